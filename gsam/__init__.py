@@ -1,0 +1,55 @@
+"""gsam: text query in, labelled masks out.
+
+    text + image -> boxes -> masks -> labels, in pure JAX and Flax
+
+``pipe = gsam.load("nano"); result = pipe("street.jpg", "cat. yellow school bus")``.  Importing gsam loads neither JAX nor
+Flax; the names below are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gsam.build import classifier as classifier
+    from gsam.build import detector as detector
+    from gsam.build import load as load
+    from gsam.build import recipes as recipes
+    from gsam.build import segmenter as segmenter
+    from gsam.errors import GsamError as GsamError
+    from gsam.pipeline import Limits as Limits
+    from gsam.pipeline import Pipeline as Pipeline
+    from gsam.predictor import Predictor as Predictor
+    from gsam.result import Result as Result
+    from gsam.types import Boxes as Boxes
+    from gsam.types import Images as Images
+    from gsam.types import Labels as Labels
+    from gsam.types import Masks as Masks
+    from gsam.types import Scene as Scene
+    from gsam.types import View as View
+
+_HOME = {
+    "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter"),
+    "gsam.errors": ("GsamError",),
+    "gsam.pipeline": ("Limits", "Pipeline"),
+    "gsam.predictor": ("Predictor",),
+    "gsam.result": ("Result",),
+    "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
+}
+_PUBLIC = {name: module for module, names in _HOME.items() for name in names}
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gsam' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

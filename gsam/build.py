@@ -1,0 +1,176 @@
+"""Names -> stages -> pipelines: reads recipes, finds weights, puts them on the device."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from gsam.errors import UsageError
+from gsam.pipeline import Limits, Pipeline
+from gsam.registry import FAMILIES
+from gsam.roles import Classifier, Detector, Segmenter
+from gsam.types import Params, View
+
+RECIPE: Mapping[str, frozenset[str]] = {
+    "detect": frozenset({"name", "template"}),
+    "segment": frozenset({"name", "chunk"}),
+    "classify": frozenset({"name", "template", "negatives", "weight", "context", "canvas"}),
+    "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
+}
+"""The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
+
+
+def detector(name: str, **settings: Any) -> Detector:
+    """A text-conditioned box detector by any name `gsam.store` understands; settings are those of its ``Stage``."""
+    return cast(Detector, _stage("detect", name, settings))
+
+
+def segmenter(name: str, **settings: Any) -> Segmenter:
+    """A promptable segmenter by any name `gsam.store` understands; settings are those of its ``Stage``."""
+    return cast(Segmenter, _stage("segment", name, settings))
+
+
+def classifier(name: str, **settings: Any) -> Classifier:
+    """A text-image classifier by any name `gsam.store` understands; settings are those of its ``Stage``."""
+    return cast(Classifier, _stage("classify", name, settings))
+
+
+def load(
+    name: str | Path = "nano",
+    *,
+    detector: str | None = None,
+    segmenter: str | None = None,
+    classifier: str | None = None,
+    device: str | Sequence[jax.Device] | None = None,
+    dtype: Any = None,
+    **limits: Any,
+) -> Pipeline:
+    """A pipeline by the name of a recipe (`recipes`) or the path of a ``.toml``.
+
+    ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name; ``limits`` are those of
+    `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
+    ``dtype``: float32 on CPU and bfloat16 elsewhere by default.  Raises `UsageError` for a recipe that does not exist or
+    does not fit the schema.
+    """
+    recipe = read_recipe(name)
+    replaced = {"detect": detector, "segment": segmenter, "classify": classifier}
+    recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
+    allowed = RECIPE["limits"]
+    if unknown := sorted(set(limits) - allowed):
+        raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
+    keep_programs()
+    devices = _devices(device)
+    stages = [
+        _stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, dtype or default_dtype(devices))
+        for role in replaced
+        if (table := recipe.get(role))
+    ]
+    limit = Limits(**{**recipe.get("limits", {}), **limits})
+    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices)
+
+
+def keep_programs() -> None:
+    """Keep compiled programs on disk, in gsam's cache, unless JAX was told where to (``JAX_COMPILATION_CACHE_DIR``)."""
+    from gsam import store
+
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(store.cache_folder() / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def recipes() -> list[str]:
+    """The names `load` knows."""
+    return sorted(p.stem for p in _recipe_folder().glob("*.toml"))
+
+
+def read_recipe(name: str | Path) -> dict[str, Any]:
+    """The tables of a recipe, checked against the schema."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = _recipe_folder() / f"{name}.toml"
+        if not path.is_file():
+            near = difflib.get_close_matches(str(name), recipes(), 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"no pipeline {str(name)!r}{hint} There are {', '.join(recipes())}, or give a .toml file.")
+    try:
+        recipe = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path.name} is not TOML: {error}") from error
+    _check(recipe, path.name)
+    return recipe
+
+
+def default_dtype(devices: Sequence[jax.Device]) -> Any:
+    """float32 on CPU, bfloat16 on accelerators."""
+    return jnp.float32 if devices[0].platform == "cpu" else jnp.bfloat16
+
+
+def _check(recipe: Mapping[str, Any], where: str) -> None:
+    if unknown := sorted(set(recipe) - set(RECIPE)):
+        raise UsageError(f"{where}: unknown table [{unknown[0]}]; there are {', '.join(RECIPE)}")
+    for table, values in recipe.items():
+        if not isinstance(values, dict):
+            raise UsageError(f"{where}: {table} must be a table")
+        if unknown := sorted(set(values) - RECIPE[table]):
+            raise UsageError(f"{where}: unknown key {table}.{unknown[0]}; there are {', '.join(sorted(RECIPE[table]))}")
+        for key, value in values.items():
+            text = key in ("name", "template", "canvas")
+            wanted: tuple[type, ...] = (str,) if text else (list,) if key == "negatives" else (int, float)
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                raise UsageError(f"{where}: {table}.{key} is {value!r}, a {wanted[-1].__name__} is needed")
+        if table != "limits" and "name" not in values:
+            raise UsageError(f"{where}: {table}.name is missing")
+    if "detect" not in recipe:
+        raise UsageError(f"{where}: a pipeline begins with [detect]")
+
+
+def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+    from gsam import store
+    from gsam.text import load_tokenizer
+
+    loaded = store.load(name, role=role, dtype=dtype)
+    found_role, _ = FAMILIES[loaded.family]
+    if found_role != role:
+        raise UsageError(f"{name!r} is a model to {found_role}, one to {role} is needed")
+    family = importlib.import_module(f"gsam.{role}.{loaded.family}")
+    tokenizer = load_tokenizer(loaded.tokenizer) if loaded.tokenizer else None
+    return family.build(loaded.config, _keep_float32(loaded.params), tokenizer, **_settings(settings))
+
+
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(settings)
+    if "negatives" in values:
+        values["negatives"] = tuple(values["negatives"])
+    if isinstance(values.get("canvas"), str):  # "longest 160": a recipe's word for a View
+        fit, size = values["canvas"].split()
+        values["canvas"] = View(int(size), cast(Any, fit))
+    return values
+
+
+def _keep_float32(params: Params) -> Params:
+    """Angles of positions and the temperature are not for half precision."""
+    exact = ("positional_encoding_gaussian_matrix", "logit_scale")
+    return {k: v.astype(jnp.float32) if k.rsplit("/", 1)[-1] in exact else v for k, v in params.items()}
+
+
+def _devices(device: str | Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+    if device is None:
+        return tuple(jax.local_devices())
+    return tuple(jax.local_devices(backend=device)) if isinstance(device, str) else tuple(device)
+
+
+def _recipe_folder() -> Path:
+    from gsam import store
+
+    return store.data_folder("pipelines")

@@ -1,0 +1,132 @@
+"""Layers with torch's arithmetic, abstract by construction (`gsam.bind.param`).
+
+Parameters keep Flax's names: ``kernel`` is [in, out] or [kh, kw, in, out], norms have ``scale`` and ``bias``, tables
+``embedding``.  Everything is channels-last.  Statistics and softmax stay in float32 whatever the dtype of the input.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from gsam.bind import param
+
+
+class Linear(nnx.Module):
+    """``x @ kernel + bias`` over the last axis."""
+
+    def __init__(self, d_in: int, d_out: int, *, bias: bool = True) -> None:
+        self.kernel = param(d_in, d_out)
+        self.bias = param(d_out) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(x.dtype)
+        y = x @ kernel
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class PatchEmbed(nnx.Module):
+    """A convolution whose stride is its kernel, as one matmul: [B, H, W, 3] -> [B, H/p, W/p, D]."""
+
+    def __init__(self, patch: int, d_in: int, d_out: int, *, bias: bool = True) -> None:
+        self.kernel = param(patch, patch, d_in, d_out)
+        self.bias = param(d_out) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        p, _, c, d = self.kernel[...].shape
+        b, h, w, _ = x.shape
+        x = x.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // p, w // p, p * p * c)
+        y = x @ self.kernel[...].astype(x.dtype).reshape(p * p * c, d)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class Conv(nnx.Module):
+    """A stride-1 convolution padded to keep its size (odd kernels, torch's symmetric padding)."""
+
+    def __init__(self, kernel: int, d_in: int, d_out: int, *, bias: bool = True) -> None:
+        self.kernel = param(kernel, kernel, d_in, d_out)
+        self.bias = param(d_out) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(x.dtype)
+        if kernel.shape[0] == 1:
+            y = x @ kernel[0, 0]
+        else:
+            pad = kernel.shape[0] // 2
+            y = lax.conv_general_dilated(
+                x, kernel, (1, 1), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class ConvTranspose2x2(nnx.Module):
+    """torch's ``ConvTranspose2d(kernel_size=2, stride=2)``: out[2i+a, 2j+b] = x[i, j] @ kernel[a, b]."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        self.kernel = param(2, 2, d_in, d_out)
+        self.bias = param(d_out)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(x.dtype)
+        *lead, h, w, c = x.shape
+        d = kernel.shape[-1]
+        y = x @ kernel.transpose(2, 0, 1, 3).reshape(c, 4 * d)  # [..., h, w, 2 * 2 * d]
+        y = y.reshape(*lead, h, w, 2, 2, d).swapaxes(-4, -3).reshape(*lead, 2 * h, 2 * w, d)
+        return y + self.bias[...].astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Over the last axis, two passes, biased variance.  Also SAM's ``LayerNorm2d``, channels being last here."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        self.scale = param(width)
+        self.bias = param(width)
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y - y.mean(-1, keepdims=True)
+        y = y * lax.rsqrt((y * y).mean(-1, keepdims=True) + self.eps)
+        return (y * self.scale[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)).astype(x.dtype)
+
+
+class Embedding(nnx.Module):
+    """A table of vectors, [rows, D]."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        self.embedding = param(rows, width)
+
+    def __call__(self, index: jax.Array) -> jax.Array:
+        return self.embedding[...][index]
+
+
+class Mlp(nnx.Module):
+    """SAM's stack of linears with ReLU between them: attribute ``layers``."""
+
+    def __init__(self, d_in: int, d_hidden: int, d_out: int, depth: int = 3) -> None:
+        widths = [d_in] + [d_hidden] * (depth - 1) + [d_out]
+        self.layers = nnx.List([Linear(a, b) for a, b in itertools.pairwise(widths)])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in self.layers[:-1]:
+            x = jax.nn.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact form, with erf: torch's default."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """CLIP's ``x * sigmoid(1.702 x)``."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def softmax(x: jax.Array, axis: int = -1) -> jax.Array:
+    """In float32, returned in the dtype of ``x``."""
+    return jax.nn.softmax(x.astype(jnp.float32), axis=axis).astype(x.dtype)

@@ -1,0 +1,136 @@
+"""The two towers of CLIP, shared by CLIP and OWL-ViT (Radford et al. 2021; attribute names of the Hugging Face layout).
+
+Pre-norm transformers with quick GELU and layer norms of eps 1e-5.  The text tower is causal and is read at its last token,
+which is the position of the highest id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from gsam.bind import param
+from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, quick_gelu, softmax
+
+
+@dataclasses.dataclass(frozen=True)
+class Tower:
+    """The size of a transformer."""
+
+    width: int
+    depth: int
+    heads: int
+    mlp_ratio: int = 4
+
+
+class Attention(nnx.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
+        self.heads = heads
+
+    def __call__(self, x: jax.Array, mask: np.ndarray | None) -> jax.Array:
+        *lead, tokens, width = x.shape
+        head = width // self.heads
+
+        def split(y: jax.Array) -> jax.Array:
+            return y.reshape(*lead, tokens, self.heads, head)
+
+        q, k, v = split(self.q_proj(x) * head**-0.5), split(self.k_proj(x)), split(self.v_proj(x))
+        logits = jnp.einsum("...qhd,...khd->...hqk", q, k)
+        if mask is not None:
+            logits = jnp.where(mask, logits, jnp.asarray(-jnp.inf, logits.dtype))
+        y = jnp.einsum("...hqk,...khd->...qhd", softmax(logits), v)
+        return self.out_proj(y.reshape(*lead, tokens, width))
+
+
+class TowerMlp(nnx.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc2(quick_gelu(self.fc1(x)))
+
+
+class Layer(nnx.Module):
+    def __init__(self, tower: Tower) -> None:
+        self.layer_norm1 = LayerNorm(tower.width)
+        self.self_attn = Attention(tower.width, tower.heads)
+        self.layer_norm2 = LayerNorm(tower.width)
+        self.mlp = TowerMlp(tower.width, tower.mlp_ratio * tower.width)
+
+    def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
+        x = x + self.self_attn(self.layer_norm1(x), mask)
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Encoder(nnx.Module):
+    def __init__(self, tower: Tower) -> None:
+        self.layers = nnx.List([Layer(tower) for _ in range(tower.depth)])
+
+    def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+
+class VisionEmbeddings(nnx.Module):
+    def __init__(self, width: int, image_size: int, patch: int) -> None:
+        self.class_embedding = param(width)
+        self.patch_embedding = PatchEmbed(patch, 3, width, bias=False)
+        self.position_embedding = Embedding((image_size // patch) ** 2 + 1, width)
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        x = self.patch_embedding(pixels)  # [B, h, w, D]
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        first = jnp.broadcast_to(self.class_embedding[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
+        x = jnp.concatenate([first, x], 1)
+        return x + self.position_embedding.embedding[...].astype(x.dtype)
+
+
+class VisionTower(nnx.Module):
+    """Pixels [B, S, S, 3], normalised -> tokens [B, 1 + hw, D], the class token first, before the last norm."""
+
+    def __init__(self, tower: Tower, image_size: int, patch: int) -> None:
+        self.embeddings = VisionEmbeddings(tower.width, image_size, patch)
+        self.pre_layernorm = LayerNorm(tower.width)
+        self.encoder = Encoder(tower)
+        self.post_layernorm = LayerNorm(tower.width)
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        return self.encoder(self.pre_layernorm(self.embeddings(pixels)))
+
+
+class TextEmbeddings(nnx.Module):
+    def __init__(self, vocab: int, context: int, width: int) -> None:
+        self.token_embedding = Embedding(vocab, width)
+        self.position_embedding = Embedding(context, width)
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        return self.token_embedding(ids) + self.position_embedding.embedding[...][: ids.shape[-1]]
+
+
+class TextTower(nnx.Module):
+    """Token ids [C, T], padded with 0 -> [C, D] at the last token."""
+
+    def __init__(self, tower: Tower, vocab: int, context: int) -> None:
+        self.embeddings = TextEmbeddings(vocab, context, tower.width)
+        self.encoder = Encoder(tower)
+        self.final_layer_norm = LayerNorm(tower.width)
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        causal = np.tril(np.ones((ids.shape[-1],) * 2, bool))
+        x = self.final_layer_norm(self.encoder(self.embeddings(ids), causal))
+        return jnp.take_along_axis(x, ids.argmax(-1)[:, None, None], 1)[:, 0]
+
+
+def normalise(x: jax.Array, eps: float = 0.0) -> jax.Array:
+    """To unit length over the last axis, ``eps`` added to the length."""
+    return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + eps)

@@ -1,0 +1,43 @@
+"""Boxes: formats, areas, overlaps.  ``x0 y0 x1 y1``, exclusive on the right and at the bottom."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def cxcywh_to_xyxy(boxes: jax.Array) -> jax.Array:
+    """Centre and size [..., 4] -> corners [..., 4]."""
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    return jnp.concatenate([centre - half, centre + half], -1)
+
+
+def area(xyxy: jax.Array) -> jax.Array:
+    """[..., 4] -> [...]; 0 for boxes without extent."""
+    side = jnp.maximum(xyxy[..., 2:] - xyxy[..., :2], 0.0)
+    return side[..., 0] * side[..., 1]
+
+
+def intersection(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Every ``a`` [..., N, 4] with every ``b`` [..., M, 4]: shared area [..., N, M]."""
+    low = jnp.maximum(a[..., :, None, :2], b[..., None, :, :2])
+    high = jnp.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
+    side = jnp.maximum(high - low, 0.0)
+    return side[..., 0] * side[..., 1]
+
+
+def iou(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Intersection over union of every pair, [..., N, M]; 0 where both are empty."""
+    shared = intersection(a, b)
+    union = area(a)[..., :, None] + area(b)[..., None, :] - shared
+    return shared / jnp.maximum(union, 1e-9)
+
+
+def giou(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Generalised IoU of pairs ``a`` and ``b`` [..., 4] -> [...] in -1..1 (Rezatofighi et al. 2019)."""
+    low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
+    side = jnp.maximum(high - low, 0.0)
+    shared = side[..., 0] * side[..., 1]
+    union = area(a) + area(b) - shared
+    hull = area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
+    return shared / jnp.maximum(union, 1e-9) - (hull - union) / jnp.maximum(hull, 1e-9)

@@ -1,0 +1,59 @@
+"""Keep the best, move the valid to the front, work in chunks that are skipped when empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def top(score: jax.Array, n: int, values: Any) -> tuple[jax.Array, Any]:
+    """The ``n`` highest of ``score`` [B, L], descending, ties by lowest index, and the rows of ``values`` [B, L, ...].
+
+    When L < n the rest is padded: -inf scores, zero values.
+    """
+    short = max(n - score.shape[1], 0)
+    if short:
+        score = jnp.pad(score, ((0, 0), (0, short)), constant_values=-jnp.inf)
+        values = jax.tree.map(lambda v: jnp.pad(v, ((0, 0), (0, short)) + ((0, 0),) * (v.ndim - 2)), values)
+    best, index = lax.top_k(score, n)
+    return best, jax.tree.map(lambda v: take(v, index), values)
+
+
+def take(values: jax.Array, index: jax.Array) -> jax.Array:
+    """Rows ``index`` [B, n] of ``values`` [B, L, ...] -> [B, n, ...]."""
+    return jax.vmap(lambda v, i: v[i])(values, index)
+
+
+def valid_first(valid: jax.Array, values: Any) -> tuple[jax.Array, Any]:
+    """Rows [B, N, ...] with the valid ones in front, order kept."""
+    order = jnp.argsort(~valid, axis=1, stable=True)
+    return take(valid, order), jax.tree.map(lambda v: take(v, order), values)
+
+
+def in_chunks(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int) -> Any:
+    """``work`` on ``chunk`` rows at a time of ``rows`` [B, N, ...]; a chunk without a ``valid`` [B, N] row gives zeros.
+
+    ``work`` takes and returns [B, chunk, ...].  Memory is bounded by the chunk, time by what is valid, and the program is
+    the same for any count.
+    """
+    b, n = valid.shape
+    chunk = min(chunk, n)
+    count = -(-n // chunk)
+
+    def split(x: jax.Array) -> jax.Array:  # [B, N, ...] -> [count, B, chunk, ...]
+        x = jnp.pad(x, ((0, 0), (0, count * chunk - n)) + ((0, 0),) * (x.ndim - 2))
+        return x.reshape(b, count, chunk, *x.shape[2:]).swapaxes(0, 1)
+
+    shapes = jax.eval_shape(work, jax.tree.map(lambda x: jax.ShapeDtypeStruct((b, chunk, *x.shape[2:]), x.dtype), rows))
+
+    def step(carry: None, part: tuple[jax.Array, Any]) -> tuple[None, Any]:
+        here, some = part
+        zeros = lambda _: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)  # noqa: E731
+        return carry, lax.cond(here.any(), work, zeros, some)
+
+    _, out = lax.scan(step, None, (split(valid), jax.tree.map(split, rows)))
+    return jax.tree.map(lambda y: y.swapaxes(0, 1).reshape(b, count * chunk, *y.shape[3:])[:, :n], out)

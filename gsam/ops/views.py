@@ -1,0 +1,49 @@
+"""Between a picture's own pixels and those of a view of it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsam.types import Images, View
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def scale(images: Images, view: View) -> jax.Array:
+    """View pixels per original pixel, [B, 2] as x y, float32."""
+    size = images.size.astype(jnp.float32)
+    if view.fit == "square":
+        factor = view.size / size.max(-1, keepdims=True)
+        return jnp.concatenate([factor, factor], -1)
+    return (images.content[view.key].astype(jnp.float32) / size)[:, ::-1]
+
+
+def to_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
+    """Boxes [B, N, 4] in original pixels -> in pixels of the view."""
+    factor = scale(images, view)
+    return xyxy * jnp.concatenate([factor, factor], -1)[:, None, :]
+
+
+def from_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
+    """Boxes [B, N, 4] in pixels of the view -> in original pixels, clipped to the picture."""
+    factor = scale(images, view)
+    xyxy = xyxy / jnp.concatenate([factor, factor], -1)[:, None, :]
+    limit = images.size[:, ::-1].astype(jnp.float32)
+    return jnp.clip(xyxy, 0.0, jnp.concatenate([limit, limit], -1)[:, None, :])
+
+
+def inside(images: Images, view: View) -> jax.Array:
+    """[B, S, S, 1] bool: which pixels of the view are picture."""
+    content = images.content[view.key]
+    row = jnp.arange(view.size)
+    rows, columns = row < content[:, :1], row < content[:, 1:]
+    return (rows[:, :, None] & columns[:, None, :])[..., None]
+
+
+def normalise(pixels: jax.Array, mean: tuple[float, ...], std: tuple[float, ...], dtype: jnp.dtype) -> jax.Array:
+    """``(pixels - mean) / std`` over the last axis, computed in float32."""
+    shift, spread = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return ((pixels.astype(jnp.float32) - shift) / spread).astype(dtype)

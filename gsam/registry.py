@@ -1,0 +1,41 @@
+"""Every model there is, one line a family.  Nothing here imports a model."""
+
+from __future__ import annotations
+
+FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "owl_vit": (
+        "detect",
+        (
+            "owlvit_base_patch32",
+            "owlvit_base_patch16",
+            "owlvit_large_patch14",
+            "owlv2_base_patch16",
+            "owlv2_base_patch16_finetuned",
+            "owlv2_base_patch16_ensemble",
+            "owlv2_large_patch14",
+            "owlv2_large_patch14_finetuned",
+            "owlv2_large_patch14_ensemble",
+            "nano_owl",
+        ),
+    ),
+    "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "nano_sam")),
+    "clip": (
+        "classify",
+        (
+            "clip_vit_base_patch32",
+            "clip_vit_base_patch16",
+            "clip_vit_large_patch14",
+            "clip_vit_large_patch14_336",
+            "nano_clip",
+        ),
+    ),
+}
+"""Family -> (role, variants).  The family is the package ``gsam.<role>.<family>``."""
+
+
+def family_of(variant: str) -> tuple[str, str] | None:
+    """``(role, family)`` of an official name, or None."""
+    for family, (role, variants) in FAMILIES.items():
+        if variant in variants:
+            return role, family
+    return None

@@ -1,0 +1,63 @@
+"""The contracts of the pipeline's steps.  A stage is static; its arrays travel separately, so that any jit can hold it.
+
+Only the method that gives a role its name must do work.  The rest of a minimal stage is ``params = {}`` and ``view``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+
+from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, View
+
+Step = Callable[[Scene], Scene]
+"""Anything that takes what is known and gives back more (or less) of it."""
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Text and image -> boxes."""
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def view(self) -> View: ...
+    def encode(self, queries: Sequence[str]) -> Any:
+        """On the host: queries -> tokens, any pytree of arrays with leading axis C."""
+
+    def embed(self, params: Params, tokens: Any) -> Any:
+        """Pure: tokens -> text features with leading axis C.  Called once a query, then cached."""
+
+    def detect(self, params: Params, images: Images, text: Any, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
+        """Pure: the ``n`` best boxes of each image.  ``text`` is what `embed` gave, ``valid`` [C] which queries are real."""
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Image and boxes -> masks."""
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def view(self) -> View: ...
+    def features(self, params: Params, images: Images) -> Any:
+        """Pure: what is computed once an image, whatever the number of prompts.  Leading axis B."""
+
+    def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
+        """Pure: one mask a box.  Rows that are not valid may hold anything."""
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Image, boxes, masks and text -> labels."""
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def view(self) -> View: ...
+    def encode(self, queries: Sequence[str]) -> Any: ...
+    def embed(self, params: Params, tokens: Any) -> Any: ...
+    def classify(self, params: Params, scene: Scene, text: Any, valid: jax.Array) -> Scene:
+        """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds."""

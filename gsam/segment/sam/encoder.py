@@ -1,0 +1,107 @@
+"""SAM's image encoder: a plain ViT with windows and decomposed relative positions (segment_anything/modeling/image_encoder.py).
+
+Windows are cut from a map padded with zeros *after* the norm, and the padding is attended to, as in the original: its keys
+and values are the bias of ``qkv``.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gsam.bind import param
+from gsam.nn.layers import Conv, LayerNorm, Linear, PatchEmbed, gelu
+from gsam.nn.relative import attention
+from gsam.segment.sam.config import Config
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention over a square map or over its windows."""
+
+    def __init__(self, width: int, heads: int, side: int, window: int) -> None:
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
+        self.rel_pos_h = param(2 * side - 1, width // heads)
+        self.rel_pos_w = param(2 * side - 1, width // heads)
+        self.heads, self.window = heads, window
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, h, w, d = x.shape
+        qkv = self.qkv(x)
+        if self.window:
+            s = self.window
+            rows, columns = -(-h // s), -(-w // s)
+            if (rows * s, columns * s) != (h, w):
+                blank = self.qkv(jnp.zeros((1, d), x.dtype))  # the bias
+                blank = jnp.broadcast_to(blank, (b, rows * s, columns * s, 3 * d))
+                qkv = jax.lax.dynamic_update_slice(blank, qkv, (0, 0, 0, 0))
+            qkv = qkv.reshape(b, rows, s, columns, s, 3 * d).swapaxes(2, 3).reshape(-1, s * s, 3 * d)
+        else:
+            qkv = qkv.reshape(b, h * w, 3 * d)
+        n = qkv.shape[1]
+        q, k, v = qkv.reshape(-1, n, 3, self.heads, d // self.heads).transpose(2, 0, 3, 1, 4)
+        y = attention(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...])
+        y = y.swapaxes(1, 2).reshape(-1, n, d)
+        if self.window:
+            y = y.reshape(b, rows, columns, s, s, d).swapaxes(2, 3).reshape(b, rows * s, columns * s, d)[:, :h, :w]
+        return self.proj(y.reshape(b, h, w, d))
+
+
+class MlpBlock(nnx.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        self.lin1 = Linear(width, hidden)
+        self.lin2 = Linear(hidden, width)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.lin2(gelu(self.lin1(x)))
+
+
+class Block(nnx.Module):
+    def __init__(self, config: Config, *, window: int) -> None:
+        self.norm1 = LayerNorm(config.width, 1e-6)
+        self.attn = Attention(config.width, config.heads, window or config.grid, window)
+        self.norm2 = LayerNorm(config.width, 1e-6)
+        self.mlp = MlpBlock(config.width, config.mlp_ratio * config.width)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Projection(nnx.Module):
+    """Holds the patch embedding under the name the checkpoint gives it."""
+
+    def __init__(self, config: Config) -> None:
+        self.proj = PatchEmbed(config.patch, 3, config.width)
+
+
+class Neck(nnx.Module):
+    """The four layers after the blocks; ``neck.0`` to ``neck.3`` in the original."""
+
+    def __init__(self, width: int, out_chans: int) -> None:
+        self.conv1 = Conv(1, width, out_chans, bias=False)
+        self.norm1 = LayerNorm(out_chans, 1e-6)
+        self.conv2 = Conv(3, out_chans, out_chans, bias=False)
+        self.norm2 = LayerNorm(out_chans, 1e-6)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.norm2(self.conv2(self.norm1(self.conv1(x))))
+
+
+class ImageEncoder(nnx.Module):
+    """Normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
+
+    def __init__(self, config: Config) -> None:
+        self.patch_embed = Projection(config)
+        self.pos_embed = param(1, config.grid, config.grid, config.width)
+        windows = [0 if i in config.global_blocks else config.window for i in range(config.depth)]
+        self.blocks = nnx.List([Block(config, window=w) for w in windows])
+        self.neck = Neck(config.width, config.out_chans)
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        x = self.patch_embed.proj(pixels)
+        x = x + self.pos_embed[...].astype(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        return self.neck(x)

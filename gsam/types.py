@@ -1,0 +1,119 @@
+"""The values that flow between steps, and the letters their shapes are written in.
+
+B images, N boxes, M masks a box, H W pixels, h w features, T tokens, C queries, D width, K heads.
+
+Every value is a pytree of fixed-shape arrays.  Counts are padded and ``valid`` says what is real, so that one compiled
+program serves any number of objects.  Boxes are absolute pixels ``x0 y0 x1 y1`` of the upright original picture, exclusive
+on the right and at the bottom.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+
+Params = dict[str, jax.Array]
+"""A model's tensors by path, ``"image_encoder/blocks/0/attn/qkv/kernel"``: always flat, always strings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a stage wants to see a picture: a square of ``size`` pixels made on the host by `gsam.image`.
+
+    ``fit``: ``"longest"`` scales the longer side to ``size`` and pads right and bottom; ``"square"`` pads to a square with
+    ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges.
+    ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"gaussian"`` is scikit-image's anti-aliased order 1
+    on floats (OWL).  ``pad``: the grey level of the padding, 0..255.
+    """
+
+    size: int
+    fit: Literal["longest", "square", "squash", "at_most"] = "longest"
+    filter: Literal["bilinear", "bicubic", "gaussian"] = "bilinear"
+    pad: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return f"{self.fit}_{self.size}_{self.filter}_{self.pad:g}"
+
+    @property
+    def dtype(self) -> str:
+        return "float32" if self.filter == "gaussian" else "uint8"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """A batch of pictures as the stages asked to see them."""
+
+    views: dict[str, jax.Array]
+    """`View.key` -> [B, S, S, 3], uint8 or float32, RGB in 0..255."""
+    content: dict[str, jax.Array]
+    """`View.key` -> [B, 2] int32: how many rows and columns of the view are picture; the rest is padding."""
+    size: jax.Array
+    """[B, 2] int32: height and width of the upright originals."""
+
+    def view(self, view: View) -> jax.Array:
+        """The pixels made for ``view``: [B, S, S, 3]."""
+        return self.views[view.key]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """The queries, as each stage that reads text wants them."""
+
+    stages: dict[str, Any]
+    """Stage slot -> whatever the stage's ``encode`` returned (arrays whose leading axis is C)."""
+    valid: jax.Array
+    """[C] bool: the rest is padding."""
+    threshold: jax.Array
+    """[C] float32: below it, a box of that query is dropped.  A run-time value, like `overlap` and `reject`."""
+    overlap: jax.Array
+    """[] float32: of two boxes with one label that overlap more than this, the better is kept."""
+    reject: jax.Array
+    """[] float32: the classifier drops what it believes in less than this."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Boxes:
+    xyxy: jax.Array
+    """[B, N, 4] float32 pixels of the original picture."""
+    score: jax.Array
+    """[B, N] float32 in 0..1."""
+    valid: jax.Array
+    """[B, N] bool."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    index: jax.Array
+    """[B, N] int32 into the queries."""
+    score: jax.Array
+    """[B, N] float32 in 0..1, of that query."""
+    scores: jax.Array
+    """[B, N, C] float32 in 0..1, of every query."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    logits: jax.Array
+    """[B, N, h, w] float32 over the segmenter's square view; above 0 is inside."""
+    iou: jax.Array
+    """[B, N] float32: the segmenter's own estimate of its quality."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Everything known about a batch so far: what a step takes and what a step gives."""
+
+    images: Images
+    text: Text
+    boxes: Boxes
+    labels: Labels
+    masks: Masks | None = None
