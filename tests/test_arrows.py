@@ -28,7 +28,7 @@ MAY: dict[str, set[str]] = {
     "image": LEAVES,
     "text": LEAVES,
     "result": {"errors", "formats"},
-    "formats": {"errors"},
+    "formats": {"errors", "result"},
     "store": {"port", "bind", "detect", "segment", "classify"} | LEAVES,
     "pipeline": PIPELINE,
     "build": BUILD,
@@ -44,7 +44,7 @@ ONLY_IN = {
     "transformers": set[str](),
     "tokenizers": {"text", "training"},
     "orbax": {"store", "training"},
-    "PIL": {"image", "result", "training", "evaluation", "cli"},
+    "PIL": {"image", "result", "formats", "training", "evaluation", "cli"},
     "torch": set[str](),
     "jax": set(MAY) - {"image", "text", "result", "formats", "errors", "registry", "__init__", "__main__"},
 }

@@ -174,8 +174,10 @@ class Pipeline:
             texts = {}
             for slot, stage in self._stages().items():
                 if hasattr(stage, "encode"):
-                    embed = self._embedders.setdefault(slot, jax.jit(getattr(stage, "embed", _as_is)))
-                    texts[slot] = embed(self.params[slot], replicate(stage.encode(asked), self.devices))
+                    texts[slot] = replicate(stage.encode(asked), self.devices)
+                    if hasattr(stage, "embed"):
+                        embed = self._embedders.setdefault(slot, jax.jit(stage.embed))
+                        texts[slot] = embed(self.params[slot], texts[slot])
             if len(self._texts) >= 256:
                 self._texts.pop(next(iter(self._texts)))
             self._texts[prompts] = texts
@@ -203,7 +205,3 @@ def _slots(steps: Sequence[Any]) -> dict[str, Any]:
         name = role or f"step_{i}"
         slots[name if name not in slots else f"{name}_{i}"] = step
     return slots
-
-
-def _as_is(params: Params, tokens: Any) -> Any:
-    return tokens

@@ -33,10 +33,11 @@ class BrightDetector:
             return jnp.where(line, span, 99).min(-1), jnp.where(line, span, -1).max(-1) + 1
 
         (x0, x1), (y0, y1) = ends(bright.any(1)), ends(bright.any(2))
-        box = jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32) * images.size.max(-1)[:, None] / 32
+        zoom = images.size.max(-1).astype(jnp.float32)[:, None] / 32
+        box = jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32) * zoom
         b, c = bright.shape[0], valid.shape[0]
         xyxy = jnp.zeros((b, n, 4)).at[:, 0].set(box).at[:, 1].set(box + 0.1)
-        scores = jnp.zeros((b, n, c)).at[:, 0].set(jnp.where(valid, 0.9 - 0.1 * jnp.arange(c), 0.0))
+        scores = jnp.zeros((b, n, c)).at[:, 0].set(jnp.where(valid, 0.9 - 0.1 * jnp.arange(c, dtype=jnp.float32), 0.0))
         scores = scores.at[:, 1].set(scores[:, 0] * 0.9)
         found = bright.any((1, 2))[:, None] & (jnp.arange(n) < 2)
         return Boxes(xyxy, scores.max(-1), found), Labels(scores.argmax(-1).astype(jnp.int32), scores.max(-1), scores)
@@ -54,7 +55,9 @@ class BoxSegmenter:
     def segment(self, params, features, images, boxes):
         from gsam.ops.masks import filled
 
-        small = jax.vmap(lambda b: filled(b, 32, 32))(boxes.xyxy * 32 / images.size.max(-1)[:, None, None])
+        small = jax.vmap(lambda b: filled(b, 32, 32))(
+            boxes.xyxy * 32 / images.size.max(-1).astype(jnp.float32)[:, None, None]
+        )
         return Masks(small, jnp.full(boxes.valid.shape, 0.5))
 
 

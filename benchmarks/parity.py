@@ -1,0 +1,103 @@
+"""Full-size parity with torch on the same seeded weights: ``python -m benchmarks.parity [--only sam|owl|clip] [--image PHOTO]``.
+
+Needs the ``test`` extra, about 8 GiB of memory and some minutes.  Writes ``benchmarks/parity.md``.  The tiny configurations
+of the same comparisons are part of the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jaxlib
+import numpy as np
+import torch
+import transformers
+from gsam.image import make_view, open_image
+
+from gsam.ops.views import CLIP_MEAN, CLIP_STD, SAM_MEAN, SAM_STD
+from gsam.types import View
+from tests.parity import compare, oracles
+from tests.parity.compare import Row
+
+HERE = Path(__file__).parent
+
+
+def normalised(image: Path, view: View, mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> np.ndarray:
+    """One view of a picture as a model takes it, [1, S, S, 3]."""
+    pixels = make_view(open_image(image).pixels, view).astype(np.float32) / scale
+    return ((pixels - np.float32(mean)) / np.float32(std)).astype(np.float32)[None]
+
+
+def run_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    pixels = normalised(image, View(1024, "longest"), SAM_MEAN, SAM_STD, 1.0)
+    return "SAM", "ViT-B, 1024", compare.compare_sam(oracles.sam("vit_b"), folder, pixels)
+
+
+def run_owl(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    pixels = normalised(image, View(960, "square", "gaussian", 127.5), CLIP_MEAN, CLIP_STD, 255.0)
+    ids = oracles.token_ids(5, 16, 49408)
+    return "OWLv2", "B/16, 960", compare.compare_owl(oracles.owl("base_patch16"), folder, pixels, ids)
+
+
+def run_clip(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    pixels = normalised(image, View(224, "squash", "bicubic"), CLIP_MEAN, CLIP_STD, 255.0)
+    ids = oracles.token_ids(5, 77, 49408)
+    return "CLIP", "B/32, 224", compare.compare_clip(oracles.clip("base_patch32"), folder, pixels, ids)
+
+
+SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
+    "sam": run_sam,
+    "owl": run_owl,
+    "clip": run_clip,
+}
+
+
+def table(results: list[tuple[str, str, list[Row]]], image: Path, seconds: float) -> str:
+    """The page."""
+    lines = [
+        "# Parity",
+        "",
+        "Ours against the reference in torch, float32 on CPU, on the same seeded random weights (scaled so that activations",
+        f"keep unit order), on `{image.name}`. Made by `python -m benchmarks.parity` on {datetime.date.today()} in {seconds:.0f} s.",
+        f"Python {platform.python_version()}, jax {jax.__version__}, jaxlib {jaxlib.__version__}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}.",
+        "",
+        "Oracle: transformers, set to the original repository's arithmetic where the two differ:",
+        *[f"- {name}: {change}" for name, change in oracles.CHANGES.items()],
+        "",
+        "| system | size | what | largest difference | limit | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for system, size, rows in results:
+        for r in rows:
+            verdict = "ok" if r.difference <= r.limit else "**over**"
+            lines.append(f"| {system} | {size} | {r.what} | {r.difference:.1e} {r.unit} | {r.limit:.0e} | {verdict} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(SYSTEMS), action="append")
+    parser.add_argument("--image", type=Path, default=HERE.parent / "notebooks" / "scene.png")
+    parser.add_argument("--out", type=Path, default=HERE / "parity.md")
+    args = parser.parse_args()
+    jax.config.update("jax_default_matmul_precision", "highest")
+    started, results = time.time(), []
+    for name in args.only or SYSTEMS:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(SYSTEMS[name](args.image, Path(folder)))
+        for row in results[-1][2]:
+            print(*results[-1][:2], row.what, f"{row.difference:.2e}", "limit", row.limit, flush=True)
+    args.out.write_text(table(results, args.image, time.time() - started))
+    return int(any(r.difference > r.limit for _, _, rows in results for r in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""What a first use costs: ``python -m benchmarks.start``.  Writes ``benchmarks/start.md``.
+
+Whole processes, timed from outside, alternating and repeated; the median is reported.  Measures the cold start of
+``gsam segment`` on nano with an empty and with a warm compile cache, ``gsam --help``, the number of programs compiled for 50
+pictures of mixed sizes and 10 queries, and the size of an installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+SCENE = HERE.parent / "notebooks" / "scene.png"
+
+
+def seconds(command: list[str], environment: dict[str, str]) -> float:
+    """How long a command runs; it must succeed."""
+    began = time.perf_counter()
+    subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def starts(repeats: int) -> dict[str, list[float]]:
+    """Seconds of each run, by what was run."""
+    found: dict[str, list[float]] = {"help": [], "cold": [], "warm": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(repeats):
+            cache = {"GSAM_CACHE": str(Path(folder) / str(i))}
+            out = str(Path(folder) / f"out{i}")
+            segment = [
+                sys.executable,
+                "-m",
+                "gsam",
+                "segment",
+                str(SCENE),
+                "-q",
+                "dog. pizza",
+                "-o",
+                out,
+                "--overwrite",
+            ]
+            found["cold"].append(seconds(segment, cache))
+            found["warm"].append(seconds(segment, cache))
+            found["help"].append(seconds([sys.executable, "-m", "gsam", "--help"], cache))
+    return found
+
+
+def compilations() -> int:
+    """Programs compiled for 50 pictures of 50 sizes, and then 10 different queries, on one nano pipeline."""
+    import gsam
+
+    pipe = gsam.load("nano")
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (*rng.integers(60, 900, 2), 3), dtype=np.uint8) for _ in range(50)]
+    words = ["dog", "cat", "red apple", "banana", "a pizza", "key", "tree", "fish", "horse", "clock"]
+    queries = [words[: i + 1] for i in range(10)]
+    for i, picture in enumerate(pictures):
+        pipe(picture, queries[i % 10])
+    list(pipe.stream(pictures, queries[3], batch_size=8))
+    return pipe.compilations
+
+
+def installed() -> tuple[float, int]:
+    """MB on disk and number of distributions that ``gsam-jax`` needs without extras, itself included."""
+    sizes: dict[str, int] = {}
+    waiting = ["gsam-jax"]
+    while waiting:
+        name = waiting.pop()
+        if name in sizes:
+            continue
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a requirement of another platform
+        files = distribution.files or []
+        sizes[name] = sum(f.size or 0 for f in files)
+        for requirement in distribution.requires or []:
+            if "extra ==" not in requirement:
+                waiting.append(re.split(r"[\s<>=!~;\[(]", requirement, maxsplit=1)[0].lower().replace("_", "-"))
+    return sum(sizes.values()) / 1e6, len(sizes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    runs = starts(args.repeats)
+    middle = {k: statistics.median(v) for k, v in runs.items()}
+    spread = {k: f"{min(v):.2f} to {max(v):.2f}" for k, v in runs.items()}
+    programs, (size, packages) = compilations(), installed()
+    page = f"""# First use
+
+Made by `python -m benchmarks.start` on {datetime.date.today()}: {platform.machine()}, {os.cpu_count()} CPU cores, Python
+{platform.python_version()}, jax {importlib.metadata.version("jax")}. Whole processes, median of {args.repeats} alternating runs.
+
+| what | median | range |
+|---|---|---|
+| `gsam segment scene.png -q "dog. pizza"` on nano, warm compile cache | {middle["warm"]:.2f} s | {spread["warm"]} |
+| the same with an empty compile cache | {middle["cold"]:.2f} s | {spread["cold"]} |
+| `gsam --help` | {middle["help"]:.2f} s | {spread["help"]} |
+| programs compiled for 50 pictures of 50 sizes, 10 query lists, one by one and in batches | {programs} | |
+| installed size without extras, {packages} packages | {size:.0f} MB | |
+"""
+    (HERE / "start.md").write_text(page)
+    print(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What can go wrong with what a user hands over: one class a kind, a stable code, a message that says what to do."""
+
+from __future__ import annotations
+
+
+class GsamError(Exception):
+    """Base of all errors that are about the input, not about gsam.  ``code`` is stable and in the docs."""
+
+    code = "error"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class ImageError(GsamError, ValueError):
+    """A picture that cannot be used; one bad picture never stops a batch."""
+
+    code = "image_unreadable"
+
+
+class QueryError(GsamError, ValueError):
+    """Text that asks for nothing, or for more than can be read."""
+
+    code = "query_invalid"
+
+
+class UsageError(GsamError, ValueError):
+    """A name, setting or recipe that does not exist or does not fit."""
+
+    code = "usage"
+
+
+class CheckpointError(GsamError):
+    """A checkpoint that cannot be found, trusted or understood."""
+
+    code = "checkpoint_invalid"

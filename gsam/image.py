@@ -1,0 +1,234 @@
+"""The door for pictures: anything a user may hand over -> upright uint8 RGB -> the views the stages asked for.
+
+Pillow and numpy only.  Formats come from an allow-list, sizes are checked before anything is decoded, and what a file says
+about its orientation is obeyed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gsam.errors import ImageError
+from gsam.types import View
+
+Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
+MAX_PIXELS = 100_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An opened picture."""
+
+    pixels: NDArray[np.uint8]
+    """[H, W, 3] RGB, upright."""
+    name: str | None = None
+    """The file's name, if it came from one."""
+
+
+def open_image(
+    source: Source,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    alpha: Literal["drop", "composite"] = "drop",
+    stretch: bool = False,
+) -> Picture:
+    """Open a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
+
+    EXIF orientation is applied.  16-bit pictures keep their high byte; float pictures need ``stretch``, which maps their
+    range to 0..255 (and does the same for 16 bits).  Transparency is dropped, or put on white with ``alpha="composite"``.
+    Of an animation or several pages, the first is taken with a warning.  Raises `ImageError`, whose code says what is wrong,
+    and `TypeError` for what is no picture at all.
+    """
+    if isinstance(source, np.ndarray):
+        return Picture(_array(source, max_pixels))
+    if isinstance(source, Image.Image):
+        return Picture(_decode(source, max_pixels, alpha, stretch))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return Picture(_from_file(io.BytesIO(source), "these bytes", max_pixels, alpha, stretch))
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"a picture is a path, a PIL image, a uint8 array or bytes, not {type(source).__name__}")
+    path = Path(source)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise ImageError(f"{_shown(path)}: no such file", "image_missing") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{_shown(path)}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ImageError(f"{_shown(path)}: is {kind}", "image_not_a_file")
+    try:
+        with path.open("rb") as file:
+            return Picture(_from_file(file, _shown(path), max_pixels, alpha, stretch), path.name)
+    except PermissionError:
+        raise ImageError(f"{_shown(path)}: permission denied", "image_forbidden") from None
+
+
+def make_view(pixels: NDArray[np.uint8], view: View) -> NDArray[Any]:
+    """The square a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`)."""
+    h, w = pixels.shape[:2]
+    size = view.size
+    if view.fit == "square":
+        side = max(h, w)
+        padded = np.full((side, side, 3), view.pad, np.float32 if view.filter == "gaussian" else np.uint8)
+        padded[:h, :w] = pixels
+        if view.filter == "gaussian":
+            return _gaussian(padded, size)
+        return _pillow(padded, (size, size), view.filter)
+    rows, columns = content(view, (h, w))
+    small = _pillow(pixels, (rows, columns), view.filter)
+    if (rows, columns) == (size, size):
+        return small
+    out = np.full((size, size, 3), round(view.pad), np.uint8)
+    out[:rows, :columns] = small
+    return out
+
+
+def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
+    """How many rows and columns of a view are picture, for a picture of ``size`` (h, w).
+
+    As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at least one pixel.
+    """
+    h, w = size
+    if view.fit == "squash":
+        return view.size, view.size
+    scale = view.size * 1.0 / max(h, w)
+    if view.fit == "at_most":
+        scale = min(scale, 1.0)
+    return max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
+
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def _pillow(pixels: NDArray[np.uint8], size: tuple[int, int], name: str) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), _FILTERS[name]))
+
+
+def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square, as one sum of taps an axis."""
+    index, weight = _taps(pixels.shape[0], size)
+    for _ in range(2):
+        out = np.zeros((size, *pixels.shape[1:]), np.float32)
+        for column, tap in zip(index.T, weight.T, strict=True):
+            out += tap[:, None, None] * pixels[column]
+        pixels = out.swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
+
+
+@functools.lru_cache(maxsize=16)
+def _taps(source: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Which pixels each output pixel is a sum of, [size, K], and with what weights.
+
+    A Gaussian of sigma (f - 1) / 2 cut at 4 sigma, then linear interpolation between pixel centres, mirrored about the
+    outermost pixels: `scipy.ndimage.gaussian_filter` and `zoom(order=1, grid_mode=True)`, both with ``mode="mirror"``.
+    """
+    factor = source / size
+    sigma = max(0.0, (factor - 1) / 2)
+    radius = int(4 * sigma + 0.5)
+    bell = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(sigma, 1e-9)) ** 2)
+    bell = np.pad(bell / bell.sum(), (1, 1))
+    at = (np.arange(size) + 0.5) * factor - 0.5
+    low = np.floor(at).astype(np.int64)
+    part = (at - low)[:, None]
+    weight = (1 - part) * bell[None, 1:] + part * bell[None, :-1]  # [size, 2 radius + 2]
+    index = np.abs(low[:, None] + np.arange(-radius, radius + 2)) % max(2 * source - 2, 1)
+    return np.where(index >= source, 2 * source - 2 - index, index), weight.astype(np.float32)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(f for f in FORMATS if f in Image.OPEN)
+
+
+def _from_file(file: Any, name: str, max_pixels: int, alpha: str, stretch: bool) -> NDArray[np.uint8]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=_formats()) as image:
+                return _decode(image, max_pixels, alpha, stretch, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS[:6])}, ...)") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: more than {max_pixels:,} pixels", "image_too_large") from None
+    except PermissionError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        cut = "truncated" in str(error)
+        raise ImageError(f"{name}: {error}", "image_truncated" if cut else "image_unreadable") from None
+
+
+def _decode(
+    image: Image.Image, max_pixels: int, alpha: str, stretch: bool, name: str = "this picture"
+) -> NDArray[np.uint8]:
+    if image.width * image.height > max_pixels:
+        size = f"{image.width} x {image.height}"
+        raise ImageError(f"{name}: {size} is more than {max_pixels:,} pixels", "image_too_large")
+    if image.width == 0 or image.height == 0:
+        raise ImageError(f"{name}: is empty", "image_empty")
+    if getattr(image, "n_frames", 1) > 1:
+        warnings.warn(f"{name}: only the first of {image.n_frames} frames is used", stacklevel=4)  # type: ignore[attr-defined]
+        image.seek(0)
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _deep(image, stretch, name)
+    if alpha == "composite" and (image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    elif image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    return np.array(image.convert("RGB"))
+
+
+def _deep(image: Image.Image, stretch: bool, name: str) -> NDArray[np.uint8]:
+    """More than 8 bits a pixel: Pillow's own conversion would clip it to white."""
+    values = np.asarray(image).astype(np.float64)
+    if stretch:
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        grey = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-12) * 255
+    elif image.mode == "F":
+        raise ImageError(f"{name}: floating-point pixels have no known range; open it with stretch=True", "image_float")
+    else:
+        warnings.warn(f"{name}: 16 bits a pixel, the high byte is used", stacklevel=5)
+        grey = values / 256
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1)
+
+
+def _array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
+    if array.ndim != 3 or array.shape[-1] != 3:
+        hint = "; channels come last" if array.ndim == 3 and array.shape[0] == 3 else ""
+        raise ValueError(f"an array must be [H, W, 3] RGB, this one is {list(array.shape)}{hint}")
+    if array.dtype != np.uint8:
+        hint = "; multiply by 255 and convert" if array.dtype.kind == "f" else ""
+        raise TypeError(f"an array must be uint8 (0 to 255), this one is {array.dtype}{hint}")
+    if 0 in array.shape:
+        raise ImageError(f"the picture is empty, {list(array.shape)}", "image_empty")
+    if array.shape[0] * array.shape[1] > max_pixels:
+        raise ImageError(f"{array.shape[1]} x {array.shape[0]} is more than {max_pixels:,} pixels", "image_too_large")
+    return np.ascontiguousarray(array)
+
+
+def _shown(path: Path) -> str:
+    """A path for a message, on one line whatever its name."""
+    return repr(str(path)) if not str(path).isprintable() else str(path)

@@ -1,0 +1,107 @@
+"""Files from the hub and from plain addresses: with progress, resumable, never half there."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from gsam.errors import CheckpointError
+
+PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer.json", "vocab.json", "merges.txt")
+FALLBACK = "pytorch_model.bin"
+CHUNK = 1 << 20
+
+
+def from_hub(repository: str, revision: str | None = None) -> Path:
+    """The files of a model on the hub, in the hub's own cache: its folder.
+
+    All of `huggingface_hub`'s environment variables count (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_ENDPOINT``).
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        folder = Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=list(PATTERNS)))
+        if not any(folder.glob("*.safetensors")):
+            more = [*PATTERNS, FALLBACK]
+            folder = Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=more))
+        return folder
+    except errors.GatedRepoError:
+        text = f"{repository} is gated: accept its terms on the hub, then `hf auth login` or set HF_TOKEN"
+        raise CheckpointError(text, "hub_gated") from None
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"{repository} has no revision {revision!r}", "hub_revision") from None
+    except errors.RepositoryNotFoundError:
+        text = f"no model {repository!r} on the hub, or it is private and HF_TOKEN does not open it"
+        raise CheckpointError(text, "hub_not_found") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+        raise CheckpointError(
+            f"{repository} is not in the cache and the hub cannot be reached. Load it once with network, or give the path of "
+            "a folder with its config.json and safetensors",
+            "hub_offline",
+        ) from None
+    except errors.HFValidationError as error:
+        raise CheckpointError(f"{repository!r} is no name of a model on the hub: {error}", "hub_not_found") from None
+    except errors.HfHubHTTPError as error:
+        raise CheckpointError(f"the hub refused {repository}: {error}", "hub_error") from None
+    except OSError as error:
+        raise CheckpointError(f"{repository} could not be downloaded: {error}", "download_failed") from None
+
+
+def in_hub_cache(repository: str, revision: str | None = None) -> bool:
+    """Whether the weights of a hub model are in the cache."""
+    import huggingface_hub
+
+    names = ("model.safetensors", "model.safetensors.index.json", FALLBACK)
+    found = (huggingface_hub.try_to_load_from_cache(repository, n, revision=revision) for n in names)
+    return any(isinstance(f, str) for f in found)
+
+
+def from_url(url: str, target: Path, sha256: str | None = None) -> Path:
+    """A file by its address, as ``target``; an interrupted download goes on where it stopped."""
+    if target.is_file():
+        return target
+    from tqdm import tqdm
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".part")
+    have = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with contextlib.closing(urllib.request.urlopen(request, timeout=30)) as answer:
+            if have and answer.status != 206:
+                have = 0
+            total = have + int(answer.headers.get("Content-Length") or 0)
+            with (
+                partial.open("ab" if have else "wb") as file,
+                tqdm(
+                    total=total or None, initial=have, unit="B", unit_scale=True, desc=target.name, file=sys.stderr
+                ) as bar,
+            ):
+                while block := answer.read(CHUNK):
+                    file.write(block)
+                    bar.update(len(block))
+        if total and partial.stat().st_size != total:
+            raise CheckpointError(f"{url} ended early; run the command again to go on", "download_failed")
+    except urllib.error.HTTPError as error:
+        raise CheckpointError(f"{url}: {error.code} {error.reason}", "download_failed") from None
+    except urllib.error.URLError as error:
+        raise CheckpointError(
+            f"{url} cannot be reached ({error.reason}). Download {target.name} elsewhere and give its path instead",
+            "hub_offline",
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{target.name} could not be downloaded: {error}", "download_failed") from None
+    if sha256:
+        import hashlib
+
+        with partial.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual != sha256:
+            partial.unlink()
+            raise CheckpointError(f"{url} gave a file with sha256 {actual}, expected {sha256}", "checkpoint_hash")
+    partial.rename(target)
+    return target

@@ -1,0 +1,265 @@
+"""Checkpoint files -> named tensors, read one at a time and never executed: ``.safetensors`` and torch's ``.pth`` ``.pt`` ``.bin``.
+
+Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw storages; the pickle is run
+by an unpickler that knows the six names such a file needs and refuses every other.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import math
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import CheckpointError
+
+DTYPES: dict[str, Any] = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
+    "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+STORAGES: dict[str, Any] = {
+    "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16, "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
+    "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A tensor that is still in its file."""
+
+    file: Path
+    offset: int
+    """Of its first element, in bytes."""
+    shape: tuple[int, ...]
+    dtype: Any
+    strides: tuple[int, ...] | None = None
+    """In elements; None for contiguous."""
+
+    def load(self) -> NDArray[Any]:
+        """Read it: a contiguous array of ``shape`` and ``dtype``."""
+        if 0 in self.shape:
+            return np.zeros(self.shape, self.dtype)
+        strides = self.strides or _contiguous(self.shape)
+        span = 1 + sum((n - 1) * s for n, s in zip(self.shape, strides, strict=True))
+        item = np.dtype(self.dtype).itemsize
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            raw = np.fromfile(file, np.uint8, span * item)
+        if raw.size != span * item:
+            raise CheckpointError(f"{self.file.name} is truncated", "checkpoint_truncated")
+        flat = raw.view(self.dtype)
+        if self.strides is None or self.strides == _contiguous(self.shape):
+            return flat.reshape(self.shape)
+        steps = tuple(s * item for s in strides)
+        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, self.shape, steps))
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, or of a folder with ``model.safetensors``, its shards, or ``pytorch_model.bin``.
+
+    Raises `CheckpointError`: ``checkpoint_missing``, ``checkpoint_truncated``, ``checkpoint_unsafe``, ``checkpoint_format``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}", "checkpoint_missing")
+    with path.open("rb") as file:
+        head = file.read(16)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if head[:4] == b"PK\x03\x04":
+        return _read_torch(path)
+    if head[:2] in (b"\x80\x02", b"\x80\x04", b"\x80\x03"):
+        raise CheckpointError(
+            f"{path.name} is in torch's format from before 1.6, which is not read here. In an environment with torch: "
+            "torch.save(torch.load(PATH, weights_only=True), NEW)",
+            "checkpoint_format",
+        )
+    raise CheckpointError(f"{path.name} is neither safetensors nor a torch archive", "checkpoint_format")
+
+
+def _read_folder(folder: Path) -> dict[str, Tensor]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        places = json.loads(index.read_text())["weight_map"]
+        tensors: dict[str, Tensor] = {}
+        for shard in sorted(set(places.values())):
+            if Path(shard).name != shard:
+                raise CheckpointError(f"{index.name} names a file outside its folder: {shard!r}", "checkpoint_unsafe")
+            tensors |= read(folder / shard)
+        if missing := sorted(set(places) - set(tensors)):
+            raise CheckpointError(f"{index.name} lists {missing[0]}, no shard has it", "checkpoint_truncated")
+        return tensors
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return read(folder / name)
+    single = sorted(folder.glob("*.safetensors"))
+    if len(single) == 1:
+        return read(single[0])
+    raise CheckpointError(f"no model.safetensors or pytorch_model.bin in {folder}", "checkpoint_missing")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np"):  # checks sizes, overlaps and gaps
+            pass
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} is damaged: {error}", "checkpoint_truncated") from None
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length), object_pairs_hook=_no_duplicates)
+    header.pop("__metadata__", None)
+    return {
+        name: Tensor(
+            path, 8 + length + entry["data_offsets"][0], tuple(entry["shape"]), _dtype(path, name, entry["dtype"])
+        )
+        for name, entry in header.items()
+    }
+
+
+def _dtype(path: Path, name: str, word: str) -> Any:
+    if word not in DTYPES:
+        raise CheckpointError(f"{path.name}: {name} is {word}, which is not supported", "checkpoint_format")
+    return DTYPES[word]
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = collections.Counter(k for k, _ in pairs)
+    if twice := [k for k, n in counts.items() if n > 1]:
+        raise CheckpointError(f"the tensor {twice[0]!r} is in the file's header twice", "checkpoint_truncated")
+    return dict(pairs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    key: str
+    dtype: Any
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """What ``torch.FloatStorage`` and its like become."""
+
+    dtype: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _View:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _View:
+    if not isinstance(storage, _Storage):
+        raise pickle.UnpicklingError("a tensor without a storage")
+    view = _View(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
+    last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True))
+    if min((view.offset, *view.shape, *view.strides)) < 0 or (0 not in view.shape and last >= storage.count):
+        raise pickle.UnpicklingError("a tensor that reaches beyond its storage")
+    return view
+
+
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows what a state dict needs.  Everything else is refused before it is looked up."""
+
+    KNOWN: Mapping[tuple[str, str], Any] = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+        ("torch", "Size"): tuple,
+        **{("torch", name): _Kind(dtype) for name, dtype in STORAGES.items()},
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.KNOWN[module, name]
+        except KeyError:
+            raise CheckpointError(
+                f"refused: the file wants to use {module}.{name}. A state dict needs no such thing; do not load this file "
+                "with other tools unless you trust where it comes from",
+                "checkpoint_unsafe",
+            ) from None
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        kind, storage, key, _, count = pid
+        if kind != "storage" or not isinstance(storage, _Kind):
+            raise pickle.UnpicklingError("an unknown kind of storage")
+        return _Storage(str(key), storage.dtype, int(count))
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {i.filename: i for i in archive.infolist()}
+            names = [n for n in entries if n.endswith("data.pkl") and n.count("/") <= 1]
+            if not names:
+                raise CheckpointError(f"{path.name} is a zip file, but no torch checkpoint", "checkpoint_format")
+            root = names[0][: -len("data.pkl")]
+            if any(n.startswith(root + "code/") for n in entries):
+                raise CheckpointError(
+                    f"{path.name} is a TorchScript program, not a state dict; use the model's safetensors instead",
+                    "checkpoint_format",
+                )
+            if root + "byteorder" in entries and archive.read(root + "byteorder") != b"little":
+                raise CheckpointError(f"{path.name} was written on a big-endian machine", "checkpoint_format")
+            with archive.open(names[0]) as file:
+                found = _Unpickler(file).load()
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise CheckpointError(f"{path.name} is damaged or truncated: {error}", "checkpoint_truncated") from None
+    except CheckpointError:
+        raise
+    except Exception as error:  # a crafted pickle fails in any way it likes
+        raise CheckpointError(f"{path.name} cannot be read: {error}", "checkpoint_format") from None
+    return {name: _place(path, entries, root, name, view) for name, view in _state_dict(path, found).items()}
+
+
+def _state_dict(path: Path, found: Any) -> dict[str, _View]:
+    """The tensors, out of the wrappers training scripts put around them."""
+    for key in ("model", "state_dict", "params", "ema_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+            break
+    views = {k: v for k, v in found.items() if isinstance(v, _View)} if isinstance(found, Mapping) else {}
+    if not views:
+        raise CheckpointError(f"{path.name} holds no state dict", "checkpoint_format")
+    if all(str(k).startswith("module.") for k in views):
+        views = {k[len("module.") :]: v for k, v in views.items()}
+    return {str(k): v for k, v in views.items()}
+
+
+def _place(path: Path, entries: dict[str, zipfile.ZipInfo], root: str, name: str, view: _View) -> Tensor:
+    entry = entries.get(f"{root}data/{view.storage.key}")
+    item = np.dtype(view.storage.dtype).itemsize
+    if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < view.storage.count * item:
+        raise CheckpointError(f"{path.name}: the numbers of {name} are missing", "checkpoint_truncated")
+    with path.open("rb") as file:  # the local header's extra field is not the directory's
+        file.seek(entry.header_offset + 26)
+        name_length, extra_length = struct.unpack("<HH", file.read(4))
+    start = entry.header_offset + 30 + name_length + extra_length
+    strides = None if view.strides == _contiguous(view.shape) else view.strides
+    return Tensor(path, start + view.offset * item, view.shape, view.storage.dtype, strides)
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))

@@ -1,0 +1,128 @@
+"""Official tensor names -> our paths: a few renames a layout, one rule a kind of tensor, and no leftovers on either side."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from gsam.errors import CheckpointError
+
+Shape = tuple[int, ...]
+Axes = tuple[int, ...]
+
+
+class Shaped(Protocol):
+    """Anything with a shape."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one official kind of file names a family's tensors."""
+
+    name: str
+    renames: tuple[tuple[str, str], ...]
+    """Regular expressions and replacements, all applied in order to the dotted name."""
+    unused: tuple[tuple[str, str], ...] = ()
+    """Tensors known to be in such files and not in the model: full regular expression, reason."""
+    tied: tuple[tuple[str, str], ...] = ()
+    """Two names of one tensor, of which a file may hold either or both: (the other, the one used)."""
+    transposed: str = r"$^"
+    """Which of our paths are transposed convolutions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """One tensor's way: from an official name, its axes permuted."""
+
+    name: str
+    axes: Axes | None
+
+
+def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, Move]:
+    """Our path -> where it comes from, for every path of the model, using every tensor of the file.
+
+    Works on shapes alone.  Raises `CheckpointError` listing the first ten differences: missing, left over, misshapen.
+    """
+    moves: dict[str, Move] = {}
+    wrong: list[str] = []
+    aliases = {a: b for a, b in layout.tied if a in tensors and b in tensors}
+    for name, tensor in tensors.items():
+        if name in aliases or any(re.fullmatch(pattern, name) for pattern, _ in layout.unused):
+            continue
+        path = rename(name, shapes, layout)
+        if path not in shapes:
+            near = difflib.get_close_matches(path, shapes, 1)
+            wrong.append(f"left over: {name}" + (f" (nearest: {near[0]})" if near else ""))
+            continue
+        axes = permutation(path, len(tensor.shape), layout)
+        shape = tensor.shape if axes is None else tuple(tensor.shape[a] for a in axes)
+        if path in moves:
+            wrong.append(f"{name} and {moves[path].name} are both {path}")
+        elif tuple(shape) != tuple(shapes[path].shape):
+            wrong.append(f"shape: {name} is {tuple(tensor.shape)}, the model's {path} is {tuple(shapes[path].shape)}")
+        else:
+            moves[path] = Move(name, axes)
+    named = {rename(n, shapes, layout) for n in tensors}
+    wrong += [f"missing: {path}" for path in shapes if path not in moves and path not in named]
+    if wrong:
+        more = f"\n  and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+        raise CheckpointError(
+            "the checkpoint does not fit:\n  " + "\n  ".join(wrong[:10]) + more, "checkpoint_mismatch"
+        )
+    return moves
+
+
+def rename(name: str, shapes: Mapping[str, Shaped], layout: Layout) -> str:
+    """An official name as our path."""
+    for pattern, replacement in layout.renames:
+        name = re.sub(pattern, replacement, name)
+    path = name.replace(".", "/")
+    stem, _, leaf = path.rpartition("/")
+    if leaf == "weight":
+        return next((p for kind in ("kernel", "scale", "embedding") if (p := f"{stem}/{kind}") in shapes), path)
+    return path
+
+
+def permutation(path: str, rank: int, layout: Layout) -> Axes | None:
+    """torch's [out, in] and [out, in, h, w] -> [in, out] and [h, w, in, out]."""
+    if not path.endswith("/kernel"):
+        return None
+    if rank == 2:
+        return (1, 0)
+    return (2, 3, 0, 1) if re.search(layout.transposed, path) else (2, 3, 1, 0)
+
+
+def fit(tensors: Mapping[str, Shaped], layouts: Sequence[Layout], shapes: Mapping[str, Shaped]) -> Layout:
+    """The layout that explains most of the names."""
+    return max(layouts, key=lambda layout: sum(rename(n, shapes, layout) in shapes for n in tensors))
+
+
+def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout, dtype: Any) -> dict[str, Any]:
+    """Read, permute and cast every tensor, one at a time: path -> jax array.
+
+    Raises `CheckpointError` for numbers that are not finite, integer weights, and tied tensors that differ.
+    """
+    import jax.numpy as jnp
+
+    moves = plan(tensors, shapes, layout)
+    for other, used in layout.tied:
+        if other in tensors and used in tensors and not np.array_equal(tensors[other].load(), tensors[used].load()):
+            raise CheckpointError(f"{other} and {used} should be one tensor, and differ", "checkpoint_mismatch")
+    params: dict[str, Any] = {}
+    for path, move in moves.items():
+        value = tensors[move.name].load()
+        if value.dtype.kind in "iub":
+            raise CheckpointError(f"{move.name} is {value.dtype}: quantised weights are not read", "checkpoint_format")
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"{move.name} holds numbers that are not finite", "checkpoint_not_finite")
+        value = value if move.axes is None else value.transpose(move.axes)
+        params[path] = jnp.asarray(value.astype(np.dtype(dtype), order="C", copy=False))
+    return params

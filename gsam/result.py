@@ -1,0 +1,139 @@
+"""What the user holds: boxes, masks, labels and scores of one picture.  numpy and Pillow only."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.formats.lowres import LowResMasks as LowResMasks
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Index = slice | Sequence[int] | NDArray[Any] | int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """N objects of one picture, best first.
+
+    Index it like an array: ``result[result.scores > 0.5]``, ``result[:3]``.
+    """
+
+    pixels: NDArray[np.uint8]
+    """[H, W, 3], upright."""
+    queries: list[str]
+    """What was asked for, in the user's words."""
+    xyxy: NDArray[np.float32]
+    """[N, 4] pixels, exclusive right and bottom."""
+    labels: list[str]
+    """[N], the user's words."""
+    label_ids: NDArray[np.int64]
+    """[N] into ``queries``."""
+    scores: NDArray[np.float32]
+    """[N] in 0..1."""
+    mask_scores: NDArray[np.float32]
+    """[N], the segmenter's own estimate of its masks."""
+    low_res: LowResMasks | None = None
+    image: str | None = None
+    """The file's name, if there was one."""
+    pipeline: str = "custom"
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        shapes = {"xyxy": self.xyxy.shape, "label_ids": self.label_ids.shape, "scores": self.scores.shape}
+        if shapes != {"xyxy": (n, 4), "label_ids": (n,), "scores": (n,)} or self.mask_scores.shape != (n,):
+            raise ValueError(f"{n} labels do not go with {shapes}, mask_scores {self.mask_scores.shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """[N, H, W] bool, made when asked for; without a segmenter, the boxes filled."""
+        if self.low_res is not None:
+            return self.low_res.dense()
+        masks = np.zeros((len(self), *self.size), bool)
+        for mask, (x0, y0, x1, y1) in zip(masks, np.round(self.xyxy).astype(int), strict=True):
+            mask[max(y0, 0) : y1, max(x0, 0) : x1] = True
+        return masks
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[Result]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Result:
+        rows = np.arange(len(self))[index]
+        rows = np.atleast_1d(rows)
+        return dataclasses.replace(
+            self,
+            xyxy=self.xyxy[rows],
+            labels=[self.labels[i] for i in rows],
+            label_ids=self.label_ids[rows],
+            scores=self.scores[rows],
+            mask_scores=self.mask_scores[rows],
+            low_res=None if self.low_res is None else self.low_res[rows],
+        )
+
+    def __repr__(self) -> str:
+        counts = {label: self.labels.count(label) for label in dict.fromkeys(self.labels)}
+        found = ", ".join(f"{n} {label}" for label, n in counts.items()) or "nothing"
+        return f"<Result {self.image or 'picture'} {self.size[1]} x {self.size[0]}: {found}>"
+
+    def plot(self) -> Image.Image:
+        """The picture with masks, boxes and labels over it."""
+        from gsam.formats.overlay import draw
+
+        return draw(self.pixels, self.masks, self.xyxy, self.labels, self.scores)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of one picture: see `gsam.formats.scene_json`."""
+        from gsam.formats.scene_json import scene_dict
+
+        return scene_dict(self)
+
+    def to_coco(self) -> dict[str, Any]:
+        """A COCO instances dictionary with this picture alone: see `gsam.formats.coco`."""
+        from gsam.formats.coco import coco_dict
+
+        return coco_dict([self])
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections``; needs the ``viz`` extra."""
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError("to_supervision needs the extra: pip install 'gsam-jax[viz]'") from error
+        data = {"class_name": np.array(self.labels), "mask_score": self.mask_scores}
+        return supervision.Detections(self.xyxy, self.masks, self.scores, self.label_ids.astype(int), data=data)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture with its overlay (``.png``, ``.jpg``, ``.webp``), ``.json``, or ``.coco.json``, whole or not at all."""
+        from gsam.formats import coco, overlay, scene_json
+
+        path = Path(path)
+        if path.name.endswith(".coco.json"):
+            coco.write([self], path)
+        elif path.suffix == ".json":
+            scene_json.write(self, path)
+        elif path.suffix.lower() in overlay.SUFFIXES:
+            overlay.write(self.plot(), path)
+        else:
+            known = ", ".join([".json", ".coco.json", *overlay.SUFFIXES])
+            raise ValueError(f"cannot tell the format of {path.name!r}: it should end in one of {known}")
+        return path
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.plot().save(buffer, "PNG")
+        return buffer.getvalue()

@@ -1,0 +1,313 @@
+"""Where weights are: any way of naming a model -> its files -> its parameters.
+
+A name may be one of a manifest (``weights/manifests``), a hub id (``owner/name``, ``owner/name@revision``), a folder with
+``config.json`` and safetensors, one ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, or an Orbax folder that `save` wrote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gsam.errors import CheckpointError, UsageError
+from gsam.port import download
+from gsam.port.read import Tensor, read
+from gsam.port.rules import convert, fit, plan
+from gsam.registry import FAMILIES, family_of
+from gsam.types import Params
+
+FILES = (".safetensors", ".pth", ".pt", ".bin")
+NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier"}
+ORBAX_NOTE = "gsam.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A model that has been located, not read."""
+
+    name: str
+    path: Path
+    """A file, or a folder."""
+    variant: str | None = None
+    """The registered name, where the source says which it is."""
+    tokenizer: Path | None = None
+    sha256: str | None = None
+    """What the manifest expects of the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model with its numbers."""
+
+    family: str
+    config: Any
+    params: Params
+    tokenizer: Path | None
+    """A ``tokenizer.json`` or the folder that has one."""
+    name: str
+
+
+def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -> Loaded:
+    """Find, check and read a model.
+
+    ``role`` (``detect``, ``segment``, ``classify``) helps where a bare file could be several things.  Raises
+    `CheckpointError` (cannot be found, trusted or understood) and `UsageError` (no such name).
+    """
+    found = find(name)
+    if (found.path / ORBAX_NOTE).is_file():
+        return _load_orbax(found, dtype)
+    if found.sha256:
+        verify_hash(found.path, found.sha256)
+    tensors = read(found.path)
+    family, config = _identify(found, tensors, role)
+    module, port = _modules(family)
+    shapes = module.spec(config).shapes
+    try:
+        params = convert(tensors, shapes, fit(tensors, port.LAYOUTS, shapes), dtype)
+    except CheckpointError as error:
+        likely = _likely(tensors, found.variant) if error.code == "checkpoint_mismatch" else None
+        hint = f"\n  It looks like {likely}." if likely else ""
+        raise CheckpointError(f"{found.name}: {error}{hint}", error.code) from None
+    return Loaded(family, config, params, found.tokenizer, found.name)
+
+
+def find(name: str | Path) -> Found:
+    """Locate a model, downloading it if it is not here yet."""
+    text = str(name)
+    path = Path(text).expanduser()
+    if text in NANO:
+        folder = data_folder("nano")
+        tokenizer = folder / "tokenizer.json" if text != "nano_sam" else None
+        return Found(text, folder / f"{NANO[text]}.safetensors", text, tokenizer)
+    if path.is_dir():
+        return Found(text, path, tokenizer=_tokenizer_in(path))
+    if path.suffix in FILES:
+        if not path.is_file():
+            raise CheckpointError(f"no such file: {path}", "checkpoint_missing")
+        return Found(text, path, tokenizer=_tokenizer_in(path.parent))
+    entry = manifest().get(text)
+    if entry is not None:
+        return _from_manifest(text, entry)
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")):
+        repository, _, revision = text.partition("@")
+        folder = download.from_hub(repository, revision or None)
+        return Found(text, folder, tokenizer=_tokenizer_in(folder))
+    near = difflib.get_close_matches(text, names(), 3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `gsam weights list` shows the names"
+    raise UsageError(f"no model {text!r}{hint}", "model_unknown")
+
+
+def names() -> list[str]:
+    """Every registered variant."""
+    return [v for _, variants in FAMILIES.values() for v in variants]
+
+
+@functools.cache
+def manifest() -> Mapping[str, Mapping[str, Any]]:
+    """Official name -> its entry, of every family."""
+    entries: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(data_folder("weights").glob("*.toml")):
+        entries |= tomllib.loads(file.read_text())
+    return entries
+
+
+def data_folder(kind: str) -> Path:
+    """Recipes (``pipelines``), manifests (``weights``) or the shipped models (``nano``): of the wheel, else of the checkout."""
+    packed = Path(__file__).parent / "_data" / kind
+    if packed.is_dir():
+        return packed
+    root = Path(__file__).parents[1]
+    folder = root / {"pipelines": "pipelines", "weights": "weights/manifests", "nano": "weights/nano"}[kind]
+    if (root / "pyproject.toml").is_file() and folder.is_dir():
+        return folder
+    raise CheckpointError(f"this installation of gsam lacks its {kind} files: install it again", "installation_broken")
+
+
+def cache_folder() -> Path:
+    """gsam's own cache: ``GSAM_CACHE``, else ``XDG_CACHE_HOME/gsam``, else ``~/.cache/gsam``.  The hub has its own."""
+    if own := os.environ.get("GSAM_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "gsam"
+
+
+def is_cached(name: str) -> bool:
+    """Whether a manifest's model can be loaded without network."""
+    entry = manifest().get(name)
+    if name in NANO:
+        return True
+    if entry is None:
+        return False
+    if url := entry.get("url"):
+        return (cache_folder() / "weights" / url.rsplit("/", 1)[-1]).is_file()
+    return download.in_hub_cache(entry["hub"], entry.get("revision"))
+
+
+def verify_hash(path: Path, sha256: str) -> None:
+    """Raise `CheckpointError` unless the file has this SHA-256."""
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256:
+        raise CheckpointError(
+            f"{path} is not the file it should be: sha256 {actual}, expected {sha256}. Delete it and load it again.",
+            "checkpoint_hash",
+        )
+
+
+def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
+    """Write a model as an Orbax folder that `load` understands without more information; whole or not at all."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise UsageError(f"{folder} exists already", "output_exists")
+    params = loaded.params if dtype is None else jax.tree.map(lambda x: x.astype(dtype), loaded.params)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(partial / "params", params)
+        note = {"family": loaded.family, "config": dataclasses.asdict(loaded.config), "name": loaded.name}
+        (partial / ORBAX_NOTE).write_text(json.dumps(note, indent=1))
+        if loaded.tokenizer is not None:
+            for file in _tokenizer_files(loaded.tokenizer):
+                shutil.copy(file, partial / file.name)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _load_orbax(found: Found, dtype: Any) -> Loaded:
+    import jax
+    import orbax.checkpoint as ocp
+
+    note = json.loads((found.path / ORBAX_NOTE).read_text())
+    if note.get("family") not in FAMILIES:
+        raise CheckpointError(f"{found.path} is of an unknown family, {note.get('family')!r}", "checkpoint_format")
+    module, _ = _modules(note["family"])
+    config = _from_dict(next(type(c) for c in module.VARIANTS.values()), note["config"])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = {k: jax.ShapeDtypeStruct(s.shape, dtype, sharding=device) for k, s in module.spec(config).shapes.items()}
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            params = checkpointer.restore(found.path.absolute() / "params", target)
+    except (ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{found.path} cannot be restored: {error}", "checkpoint_mismatch") from None
+    return Loaded(note["family"], config, params, found.tokenizer, note["name"])
+
+
+def _from_dict(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A frozen dataclass back from what `dataclasses.asdict` and JSON made of it."""
+    kinds = typing.get_type_hints(kind)
+
+    def value(name: str, given: Any) -> Any:
+        if dataclasses.is_dataclass(kinds.get(name)) and isinstance(given, dict):
+            return _from_dict(kinds[name], given)
+        return tuple(given) if isinstance(given, list) else given
+
+    return kind(**{name: value(name, given) for name, given in values.items()})
+
+
+def _from_manifest(name: str, entry: Mapping[str, Any]) -> Found:
+    if url := entry.get("url"):
+        target = cache_folder() / "weights" / url.rsplit("/", 1)[-1]
+        return Found(name, download.from_url(url, target, entry.get("sha256")), name, sha256=entry.get("sha256"))
+    folder = download.from_hub(entry["hub"], entry.get("revision"))
+    return Found(name, folder, name, _tokenizer_in(folder))
+
+
+def _identify(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
+    """Family and configuration: by name, by ``config.json``, else by the tensors themselves."""
+    if found.variant is not None and (known := family_of(found.variant)):
+        module, _ = _modules(known[1])
+        return known[1], module.VARIANTS[found.variant]
+    described = (found.path if found.path.is_dir() else found.path.parent) / "config.json"
+    if found.path.is_dir() and described.is_file():
+        try:
+            values = json.loads(described.read_text())
+        except ValueError as error:
+            raise CheckpointError(f"{described} is not JSON: {error}", "checkpoint_format") from None
+        for family in FAMILIES:
+            _, port = _modules(family)
+            if values.get("model_type") in port.MODEL_TYPES:
+                return family, port.config_from_hf(values)
+        kinds = [t for f in FAMILIES for t in _modules(f)[1].MODEL_TYPES]
+        kind = values.get("model_type")
+        raise CheckpointError(f"{described}: model_type {kind!r} is none of {', '.join(kinds)}", "checkpoint_unknown")
+    likely = _likely(tensors, None, role, exact=True) or _likely(tensors, None, role)
+    if likely is None:
+        some = ", ".join(list(tensors)[:3])
+        raise CheckpointError(f"{found.name} is no model known here; its tensors are {some}, ...", "checkpoint_unknown")
+    _, family = family_of(likely) or ("", "")
+    return family, _modules(family)[0].VARIANTS[likely]
+
+
+def _likely(
+    tensors: Mapping[str, Tensor], besides: str | None, role: str | None = None, *, exact: bool = False
+) -> str | None:
+    """The variant whose tensors these are (``exact``), or that has the most in common with them, at least half."""
+    best: tuple[float, str] | None = None
+    for family, (family_role, variants) in FAMILIES.items():
+        if role not in (None, family_role):
+            continue
+        module, port = _modules(family)
+        for variant in variants:
+            if variant == besides:
+                continue
+            shapes = module.spec(module.VARIANTS[variant]).shapes
+            layout = fit(tensors, port.LAYOUTS, shapes)
+            try:
+                plan(tensors, shapes, layout)
+                return variant
+            except CheckpointError:
+                if exact:
+                    continue
+            share = _share(tensors, shapes, layout)
+            if share > (best[0] if best else 0.5):
+                best = (share, variant)
+    return best[1] if best else None
+
+
+def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any) -> float:
+    from gsam.port.rules import permutation, rename
+
+    hits = 0
+    for name, tensor in tensors.items():
+        path = rename(name, shapes, layout)
+        if path in shapes:
+            axes = permutation(path, len(tensor.shape), layout) or range(len(tensor.shape))
+            hits += tuple(tensor.shape[a] for a in axes) == tuple(shapes[path].shape)
+    return hits / max(len(tensors), len(shapes))
+
+
+def _modules(family: str) -> tuple[Any, Any]:
+    """The package of a family, and its port."""
+    package = f"gsam.{FAMILIES[family][0]}.{family}"
+    return importlib.import_module(package), importlib.import_module(f"{package}.port")
+
+
+def _tokenizer_in(folder: Path) -> Path | None:
+    return folder if _tokenizer_files(folder) else None
+
+
+def _tokenizer_files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if (place / "tokenizer.json").is_file():
+        return [place / "tokenizer.json"]
+    pair = [place / "vocab.json", place / "merges.txt"]
+    return pair if all(f.is_file() for f in pair) else []

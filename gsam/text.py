@@ -1,0 +1,168 @@
+"""The door for text: any way of asking -> a list of queries; queries -> padded token ids.
+
+Labels are always the user's own words.  `tokenizers` is imported when the first text is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import unicodedata
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import CheckpointError, QueryError
+
+Query = str | Sequence[str] | Mapping[str, str]
+MAX_QUERIES = 512
+MAX_LENGTH = 2000
+SEPARATORS = re.compile(r"[.,;\n\r]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Queries:
+    """What is asked for; all three lists run in parallel."""
+
+    names: list[str]
+    """As the user wrote them."""
+    prompts: list[str]
+    """As the models read them."""
+    labels: list[str]
+    """As results are labelled."""
+
+
+def parse_queries(query: Query) -> Queries:
+    """Queries from ``"dog. yellow bus"`` (also ``,`` ``;`` and newlines), a list, or ``{query: label}``.
+
+    Spaces are collapsed, and of queries that differ only in case the first is kept.  Raises `QueryError` when nothing is
+    asked for, for control characters, for more than `MAX_QUERIES` queries and for one longer than `MAX_LENGTH` characters;
+    nothing is ever cut silently.
+    """
+    if isinstance(query, str):
+        pairs = [(part, part) for part in SEPARATORS.split(query)]
+    elif isinstance(query, Mapping):
+        pairs = [(_string(k), _string(v)) for k, v in query.items()]
+    elif isinstance(query, Sequence) and not isinstance(query, bytes):
+        pairs = [(_string(q), q) for q in query]
+    else:
+        raise QueryError(f"a query is a text, a list of texts or {{query: label}}, not {type(query).__name__}")
+    seen: dict[str, tuple[str, str]] = {}
+    for asked, label in pairs:
+        name = " ".join(asked.split())
+        _check(name)
+        _check(label)
+        if name and name.strip(" .,;!?-_"):
+            seen.setdefault(unicodedata.normalize("NFC", name).casefold(), (name, " ".join(label.split()) or name))
+    if not seen:
+        raise QueryError(f"nothing is asked for in {_short(repr(query))}", "query_empty")
+    if len(seen) > MAX_QUERIES:
+        raise QueryError(f"{len(seen)} queries, at most {MAX_QUERIES} go together", "query_too_many")
+    names = [name for name, _ in seen.values()]
+    return Queries(names, [n.strip(" .,;") for n in names], [label for _, label in seen.values()])
+
+
+class Tokenizer:
+    """Text -> token ids of a fixed length."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._unknown = next((i for w in ("[UNK]", "<unk>") if (i := inner.token_to_id(w)) is not None), None)
+        self._told: set[str] = set()
+
+    def encode(self, texts: Sequence[str], context: int) -> NDArray[np.int32]:
+        """[C, context] int32, padded with 0; a longer text keeps its end mark.
+
+        Words that a closed vocabulary does not have are told once, as a warning.
+        """
+        ids = np.zeros((len(texts), context), np.int32)
+        for row, text in zip(ids, texts, strict=True):
+            encoded = self._inner.encode(text)
+            found = encoded.ids
+            if self._unknown is not None and self._unknown in found:
+                self._tell([text[a:b] for i, (a, b) in zip(found, encoded.offsets, strict=True) if i == self._unknown])
+            if len(found) > context:
+                warnings.warn(f"{_short(text)!r} is longer than {context} tokens, the rest is not read", stacklevel=2)
+                found = [*found[: context - 1], found[-1]]
+            row[: len(found)] = found
+        return ids
+
+    def _tell(self, words: list[str]) -> None:
+        for word in words:
+            if word not in self._told:
+                self._told.add(word)
+                warnings.warn(f"this model does not know the word {word!r}", stacklevel=3)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A ``tokenizer.json``, or a folder that has one or CLIP's ``vocab.json`` and ``merges.txt``."""
+    from tokenizers import Tokenizer as Inner
+
+    path = Path(path)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if file.is_file():
+        try:
+            inner = Inner.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{file} is not a tokenizer: {error}", "tokenizer_invalid") from error
+        inner.no_padding()
+        inner.no_truncation()
+        return Tokenizer(inner)
+    if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
+        return Tokenizer(_clip(path))
+    raise CheckpointError(f"no tokenizer.json (nor vocab.json and merges.txt) in {path}", "tokenizer_missing")
+
+
+def _clip(folder: Path) -> Any:
+    """CLIP's byte-level BPE (openai/CLIP ``simple_tokenizer.py``)."""
+    from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Inner
+
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [
+        (a, b)
+        for line in lines
+        if len(parts := line.split()) == 2 and not line.startswith("#version")
+        for a, b in [parts]
+    ]
+    begin, end = "<|startoftext|>", "<|endoftext|>"
+    model: Any = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", unk_token=end)
+    inner = Inner(model)
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    pattern = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[(begin, vocabulary[begin]), (end, vocabulary[end])]
+    )
+    return inner
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise QueryError(f"a query is a text, not {type(value).__name__}")
+    return value
+
+
+def _check(text: str) -> None:
+    for character in text:
+        if unicodedata.category(character) == "Cc" and character not in "\t\n\r":
+            raise QueryError(f"control character {character!r} in {_short(text)!r}", "query_control_character")
+    if len(text) > MAX_LENGTH:
+        raise QueryError(f"a query of {len(text)} characters, at most {MAX_LENGTH}", "query_too_long")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

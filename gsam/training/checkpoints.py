@@ -1,0 +1,65 @@
+"""Checkpoints of a training run with Orbax: the whole state, so that a killed run goes on as if nothing happened."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+class Checkpoints:
+    """The latest states of a run, in ``folder``.  Orbax writes under a temporary name and renames."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        import orbax.checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        self._ocp, self._manager = ocp, ocp.CheckpointManager(folder.resolve(), options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """The newest step there is, or None."""
+        step: int | None = self._manager.latest_step()
+        return step
+
+    def save(self, step: int, state: Any, notes: dict[str, Any]) -> None:
+        """Write ``state`` (a pytree of arrays) and ``notes`` (JSON); a step that is already there is left alone."""
+        if step in self._manager.all_steps():
+            return
+        args = self._ocp.args
+        self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
+        self._manager.wait_until_finished()
+
+    def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
+        """The newest state, with the structure, shapes and dtypes of ``like``, and its notes.
+
+        Raises `FileNotFoundError` where there is none, and Orbax's `ValueError` where it does not fit ``like``.
+        """
+        if self.latest is None:
+            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+        args = self._ocp.args
+        found = self._manager.restore(
+            self.latest, args=args.Composite(state=args.StandardRestore(shapes), notes=args.JsonRestore())
+        )
+        return found["state"], dict(found["notes"])
+
+    def restore_any(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The newest state as nested dictionaries of NumPy arrays, whatever its structure, and its notes."""
+        if self.latest is None:
+            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
+        args = self._ocp.args
+        found = self._manager.restore(
+            self.latest, args=args.Composite(state=args.StandardRestore(), notes=args.JsonRestore())
+        )
+        return dict(found["state"]), dict(found["notes"])
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._manager.close()

@@ -1,0 +1,184 @@
+"""Training of nano's classifier: CLIP's classes on crops of 64 pixels, from nothing, image and text towers together.
+
+A crop is a box with 15 % of context on each side, squashed to a square, exactly as the pipeline cuts it.  Every crop is
+compared with a text for each leaf and for "background"; sometimes the noun alone stands for its leaves ("apple"), and the
+crop's mass is shared between the texts that are right.  Crops of nothing, and of things the names do not know, are
+"background".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam import bind
+from gsam.classify import clip
+from gsam.classify.clip.config import Config
+from gsam.ops.resize import crops
+from gsam.training import losses
+from gsam.training.nano import names
+from gsam.training.nano.batches import Pool, augment
+from gsam.training.nano.detector import MEAN, STD, iou, waves
+from gsam.training.nano.prompts import Encode
+from gsam.types import Params
+
+CONTEXT = 0.15
+NOTHING = "background"
+TEXTS = (*names.QUERIES, NOTHING)
+
+
+class Naming:
+    """See `gsam.training.trainer.Task`."""
+
+    def __init__(
+        self,
+        config: Config,
+        encode: Encode,
+        train: Pool,
+        validation: Pool | None = None,
+        *,
+        seed: int = 0,
+        scenes: int = 16,
+        crops_a_scene: int = 5,
+    ) -> None:
+        self.config, self.train, self.validation = config, train, validation
+        self.seed, self.batch_size, self.crops = seed, scenes, crops_a_scene
+        self.spec = clip.spec(config)
+        wordings = [encode([w.format(t) for t in TEXTS]) for w in names.PROMPTS]
+        self.texts: NDArray[np.int32] = np.stack(wordings)  # [W, C + 1, T]
+        right = np.zeros((len(names.LEAVES) + 1, len(TEXTS)), np.float32)
+        right[:-1, :-1] = names.ANSWERS
+        right[-1, -1] = 1.0
+        self.right = right  # [leaf or nothing, text]
+        self.own = np.array([TEXTS.index(leaf) for leaf in (*names.LEAVES, NOTHING)])
+        self.forward = jax.jit(self._forward)
+
+    def start(self, seed: int) -> Params:
+        return initial(bind.random(self.spec, seed), self.config)
+
+    def batch(self, rng: np.random.Generator, step: int) -> Any:
+        examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)
+        boxes, leaf = self.cut(rng, examples, 0.08)
+        wording = np.where(rng.random(len(TEXTS)) < 0.6, 0, rng.integers(0, len(self.texts), len(TEXTS)))
+        # A generic and its leaves compete in a softmax, so a step asks for a noun either with or without its colours.
+        asked = np.ones(len(TEXTS), bool)
+        for generic in names.GENERICS:
+            leaves = [TEXTS.index(leaf) for leaf in names.LEAVES if names.answers(leaf, generic)]
+            both = [TEXTS.index(generic), *(i for i in leaves if TEXTS[i] != generic)]
+            asked[both if generic not in names.LEAVES else both[1:]] = True
+            chance = rng.random()
+            if chance < 0.6:
+                asked[TEXTS.index(generic)] = generic in names.LEAVES
+            elif chance < 0.8:
+                asked[[i for i in leaves if TEXTS[i] != generic]] = False
+        return examples, boxes, leaf, self.texts[wording, np.arange(len(TEXTS))], asked
+
+    def cut(self, rng: np.random.Generator, examples: Any, spread: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Boxes [B, n, 4] with their context, and the leaf each shows [B, n] (the last index: nothing)."""
+        batch = len(examples.leaf)
+        boxes = np.zeros((batch, self.crops, 4), np.float32)
+        leaf = np.full((batch, self.crops), len(names.LEAVES), np.int32)
+        for b in range(batch):
+            present = np.flatnonzero(examples.leaf[b] >= 0)
+            h, w = (float(v) for v in examples.content[b])
+            for q in range(self.crops):
+                if present.size and rng.random() < 0.78:
+                    k = present[(q + int(rng.integers(len(present)))) % len(present)]
+                    size = np.tile(examples.boxes[b, k, 2:] - examples.boxes[b, k, :2], 2)
+                    box = examples.boxes[b, k] + size * rng.normal(0, spread, 4).clip(-2.5 * spread, 2.5 * spread)
+                    leaf[b, q] = examples.leaf[b, k]
+                else:
+                    box = self._empty(rng, examples, b, h, w)
+                box = np.clip(box, 0, [w, h, w, h])
+                size = np.maximum(box[2:] - box[:2], 1.0)
+                boxes[b, q] = box + CONTEXT * np.concatenate([-size, size])
+        return boxes, leaf
+
+    def _empty(self, rng: np.random.Generator, examples: Any, b: int, h: float, w: float) -> NDArray[np.float32]:
+        """A box that shows no object well: anywhere, or shifted off one."""
+        truth = examples.boxes[b][examples.leaf[b] >= 0]
+        for _ in range(8):
+            side = np.exp(rng.uniform(np.log(10), np.log(90), 2))
+            if len(truth) and rng.random() < 0.4:
+                near = truth[rng.integers(len(truth))]
+                size = near[2:] - near[:2]
+                centre = (near[:2] + near[2:]) / 2 + size * rng.uniform(0.6, 1.2, 2) * rng.choice([-1, 1], 2)
+                side = size * np.exp(rng.uniform(-0.4, 0.4, 2))
+            else:
+                centre = rng.uniform(0, [w, h])
+            box = np.concatenate([centre - side / 2, centre + side / 2]).clip(0, [w, h, w, h]).astype(np.float32)
+            if (box[2:] - box[:2]).min() < 6:
+                continue
+            if not len(truth) or (iou(box[None], truth).max() < 0.25 and _covered(box, truth) < 0.5):
+                return box
+        return np.array([0, 0, 8, 8], np.float32)
+
+    def pictures(self, examples: Any, boxes: jax.Array) -> jax.Array:
+        """Crops [B * n, S, S, 3], lit and normalised."""
+        lit = examples.rgb.astype(jnp.float32) * examples.gain[:, None, None] + examples.shift[:, None, None, None]
+        line = jnp.arange(examples.rgb.shape[1])
+        inside = (line < examples.content[:, :1])[:, :, None] & (line < examples.content[:, 1:])[:, None, :]
+        lit = jnp.where(inside[..., None], jnp.clip(lit, 0.0, 255.0), 0.0)
+        size = self.config.image_size
+        cut = jax.vmap(lambda p, b: crops(p, b, size, "bicubic"))(lit, boxes).reshape(-1, size, size, 3)
+        return (cut - jnp.asarray(MEAN, jnp.float32)) / jnp.asarray(STD, jnp.float32)
+
+    def loss(self, params: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        examples, boxes, leaf, ids, asked = batch
+        model = self.spec.bind(params)
+        seen = model.image(self.pictures(examples, boxes))
+        logits = jnp.exp(params["logit_scale"]) * seen @ model.text(ids).T
+        logits = jnp.where(asked, logits, -1e4)
+        wanted = jnp.asarray(self.right)[leaf.reshape(-1)] * asked
+        wanted = wanted / jnp.maximum(wanted.sum(-1, keepdims=True), 1.0)
+        cost = losses.contrastive(logits, 0.95 * wanted + 0.05 * asked / asked.sum())
+        correct = jnp.take_along_axis(wanted, logits.argmax(-1)[:, None], 1)[:, 0] > 0
+        return cost.mean(), {"right": correct.astype(jnp.float32).mean()}
+
+    def _forward(self, params: Params, examples: Any, boxes: jax.Array) -> jax.Array:
+        model = self.spec.bind(params)
+        return model.image(self.pictures(examples, boxes)) @ model.text(self.texts[0, self.own]).T
+
+    def evaluate(self, params: Params, scenes: int = 320) -> dict[str, float]:
+        """Share of crops named right among all leaves and "background": all crops, objects, and nothing."""
+        if self.validation is None:
+            return {}
+        rng, hits, nothing = np.random.default_rng(0), [], []
+        for begin in range(0, min(scenes, self.validation.count) // 16 * 16, 16):
+            examples = self.validation.examples(np.arange(begin, begin + 16))
+            boxes, leaf = self.cut(rng, examples, 0.06)
+            hits.append(np.asarray(self.forward(params, examples, boxes)).argmax(-1) == leaf.reshape(-1))
+            nothing.append(leaf.reshape(-1) == len(names.LEAVES))
+        hit, empty = np.concatenate(hits), np.concatenate(nothing)
+        return {
+            "right": float(hit.mean()),
+            "objects": float(hit[~empty].mean()),
+            "background": float(hit[empty].mean()),
+        }
+
+
+def _covered(box: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """The largest part of any truth that lies in ``box``."""
+    side = np.clip(np.minimum(box[2:], truth[:, 2:]) - np.maximum(box[:2], truth[:, :2]), 0, None)
+    return float((side.prod(-1) / np.maximum((truth[:, 2:] - truth[:, :2]).prod(-1), 1e-6)).max())
+
+
+def initial(params: Params, config: Config) -> Params:
+    """Random parameters, moved to where training from nothing begins well: places and words told apart, scale 10."""
+    places, words = (
+        "vision_model/embeddings/position_embedding/embedding",
+        "text_model/embeddings/token_embedding/embedding",
+    )
+    table = np.concatenate(
+        [np.zeros((1, config.vision.width)), 0.5 * waves(config.image_size // config.patch, config.vision.width)]
+    )
+    new = {
+        places: table.astype(np.float32),
+        words: 10.0 * np.asarray(params[words]),
+        "logit_scale": np.asarray(np.log(10.0), np.float32),
+    }
+    return params | {k: jnp.asarray(v) for k, v in new.items()}

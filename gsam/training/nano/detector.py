@@ -1,0 +1,222 @@
+"""Training of nano's detector: OWLv2's classes at 160 pixels, from nothing, image and text towers together.
+
+Every token is compared with every query of the vocabulary.  A box answers to its leaf ("red apple") and to what that leaf
+is ("apple"): several targets at once, hence the sigmoid; a softmax over the leaves at the matched tokens is added because
+it separates look-alikes faster.  Names and boxes are learnt one-to-many throughout; which token may claim a thing, one-to-many
+early and one-to-one late.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam import bind
+from gsam.detect import owl_vit
+from gsam.detect.owl_vit.config import Config
+from gsam.ops.views import CLIP_MEAN, CLIP_STD
+from gsam.training import losses, matching
+from gsam.training.nano import names
+from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.training.nano.prompts import Prompts
+from gsam.types import Params
+
+MEAN = tuple(255.0 * m for m in CLIP_MEAN)
+STD = tuple(255.0 * s for s in CLIP_STD)
+
+MANY = 4
+"""Tokens that learn from one truth: a name and a box are worth learning for all who see the thing."""
+
+
+class Detection:
+    """See `gsam.training.trainer.Task`."""
+
+    def __init__(
+        self,
+        config: Config,
+        prompts: Prompts,
+        train: Pool,
+        validation: Pool | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 24,
+        strangers: int = 12,
+    ) -> None:
+        self.config, self.prompts, self.train, self.validation = config, prompts, train, validation
+        self.seed, self.batch_size, self.strangers = seed, batch_size, strangers
+        self.spec = owl_vit.spec(config)
+        self.grid = config.image_size // config.patch
+        self.centres = matching.cell_centres(self.grid)
+        answers = np.asarray(names.ANSWERS, np.float32)  # [L, C]
+        self.answers = np.concatenate([answers, np.zeros((len(answers), strangers), np.float32)], 1)
+        self.own = np.array([names.QUERIES.index(leaf) for leaf in names.LEAVES], np.int32)
+        self.forward = jax.jit(self._forward)
+
+    def start(self, seed: int) -> Params:
+        return initial(bind.random(self.spec, seed), self.config)
+
+    def batch(self, rng: np.random.Generator, step: int) -> Any:
+        rows = self.train.order(step, self.batch_size, self.seed)
+        return augment(self.train.examples(rows), rng), self.prompts.sample(rng, self.strangers)
+
+    def loss(self, params: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        examples, ids = batch
+        model = self.spec.bind(params)
+        tokens = model.image(pixels(examples, MEAN, STD))
+        logits = model.logits(tokens, model.text(ids))  # [B, T, C]
+        boxes = losses.corners(model.boxes(tokens))
+        truth, leaf = examples.boxes / self.config.image_size, jnp.asarray(examples.leaf)
+        leading, many = self.owners(logits, boxes, truth, leaf, progress)
+
+        kept = self.learnable(examples)
+        row, matched, count = _row(leading)
+        named = jnp.maximum(jnp.take_along_axis(leaf, row, 1), 0)
+        wanted = jnp.asarray(self.answers)[named] * matched[..., None]
+        kept = jnp.maximum(kept, matched)
+        classes = (losses.focal(logits, wanted) * kept[..., None]).sum() / count
+        objects = (losses.focal(model.objectness(tokens), matched) * kept).sum() / count
+
+        row, matched, _ = _row(many)
+        named = jnp.maximum(jnp.take_along_axis(leaf, row, 1), 0)
+        leaves = logits[..., self.own]
+        apart = losses.weighted_mean(losses.contrastive(leaves, jax.nn.one_hot(named, len(self.own))), matched)
+        target = jnp.take_along_axis(truth, row[..., None], 1)
+        near = losses.weighted_mean(losses.box_l1(boxes, target), matched)
+        overlap = losses.weighted_mean(1.0 - losses.giou(boxes, target), matched)
+        total = 4.0 * classes + apart + 5.0 * near + 4.0 * overlap + objects
+        told = {"classes": classes, "apart": apart, "l1": near, "giou": overlap, "objects": objects}
+        told["right"] = losses.weighted_mean((leaves.argmax(-1) == named).astype(jnp.float32), matched)
+        return total, told
+
+    def owners(
+        self, logits: jax.Array, boxes: jax.Array, truth: jax.Array, leaf: jax.Array, progress: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Which truth each token answers for, and which it learns boxes and names from, both [B, T].
+
+        The second are up to `MANY` tokens a truth; the first are as many in the beginning, and one in the last part.
+        """
+        repeat = jnp.where(progress < 0.3, MANY, jnp.where(progress < 0.55, 2, 1))
+        price = matching.cost(logits, boxes, truth, jnp.asarray(self.own)[jnp.maximum(leaf, 0)])
+        allowed = matching.candidates(truth, self.centres)
+        leading = matching.match(price, allowed, leaf >= 0, repeat)
+        return leading, matching.match(price, allowed, leaf >= 0, jnp.full_like(repeat, MANY))
+
+    def learnable(self, examples: Examples) -> jax.Array:
+        """Tokens that may be told there is nothing, [B, T]: not those whose patch is mostly to be ignored."""
+        g, p = self.grid, self.config.patch
+        ignored = (jnp.asarray(examples.instances) == IGNORE)[:, : g * p, : g * p].reshape(-1, g, p, g, p)
+        return (ignored.mean((2, 4)) < 0.5).astype(jnp.float32).reshape(-1, g * g)
+
+    def _forward(self, params: Params, examples: Examples, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = self.spec.bind(params)
+        tokens = model.image(pixels(examples, MEAN, STD))
+        boxes = losses.corners(model.boxes(tokens)) * self.config.image_size
+        return boxes, jax.nn.sigmoid(model.logits(tokens, model.text(ids))[..., self.own])
+
+    def evaluate(self, params: Params, scenes: int = 400) -> dict[str, float]:
+        """Boxes found with the right leaf at IoU 0.5, all leaves asked at once; the threshold is the best one here."""
+        if self.validation is None:
+            return {}
+        found: list[NDArray[np.float32]] = []
+        truths = 0
+        reached = 0
+        for begin in range(0, min(scenes, self.validation.count) // 40 * 40, 40):
+            examples = self.validation.examples(np.arange(begin, begin + 40))
+            boxes, scores = (np.asarray(a) for a in self.forward(params, examples, self.prompts.queries[0]))
+            for b in range(40):
+                real = examples.leaf[b] >= 0
+                marks, any_name = judge(boxes[b], scores[b], examples.boxes[b][real], examples.leaf[b][real])
+                found.append(marks)
+                truths += int(real.sum())
+                reached += any_name
+        marks = np.concatenate(found)
+        best = {"f1": 0.0}
+        for threshold in np.arange(0.05, 0.9, 0.025):
+            kept = marks[marks[:, 0] >= threshold]
+            hits = float(kept[:, 1].sum())
+            f1 = 2 * hits / max(len(kept) + truths, 1)
+            if f1 > best["f1"]:
+                best = {"f1": f1, "threshold": float(threshold)}
+                best |= {"precision": hits / max(len(kept), 1), "recall": hits / max(truths, 1)}
+        return best | {"reached": reached / max(truths, 1)}
+
+
+def _row(owner: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Owners [B, T] -> the row of the truth, 1 where there is one, and how many there are (at least 1)."""
+    matched = (owner >= 0).astype(jnp.float32)
+    return jnp.maximum(owner, 0), matched, jnp.maximum(matched.sum(), 1.0)
+
+
+def initial(params: Params, config: Config) -> Params:
+    """Random parameters, moved to where training from nothing begins well.
+
+    Places are told apart from the first step, boxes begin at about a quarter of the picture, almost everything is
+    "nothing", and the product with the class token begins close to a sum.
+    """
+    width, grid = config.vision.width, config.image_size // config.patch
+    shift = np.zeros(4, np.float32)
+    shift[2:] = 1.2
+    table = np.concatenate([np.zeros((1, width)), 0.5 * waves(grid, width)])
+    new = {
+        "vision_model/embeddings/position_embedding/embedding": table.astype(np.float32),
+        "vision_model/post_layernorm/scale": np.full(width, 0.3, np.float32),
+        "vision_model/post_layernorm/bias": np.ones(width, np.float32),
+        "box_head/dense2/kernel": 0.1 * np.asarray(params["box_head/dense2/kernel"]),
+        "box_head/dense2/bias": shift,
+        "class_head/logit_scale/kernel": 0.1 * np.asarray(params["class_head/logit_scale/kernel"]),
+        "class_head/logit_scale/bias": np.full(1, 11.0, np.float32),
+        "class_head/logit_shift/kernel": 0.1 * np.asarray(params["class_head/logit_shift/kernel"]),
+        "class_head/logit_shift/bias": np.full(1, -0.5, np.float32),
+        "objectness_head/dense2/bias": np.full(1, -3.0, np.float32),
+        "text_model/embeddings/token_embedding/embedding": 10.0
+        * np.asarray(params["text_model/embeddings/token_embedding/embedding"]),
+    }
+    return params | {k: jnp.asarray(v) for k, v in new.items()}
+
+
+def waves(grid: int, width: int) -> NDArray[np.float64]:
+    """Sines and cosines of row and column at geometric frequencies, [grid * grid, width]."""
+    quarter = width // 4
+    rate = np.pi * (grid / 2) ** (np.arange(quarter) / max(quarter - 1, 1))
+    line = (np.arange(grid) + 0.5) / grid
+    angle = line[:, None] * rate  # [grid, quarter]
+    wave = np.concatenate([np.sin(angle), np.cos(angle)], 1)
+    y, x = np.repeat(wave, grid, 0), np.tile(wave, (grid, 1))
+    out = np.zeros((grid * grid, width))
+    out[:, : 4 * quarter] = np.concatenate([y, x], 1)
+    return out
+
+
+def judge(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], truth: NDArray[np.float32], leaf: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], int]:
+    """One scene, suppressed at IoU 0.6 -> score and hit of each box kept [D, 2], and how many truths any box reaches."""
+    best, name = scores.max(-1), scores.argmax(-1)
+    order = [i for i in np.argsort(-best) if best[i] >= 0.05]
+    overlap = iou(boxes, boxes)
+    kept: list[int] = []
+    for i in order:
+        if all(overlap[i, j] < 0.6 for j in kept):
+            kept.append(i)
+    with_truth = iou(boxes[kept], truth) if kept and len(truth) else np.zeros((len(kept), len(truth)))
+    free = np.ones(len(truth), bool)
+    marks = np.zeros((len(kept), 2), np.float32)
+    for row, i in enumerate(kept):
+        fits = np.where(free & (leaf == name[i]), with_truth[row], 0.0)
+        hit = bool(len(truth)) and fits.max() > 0.5
+        if hit:
+            free[fits.argmax()] = False
+        marks[row] = best[i], hit
+    return marks, int((with_truth > 0.5).any(0).sum()) if kept and len(truth) else 0
+
+
+def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 4], [M, 4] -> [N, M]."""
+    side = np.clip(np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2]), 0, None)
+    both = side.prod(-1)
+    size_a, size_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
+    return np.asarray(both / np.maximum(size_a[:, None] + size_b[None] - both, 1e-9), np.float32)

@@ -1,0 +1,90 @@
+"""Draw scenes ahead of training: ``python -m gsam.training.nano.pool FOLDER --scenes 24000 --seed 1``.
+
+Scenes come in all shapes, their longer side is the model's, and the rest of the square is zero, as `gsam.image` makes views.
+A part of them is drawn larger and scaled down, because that is what happens to a user's pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from gsam.training.nano.names import LEAVES
+from gsam.training.nano.scenes import Drawn, draw_scene
+
+OBJECTS = 8
+FIELDS = {
+    "rgb": ((0, 0, 3), np.uint8),
+    "instances": ((0, 0), np.uint8),
+    "leaf": ((OBJECTS,), np.int16),
+    "boxes": ((OBJECTS, 4), np.float32),
+    "content": ((2,), np.int16),
+}
+"""Array -> shape of a row (0 stands for the side) and dtype."""
+
+Row = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def draw_row(seed: tuple[int, int], side: int = 160) -> Row:
+    """Scene number ``seed[1]`` of pool ``seed[0]``: the same whatever process draws it."""
+    rng = np.random.default_rng(seed)
+    short = side if rng.random() < 0.3 else int(rng.integers(round(0.55 * side), side + 1))
+    h, w = (side, short) if rng.random() < 0.5 else (short, side)
+    zoom = 1 if rng.random() < 0.7 else 2
+    scene = draw_scene(rng, (h * zoom, w * zoom))
+    return letterbox(scene, (h, w), side)
+
+
+def letterbox(scene: Drawn, size: tuple[int, int], side: int) -> Row:
+    """A scene scaled to ``size`` in the corner of a square of ``side``."""
+    h, w = size
+    rgb, instances = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint8)
+    rgb[:h, :w] = np.asarray(Image.fromarray(scene.rgb).resize((w, h), Image.Resampling.BILINEAR))
+    instances[:h, :w] = np.asarray(Image.fromarray(scene.instances).resize((w, h), Image.Resampling.NEAREST))
+    leaf, boxes = np.full(OBJECTS, -1, np.int16), np.zeros((OBJECTS, 4), np.float32)
+    count = len(scene.names)
+    leaf[:count] = [LEAVES.index(n) for n in scene.names]
+    boxes[:count] = scene.boxes * (h / scene.rgb.shape[0])
+    return rgb, instances, leaf, boxes, np.array([h, w], np.int16)
+
+
+def draw_pool(folder: Path, scenes: int, seed: int, side: int, processes: int) -> None:
+    """Write the arrays of a pool, row by row, so that it may be larger than the memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: np.lib.format.open_memmap(
+            folder / f"{name}.npy", "w+", dtype, (scenes, *(side if s == 0 else s for s in shape))
+        )
+        for name, (shape, dtype) in FIELDS.items()
+    }
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        jobs = (((seed, i), side) for i in range(scenes))
+        for i, row in enumerate(tqdm(pool.imap(_draw, jobs, chunksize=64), total=scenes, unit="scene", mininterval=5)):
+            for array, value in zip(arrays.values(), row, strict=True):
+                array[i] = value
+    for array in arrays.values():
+        array.flush()
+
+
+def _draw(job: tuple[tuple[int, int], int]) -> Row:
+    return draw_row(*job)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--scenes", type=int, default=24_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--side", type=int, default=160)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    args = parser.parse_args()
+    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Training of nano's segmenter: SAM's classes at 160 pixels, from nothing, on boxes, points and corrections.
+
+The picture is encoded once and answers several prompts.  nano always gives a box its filled self as mask prompt
+(`Config.box_prior`: +6 inside, -6 outside, in between where an edge cuts a cell), which is worth more than an hour of
+training at this size; most boxes here come with it, some without, so that both work.  A second round adds a click where
+the first was wrong and its logits as mask prompt.  Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone
+click.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam import bind
+from gsam.nn.prompt import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
+from gsam.ops.masks import filled
+from gsam.ops.views import SAM_MEAN, SAM_STD
+from gsam.segment import sam
+from gsam.segment.sam.config import Config
+from gsam.training import losses
+from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.training.nano.detector import waves
+from gsam.types import Params
+
+CORRECTED = 2
+"""How many prompts of each picture get a second round."""
+
+KINDS = {"prior": 0.66, "box": 0.08, "point": 0.13, "both": 0.13}
+"""How often a prompt is a box with its filled self, a box alone, one click, or a box (filled) and a click."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The prompts of a batch: Q of each picture, rows of ``real`` False are padding."""
+
+    which: Any
+    """[B, Q] int32: the object, an index into the pool's 8."""
+    box: Any
+    """[B, Q, 4] float32 pixels, jittered."""
+    points: Any
+    """[B, Q, 4, 2] float32: two corners, a click, and room for a correction."""
+    labels: Any
+    """[B, Q, 4] int32 as in `gsam.nn.prompt`."""
+    prior: Any
+    """[B, Q] bool: the filled box is given as mask."""
+    lone: Any
+    """[B, Q] bool: nothing but one click."""
+    real: Any
+    """[B, Q] bool."""
+    seed: Any
+    """[] uint32, for the corrections."""
+
+
+class Segmentation:
+    """See `gsam.training.trainer.Task`."""
+
+    def __init__(
+        self,
+        config: Config,
+        train: Pool,
+        validation: Pool | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 8,
+        prompts: int = 5,
+        spread: float = 0.12,
+    ) -> None:
+        self.config, self.train, self.validation = config, train, validation
+        self.seed, self.batch_size, self.prompts, self.spread = seed, batch_size, prompts, spread
+        self.spec = sam.spec(config)
+        self.side = 4 * config.grid
+        self.forward = jax.jit(self._forward)
+
+    def start(self, seed: int) -> Params:
+        return initial(bind.random(self.spec, seed), self.config)
+
+    def batch(self, rng: np.random.Generator, step: int) -> Any:
+        examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)
+        return examples, ask(rng, examples, self.prompts, self.spread)
+
+    def loss(self, params: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        examples, asked = batch
+        model = self.spec.bind(params)
+        features = model.image_encoder(pixels(examples, SAM_MEAN, SAM_STD))
+        truth, known = self.truth(examples, asked.which)
+        real = asked.real.astype(jnp.float32)
+        priors = self.priors(asked.box)
+        logits, guess = jax.vmap(model.decode)(features, asked.points, asked.labels, priors, asked.prior)
+        first, iou = judged(logits, guess, truth, known, asked.lone)
+        shown = jnp.where(asked.lone[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0])
+        shown = jax.lax.stop_gradient(shown)
+        some = slice(None), slice(CORRECTED)
+        points, labels = self.corrected(asked, shown, truth)
+        given = jnp.ones((len(real), CORRECTED), bool)
+        again, guess = jax.vmap(model.decode)(features, points[some], labels[some], shown[some], given)
+        second, better = judged(again, guess, truth[some], known, ~given)
+        told = {"first": losses.weighted_mean(first, real), "second": losses.weighted_mean(second, real[some])}
+        told |= {"iou": losses.weighted_mean(iou, real), "corrected": losses.weighted_mean(better, real[some])}
+        return told["first"] + 0.3 * told["second"], told
+
+    def priors(self, box: jax.Array) -> jax.Array:
+        """What boxes [B, Q, 4] bring along as mask: [B, Q, 4h, 4w] logits."""
+        flat = filled(box.reshape(-1, 4), self.config.image_size, self.side)
+        return self.config.box_prior * flat.reshape(*box.shape[:2], self.side, self.side)
+
+    def truth(self, examples: Examples, which: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Covered area and whether it is known, both [B, Q, 4h, 4w] in 0..1, averaged down to the decoder's output."""
+        ratio = self.config.image_size // self.side
+        instances = jnp.asarray(examples.instances)[:, None]  # [B, 1, S, S]
+
+        def shrink(mask: jax.Array) -> jax.Array:
+            return mask.reshape(*mask.shape[:2], self.side, ratio, self.side, ratio).mean((3, 5), dtype=jnp.float32)
+
+        return shrink(instances == which[..., None, None] + 1), shrink(instances != IGNORE) > 0.5
+
+    def corrected(self, asked: Asked, logits: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The prompts with one more click, on a random cell that ``logits`` [B, Q, h, w] has wrong."""
+        want = truth > 0.5
+        wrong = (logits > 0) != want
+        noise = jax.random.uniform(jax.random.key(asked.seed), wrong.shape)
+        at = jnp.where(wrong, 1.0 + noise, noise).reshape(*wrong.shape[:2], -1).argmax(-1)
+        inside = jnp.take_along_axis(want.reshape(*want.shape[:2], -1), at[..., None], -1)[..., 0]
+        step = self.config.image_size / self.side
+        xy = (jnp.stack([at % self.side, at // self.side], -1).astype(jnp.float32) + 0.5) * step - 0.5
+        points = jnp.asarray(asked.points).at[:, :, 3].set(xy)
+        return points, jnp.asarray(asked.labels).at[:, :, 3].set(jnp.where(inside, FOREGROUND, BACKGROUND))
+
+    def _forward(self, params: Params, examples: Examples, asked: Asked) -> tuple[jax.Array, jax.Array]:
+        model = self.spec.bind(params)
+        features = model.image_encoder(pixels(examples, SAM_MEAN, SAM_STD))
+        logits, guess = jax.vmap(model.decode)(
+            features, asked.points, asked.labels, self.priors(jnp.asarray(asked.box)), asked.prior
+        )
+        best = jnp.where(asked.lone[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0])
+        size = self.config.image_size
+        large = jax.image.resize(best, (*best.shape[:2], size, size), "linear")
+        return large > 0, jnp.where(asked.lone, guess[:, :, 1:].max(-1), guess[:, :, 0])
+
+    def evaluate(self, params: Params, scenes: int = 160) -> dict[str, float]:
+        """Mean IoU at full resolution: jittered boxes with their prior, without, clicks, and the filled box itself."""
+        if self.validation is None:
+            return {}
+        told: dict[str, float] = {}
+        for kind in ("prior", "box", "point"):
+            rng = np.random.default_rng(0)
+            ious, errors, plain = [], [], []
+            for begin in range(0, min(scenes, self.validation.count) // 16 * 16, 16):
+                examples = self.validation.examples(np.arange(begin, begin + 16))
+                asked = ask(rng, examples, 6, self.spread, {kind: 1.0})
+                masks, guess = (np.asarray(a) for a in self.forward(params, examples, asked))
+                for b, q in np.argwhere(asked.real):
+                    want = examples.instances[b] == asked.which[b, q] + 1
+                    ious.append(_iou(masks[b, q], want))
+                    errors.append(abs(ious[-1] - guess[b, q]))
+                    plain.append(_iou(_drawn(asked.box[b, q], want.shape), want))
+            told |= {kind: float(np.mean(ious)), f"{kind}_above_75": float(np.mean(np.array(ious) > 0.75))}
+            told |= {f"{kind}_guess_error": float(np.mean(errors)), "filled_box": float(np.mean(plain))}
+        return told
+
+
+def judged(
+    logits: jax.Array, guess: jax.Array, truth: jax.Array, known: jax.Array, lone: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Loss [B, Q] of four masks [B, Q, 4, h, w] and their guessed IoU, and the true IoU of the mask that counts."""
+    want, seen = truth[:, :, None], known[:, :, None].astype(jnp.float32)
+    quiet = jnp.where(known[:, :, None], logits, -20.0)
+    want = want * seen
+    local = (losses.focal(logits, want) * seen).sum((-2, -1)) / seen.sum((-2, -1))
+    cost = 20.0 * local + losses.dice(quiet, want)  # [B, Q, 4]
+    iou = losses.mask_iou(jax.lax.stop_gradient(quiet), want)
+    miss = (guess - iou) ** 2
+    chosen = losses.best_mask(cost[..., 1:])
+    several = (cost[..., 1:] * chosen).sum(-1) + 0.05 * cost[..., 1:].mean(-1) + miss[..., 1:].mean(-1)
+    single = cost[..., 0] + miss[..., 0]
+    # A lone click trains all four tokens, and everything else token 0 and, lightly, the others.
+    loss = jnp.where(lone, several + 0.3 * single, single + 0.1 * several)
+    return loss, jnp.where(lone, (iou[..., 1:] * chosen).sum(-1), iou[..., 0])
+
+
+def ask(
+    rng: np.random.Generator, examples: Examples, prompts: int, spread: float, kinds: dict[str, float] = KINDS
+) -> Asked:
+    """Prompts for some objects of each scene.  The sides of a box move by a normal share of its size, ``spread``."""
+    batch = len(examples.leaf)
+    which = np.zeros((batch, prompts), np.int32)
+    box = np.tile(np.array([0, 0, 8, 8], np.float32), (batch, prompts, 1))
+    points, labels = np.zeros((batch, prompts, 4, 2), np.float32), np.full((batch, prompts, 4), ABSENT, np.int32)
+    prior, lone, real = (np.zeros((batch, prompts), bool) for _ in range(3))
+    for b in range(batch):
+        present = np.flatnonzero(examples.leaf[b] >= 0)
+        if not present.size:
+            labels[b, :, 2] = FOREGROUND
+            continue
+        picked = rng.permutation(present)
+        repeats = -(-prompts // len(picked))
+        for q, k in enumerate(np.tile(picked, repeats)[:prompts]):
+            kind = rng.choice(list(kinds), p=list(kinds.values()))
+            real[b, q] = len(kinds) > 1 or q < len(picked)
+            which[b, q] = k
+            box[b, q] = _jitter(rng, examples.boxes[b, k], examples.content[b], spread)
+            if kind != "point":
+                points[b, q, :2] = box[b, q].reshape(2, 2)
+                labels[b, q, :2] = TOP_LEFT, BOTTOM_RIGHT
+            if kind in ("point", "both"):
+                rows, columns = np.nonzero(examples.instances[b] == k + 1)
+                at = rng.integers(len(rows))
+                points[b, q, 2], labels[b, q, 2] = (columns[at], rows[at]), FOREGROUND
+            lone[b, q] = kind == "point"
+            prior[b, q] = kind in ("prior", "both")
+            if kind == "point":
+                labels[b, q, 0] = PAD
+    return Asked(which, box, points, labels, prior, lone, real, np.uint32(rng.integers(2**32)))
+
+
+def _jitter(
+    rng: np.random.Generator, box: NDArray[np.float32], content: NDArray[np.int32], spread: float
+) -> NDArray[np.float32]:
+    size = np.tile(box[2:] - box[:2], 2)
+    heavy = spread * (2.0 if rng.random() < 0.2 else 1.0)
+    moved = box + size * rng.normal(0, heavy, 4).clip(-3 * spread, 3 * spread)
+    h, w = content
+    moved = moved.clip(0, [w, h, w, h])
+    return (moved if (moved[2:] - moved[:2] > 3).all() else box).astype(np.float32)
+
+
+def _pick(logits: jax.Array, guess: jax.Array) -> jax.Array:
+    """The mask that thinks best of itself: [B, Q, M, h, w], [B, Q, M] -> [B, Q, h, w]."""
+    best = guess.argmax(-1)
+    return jnp.take_along_axis(logits, best[..., None, None, None], 2)[:, :, 0]
+
+
+def _drawn(box: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    x0, y0, x1, y1 = np.round(box).astype(int)
+    mask = np.zeros(shape, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def initial(params: Params, config: Config) -> Params:
+    """Random parameters, moved to where training from nothing begins well: places told apart, IoU guessed as a half."""
+    code = "prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
+    place = 0.5 * waves(config.grid, config.width).reshape(1, config.grid, config.grid, config.width)
+    head = "mask_decoder/iou_prediction_head/layers/2/"
+    new = {
+        "image_encoder/pos_embed": place.astype(np.float32),
+        code: 50.0 * np.asarray(params[code]),  # unit normal, as in the original; random() gives 0.02
+        head + "kernel": 0.1 * np.asarray(params[head + "kernel"]),
+        head + "bias": np.full(4, 0.5, np.float32),
+    }
+    tokens = [k for k in params if k.endswith("/embedding")]
+    new |= {k: 50.0 * np.asarray(params[k]) for k in tokens}  # torch draws embeddings from a unit normal
+    return params | {k: jnp.asarray(v) for k, v in new.items()}

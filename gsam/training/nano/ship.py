@@ -1,0 +1,111 @@
+"""From training runs to the weights that ship: averaged parameters in half precision, and a manifest that says how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam import bind
+from gsam.classify import clip
+from gsam.detect import owl_vit
+from gsam.segment import sam
+
+MODELS: dict[str, tuple[str, str, bind.Spec[Any]]] = {
+    "detector": ("owl_vit", "nano_owl", owl_vit.spec(owl_vit.VARIANTS["nano_owl"])),
+    "segmenter": ("sam", "nano_sam", sam.spec(sam.VARIANTS["nano_sam"])),
+    "classifier": ("clip", "nano_clip", clip.spec(clip.VARIANTS["nano_clip"])),
+}
+"""Run -> family, variant, and the model without its numbers."""
+
+LIMIT = 16_000_000
+"""Bytes that all of ``weights/nano`` may take."""
+
+
+def export(average: Mapping[str, Any], target: Path, spec: bind.Spec[Any]) -> str:
+    """Write ``average`` as float16 safetensors, atomically; returns the sha256.  Raises `ValueError` beyond float16's range."""
+    from safetensors.numpy import save
+
+    spec.check(average)
+    halves: dict[str, NDArray[np.float16]] = {k: np.asarray(v, np.float16) for k, v in sorted(average.items())}
+    broken = [k for k, v in halves.items() if not np.isfinite(v).all()]
+    if broken:
+        raise ValueError(f"not finite in half precision: {', '.join(broken[:10])}")
+    data = save(halves)
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(target)
+    return hashlib.sha256(data).hexdigest()
+
+
+def ship(runs: Path, out: Path) -> dict[str, Any]:
+    """Export every run found in ``runs`` (folders named as `MODELS`) and rewrite ``out/manifest.toml``.
+
+    What is not found keeps its entry and its file.  Raises `ValueError` where all together would pass `LIMIT`.
+    """
+    from gsam.training.checkpoints import Checkpoints
+
+    entries = _entries(out / "manifest.toml")
+    for name, (family, variant, spec) in MODELS.items():
+        folder = runs / name
+        if not (folder / "checkpoints").is_dir():
+            continue
+        with Checkpoints(folder / "checkpoints") as saved:
+            state, notes = saved.restore_any()
+        digest = export(state["average"], out / f"{name}.safetensors", spec)
+        told = json.loads((folder / "run.json").read_text())
+        entries[variant] = {
+            "family": family,
+            "variant": variant,
+            "file": f"{name}.safetensors",
+            "sha256": digest,
+            "parameters": spec.size,
+            "licence": "Apache-2.0",
+            **told,
+            "steps": int(state["step"]),
+            "images": int(state["step"]) * int(told["batch"]),
+            "skipped_steps": int(state["skipped"]),
+            "minutes": round(float(notes["seconds"]) / 60, 1),
+            "results": last_results(folder / "log.jsonl"),
+        }
+    size = sum(p.stat().st_size for p in out.iterdir())
+    if size > LIMIT:
+        raise ValueError(f"{out} holds {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}")
+    (out / "manifest.toml").write_text(written(entries))
+    return entries
+
+
+def last_results(log: Path) -> dict[str, float]:
+    """The figures of the last evaluation in a log."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    looks = [r for r in rows if r["event"] in ("evaluate", "end")]
+    skip = {"event", "progress", "seconds", "skipped"}
+    return {k: round(v, 4) for k, v in looks[-1].items() if k not in skip} if looks else {}
+
+
+def written(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """The manifest as TOML: one table a model, its results in a table below."""
+    lines = ["# How nano's weights were made.  Written by `python -m gsam.training.nano ship`; do not edit.", ""]
+    for variant, entry in entries.items():
+        lines.append(f"[{variant}]")
+        lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in entry.items() if not isinstance(v, dict)]
+        for table, values in entry.items():
+            if isinstance(values, dict):
+                lines += [f"[{variant}.{table}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads(path.read_text()) if path.is_file() else {}

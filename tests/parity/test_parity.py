@@ -1,0 +1,47 @@
+"""Every family in a small configuration against torch, through the real loader.  ``benchmarks/parity.py`` does full sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tests.parity import compare, oracles
+
+
+def check(rows: list[compare.Row]) -> None:
+    wrong = [row for row in rows if not row.difference <= row.limit]
+    assert rows
+    assert not wrong, wrong
+
+
+def test_sam(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).normal(size=(1, 128, 128, 3)).astype(np.float32)
+    check(compare.compare_sam(oracles.sam("tiny"), tmp_path, pixels))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_owl(tmp_path: Path, version: int) -> None:
+    pixels = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    check(compare.compare_owl(oracles.owl("tiny", version), tmp_path, pixels, oracles.token_ids(3, 16, 100)))
+
+
+def test_clip(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    check(compare.compare_clip(oracles.clip("tiny"), tmp_path, pixels, oracles.token_ids(3, 16, 100)))
+
+
+def test_the_comparison_can_fail(tmp_path: Path) -> None:
+    """Hugging Face's own GELU in the objectness head is already outside the limit."""
+    from torch import nn
+
+    model = oracles.owl("tiny")
+    model.objectness_head.gelu = nn.GELU()
+    pixels = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    rows = {r.what: r for r in compare.compare_owl(model, tmp_path, pixels, oracles.token_ids(3, 16, 100))}
+    assert rows["objectness"].difference > rows["objectness"].limit
+    assert rows["logits"].difference < rows["logits"].limit
