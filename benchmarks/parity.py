@@ -19,8 +19,8 @@ import jaxlib
 import numpy as np
 import torch
 import transformers
-from gsam.image import make_view, open_image
 
+from gsam.image import make_view, open_image
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, SAM_MEAN, SAM_STD
 from gsam.types import View
 from tests.parity import compare, oracles
@@ -65,7 +65,8 @@ def table(results: list[tuple[str, str, list[Row]]], image: Path, seconds: float
         "# Parity",
         "",
         "Ours against the reference in torch, float32 on CPU, on the same seeded random weights (scaled so that activations",
-        f"keep unit order), on `{image.name}`. Made by `python -m benchmarks.parity` on {datetime.date.today()} in {seconds:.0f} s.",
+        f"keep unit order), on `{image.name}`. Made by `python -m benchmarks.parity` on {datetime.date.today()}",
+        f"in {seconds:.0f} s.",
         f"Python {platform.python_version()}, jax {jax.__version__}, jaxlib {jaxlib.__version__}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}.",
         "",

@@ -6,14 +6,16 @@ about its orientation is obeyed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,13 @@ class Picture:
     """The file's name, if it came from one."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    max_pixels: int
+    alpha: str
+    stretch: bool
+
+
 def open_image(
     source: Source,
     *,
@@ -51,29 +60,33 @@ def open_image(
     Of an animation or several pages, the first is taken with a warning.  Raises `ImageError`, whose code says what is wrong,
     and `TypeError` for what is no picture at all.
     """
+    options = _Options(max_pixels, alpha, stretch)
     if isinstance(source, np.ndarray):
         return Picture(_array(source, max_pixels))
     if isinstance(source, Image.Image):
-        return Picture(_decode(source, max_pixels, alpha, stretch))
+        with _blame("this picture", options):
+            return Picture(_decode(source, "this picture", options))
     if isinstance(source, bytes | bytearray | memoryview):
-        return Picture(_from_file(io.BytesIO(source), "these bytes", max_pixels, alpha, stretch))
+        return Picture(_from_file(io.BytesIO(source), "these bytes", options))
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"a picture is a path, a PIL image, a uint8 array or bytes, not {type(source).__name__}")
     path = Path(source)
+    name = _shown(path)
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise ImageError(f"{_shown(path)}: no such file", "image_missing") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{_shown(path)}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise ImageError(f"{_shown(path)}: is {kind}", "image_not_a_file")
-    try:
+        mode = path.stat().st_mode  # before opening: a FIFO would wait for ever
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise ImageError(f"{name}: is {kind}", "image_not_a_file")
         with path.open("rb") as file:
-            return Picture(_from_file(file, _shown(path), max_pixels, alpha, stretch), path.name)
+            return Picture(_from_file(file, name, options), path.name)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file", "image_missing") from None
     except PermissionError:
-        raise ImageError(f"{_shown(path)}: permission denied", "image_forbidden") from None
+        raise ImageError(f"{name}: permission denied", "image_forbidden") from None
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # a name that is too long, holds NUL, links to itself
+        raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
 
 
 def make_view(pixels: NDArray[np.uint8], view: View) -> NDArray[Any]:
@@ -120,19 +133,20 @@ def _pillow(pixels: NDArray[np.uint8], size: tuple[int, int], name: str) -> NDAr
 
 
 def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square, as one sum of taps an axis."""
-    index, weight = _taps(pixels.shape[0], size)
+    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square [P, P, 3]: one banded matrix, both ways."""
     for _ in range(2):
-        out = np.zeros((size, *pixels.shape[1:]), np.float32)
-        for column, tap in zip(index.T, weight.T, strict=True):
-            out += tap[:, None, None] * pixels[column]
-        pixels = out.swapaxes(0, 1)
+        source, width, channels = pixels.shape
+        flat = np.ascontiguousarray(pixels).reshape(source, width * channels)
+        out = np.empty((size, width * channels), np.float32)
+        for rows, columns, block in _bands(source, size):
+            np.matmul(block, flat[columns], out=out[rows])
+        pixels = out.reshape(size, width, channels).swapaxes(0, 1)
     return np.ascontiguousarray(pixels)
 
 
 @functools.lru_cache(maxsize=16)
-def _taps(source: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Which pixels each output pixel is a sum of, [size, K], and with what weights.
+def _bands(source: int, size: int) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+    """The matrix [size, source] as blocks on its diagonal: output rows, input rows, weights.
 
     A Gaussian of sigma (f - 1) / 2 cut at 4 sigma, then linear interpolation between pixel centres, mirrored about the
     outermost pixels: `scipy.ndimage.gaussian_filter` and `zoom(order=1, grid_mode=True)`, both with ``mode="mirror"``.
@@ -146,8 +160,17 @@ def _taps(source: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32
     low = np.floor(at).astype(np.int64)
     part = (at - low)[:, None]
     weight = (1 - part) * bell[None, 1:] + part * bell[None, :-1]  # [size, 2 radius + 2]
-    index = np.abs(low[:, None] + np.arange(-radius, radius + 2)) % max(2 * source - 2, 1)
-    return np.where(index >= source, 2 * source - 2 - index, index), weight.astype(np.float32)
+    period = max(2 * source - 2, 1)
+    index = np.abs(low[:, None] + np.arange(-radius, radius + 2)) % period
+    index = np.where(index >= source, period - index, index)
+    bands = []
+    for start in range(0, size, 32):
+        rows = slice(start, min(start + 32, size))
+        first, last = int(index[rows].min()), int(index[rows].max()) + 1
+        block = np.zeros((rows.stop - start, last - first))
+        np.add.at(block, (np.arange(rows.stop - start)[:, None], index[rows] - first), weight[rows])
+        bands.append((rows, slice(first, last), block.astype(np.float32)))
+    return bands
 
 
 @functools.cache
@@ -157,61 +180,94 @@ def _formats() -> tuple[str, ...]:
     return tuple(f for f in FORMATS if f in Image.OPEN)
 
 
-def _from_file(file: Any, name: str, max_pixels: int, alpha: str, stretch: bool) -> NDArray[np.uint8]:
+def _from_file(file: IO[bytes], name: str, options: _Options) -> NDArray[np.uint8]:
+    with _blame(name, options):
+        try:
+            image = Image.open(file, formats=_formats())
+        except UnidentifiedImageError:
+            file.seek(0)
+            raise _refused(file.read(512), name) from None
+        with image:
+            return _decode(image, name, options)
+
+
+@contextlib.contextmanager
+def _blame(name: str, options: _Options) -> Iterator[None]:
+    """Whatever a decoder raises becomes an `ImageError`: a damaged file may trip any line of it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_formats()) as image:
-                return _decode(image, max_pixels, alpha, stretch, name)
-    except ImageError:
+        yield
+    except (ImageError, PermissionError, MemoryError):
         raise
-    except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS[:6])}, ...)") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{name}: more than {max_pixels:,} pixels", "image_too_large") from None
-    except PermissionError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        cut = "truncated" in str(error)
-        raise ImageError(f"{name}: {error}", "image_truncated" if cut else "image_unreadable") from None
+        most = min(options.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or options.max_pixels))
+        raise ImageError(f"{name}: more than {most:,} pixels", "image_too_large") from None
+    except Exception as error:
+        cut = isinstance(error, EOFError) or any(
+            word in str(error).lower() for word in ("truncated", "not enough data")
+        )
+        raise ImageError(
+            f"{name}: {error or type(error).__name__}", "image_truncated" if cut else "image_unreadable"
+        ) from None
 
 
-def _decode(
-    image: Image.Image, max_pixels: int, alpha: str, stretch: bool, name: str = "this picture"
-) -> NDArray[np.uint8]:
-    if image.width * image.height > max_pixels:
+def _refused(start: bytes, name: str) -> ImageError:
+    """What to say about a file that no allowed format claims, by how it begins."""
+    if not start:
+        return ImageError(f"{name}: the file is empty")
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
+        return ImageError(f"{name}: is HEIC; convert it to JPEG or PNG, or pass what pillow-heif opens", "image_format")
+    text = start.lstrip().lower()
+    for kind, marks in _NOT_OPENED.items():
+        if text.startswith(marks) or (kind == "SVG" and b"<svg" in text):
+            return ImageError(f"{name}: is {kind}, which is not opened", "image_format")
+    return ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS)})")
+
+
+_NOT_OPENED = {
+    "PDF": (b"%pdf",),
+    "PostScript": (b"%!ps", b"\xc5\xd0\xd3\xc6"),
+    "SVG": (b"<svg",),
+    "HTML": (b"<!doctype html", b"<html"),
+}
+
+
+def _decode(image: Image.Image, name: str, options: _Options) -> NDArray[np.uint8]:
+    if image.width * image.height > options.max_pixels:
         size = f"{image.width} x {image.height}"
-        raise ImageError(f"{name}: {size} is more than {max_pixels:,} pixels", "image_too_large")
+        raise ImageError(f"{name}: {size} is more than {options.max_pixels:,} pixels", "image_too_large")
     if image.width == 0 or image.height == 0:
-        raise ImageError(f"{name}: is empty", "image_empty")
-    if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"{name}: only the first of {image.n_frames} frames is used", stacklevel=4)  # type: ignore[attr-defined]
+        raise ImageError(f"{name}: is empty, {image.width} x {image.height}", "image_empty")
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's second picture is no animation
+    if frames > 1:
+        warnings.warn(f"{name}: only the first of {frames} frames is used", stacklevel=5)
         image.seek(0)
     image.load()
-    image = ImageOps.exif_transpose(image)
+    with contextlib.suppress(Exception):  # a damaged orientation is no orientation
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep(image, stretch, name)
-    if alpha == "composite" and (image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info):
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    elif image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        return _deep(image, name, options.stretch)
+    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if options.alpha == "composite" and transparent:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA" if transparent else "RGB")
     return np.array(image.convert("RGB"))
 
 
-def _deep(image: Image.Image, stretch: bool, name: str) -> NDArray[np.uint8]:
+def _deep(image: Image.Image, name: str, stretch: bool) -> NDArray[np.uint8]:
     """More than 8 bits a pixel: Pillow's own conversion would clip it to white."""
     values = np.asarray(image).astype(np.float64)
     if stretch:
         finite = values[np.isfinite(values)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        grey = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-12) * 255
-    elif image.mode == "F":
-        raise ImageError(f"{name}: floating-point pixels have no known range; open it with stretch=True", "image_float")
+        known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        grey = (known - low) / max(high - low, 1e-12) * 255
+    elif image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ImageError(f"{name}: {kind} pixels have no known range; open it with stretch=True", "image_depth")
     else:
-        warnings.warn(f"{name}: 16 bits a pixel, the high byte is used", stacklevel=5)
-        grey = values / 256
+        warnings.warn(f"{name}: 16 bits a pixel, the high byte is used", stacklevel=6)
+        grey = values // 256
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1)
 
 

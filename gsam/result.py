@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,13 +59,41 @@ class Result:
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """[N, H, W] bool, made when asked for; without a segmenter, the boxes filled."""
-        if self.low_res is not None:
-            return self.low_res.dense()
-        masks = np.zeros((len(self), *self.size), bool)
-        for mask, (x0, y0, x1, y1) in zip(masks, np.round(self.xyxy).astype(int), strict=True):
-            mask[max(y0, 0) : y1, max(x0, 0) : x1] = True
+        """[N, H, W] bool; without a segmenter, the boxes filled.  Made anew each time, so hold on to it."""
+        masks = np.empty((len(self), *self.size), bool)
+        for i in range(len(self)):
+            masks[i] = self.mask(i)
         return masks
+
+    @property
+    def mask_logits(self) -> NDArray[np.float32]:
+        """[N, H, W] float32: what is cut at the mask threshold to make `masks`.  Raises `ValueError` without a segmenter."""
+        if self.low_res is None:
+            raise ValueError("this pipeline has no segmenter, so there are no mask logits")
+        return self.low_res.logits_full()
+
+    def mask(self, i: int) -> NDArray[np.bool_]:
+        """[H, W] bool, one of `masks`."""
+        if self.low_res is not None:
+            return self.low_res.mask_of(i)
+        mask = np.zeros(self.size, bool)
+        x0, y0, x1, y1 = np.round(self.xyxy[i]).astype(int)
+        mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+        return mask
+
+    @functools.cached_property
+    def rles(self) -> list[dict[str, Any]]:
+        """[N] masks as COCO run lengths, small enough to keep: what is written and drawn."""
+        from gsam.formats.rle import encode
+
+        return [encode(self.mask(i)) for i in range(len(self))]
+
+    @functools.cached_property
+    def areas(self) -> list[int]:
+        """[N] pixels of each mask."""
+        from gsam.formats.rle import area
+
+        return [area(rle) for rle in self.rles]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,8 +102,10 @@ class Result:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Index) -> Result:
-        rows = np.arange(len(self))[index]
-        rows = np.atleast_1d(rows)
+        if not isinstance(index, slice | int):
+            index = np.asarray(index)
+            index = index.astype(int) if index.size == 0 else index
+        rows = np.atleast_1d(np.arange(len(self))[index])
         return dataclasses.replace(
             self,
             xyxy=self.xyxy[rows],
@@ -94,7 +125,7 @@ class Result:
         """The picture with masks, boxes and labels over it."""
         from gsam.formats.overlay import draw
 
-        return draw(self.pixels, self.masks, self.xyxy, self.labels, self.scores)
+        return draw(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of one picture: see `gsam.formats.scene_json`."""
@@ -104,9 +135,9 @@ class Result:
 
     def to_coco(self) -> dict[str, Any]:
         """A COCO instances dictionary with this picture alone: see `gsam.formats.coco`."""
-        from gsam.formats.coco import coco_dict
+        from gsam.formats.coco import coco_of
 
-        return coco_dict([self])
+        return coco_of([self]).to_dict()
 
     def to_supervision(self) -> Any:
         """``supervision.Detections``; needs the ``viz`` extra."""
@@ -118,12 +149,12 @@ class Result:
         return supervision.Detections(self.xyxy, self.masks, self.scores, self.label_ids.astype(int), data=data)
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture with its overlay (``.png``, ``.jpg``, ``.webp``), ``.json``, or ``.coco.json``, whole or not at all."""
+        """Write the picture with its overlay (``.png`` ``.jpg`` ``.webp``), ``.json`` or ``.coco.json``: whole or not at all."""
         from gsam.formats import coco, overlay, scene_json
 
         path = Path(path)
         if path.name.endswith(".coco.json"):
-            coco.write([self], path)
+            coco.coco_of([self]).write(path)
         elif path.suffix == ".json":
             scene_json.write(self, path)
         elif path.suffix.lower() in overlay.SUFFIXES:

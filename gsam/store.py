@@ -195,11 +195,13 @@ def _load_orbax(found: Found, dtype: Any) -> Loaded:
     import jax
     import orbax.checkpoint as ocp
 
-    note = json.loads((found.path / ORBAX_NOTE).read_text())
-    if note.get("family") not in FAMILIES:
-        raise CheckpointError(f"{found.path} is of an unknown family, {note.get('family')!r}", "checkpoint_format")
-    module, _ = _modules(note["family"])
-    config = _from_dict(next(type(c) for c in module.VARIANTS.values()), note["config"])
+    try:
+        note = json.loads((found.path / ORBAX_NOTE).read_text())
+        module, _ = _modules(note["family"])
+        config = _from_dict(next(type(c) for c in module.VARIANTS.values()), note["config"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        text = f"{found.path / ORBAX_NOTE} does not describe a model known here: {error!r}"
+        raise CheckpointError(text, "checkpoint_format") from None
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = {k: jax.ShapeDtypeStruct(s.shape, dtype, sharding=device) for k, s in module.spec(config).shapes.items()}
     try:
@@ -239,16 +241,18 @@ def _identify(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> 
     if found.path.is_dir() and described.is_file():
         try:
             values = json.loads(described.read_text())
-        except ValueError as error:
-            raise CheckpointError(f"{described} is not JSON: {error}", "checkpoint_format") from None
-        for family in FAMILIES:
-            _, port = _modules(family)
-            if values.get("model_type") in port.MODEL_TYPES:
-                return family, port.config_from_hf(values)
+            for family in FAMILIES:
+                _, port = _modules(family)
+                if values.get("model_type") in port.MODEL_TYPES:
+                    return family, port.config_from_hf(values)
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            raise CheckpointError(f"{described} is no model's configuration: {error}", "checkpoint_format") from None
         kinds = [t for f in FAMILIES for t in _modules(f)[1].MODEL_TYPES]
         kind = values.get("model_type")
         raise CheckpointError(f"{described}: model_type {kind!r} is none of {', '.join(kinds)}", "checkpoint_unknown")
-    likely = _likely(tensors, None, role, exact=True) or _likely(tensors, None, role)
+    likely = (
+        _likely(tensors, None, role, exact=True) or _likely(tensors, None, exact=True) or _likely(tensors, None, role)
+    )
     if likely is None:
         some = ", ".join(list(tensors)[:3])
         raise CheckpointError(f"{found.name} is no model known here; its tensors are {some}, ...", "checkpoint_unknown")
@@ -270,15 +274,15 @@ def _likely(
                 continue
             shapes = module.spec(module.VARIANTS[variant]).shapes
             layout = fit(tensors, port.LAYOUTS, shapes)
+            share = _share(tensors, shapes, layout)
+            if share <= 0.5:
+                continue
             try:
                 plan(tensors, shapes, layout)
                 return variant
             except CheckpointError:
-                if exact:
-                    continue
-            share = _share(tensors, shapes, layout)
-            if share > (best[0] if best else 0.5):
-                best = (share, variant)
+                if not exact and (best is None or share > best[0]):
+                    best = (share, variant)
     return best[1] if best else None
 
 
@@ -289,7 +293,7 @@ def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any
     for name, tensor in tensors.items():
         path = rename(name, shapes, layout)
         if path in shapes:
-            axes = permutation(path, len(tensor.shape), layout) or range(len(tensor.shape))
+            axes = permutation(name, path, len(tensor.shape), layout) or range(len(tensor.shape))
             hits += tuple(tensor.shape[a] for a in axes) == tuple(shapes[path].shape)
     return hits / max(len(tensors), len(shapes))
 

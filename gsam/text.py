@@ -22,7 +22,8 @@ from gsam.errors import CheckpointError, QueryError
 Query = str | Sequence[str] | Mapping[str, str]
 MAX_QUERIES = 512
 MAX_LENGTH = 2000
-SEPARATORS = re.compile(r"[.,;\n\r]+")
+SEPARATORS = re.compile(r"(?<!\d)[.,]|[.,](?!\d)|[\n\r]")
+"""Not the point of ``2.5 inch disk``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,33 +39,34 @@ class Queries:
 
 
 def parse_queries(query: Query) -> Queries:
-    """Queries from ``"dog. yellow bus"`` (also ``,`` ``;`` and newlines), a list, or ``{query: label}``.
+    """Queries from ``"dog. yellow bus"`` (also ``,`` and newlines), a list, or ``{query: label}``.
 
     Spaces are collapsed, and of queries that differ only in case the first is kept.  Raises `QueryError` when nothing is
     asked for, for control characters, for more than `MAX_QUERIES` queries and for one longer than `MAX_LENGTH` characters;
     nothing is ever cut silently.
     """
     if isinstance(query, str):
-        pairs = [(part, part) for part in SEPARATORS.split(query)]
+        pairs = [(part, "") for part in SEPARATORS.split(query)]
     elif isinstance(query, Mapping):
-        pairs = [(_string(k), _string(v)) for k, v in query.items()]
-    elif isinstance(query, Sequence) and not isinstance(query, bytes):
-        pairs = [(_string(q), q) for q in query]
+        pairs = [(_string(asked), _string(label)) for asked, label in query.items()]
+    elif isinstance(query, Sequence) and not isinstance(query, bytes | bytearray):
+        pairs = [(_string(asked), "") for asked in query]
     else:
         raise QueryError(f"a query is a text, a list of texts or {{query: label}}, not {type(query).__name__}")
-    seen: dict[str, tuple[str, str]] = {}
+    seen: dict[str, tuple[str, str, str]] = {}
     for asked, label in pairs:
-        name = " ".join(asked.split())
-        _check(name)
+        _check(asked)
         _check(label)
-        if name and name.strip(" .,;!?-_"):
-            seen.setdefault(unicodedata.normalize("NFC", name).casefold(), (name, " ".join(label.split()) or name))
+        name = " ".join(asked.split())
+        prompt = name.strip(" .,;")
+        if any(unicodedata.category(c)[0] in "LNS" for c in prompt):  # a letter, a digit, a sign or an emoji
+            seen.setdefault(unicodedata.normalize("NFC", prompt).casefold(), (name, prompt, label or name))
     if not seen:
         raise QueryError(f"nothing is asked for in {_short(repr(query))}", "query_empty")
     if len(seen) > MAX_QUERIES:
-        raise QueryError(f"{len(seen)} queries, at most {MAX_QUERIES} go together", "query_too_many")
-    names = [name for name, _ in seen.values()]
-    return Queries(names, [n.strip(" .,;") for n in names], [label for _, label in seen.values()])
+        raise QueryError(f"{len(seen)} queries, at most {MAX_QUERIES} go together: split the list", "query_too_many")
+    names, prompts, labels = zip(*seen.values(), strict=True)
+    return Queries(list(names), list(prompts), list(labels))
 
 
 class Tokenizer:
@@ -158,8 +160,10 @@ def _string(value: object) -> str:
 
 def _check(text: str) -> None:
     for character in text:
-        if unicodedata.category(character) == "Cc" and character not in "\t\n\r":
-            raise QueryError(f"control character {character!r} in {_short(text)!r}", "query_control_character")
+        kind = unicodedata.category(character)
+        if (kind == "Cc" and character not in "\t\n\r") or kind == "Cs":
+            what = "control character" if kind == "Cc" else "half a character"
+            raise QueryError(f"{what} {character!r} in {_short(ascii(text))}", "query_control_character")
     if len(text) > MAX_LENGTH:
         raise QueryError(f"a query of {len(text)} characters, at most {MAX_LENGTH}", "query_too_long")
 

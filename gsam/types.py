@@ -72,6 +72,8 @@ class Text:
     """[C] float32: below it, a box of that query is dropped.  A run-time value, like `overlap` and `reject`."""
     overlap: jax.Array
     """[] float32: of two boxes with one label that overlap more than this, the better is kept."""
+    duplicate: jax.Array
+    """[] float32: the same for two boxes with different labels; 1 keeps both."""
     reject: jax.Array
     """[] float32: the classifier drops what it believes in less than this."""
 

@@ -8,43 +8,60 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsam.formats.files import whole_file
-from gsam.formats.rle import encode
+from gsam.formats.scene_json import scene_dict
 
 if TYPE_CHECKING:
     from gsam.result import Result
 
 
-def coco_dict(results: Sequence[Result], names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Pictures, categories (one a label, in order of the queries) and annotations; boxes are x y width height.
+class Coco:
+    """A data set that grows picture by picture; it holds run lengths only.
 
-    ``names``: file names to write, where the results' own are not unique.
+    Ids count from 1 in the order things are added.  Categories are the labels, in the order they were asked for.
     """
-    labels = dict.fromkeys(label for r in results for label in r.labels)
-    order = {label: i for i, label in enumerate(labels, 1)}
-    images, annotations = [], []
-    for image_id, result in enumerate(results, 1):
-        height, width = result.size
-        name = names[image_id - 1] if names else result.image or f"{image_id}.png"
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        masks = result.masks
-        for i, label in enumerate(result.labels):
-            x0, y0, x1, y1 = (round(float(v), 2) for v in result.xyxy[i])
-            annotations.append(
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.categories: dict[str, int] = {}
+
+    def add(self, scene: dict[str, Any]) -> None:
+        """One picture, as `gsam.formats.scene_json` describes it."""
+        labels = {s["label_id"]: s["label"] for s in scene["segments"]}
+        for i, query in enumerate(scene["queries"]):
+            self.categories.setdefault(labels.get(i, query), len(self.categories) + 1)
+        image_id = len(self.images) + 1
+        name = scene["image"] or f"{image_id}.png"
+        self.images.append({"id": image_id, "file_name": name, "width": scene["width"], "height": scene["height"]})
+        for segment in scene["segments"]:
+            x0, y0, x1, y1 = segment["box"]
+            self.annotations.append(
                 {
-                    "id": len(annotations) + 1,
+                    "id": len(self.annotations) + 1,
                     "image_id": image_id,
-                    "category_id": order[label],
+                    "category_id": self.categories[segment["label"]],
                     "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-                    "area": int(masks[i].sum()),
-                    "segmentation": encode(masks[i]),
+                    "area": segment["area"],
+                    "segmentation": segment["mask"],
                     "iscrowd": 0,
-                    "score": round(float(result.scores[i]), 5),
+                    "score": segment["score"],
                 }
             )
-    categories = [{"id": i, "name": label, "supercategory": ""} for label, i in order.items()]
-    return {"images": images, "categories": categories, "annotations": annotations}
+
+    def to_dict(self) -> dict[str, Any]:
+        """``images``, ``categories`` and ``annotations``; boxes are x y width height."""
+        categories = [{"id": i, "name": label, "supercategory": ""} for label, i in self.categories.items()]
+        return {"images": self.images, "categories": categories, "annotations": self.annotations}
+
+    def write(self, path: Path) -> None:
+        """The file, whole or not at all."""
+        with whole_file(path) as file:
+            file.write(json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
-def write(results: Sequence[Result], path: Path, names: Sequence[str] | None = None) -> None:
-    with whole_file(path) as file:
-        file.write(json.dumps(coco_dict(results, names), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+def coco_of(results: Sequence[Result]) -> Coco:
+    """A data set of these pictures."""
+    coco = Coco()
+    for result in results:
+        coco.add(scene_dict(result))
+    return coco

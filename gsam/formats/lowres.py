@@ -33,28 +33,60 @@ class LowResMasks:
     def __getitem__(self, rows: NDArray[np.int64]) -> LowResMasks:
         return dataclasses.replace(self, logits=self.logits[rows])
 
-    def one(self, i: int) -> NDArray[np.float32]:
+    def logits_of(self, i: int) -> NDArray[np.float32]:
         """Logits of mask ``i`` at the size of the picture, [H, W]."""
-        down = _matrix(self.logits.shape[1], self.side, self.content[0], self.size[0])
-        across = _matrix(self.logits.shape[2], self.side, self.content[1], self.size[1])
+        down, across = self._matrices()
         return down @ (self.logits[i] @ across.T)
+
+    def mask_of(self, i: int) -> NDArray[np.bool_]:
+        """[H, W] bool: logits above the threshold.
+
+        Every pixel is a weighted mean of low-resolution ones, so only what touches one above the threshold is computed.
+        """
+        out = np.zeros(self.size, bool)
+        logits = self.logits[i]
+        high = logits > self.threshold
+        if not high.any():
+            return out
+        down, across = self._matrices()
+        rows, top, bottom = _touched(down, high.any(1))
+        columns, left, right = _touched(across, high.any(0))
+        part = down[top:bottom, rows] @ (logits[rows, columns] @ across[left:right, columns].T)
+        np.greater(part, self.threshold, out=out[top:bottom, left:right])
+        return out
 
     def logits_full(self) -> NDArray[np.float32]:
         """[N, H, W] float32."""
         out = np.empty((len(self), *self.size), np.float32)
         for i in range(len(self)):
-            out[i] = self.one(i)
+            out[i] = self.logits_of(i)
         return out
 
     def dense(self) -> NDArray[np.bool_]:
-        """[N, H, W] bool: logits above the threshold."""
+        """[N, H, W] bool."""
         out = np.empty((len(self), *self.size), bool)
         for i in range(len(self)):
-            np.greater(self.one(i), self.threshold, out=out[i])
+            out[i] = self.mask_of(i)
         return out
 
+    def _matrices(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return (
+            _matrix(self.logits.shape[1], self.side, self.content[0], self.size[0]),
+            _matrix(self.logits.shape[2], self.side, self.content[1], self.size[1]),
+        )
 
-@functools.lru_cache(maxsize=32)
+
+def _touched(matrix: NDArray[np.float32], high: NDArray[np.bool_]) -> tuple[slice, int, int]:
+    """The inputs that matter and the span of outputs they reach: a slice, first, last + 1."""
+    reached = np.flatnonzero((matrix[:, high] > 0).any(1))
+    if not len(reached):
+        return slice(0, 0), 0, 0
+    first, last = int(reached[0]), int(reached[-1]) + 1
+    used = np.flatnonzero((matrix[first:last] > 0).any(0))
+    return slice(int(used[0]), int(used[-1]) + 1), first, last
+
+
+@functools.lru_cache(maxsize=16)
 def _matrix(source: int, side: int, content: int, size: int) -> NDArray[np.float32]:
     """[size, source]: ``source`` -> ``side``, the first ``content`` of it -> ``size``."""
     return (_bilinear(content, size) @ _bilinear(source, side)[:content]).astype(np.float32)

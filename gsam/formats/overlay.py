@@ -2,67 +2,86 @@
 
 from __future__ import annotations
 
-import colorsys
 import functools
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
 from gsam.formats.files import whole_file
+from gsam.formats.letters import Colour, text_picture
+from gsam.formats.rle import bounds, decode
+
+if TYPE_CHECKING:
+    from gsam.result import Result
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-Colour = tuple[int, int, int]
-FONTS = (
-    "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf",
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc",
-    "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
-    "/usr/share/fonts/truetype/noto/NotoSans-Bold.ttf",
-    "/usr/share/fonts/truetype/nanum/NanumGothicBold.ttf",
-    "/usr/share/fonts/truetype/unfonts-core/UnDotum.ttf",
-    "/System/Library/Fonts/Supplemental/Arial Unicode.ttf",
-    "C:/Windows/Fonts/malgunbd.ttf",
-    "C:/Windows/Fonts/arialbd.ttf",
-)
+FILL = 0.45
+"""How much of a mask is its colour."""
+Rectangle = tuple[int, int, int, int]
 
 
-def colour(label: str) -> Colour:
-    """One colour a label, the same in every picture: the hue comes from the text."""
-    digest = hashlib.sha256(label.casefold().encode()).digest()
-    hue = int.from_bytes(digest[:4], "big") / 2**32
-    light = 0.50 + 0.12 * (digest[4] / 255)
-    r, g, b = colorsys.hls_to_rgb(hue, light, 0.85)
-    return round(255 * r), round(255 * g), round(255 * b)
+def colours(labels: Iterable[str]) -> dict[str, Colour]:
+    """A colour for each of some labels, by its text alone unless another of them is too near.
+
+    Hues are apart by at least 1/16 of the circle (fewer for many labels), so that what is asked for together can be told apart;
+    the earlier label keeps its own.
+    """
+    names = list(dict.fromkeys(labels))
+    apart = min(1 / 16, 0.5 / max(len(names), 1))
+    taken: list[float] = []
+    found = {}
+    for name in names:
+        digest = hashlib.sha256(name.casefold().encode("utf-8", "surrogatepass")).digest()
+        hue = int.from_bytes(digest[:4], "big") / 2**32
+        while any(min((hue - t) % 1, (t - hue) % 1) < apart for t in taken):
+            hue = (hue + 0.381966) % 1  # the golden angle finds the gaps
+        taken.append(hue)
+        found[name] = _screen((0.64, 0.71, 0.78)[digest[4] % 3], hue)
+    return found
 
 
-def draw(
-    pixels: NDArray[np.uint8],
-    masks: NDArray[np.bool_],
-    xyxy: NDArray[np.float32],
-    labels: Sequence[str],
-    scores: NDArray[np.float32],
-) -> Image.Image:
-    """[H, W, 3], [N, H, W], [N, 4], N labels and scores -> an RGB picture of the same size."""
-    canvas = pixels.astype(np.float32)
-    height, width = pixels.shape[:2]
-    line = max(1, round(min(height, width) / 320))
-    order = np.argsort([-int(m.sum()) for m in masks], kind="stable")  # small things over large ones
-    for i in order:
-        ink = np.array(colour(labels[i]), np.float32)
-        canvas[masks[i]] = canvas[masks[i]] * 0.55 + ink * 0.45
-        canvas[_outline(masks[i], line)] = ink
-    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+@functools.cache
+def _screen(light: float, hue: float) -> Colour:
+    """OKLCh, where equal steps look equal, in the most vivid colour that a screen can show."""
+    for chroma in (0.22, 0.20, 0.18, 0.16, 0.14, 0.12, 0.10, 0.08):
+        rgb = _from_oklch(light, chroma, 2 * math.pi * hue)
+        if all(-0.002 <= v <= 1.002 for v in rgb):
+            break
+    r, g, b = (round(255 * _gamma(min(max(v, 0.0), 1.0))) for v in rgb)
+    return r, g, b
+
+
+def draw(result: Result) -> Image.Image:
+    """An RGB picture of the size of the original."""
+    height, width = result.size
+    size = int(np.clip(min(height, width) / 26, 11, 44))
+    line = max(1, round(min(height, width) / 240))
+    ink = colours([*result.queries, *result.labels])
+    canvas = np.array(result.pixels)
+    small_last = sorted(range(len(result)), key=lambda i: -result.areas[i])
+    for i in small_last:
+        _paint(canvas, result.rles[i], np.array(ink[result.labels[i]], np.float32), line)
+    image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
-    for i in order:
-        x0, y0, x1, y1 = (float(v) for v in xyxy[i])
-        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour(labels[i]), width=line)
-    size = int(np.clip(min(height, width) / 28, 11, 48))
-    taken: list[tuple[float, float, float, float]] = []
-    for i in np.argsort(-scores, kind="stable"):
-        _plate(pen, (width, height), xyxy[i], f"{labels[i]} {scores[i]:.2f}", colour(labels[i]), size, taken)
+    for i in small_last:
+        x0, y0, x1, y1 = (round(float(v)) for v in result.xyxy[i])
+        box = (max(x0, 0), max(y0, 0), min(x1, width) - 1, min(y1, height) - 1)
+        if box[2] >= box[0] and box[3] >= box[1]:
+            pen.rectangle(box, outline=ink[result.labels[i]], width=line)
+    order = np.argsort(-result.scores, kind="stable")
+    boxes = [tuple(round(float(v)) for v in result.xyxy[i]) for i in order]
+    plates: list[Rectangle] = []
+    for rank, i in enumerate(order):
+        plate = _plate(result.labels[i], f"{result.scores[i]:.2f}", ink[result.labels[i]], size, width)
+        x, y = _place(plate.size, boxes[rank], (width, height), plates, boxes[:rank] + boxes[rank + 1 :])
+        plates.append((x, y, x + plate.width, y + plate.height))
+        image.paste(plate, (x, y), plate)
     return image
 
 
@@ -70,55 +89,110 @@ def write(image: Image.Image, path: Path) -> None:
     """PNG, JPEG or WebP by the name of ``path``, whole or not at all."""
     kind = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower(), path.suffix[1:].upper())
     with whole_file(path) as file:
-        image.save(file, kind)
+        image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}))
 
 
-def _outline(mask: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    inner = np.asarray(grey.filter(ImageFilter.MinFilter(2 * line + 1))) > 0
-    return mask & ~inner
+def _paint(canvas: NDArray[np.uint8], rle: dict[str, object], ink: NDArray[np.float32], line: int) -> None:
+    """Tint a mask and draw its outline, in place: full colour inside, a dark hair outside so that it shows on anything."""
+    x0, y0, x1, y1 = bounds(rle)
+    if x1 <= x0 or y1 <= y0:
+        return
+    reach = line + 2
+    height, width = canvas.shape[:2]
+    y0, x0, y1, x1 = max(y0 - reach, 0), max(x0 - reach, 0), min(y1 + reach, height), min(x1 + reach, width)
+    mask = Image.fromarray(decode(rle)[y0:y1, x0:x1].astype(np.uint8) * 255)
+    framed = Image.new("L", (mask.width + 2, mask.height + 2))  # the picture's edge is no outline's end
+    framed.paste(mask, (1, 1))
+    inner = _frame_off(framed.filter(ImageFilter.MinFilter(2 * line + 1)))
+    outer = _frame_off(framed.filter(ImageFilter.MaxFilter(3)))
+    part = canvas[y0:y1, x0:x1].astype(np.float32)
+    inside = np.asarray(mask) > 0
+    rim = inside & ~(inner > 0)
+    hair = ~inside & (outer > 0)
+    part[inside] = part[inside] * (1 - FILL) + ink * FILL
+    part[hair] *= 0.55
+    part[rim] = part[rim] * 0.1 + ink * 0.9
+    canvas[y0:y1, x0:x1] = np.clip(part, 0, 255).astype(np.uint8)
 
 
-def _plate(
-    pen: ImageDraw.ImageDraw,
+def _frame_off(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image)[1:-1, 1:-1]
+
+
+def _plate(label: str, score: str, ink: Colour, size: int, limit: int) -> Image.Image:
+    """A rounded plate with label and score, RGBA, never wider than ``limit``: the letters shrink, then the text is cut."""
+    red, green, blue = ink
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 120
+    text_ink = (24, 24, 27) if bright else (255, 255, 255)
+    pad = max(2, round(size * 0.32))
+    while True:
+        name, number = text_picture(label, size, text_ink), text_picture(score, max(8, round(size * 0.8)), text_ink)
+        gap = round(size * 0.4)
+        wide = name.width + gap + number.width + 2 * pad
+        if wide <= limit or (size <= 9 and len(label) <= 1):
+            break
+        if size > 9:
+            size = max(9, int(size * 0.85))
+            pad = max(2, round(size * 0.32))
+        else:
+            label = label[: max(1, min(len(label) - 1, int(len(label) * limit / wide)) - 1)].rstrip() + "…"
+            if len(label) <= 2:
+                break
+    high = name.height + max(1, pad // 2)
+    zoom = 4  # round corners, smooth
+    shape = Image.new("L", (wide * zoom, high * zoom))
+    ImageDraw.Draw(shape).rounded_rectangle((0, 0, wide * zoom - 1, high * zoom - 1), radius=pad * zoom, fill=255)
+    plate = Image.new("RGBA", (wide, high), (*ink, 255))
+    plate.putalpha(shape.resize((wide, high), Image.Resampling.BOX).point(lambda a: round(a * 0.94)))
+    top = max(1, pad // 2) // 2
+    plate.alpha_composite(name, (pad, top))
+    base = top + round(size * 1.0) - round(max(8, round(size * 0.8)) * 1.0)
+    number.putalpha(number.getchannel("A").point(lambda a: round(a * 0.75)))
+    plate.alpha_composite(number, (pad + name.width + gap, max(0, base)))
+    return plate.crop((0, 0, min(wide, limit), high))
+
+
+def _place(
+    size: tuple[int, int],
+    box: Sequence[int],
     limit: tuple[int, int],
-    box: NDArray[np.float32],
-    text: str,
-    ink: Colour,
-    size: int,
-    taken: list[tuple[float, float, float, float]],
-) -> None:
-    """A label on a plate: above the box, or inside it or below where there is no room or another label."""
-    font = _font(size, text)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-    pad = max(2, size // 5)
-    w, h = right - left + 2 * pad, bottom - top + 2 * pad
-    x = float(np.clip(box[0], 0, max(limit[0] - w, 0)))
-    places = [box[1] - h, box[1], box[3] - h, box[3]]
-    places += [box[1] + k * h for k in range(1, 5)]
-    options = [float(np.clip(y, 0, max(limit[1] - h, 0))) for y in places]
-    free = (y for y in options if not any(x < c and a < x + w and y < d and b < y + h for a, b, c, d in taken))
-    y = next(free, options[0])
-    taken.append((x, y, x + w, y + h))
-    pen.rounded_rectangle((x, y, x + w, y + h), radius=pad, fill=ink)
-    bright = 0.299 * ink[0] + 0.587 * ink[1] + 0.114 * ink[2] > 140
-    pen.text((x + pad - left, y + pad - top), text, font=font, fill=(20, 20, 20) if bright else (255, 255, 255))
+    plates: Sequence[Sequence[int]],
+    others: Sequence[Sequence[int]],
+) -> tuple[int, int]:
+    """Where a plate goes: over its box, else inside or under it; within the picture, off other plates, then off other things."""
+    w, h = size
+    x0, y0, x1, y1 = box
+    tries = [(x0, y0 - h), (x1 - w, y0 - h), (x0, y0), (x0, y1), (x1 - w, y1), (x0, y1 - h)]
+    tries += [(x0, y0 + k * h) for k in range(1, 6)] + [(x0 + w, y0 - h), (x0 - w, y0 - h)]
+    places = [(_within(x, limit[0] - w), _within(y, limit[1] - h)) for x, y in tries]
+
+    def cost(place: tuple[int, int]) -> float:
+        here = (*place, place[0] + w, place[1] + h)
+        return sum(_overlap(here, p) for p in plates) + 0.2 * sum(_overlap(here, o) for o in others)
+
+    return min(places, key=cost)
 
 
-@functools.lru_cache(maxsize=256)
-def _font(size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The first font at hand that has every letter of ``text``; Pillow's own covers Latin."""
-    fonts = [ImageFont.load_default(size)]
-    if not text.isascii():
-        for path in FONTS:
-            try:
-                fonts.append(ImageFont.truetype(path, size))
-            except OSError:
-                continue
-    return min(fonts, key=lambda f: _missing(f, text))
+def _overlap(a: Sequence[int], b: Sequence[int]) -> int:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
-def _missing(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str) -> int:
-    """How many letters look like the box a font shows for what it does not have."""
-    blank = bytes(font.getmask("\U0010fffe"))
-    return sum(bytes(font.getmask(c)) == blank for c in set(text) if not c.isspace())
+def _within(value: float, most: int) -> int:
+    return round(min(max(value, 0), max(most, 0)))
+
+
+def _from_oklch(light: float, chroma: float, hue: float) -> tuple[float, float, float]:
+    """Linear sRGB (Ottosson 2020, "A perceptual color space for image processing")."""
+    a, b = chroma * math.cos(hue), chroma * math.sin(hue)
+    l3 = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    m3 = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    s3 = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    return (
+        4.0767416621 * l3 - 3.3077115913 * m3 + 0.2309699292 * s3,
+        -1.2684380046 * l3 + 2.6097574011 * m3 - 0.3413193965 * s3,
+        -0.0041960863 * l3 - 0.7034186147 * m3 + 1.7076147010 * s3,
+    )
+
+
+def _gamma(value: float) -> float:
+    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055

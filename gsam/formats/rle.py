@@ -12,7 +12,7 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """[H, W] bool -> ``{"size": [H, W], "counts": text}``."""
     from pycocotools import mask as coco
 
-    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    rle = coco.encode(np.asfortranarray(mask.view(np.uint8) if mask.dtype == bool else mask.astype(np.uint8)))
     return {"size": [int(s) for s in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
@@ -20,5 +20,24 @@ def decode(rle: dict[str, Any]) -> NDArray[np.bool_]:
     """The inverse of `encode`."""
     from pycocotools import mask as coco
 
-    counts = rle["counts"].encode("ascii") if isinstance(rle["counts"], str) else rle["counts"]
-    return coco.decode({"size": rle["size"], "counts": counts}).astype(bool)
+    return coco.decode(_bytes(rle)).astype(bool)
+
+
+def area(rle: dict[str, Any]) -> int:
+    """Pixels inside."""
+    from pycocotools import mask as coco
+
+    return int(coco.area(_bytes(rle)))
+
+
+def bounds(rle: dict[str, Any]) -> tuple[int, int, int, int]:
+    """x0 y0 x1 y1 of what is inside, exclusive right and bottom; all zero for an empty mask."""
+    from pycocotools import mask as coco
+
+    x, y, w, h = (int(v) for v in coco.toBbox(_bytes(rle)))
+    return (x, y, x + w, y + h) if w and h else (0, 0, 0, 0)
+
+
+def _bytes(rle: dict[str, Any]) -> dict[str, Any]:
+    counts = rle["counts"]
+    return {"size": rle["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}

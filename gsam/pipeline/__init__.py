@@ -16,7 +16,7 @@ from gsam.pipeline.finish import finish
 from gsam.pipeline.prepare import gather, read_ahead
 from gsam.pipeline.shapes import bucket
 from gsam.pipeline.shard import replicate, spread
-from gsam.pipeline.suppress import suppress
+from gsam.pipeline.suppress import deduplicate, suppress
 from gsam.result import Result
 from gsam.roles import Classifier, Detector, Segmenter, Step
 from gsam.text import Queries, Query, parse_queries
@@ -36,6 +36,8 @@ class Limits:
     """Detections below this score are dropped."""
     overlap: float = 0.7
     """Of two boxes with one label and a larger IoU, the better is kept."""
+    duplicate: float = 1.0
+    """Of two boxes with different labels and a larger IoU, the better is kept; 1 keeps both."""
     reject: float = 0.0
     """What the classifier believes in less than this is dropped."""
     mask_threshold: float = 0.0
@@ -86,14 +88,14 @@ class Pipeline:
                 masks = step.segment(params[slot], step.features(params[slot], images), images, scene.boxes)
                 scene = dataclasses.replace(scene, masks=masks)
             elif role == "classify":
-                scene = step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid)
+                scene = deduplicate(step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid))
             else:
                 scene = step(scene)
         return scene
 
     def prepare(self, images: Source | Sequence[Source], query: Query, **thresholds: float) -> tuple[Images, Text]:
         """What `apply` takes, for one picture or several, from anything `__call__` takes."""
-        many = images if isinstance(images, (list, tuple)) else [images]
+        many = cast(Sequence[Source], images if isinstance(images, (list, tuple)) else [images])
         return self._images([open_image(i) for i in many]), self._text(parse_queries(query), **thresholds)
 
     def __call__(self, image: Source, query: Query, **thresholds: float) -> Result:
@@ -165,6 +167,7 @@ class Pipeline:
             jnp.asarray(valid),
             jnp.full(count, limits.threshold, jnp.float32),
             jnp.float32(limits.overlap),
+            jnp.float32(limits.duplicate),
             jnp.float32(limits.reject),
         )
 

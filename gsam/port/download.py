@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import http.client
 import sys
 import urllib.error
 import urllib.request
@@ -51,6 +53,18 @@ def from_hub(repository: str, revision: str | None = None) -> Path:
         raise CheckpointError(f"{repository} could not be downloaded: {error}", "download_failed") from None
 
 
+def file_from_hub(repository: str, file: str) -> Path:
+    """One file of a model on the hub, in the hub's cache.  Raises `CheckpointError`."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file))
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+        first = str(error).strip().split("\n", 1)[0]
+        raise CheckpointError(f"{repository}/{file} could not be downloaded: {first}", "download_failed") from None
+
+
 def in_hub_cache(repository: str, revision: str | None = None) -> bool:
     """Whether the weights of a hub model are in the cache."""
     import huggingface_hub
@@ -61,31 +75,20 @@ def in_hub_cache(repository: str, revision: str | None = None) -> bool:
 
 
 def from_url(url: str, target: Path, sha256: str | None = None) -> Path:
-    """A file by its address, as ``target``; an interrupted download goes on where it stopped."""
+    """A file by its address, as ``target``; an interrupted download goes on where it stopped, and processes take turns."""
     if target.is_file():
         return target
-    from tqdm import tqdm
+    from huggingface_hub.utils import WeakFileLock
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
-    have = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with contextlib.closing(urllib.request.urlopen(request, timeout=30)) as answer:
-            if have and answer.status != 206:
-                have = 0
-            total = have + int(answer.headers.get("Content-Length") or 0)
-            with (
-                partial.open("ab" if have else "wb") as file,
-                tqdm(
-                    total=total or None, initial=have, unit="B", unit_scale=True, desc=target.name, file=sys.stderr
-                ) as bar,
-            ):
-                while block := answer.read(CHUNK):
-                    file.write(block)
-                    bar.update(len(block))
-        if total and partial.stat().st_size != total:
-            raise CheckpointError(f"{url} ended early; run the command again to go on", "download_failed")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(target.with_name(target.name + ".lock")):
+            if not target.is_file():
+                _fetch(url, partial, target.name)
+                if sha256:
+                    _check(url, partial, sha256)
+                partial.rename(target)
     except urllib.error.HTTPError as error:
         raise CheckpointError(f"{url}: {error.code} {error.reason}", "download_failed") from None
     except urllib.error.URLError as error:
@@ -93,15 +96,41 @@ def from_url(url: str, target: Path, sha256: str | None = None) -> Path:
             f"{url} cannot be reached ({error.reason}). Download {target.name} elsewhere and give its path instead",
             "hub_offline",
         ) from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise CheckpointError(f"{target.name} could not be downloaded: {error}", "download_failed") from None
-    if sha256:
-        import hashlib
-
-        with partial.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-        if actual != sha256:
-            partial.unlink()
-            raise CheckpointError(f"{url} gave a file with sha256 {actual}, expected {sha256}", "checkpoint_hash")
-    partial.rename(target)
     return target
+
+
+def _fetch(url: str, partial: Path, name: str) -> None:
+    from tqdm import tqdm
+
+    have = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        opened = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return  # it was complete already
+        partial.unlink()
+        return _fetch(url, partial, name)
+    with contextlib.closing(opened) as answer:
+        if have and answer.status != 206:
+            have = 0
+        total = have + int(answer.headers.get("Content-Length") or 0)
+        bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=name, file=sys.stderr)
+        with partial.open("ab" if have else "wb") as file, bar:
+            while block := answer.read(CHUNK):
+                file.write(block)
+                bar.update(len(block))
+    if total and partial.stat().st_size != total:
+        raise CheckpointError(f"{url} ended early; run the command again to go on", "download_failed")
+
+
+def _check(url: str, partial: Path, sha256: str) -> None:
+    with partial.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256:
+        partial.unlink()
+        raise CheckpointError(f"{url} gave a file with sha256 {actual}, expected {sha256}", "checkpoint_hash")

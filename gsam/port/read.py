@@ -1,4 +1,4 @@
-"""Checkpoint files -> named tensors, read one at a time and never executed: ``.safetensors`` and torch's ``.pth`` ``.pt`` ``.bin``.
+"""Checkpoint files -> named tensors, read one at a time and never executed: safetensors, and torch's archives.
 
 Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw storages; the pickle is run
 by an unpickler that knows the six names such a file needs and refuses every other.
@@ -15,7 +15,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -87,16 +87,22 @@ def read(path: Path) -> dict[str, Tensor]:
             "torch.save(torch.load(PATH, weights_only=True), NEW)",
             "checkpoint_format",
         )
+    if head.lstrip()[:1] == b"<":
+        text = f"{path.name} is a web page, not a checkpoint: the download went wrong. Delete it and load it again"
+        raise CheckpointError(text, "checkpoint_format")
     raise CheckpointError(f"{path.name} is neither safetensors nor a torch archive", "checkpoint_format")
 
 
 def _read_folder(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        places = json.loads(index.read_text())["weight_map"]
+        try:
+            places = {str(k): str(v) for k, v in json.loads(index.read_text())["weight_map"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{index.name} is no index of shards: {error!r}", "checkpoint_format") from None
         tensors: dict[str, Tensor] = {}
         for shard in sorted(set(places.values())):
-            if Path(shard).name != shard:
+            if Path(shard).name != shard or not shard.endswith(".safetensors"):
                 raise CheckpointError(f"{index.name} names a file outside its folder: {shard!r}", "checkpoint_unsafe")
             tensors |= read(folder / shard)
         if missing := sorted(set(places) - set(tensors)):
@@ -144,22 +150,19 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):  # tuples, because a pickle can write into the __dict__ of what has one
     key: str
     dtype: Any
     count: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kind:
+class _Kind(NamedTuple):
     """What ``torch.FloatStorage`` and its like become."""
 
     dtype: Any
 
 
-@dataclasses.dataclass(frozen=True)
-class _View:
+class _View(NamedTuple):
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
@@ -255,7 +258,10 @@ def _place(path: Path, entries: dict[str, zipfile.ZipInfo], root: str, name: str
         raise CheckpointError(f"{path.name}: the numbers of {name} are missing", "checkpoint_truncated")
     with path.open("rb") as file:  # the local header's extra field is not the directory's
         file.seek(entry.header_offset + 26)
-        name_length, extra_length = struct.unpack("<HH", file.read(4))
+        lengths = file.read(4)
+    if len(lengths) < 4:
+        raise CheckpointError(f"{path.name} is damaged: {name} is beyond its end", "checkpoint_truncated")
+    name_length, extra_length = struct.unpack("<HH", lengths)
     start = entry.header_offset + 30 + name_length + extra_length
     strides = None if view.strides == _contiguous(view.shape) else view.strides
     return Tensor(path, start + view.offset * item, view.shape, view.storage.dtype, strides)

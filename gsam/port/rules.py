@@ -59,15 +59,17 @@ def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: La
             continue
         path = rename(name, shapes, layout)
         if path not in shapes:
-            near = difflib.get_close_matches(path, shapes, 1)
+            near = difflib.get_close_matches(path, shapes, 1) if len(wrong) < 10 else ()  # slow, and ten are shown
             wrong.append(f"left over: {name}" + (f" (nearest: {near[0]})" if near else ""))
             continue
-        axes = permutation(path, len(tensor.shape), layout)
-        shape = tensor.shape if axes is None else tuple(tensor.shape[a] for a in axes)
+        axes = permutation(name, path, len(tensor.shape), layout)
+        needed = tuple(shapes[path].shape)
+        if axes is not None and len(needed) == len(axes):  # in the order of the file
+            needed = tuple(needed[axes.index(i)] for i in range(len(axes)))
         if path in moves:
             wrong.append(f"{name} and {moves[path].name} are both {path}")
-        elif tuple(shape) != tuple(shapes[path].shape):
-            wrong.append(f"shape: {name} is {tuple(tensor.shape)}, the model's {path} is {tuple(shapes[path].shape)}")
+        elif tuple(tensor.shape) != needed:
+            wrong.append(f"shape: {name} is {tuple(tensor.shape)}, the model needs {needed}")
         else:
             moves[path] = Move(name, axes)
     named = {rename(n, shapes, layout) for n in tensors}
@@ -81,7 +83,9 @@ def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: La
 
 
 def rename(name: str, shapes: Mapping[str, Shaped], layout: Layout) -> str:
-    """An official name as our path."""
+    """An official name as our path.  A name that is a path already, as in files gsam wrote, stays."""
+    if name in shapes:
+        return name
     for pattern, replacement in layout.renames:
         name = re.sub(pattern, replacement, name)
     path = name.replace(".", "/")
@@ -91,12 +95,12 @@ def rename(name: str, shapes: Mapping[str, Shaped], layout: Layout) -> str:
     return path
 
 
-def permutation(path: str, rank: int, layout: Layout) -> Axes | None:
+def permutation(name: str, path: str, rank: int, layout: Layout) -> Axes | None:
     """torch's [out, in] and [out, in, h, w] -> [in, out] and [h, w, in, out]."""
-    if not path.endswith("/kernel"):
+    if name == path or not path.endswith("/kernel"):
         return None
-    if rank == 2:
-        return (1, 0)
+    if rank != 4:
+        return (1, 0) if rank == 2 else None
     return (2, 3, 0, 1) if re.search(layout.transposed, path) else (2, 3, 1, 0)
 
 
@@ -114,15 +118,20 @@ def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: La
 
     moves = plan(tensors, shapes, layout)
     for other, used in layout.tied:
-        if other in tensors and used in tensors and not np.array_equal(tensors[other].load(), tensors[used].load()):
+        if other not in tensors or used not in tensors:
+            continue
+        one, two = tensors[other], tensors[used]
+        if one.shape != two.shape or not np.array_equal(one.load(), two.load()):
             raise CheckpointError(f"{other} and {used} should be one tensor, and differ", "checkpoint_mismatch")
     params: dict[str, Any] = {}
     for path, move in moves.items():
         value = tensors[move.name].load()
         if value.dtype.kind in "iub":
             raise CheckpointError(f"{move.name} is {value.dtype}: quantised weights are not read", "checkpoint_format")
-        if not np.isfinite(value).all():
-            raise CheckpointError(f"{move.name} holds numbers that are not finite", "checkpoint_not_finite")
         value = value if move.axes is None else value.transpose(move.axes)
-        params[path] = jnp.asarray(value.astype(np.dtype(dtype), order="C", copy=False))
+        with np.errstate(over="ignore"):
+            value = value.astype(np.dtype(dtype), order="C", copy=False)
+        if not np.isfinite(value).all():  # as they are used: 1e300 is finite in float64 only
+            raise CheckpointError(f"{move.name} holds numbers that are not finite", "checkpoint_not_finite")
+        params[path] = jnp.asarray(value)
     return params

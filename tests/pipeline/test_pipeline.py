@@ -183,3 +183,18 @@ def test_a_bounded_number_of_programs() -> None:
         height, width = rng.integers(20, 200, 2)
         p(picture(height, width, (0, 0, 9, 9)), [f"thing {k}" for k in range(1 + i % 10)])
     assert p.compilations <= 4
+
+
+def test_two_labels_for_one_thing() -> None:
+    """A detector that gives its second box another label: kept as it is, or as a duplicate of the better one dropped."""
+
+    class TwoNames(BrightDetector):
+        def detect(self, params, images, text, valid, n):
+            boxes, labels = super().detect(params, images, text, valid, n)
+            second = (jnp.arange(n) == 1).astype(jnp.int32)
+            return boxes, Labels(jnp.broadcast_to(second, labels.index.shape), labels.score, labels.scores)
+
+    p = gsam.Pipeline(TwoNames(), BoxSegmenter(), boxes=6)
+    bright = picture(64, 64, (8, 8, 40, 40))
+    assert p(bright, "dog. cat").labels == ["dog", "cat"]
+    assert p(bright, "dog. cat", duplicate=0.9).labels == ["dog"]

@@ -78,7 +78,7 @@ def view(config: Config) -> View:
 def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
     """The normalised input of the model, [B, S, S, 3]."""
     seen = view(config)
-    x = normalise(images.view(seen) / 255.0, CLIP_MEAN, CLIP_STD, dtype)
+    x = normalise(images.view(seen).astype(jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, dtype)
     return jnp.where(inside(images, seen), x, jnp.zeros((), dtype)) if config.letterbox else x
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gsam.detect.owl_vit.config import Config
+from gsam.errors import CheckpointError
 from gsam.nn.tower import Tower
 from gsam.port.rules import Layout
 
@@ -40,6 +41,9 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
 
 
 def _tower(values: Mapping[str, Any], width: int, heads: int) -> Tower:
+    act = values.get("hidden_act", "quick_gelu")
+    if act != "quick_gelu":  # the tensors of both look alike
+        raise CheckpointError(f"a tower with {act}: only CLIP's quick_gelu is supported", "checkpoint_unknown")
     width = values.get("hidden_size", width)
     depth, heads = values.get("num_hidden_layers", 12), values.get("num_attention_heads", heads)
     return Tower(width, depth, heads, values.get("intermediate_size", 4 * width) // width)

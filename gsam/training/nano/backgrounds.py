@@ -151,10 +151,10 @@ def background(rng: np.random.Generator, h: int, w: int, kinds: tuple[str, ...] 
     if rng.random() < 0.45:
         second = KINDS[kinds[int(rng.integers(len(kinds)))]](rng, h, w)
         if rng.random() < 0.5:
-            mix = np.float32(rng.uniform(0.2, 0.8))
+            mix: Pixels = np.full((1, 1, 1), rng.uniform(0.2, 0.8), np.float32)
         else:
             soft = stretch(rng.normal(0, 2, (4, 4, 1)).astype(np.float32), h, w)
-            mix = 1 / (1 + np.exp(-4 * soft))
+            mix = (1 / (1 + np.exp(-4 * soft))).astype(np.float32)
         first = first * mix + second * (1 - mix)
     return first.astype(np.float32)
 

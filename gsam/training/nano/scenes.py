@@ -24,7 +24,11 @@ FONTS = (
     "/usr/share/fonts/noto/NotoColorEmoji.ttf",
     "/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf",
 )
-STRANGERS = "🎁🧸🪣🧯🦞🦑🍄🌶🥑🍩🧀🥨🛒🧲💎🎲🎯🪁🧩🛼🎺🥁🏆🛋🚿🧻🧭🔦🕯🗿🐙🦓🦒🦘🐊🦔🦚🦩🍍🥝🌽🥦🍆🚁🛵🚜⚓🛸🎠🗽🎃🤖👻😀🧦🧤👑💍👜📺🔬"
+STRANGERS = (
+    "🎁🧸🪣🧯🦞🦑🍄🌶🥑🍩🧀🥨🛒🧲💎🎲🎯🪁🧩🛼🎺🥁🏆🛋🚿🧻🧭🔦🕯🗿"
+    "🐙🦓🦒🦘🐊🦔🦚🦩🍍🥝🌽🥦🍆🚁🛵🚜⚓🛸🎠🗽🎃🤖👻😀🧦🧤👑💍👜📺🔬"
+)
+"""Glyphs of things nano has no word for: hard negatives."""
 IGNORE = 255
 CELL = 136  # the font's own size
 LEAST_AREA, LEAST_PART = 40 / 160**2, 0.3
@@ -171,7 +175,7 @@ def _place(
     if x1 <= x0 or y1 <= y0:
         return int(solid.sum())
     cut = (slice(y0 - y, y1 - y), slice(x0 - x, x1 - x))
-    part, alpha = drawn[cut], drawn[cut][..., 3:] / 255
+    part, alpha = drawn[cut], drawn[cut][..., 3:] / np.float32(255)
     if rng.random() < 0.35:
         _shadow(rng, rgb, alpha[..., 0], x0, y0, side)
     light = np.float32(rng.uniform(0.7, 1.2)) * rng.uniform(0.92, 1.08, 3).astype(np.float32)

@@ -1,0 +1,107 @@
+"""The command line.  Each command lives in its own file and is imported when it is called.
+
+Exit codes: 0 done (nothing found included), 1 failed, 2 usage, 3 some pictures failed, 4 no file matched, 130 and 143 for
+SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+import warnings
+from typing import Any, NoReturn, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from gsam.cli.signals import Interrupted, listen
+from gsam.errors import GsamError, ImageError, QueryError, UsageError
+
+COMMANDS = {
+    "segment": "Find things by their names: pictures and words in, masks out.",
+    "weights": "List, fetch, convert and check model weights.",
+    "doctor": "Say what is installed and whether it works.",
+}
+
+
+class Commands(TyperGroup):
+    """A group that imports ``gsam.cli.<name>`` when ``<name>`` is asked for, and nothing for ``--help``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(importlib.import_module(f"gsam.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from gsam import __version__
+
+        typer.echo(f"gsam {__version__}")
+        raise typer.Exit
+
+
+@app.callback(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Text query in, labelled masks out.
+
+    gsam segment photo.jpg -q "cat. yellow school bus" -o out
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code of what happened."""
+    listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # the same bytes whatever the locale, whatever a file is called
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    warnings.showwarning = _warn
+    try:
+        app(prog_name="gsam")
+        code = 0
+    except SystemExit as leave:
+        code = leave.code if isinstance(leave.code, int) else 1
+    except Interrupted as stop:
+        code = stop.code
+    except GsamError as error:
+        print(f"gsam: {error} [{error.code}]", file=sys.stderr)
+        code = 2 if isinstance(error, UsageError | QueryError) else 3 if isinstance(error, ImageError) else 1
+    except BrokenPipeError:
+        code = 0
+    sys.exit(_close(code))
+
+
+def _close(code: int) -> int:
+    """Flush stdout; where nobody reads it any more, stay quiet about it, the interpreter's own last flush included."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"gsam: {message}", file=sys.stderr)

@@ -1,0 +1,130 @@
+"""Values that others have published for official weights, computed again: a family's numbers on one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsam.errors import CheckpointError
+from gsam.image import make_view, open_image
+from gsam.store import Loaded, cache_folder
+from gsam.types import View
+
+Comparison = tuple[str, list[float], list[float], float]
+"""What, the published values, ours, how far apart they may be."""
+
+
+class Unavailable(Exception):
+    """The picture is not here and cannot be had."""
+
+
+def compare(entry: Mapping[str, Any], loaded: Loaded, image: Path | None = None) -> Iterator[Comparison]:
+    """Every row of a manifest entry's ``published``, on its picture ``published_on`` or a copy of that, ``image``.
+
+    Raises `Unavailable` when the picture cannot be downloaded, `gsam.errors.ImageError` when it cannot be read.
+    """
+    picture = open_image(image or _picture(entry["published_on"])).pixels
+    with jax.default_matmul_precision("highest"):
+        for what, expected, actual, row in FAMILIES[loaded.family](loaded, picture, entry["published"]):
+            yield what, np.ravel(expected).tolist(), np.ravel(actual).tolist(), row["tolerance"]
+
+
+def _picture(place: str) -> Path:
+    """A picture by its address, or as ``owner/name:file`` on the hub."""
+    from gsam.port import download
+
+    try:
+        if place.startswith("http"):
+            return download.from_url(place, cache_folder() / "pictures" / place.rsplit("/", 1)[-1])
+        return download.file_from_hub(*place.split(":", 1))
+    except CheckpointError as error:
+        raise Unavailable(f"{error} (or give the picture with --image)") from None
+
+
+Table = Mapping[str, Any]
+Part = tuple[str, Any, Any, Table]
+
+
+def _sam(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """The predicted IoU of the masks for a prompt; a single number is that of the last mask."""
+    from gsam.predictor import Predictor
+    from gsam.segment import sam
+
+    predictor = Predictor(sam.build(loaded.config, loaded.params))
+    predictor.set_image(picture)
+    for row in rows:
+        points = row.get("points")
+        labels = row.get("labels", [1] * len(points)) if points else None
+        _, iou, _ = predictor.predict(points, labels, row.get("box"))
+        expected = np.atleast_1d(row["iou"])
+        prompt = " and ".join(f"{k} {row[k]}" for k in ("points", "box") if k in row)
+        yield f"IoU for {prompt}", expected, iou[-len(expected) :], row
+
+
+def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """Boxes (centre and width, in the view) and logits of the first tokens.
+
+    OWL-ViT's values come from a picture squashed to a square, OWLv2's from one padded to it.
+    """
+    from gsam.detect import owl_vit
+
+    config = loaded.config
+    view = owl_vit.view(config) if config.objectness else View(config.image_size, "squash", "bicubic")
+    pixels = _normalised(make_view(picture, view))
+    stage = owl_vit.build(config, loaded.params, _tokenizer(loaded))
+
+    @jax.jit
+    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = stage.spec.bind(params)
+        tokens = model.image(pixels)
+        return model.boxes(tokens), model.logits(tokens, model.text(ids))
+
+    for row in rows:
+        boxes, logits = run(loaded.params, pixels, jnp.asarray(stage.encode(row["texts"])))
+        if "boxes" in row:
+            yield "boxes", row["boxes"], boxes[0, :3, :3], row
+        if "logits" in row:
+            yield "logits", row["logits"], logits[0, :3], row
+
+
+def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """Logits of sentences for the middle square of the picture."""
+    from gsam.classify import clip
+
+    size = loaded.config.image_size
+    h, w = picture.shape[:2]
+    whole = make_view(picture, View(round(size * max(h, w) / min(h, w)), "longest", "bicubic"))
+    top, left = (max(0, round(n * size / min(h, w)) - size) // 2 for n in (h, w))
+    pixels = _normalised(whole[top : top + size, left : left + size])
+    stage = clip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
+
+    @jax.jit
+    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> jax.Array:
+        model = stage.spec.bind(params)
+        return jnp.exp(params["logit_scale"]) * model.image(pixels) @ model.text(ids).T
+
+    for row in rows:
+        ids = jnp.asarray(stage.encode(row["texts"])["ids"])
+        yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
+
+
+FAMILIES = {"sam": _sam, "owl_vit": _owl, "clip": _clip}
+
+
+def _normalised(pixels: np.ndarray) -> jax.Array:
+    from gsam.ops.views import CLIP_MEAN, CLIP_STD, normalise
+
+    return normalise(jnp.asarray(pixels, jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, jnp.dtype("float32"))[None]
+
+
+def _tokenizer(loaded: Loaded) -> Any:
+    from gsam.text import load_tokenizer
+
+    if loaded.tokenizer is None:
+        raise Unavailable("there is no tokenizer next to the weights")
+    return load_tokenizer(loaded.tokenizer)

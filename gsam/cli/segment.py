@@ -1,0 +1,304 @@
+"""``gsam segment``: pictures and words in; overlays, JSON and COCO out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from gsam.cli import signals
+from gsam.cli.inputs import Item, collect
+from gsam.errors import UsageError
+
+if TYPE_CHECKING:
+    from gsam.formats.coco import Coco
+    from gsam.result import Result
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+FORMATS = ("json", "png", "coco")
+COCO = "coco.json"
+
+
+@app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+def segment(
+    paths: Annotated[list[str], Argument(metavar="PATH...", help="Pictures, folders of them, or quoted patterns.")],
+    query: Annotated[
+        list[str],
+        Option(
+            "--query", "-q", help='What to find: "cat. yellow school bus"; . , or newlines separate. May be repeated.'
+        ),
+    ],
+    pipeline: Annotated[str, Option("--pipeline", "-p", help="A recipe's name or a .toml file.")] = "nano",
+    out: Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")] = None,
+    formats: Annotated[str, Option("--format", help="Any of json, png (overlay), coco (one file a run).")] = "json,png",
+    threshold: Annotated[float | None, Option(help="Lowest score to keep, 0 to 1.  [default: the recipe's]")] = None,
+    as_json: Annotated[
+        bool, Option("--json", help="One line of JSON a picture on stdout; no files without -o.")
+    ] = False,
+    batch_size: Annotated[int | None, Option(min=1, help="Pictures computed together.  [default: by device]")] = None,
+    recursive: Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")] = False,
+    resume: Annotated[bool, Option("--resume/--overwrite", help="Skip pictures whose results are all there.")] = False,
+) -> None:
+    """Find things in pictures by their names.
+
+    For a/scene.png this writes out/scene.png, the picture with masks and labels, and out/scene.json.  Pictures from a folder
+    keep their place in it.  Exit code 3: some pictures could not be read; the others are done.
+    """
+    from gsam.text import parse_queries
+
+    queries = [name for part in query for name in parse_queries(part).names] if len(query) > 1 else query[0]
+    names = parse_queries(queries).names
+    kinds = _formats(formats)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"a threshold is between 0 and 1, not {threshold}")
+    items = collect(paths, recursive, {Path(COCO).stem} if "coco" in kinds else frozenset())
+    if not items:
+        print(f"gsam: no picture matches {' '.join(map(repr, paths))}", file=sys.stderr)
+        raise typer.Exit(4)
+    folder = out if out is not None or as_json else Path("out")
+    with ExitStack() as stack:
+        outputs = None
+        if folder is not None:
+            outputs = Outputs(folder, kinds, items, stack)
+        done = outputs.finished(items, names, Path(pipeline).stem) if outputs and resume else set()
+        run = Run(outputs, as_json, len(items), len(done))
+        todo = [item for item in items if item not in done]
+        if todo:
+            run.go(_load(pipeline, threshold), todo, names, batch_size)
+        run.close()
+    if run.failed:
+        raise typer.Exit(3)
+
+
+class Outputs:
+    """The files of a run."""
+
+    def __init__(self, folder: Path, kinds: Sequence[str], items: Sequence[Item], stack: ExitStack) -> None:
+        from gsam.cli.folder import output_folder, sweep
+
+        self.folder, self.kinds = folder, kinds
+        inputs = {os.path.realpath(item.path) for item in items}
+        for item in items:
+            for path in self.paths(item):
+                if os.path.realpath(path) in inputs:
+                    raise UsageError(f"{path} would overwrite a picture to read: choose another -o", "output_is_input")
+        stack.enter_context(output_folder(folder))
+        sweep({path.parent for item in items for path in self.paths(item)} | {folder})
+        self.coco: Coco | None = None
+        if "coco" in kinds:
+            from gsam.formats.coco import Coco
+
+            self.coco = Coco()
+
+    def paths(self, item: Item) -> list[Path]:
+        return [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind != "coco"]
+
+    def finished(self, items: Sequence[Item], queries: Sequence[str], pipeline: str) -> set[Item]:
+        """Those whose files are all there and, as far as the JSON tells, answer the same question."""
+        if "coco" in self.kinds and "json" not in self.kinds:
+            return set()
+        found = set()
+        for item in items:
+            if not all(path.is_file() for path in self.paths(item)):
+                continue
+            if "json" in self.kinds:
+                try:
+                    scene = json.loads((self.folder / f"{item.stem}.json").read_text(encoding="utf-8"))
+                    same = scene["queries"] == list(queries) and scene["pipeline"] == pipeline
+                    if same and self.coco:
+                        self.coco.add(scene)
+                except (ValueError, KeyError, TypeError):
+                    same = False
+                if not same:
+                    continue
+            found.add(item)
+        return found
+
+    def write(self, item: Item, result: Result) -> list[Path]:
+        from gsam.formats import overlay, scene_json
+
+        if "png" in self.kinds:
+            overlay.write(result.plot(), self.folder / f"{item.stem}.png")
+        if "json" in self.kinds:
+            scene_json.write(result, self.folder / f"{item.stem}.json")
+        if self.coco:
+            self.coco.add(scene_json.scene_dict(result))
+        return self.paths(item)
+
+    def close(self) -> Path | None:
+        if self.coco is None:
+            return None
+        self.coco.write(self.folder / COCO)
+        return self.folder / COCO
+
+
+class Run:
+    """What happens to the pictures, and what is told about it."""
+
+    def __init__(self, outputs: Outputs | None, as_json: bool, total: int, skipped: int) -> None:
+        self.outputs, self.as_json, self.total, self.skipped = outputs, as_json, total, skipped
+        self.pictures = self.objects = 0
+        self.failed: list[Item] = []
+        self.silent = False
+        self.started = time.monotonic()
+
+    def go(self, pipe: Any, items: Sequence[Item], queries: Sequence[str], batch_size: int | None) -> None:
+        size = batch_size or _batch_size(pipe, len(items))
+        bad: set[Path] = set()
+        bar = _Progress(len(items))
+
+        def refuse(source: Any, error: Exception) -> None:
+            bad.add(source)
+            self.failed.append(next(i for i in items if i.path == source))
+            code = getattr(error, "code", "image_unreadable")
+            where = "" if str(error).startswith(_shown(source)) else f"{_shown(source)}: "
+            bar.say(f"gsam: {where}{error} [{code}]")
+            bar.step()
+
+        signals.finish_batch(True)
+        try:
+            results = pipe.stream([i.path for i in items], list(queries), batch_size=size, on_error=refuse)
+            for n, (item, result) in enumerate(_matched(items, results, bad), 1):
+                result = dataclasses.replace(result, image=item.name)
+                written = self.outputs.write(item, result) if self.outputs else []
+                self.pictures += 1
+                self.objects += len(result)
+                self.tell(item, result, written)
+                bar.step()
+                if n % size == 0:
+                    signals.check()
+            signals.check()
+        except signals.Interrupted:
+            bar.close()
+            if self.outputs:
+                self.outputs.close()
+            raise
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            bar.close()
+            what = f": {error.filename}" if error.filename else ""
+            print(f"gsam: cannot write{what}: {error.strerror or error} [output_failed]", file=sys.stderr)
+            raise typer.Exit(1) from None
+        finally:
+            signals.finish_batch(False)
+            bar.close()
+
+    def tell(self, item: Item, result: Result, written: Sequence[Path]) -> None:
+        """One picture on stdout.  When nobody reads it any more, files are still written."""
+        if self.silent:
+            return
+        if self.as_json:
+            from gsam.formats import scene_json
+
+            text = scene_json.dumps(result)
+        else:
+            text = _summary(item, result, written, details=self.total == 1)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            if self.outputs is None:
+                raise
+            self.silent = True
+
+    def close(self) -> None:
+        coco = self.outputs.close() if self.outputs else None
+        if self.total > 1 or self.failed:
+            seconds = time.monotonic() - self.started
+            parts = [f"{self.pictures} of {self.total} pictures, {self.objects} objects, {seconds:.1f} s"]
+            parts += [f"{self.skipped} were done before"] if self.skipped else []
+            parts += (
+                [f"{len(self.failed)} failed: {', '.join(_shown(i.path) for i in self.failed)}"] if self.failed else []
+            )
+            parts += [f"results in {self.outputs.folder}"] if self.outputs else []
+            print("gsam: " + "; ".join(parts), file=sys.stderr)
+        if coco and not self.as_json:
+            print(f"gsam: {coco}", file=sys.stderr)
+
+
+class _Progress:
+    """A bar where somebody watches, a line now and then where it goes to a file."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.told = total, 0, time.monotonic()
+        self.bar: Any = None
+        if total > 1 and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, unit="picture", file=sys.stderr, leave=False)
+
+    def say(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def step(self) -> None:
+        self.done += 1
+        if self.bar is not None:
+            self.bar.update()
+        elif self.total > 1 and (time.monotonic() - self.told > 5 or self.done == self.total):
+            self.told = time.monotonic()
+            print(f"gsam: {self.done}/{self.total}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _matched(items: Sequence[Item], results: Iterator[Result], bad: set[Path]) -> Iterator[tuple[Item, Result]]:
+    """Results come in order without the bad ones, which are known before any later result comes."""
+    waiting = iter(items)
+    for result in results:
+        yield next(i for i in waiting if i.path not in bad), result
+
+
+def _formats(text: str) -> list[str]:
+    kinds = list(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    if unknown := [k for k in kinds if k not in FORMATS]:
+        raise UsageError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}", "format_unknown")
+    if not kinds:
+        raise UsageError(f"no format is named; there are {', '.join(FORMATS)}", "format_unknown")
+    return kinds
+
+
+def _load(pipeline: str, threshold: float | None) -> Any:
+    import gsam
+
+    return gsam.load(pipeline) if threshold is None else gsam.load(pipeline, threshold=threshold)
+
+
+def _batch_size(pipe: Any, count: int) -> int:
+    """Batches pay on accelerators; on CPU they only cost memory."""
+    devices = getattr(pipe, "devices", ())
+    each = 1 if all(getattr(d, "platform", "cpu") == "cpu" for d in devices) else 8
+    wanted = each * max(len(devices), 1)
+    while wanted >= 2 * count:
+        wanted //= 2
+    return max(wanted, 1)
+
+
+def _summary(item: Item, result: Result, written: Sequence[Path], details: bool) -> str:
+    counts = {label: result.labels.count(label) for label in dict.fromkeys(result.labels)}
+    found = ", ".join(f"{n} {label}" for label, n in counts.items()) or "nothing"
+    places = f" -> {', '.join(map(_shown, written))}" if written else ""
+    lines = [f"{_shown(item.path)}: {found}{places}"]
+    if details:
+        wide = max((len(label) for label in result.labels), default=0)
+        for label, score, box in zip(result.labels, result.scores, result.xyxy, strict=True):
+            lines.append(f"  {label:{wide}}  {score:.2f}  box {' '.join(str(round(float(v))) for v in box)}")
+    return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if text.isprintable() else repr(text)

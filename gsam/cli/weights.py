@@ -1,0 +1,175 @@
+"""``gsam weights``: which models there are, getting them, converting them, and checking that they are what they should be."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from gsam.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from gsam.store import Found, Loaded
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+HELP = {"help_option_names": ["-h", "--help"]}
+NAME = "A name of `gsam weights list`, a hub id (owner/name@revision), a file or a folder."
+Row = tuple[str, str, bool | None]
+"""What, how it is, whether that is well; None: it was not checked."""
+
+
+class Dtype(enum.StrEnum):
+    """What numbers are stored as."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+@app.callback(no_args_is_help=True, context_settings=HELP)
+def weights() -> None:
+    """List, fetch, convert and check model weights."""
+
+
+@app.command("list", context_settings=HELP)
+def list_models() -> None:
+    """Every model with an official name: what it does, its size, its licence, and whether it is on this machine."""
+    from gsam import store
+    from gsam.registry import family_of
+
+    rows = [("NAME", "FAMILY", "ROLE", "PARAMETERS", "LICENCE", "HERE")]
+    for name, entry in _entries().items():
+        role, family = family_of(name) or ("", "")
+        size = f"{entry['parameters'] / 1e6:.1f} M"
+        rows.append((name, family, role, size, entry["licence"], "yes" if store.is_cached(name) else "no"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (c.rjust(w) if i == 3 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        print("  ".join(cells).rstrip())
+
+
+@app.command(context_settings=HELP)
+def pull(name: Annotated[str, Argument(metavar="NAME", help=NAME)]) -> None:
+    """Fetch a model if it is not here yet, and print where it is."""
+    from gsam import store
+
+    print(store.find(name).path)
+
+
+@app.command(context_settings=HELP)
+def port(
+    source: Annotated[str, Argument(metavar="SRC", help=NAME)],
+    folder: Annotated[Path, Argument(metavar="DST", help="The folder to write; it must not exist.")],
+    dtype: Annotated[Dtype, Option(help="What the numbers are stored as.")] = Dtype.float32,
+) -> None:
+    """Read a checkpoint of any kind and write it as an Orbax folder, which serves wherever a model is named."""
+    from gsam import store
+
+    if folder.exists():
+        raise UsageError(f"{folder} exists already", "output_exists")
+    loaded = store.load(source, dtype=dtype.value)
+    print(store.save(loaded, folder))
+
+
+@app.command(context_settings=HELP)
+def verify(
+    name: Annotated[str, Argument(metavar="NAME", help=NAME)],
+    image: Annotated[
+        Path | None, Option(help="The picture of the published values, where it cannot be downloaded.")
+    ] = None,
+) -> None:
+    """Check a model: its file's hash, that every tensor has its place, and values that others have published.
+
+    What cannot be checked is said.  Exit code 1 if something is wrong.
+    """
+    from gsam import store
+
+    try:
+        found = store.find(name)
+    except CheckpointError as error:
+        raise CheckpointError(f"nothing was checked: {error}", error.code) from None
+    _print(_hashes(name, found))
+    loaded = store.load(name)
+    well = _print(_content(name, loaded)) & _print(_published(name, loaded, image))
+    if not well:
+        raise typer.Exit(1)
+
+
+def _print(rows: Iterator[Row]) -> bool:
+    healthy = True
+    for what, how, well in rows:
+        print(f"{ {True: 'ok', False: '!!', None: '--'}[well] }  {what:10} {how}", flush=True)
+        healthy &= well is not False
+    return healthy
+
+
+def _entries() -> dict[str, Mapping[str, Any]]:
+    """Name -> manifest entry, of the official models and of those that ship."""
+    import tomllib
+
+    from gsam import store
+
+    shipped = tomllib.loads((store.data_folder("nano") / "manifest.toml").read_text(encoding="utf-8"))
+    return {**shipped, **store.manifest()}
+
+
+def _entry(name: str) -> Mapping[str, Any]:
+    """The entry of a model, by its name or by its id on the hub; empty for any other."""
+    entries = _entries()
+    by_hub = {e[k]: e for e in entries.values() for k in ("hub", "hub_twin") if k in e}
+    return entries.get(name) or by_hub.get(name.partition("@")[0]) or {}
+
+
+def _hashes(name: str, found: Found) -> Iterator[Row]:
+    """Raises `CheckpointError` for a file that is not what its manifest or the hub says."""
+    from gsam.store import verify_hash
+
+    files = [found.path] if found.path.is_file() else sorted(found.path.glob("*.safetensors"))
+    files = files or sorted(found.path.glob("*.bin"))
+    known = found.sha256 or (_entry(name).get("sha256") if found.variant else None)
+    for file in files:
+        kept = file.resolve()  # the hub's cache calls a large file by its sha256
+        if known:
+            verify_hash(file, known)
+            yield "sha256", f"{file.name}: {known}, as in the manifest", True
+        elif kept.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", kept.name):
+            verify_hash(kept, kept.name)
+            yield "sha256", f"{file.name}: {kept.name}, as the hub says", True
+        else:
+            yield "sha256", f"{file.name}: not checked, no hash of this file is known", None
+    if not files:
+        yield "sha256", "not checked, an Orbax folder has no hash", None
+
+
+def _content(name: str, loaded: Loaded) -> Iterator[Row]:
+    count = sum(x.size for x in loaded.params.values())
+    yield "tensors", f"{len(loaded.params)}, each used once, of the right shape and finite ({loaded.family})", True
+    expected = _entry(name).get("parameters")
+    if expected is None:
+        yield "parameters", f"{count:,}; not compared, this model is not in the manifest", None
+    elif count == expected:
+        yield "parameters", f"{count:,}", True
+    else:
+        yield "parameters", f"{count:,}, the manifest says {expected:,}", False
+
+
+def _published(name: str, loaded: Loaded, image: Path | None) -> Iterator[Row]:
+    from gsam.cli.published import Unavailable, compare
+
+    entry = _entry(name)
+    if not entry.get("published"):
+        yield "published", "not checked, no published values of this model are known", None
+        return
+    try:
+        for what, expected, actual, tolerance in compare(entry, loaded, image):
+            worst = max(abs(a - e) for a, e in zip(actual, expected, strict=True))
+            values = " ".join(f"{a:.4f}" for a in actual)
+            wanted = " ".join(f"{e:.4f}" for e in expected)
+            yield "published", f"{what}: {values}, published {wanted} ± {tolerance:g}", worst <= tolerance
+    except Unavailable as error:
+        yield "published", f"not checked: {error}", None

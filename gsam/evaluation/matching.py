@@ -1,0 +1,196 @@
+"""Found masks against true ones: who matches whom, and what that says.
+
+Matching is greedy, best score first, at a mask IoU of at least 0.5.  It is done twice: among pairs whose label is right,
+which gives precision, recall and F1, and among all pairs, which gives the share of found things that are called rightly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Masks = NDArray[np.bool_]
+Right = Callable[[str, str], bool]
+"""``right(name, label)``: whether a thing called ``name`` in the truth may be labelled ``label``."""
+
+LEAST = 0.5
+
+
+def noun(name: str, label: str) -> bool:
+    """A label is right if it is the name or the name's last word: "apple" for "red apple"."""
+    return label == name or label == name.split()[-1]
+
+
+def overlaps(found: Masks, true: Masks) -> NDArray[np.float32]:
+    """IoU of every mask of [N, H, W] with every one of [M, H, W]: [N, M]; 0 where both are empty."""
+    a, b = (m.reshape(len(m), m.shape[1] * m.shape[2]).astype(np.float32) for m in (found, true))
+    both = a @ b.T
+    union = a.sum(1)[:, None] + b.sum(1)[None] - both
+    return np.asarray(both / np.maximum(union, 1), np.float32)
+
+
+def covered(found: Masks, region: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Which part of each mask of [N, H, W] lies on ``region`` [H, W]: [N]; 0 for an empty mask."""
+    area = found.sum((1, 2))
+    return np.asarray((found & region).sum((1, 2)) / np.maximum(area, 1), np.float32)
+
+
+def pairs(
+    iou: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    allowed: NDArray[np.bool_] | None = None,
+    least: float = LEAST,
+) -> list[tuple[int, int]]:
+    """Rows to columns of ``iou`` [N, M], one to one: the best score first takes its best free column among the allowed."""
+    fit = np.where(iou >= least, iou, 0.0)
+    if allowed is not None:
+        fit = np.where(allowed, fit, 0.0)
+    out: list[tuple[int, int]] = []
+    if fit.size:
+        for row in np.argsort(-scores, kind="stable"):
+            column = int(fit[row].argmax())
+            if fit[row, column] > 0:
+                out.append((int(row), column))
+                fit[:, column] = 0.0
+    return out
+
+
+def table(names: Sequence[str], labels: Sequence[str], right: Right = noun) -> NDArray[np.bool_]:
+    """[N, M]: whether label n is right for name m."""
+    return np.array([[right(m, n) for m in names] for n in labels], bool).reshape(len(labels), len(names))
+
+
+def filled(box: NDArray[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A box ``x0 y0 x1 y1`` as a mask [H, W]."""
+    mask = np.zeros(size, bool)
+    x0, y0, x1, y1 = (max(int(v), 0) for v in np.round(box))
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def tight(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The box of a mask [H, W], exclusive right and bottom; zeros for an empty one."""
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(ys) else [0, 0, 0, 0], np.float32)
+
+
+@dataclasses.dataclass
+class Tally:
+    """Counts over scenes; `add` one at a time, `report` at the end."""
+
+    right: Right = noun
+    least: float = LEAST
+    scenes: int = 0
+    names: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    """Name -> hits, false segments with that label, missed."""
+    found: int = 0
+    """Matched irrespective of the label."""
+    called: int = 0
+    """Of those, how many bear the right label."""
+    ignored: int = 0
+    """Segments on what is too hidden to have a label; they count neither way."""
+    masks: list[float] = dataclasses.field(default_factory=list)
+    """IoU of each hit."""
+    found_boxes: list[float] = dataclasses.field(default_factory=list)
+    """IoU each hit would have if its own box were filled in."""
+    true_boxes: list[float] = dataclasses.field(default_factory=list)
+    """IoU each hit would have if the true box were filled in."""
+
+    def add(
+        self,
+        masks: Masks,
+        labels: Sequence[str],
+        scores: NDArray[np.float32],
+        true_masks: Masks,
+        names: Sequence[str],
+        ignored: NDArray[np.bool_] | None = None,
+        boxes: NDArray[np.float32] | None = None,
+    ) -> list[tuple[int, int]]:
+        """One scene: found [N, H, W] against true [M, H, W]; returns the pairs with the right label.
+
+        ``ignored`` [H, W] is where nothing is judged; ``boxes`` [N, 4] are the found ones, by default those of the masks.
+        """
+        if len(masks) != len(labels) or len(labels) != len(scores) or len(true_masks) != len(names):
+            raise ValueError(f"{len(masks)} masks, {len(labels)} labels, {len(scores)} scores; {len(true_masks)} true")
+        iou, right = overlaps(masks, true_masks), table(names, labels, self.right)
+        outside = np.zeros(len(masks), bool) if ignored is None else covered(masks, ignored) > 0.5
+        hits = self.count(iou, labels, scores, names, outside, right)
+        for i, j in hits:
+            truth, size = true_masks[j], true_masks[j].shape
+            box = tight(masks[i]) if boxes is None else boxes[i]
+            self.masks.append(float(iou[i, j]))
+            fills = np.stack([filled(box, size), filled(tight(truth), size)])
+            own, best = overlaps(fills, truth[None])[:, 0]
+            self.found_boxes.append(float(own))
+            self.true_boxes.append(float(best))
+        return hits
+
+    def count(
+        self,
+        iou: NDArray[np.float32],
+        labels: Sequence[str],
+        scores: NDArray[np.float32],
+        names: Sequence[str],
+        outside: NDArray[np.bool_],
+        right: NDArray[np.bool_],
+    ) -> list[tuple[int, int]]:
+        """`add` where IoU [N, M], what lies outside [N] and which labels are right [N, M] are known already."""
+        self.scenes += 1
+        hits = pairs(iou, scores, right, self.least)
+        for _, j in hits:
+            self._at(names[j])[0] += 1
+        rows, columns = {i for i, _ in hits}, {j for _, j in hits}
+        for i, label in enumerate(labels):
+            if i not in rows:
+                if outside[i]:
+                    self.ignored += 1
+                else:
+                    self._at(label)[1] += 1
+        for j, name in enumerate(names):
+            if j not in columns:
+                self._at(name)[2] += 1
+        any_label = pairs(iou, scores, None, self.least)
+        self.found += len(any_label)
+        self.called += sum(bool(right[i, j]) for i, j in any_label)
+        return hits
+
+    def _at(self, name: str) -> list[int]:
+        return self.names.setdefault(name, [0, 0, 0])
+
+    def report(self) -> dict[str, Any]:
+        """Everything as numbers; a mean of nothing is 0."""
+        hits, false, missed = (sum(c[k] for c in self.names.values()) for k in range(3))
+        return {
+            "scenes": self.scenes,
+            "objects": hits + missed,
+            "hits": hits,
+            "false": false,
+            "missed": missed,
+            "ignored": self.ignored,
+            **rates(hits, false, missed),
+            "right_label": self.called / max(self.found, 1),
+            "mask_iou": _mean(self.masks),
+            "filled_found_box_iou": _mean(self.found_boxes),
+            "filled_true_box_iou": _mean(self.true_boxes),
+            "names": {
+                name: {"hits": a, "false": b, "missed": c, **rates(a, b, c)}
+                for name, (a, b, c) in sorted(self.names.items())
+            },
+        }
+
+
+def rates(hits: int, false: int, missed: int) -> dict[str, float]:
+    """Precision, recall and F1; 0 where there is nothing to divide by."""
+    return {
+        "precision": hits / max(hits + false, 1),
+        "recall": hits / max(hits + missed, 1),
+        "f1": 2 * hits / max(2 * hits + false + missed, 1),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0

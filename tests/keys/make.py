@@ -1,0 +1,45 @@
+"""Pack the official key lists into ``lists.json.gz``: ``python tests/keys/make.py FOLDER``, one JSON a checkpoint in it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+VARIANTS = {
+    "sam_vit_b_01ec64": "sam_vit_b",
+    "sam_vit_l_0b3195": "sam_vit_l",
+    "sam_vit_h_4b8939": "sam_vit_h",
+    "hf_sam-vit-base": "sam_vit_b",
+    "hf_sam-vit-large": "sam_vit_l",
+    "hf_sam-vit-huge": "sam_vit_h",
+    "google__owlvit-base-patch32": "owlvit_base_patch32",
+    "google__owlvit-base-patch16": "owlvit_base_patch16",
+    "google__owlvit-large-patch14": "owlvit_large_patch14",
+    "google__owlv2-base-patch16-ensemble": "owlv2_base_patch16_ensemble",
+    "google__owlv2-large-patch14-ensemble": "owlv2_large_patch14_ensemble",
+    "openai__clip-vit-base-patch32": "clip_vit_base_patch32",
+    "openai__clip-vit-base-patch16": "clip_vit_base_patch16",
+    "openai__clip-vit-large-patch14": "clip_vit_large_patch14",
+    "openai__clip-vit-large-patch14-336": "clip_vit_large_patch14_336",
+}
+"""Key list -> the variant it is."""
+
+
+def main(folder: Path) -> None:
+    lists = {}
+    for source, variant in VARIANTS.items():
+        given = json.loads((folder / f"{source}.json").read_text())
+        lists[source] = {
+            "variant": variant,
+            "licence": given["license"],
+            "keys": {name: shape for name, (shape, _) in given["keys"].items()},
+            "optional": {name: shape for name, (shape, _) in (given.get("optional_file_keys") or {}).items()},
+        }
+    text = json.dumps(lists, separators=(",", ":")).encode()
+    Path(__file__).with_name("lists.json.gz").write_bytes(gzip.compress(text, 9, mtime=0))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

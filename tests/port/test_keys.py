@@ -1,0 +1,140 @@
+"""The official key lists: every tensor of every checkpoint has its place, from shapes alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from typing import Any
+
+import pytest
+
+from gsam import store
+from gsam.errors import CheckpointError
+from gsam.port.rules import fit, plan
+from gsam.registry import FAMILIES, family_of
+from tests.port.files import LISTS
+
+TIED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
+COUNTS = {  # the files' own numbers, and for OWL those that detection uses
+    "sam_vit_b": 93_735_728,
+    "sam_vit_l": 312_343_088,
+    "sam_vit_h": 641_090_864,
+    "owlvit_base_patch32": 152_838_662,
+    "owlvit_base_patch16": 152_396_294,
+    "owlvit_large_patch14": 433_102_086,
+    "owlv2_base_patch16_ensemble": 154_573_575,
+    "owlv2_large_patch14_ensemble": 436_824_327,
+    "clip_vit_base_patch32": 151_277_313,
+    "clip_vit_base_patch16": 149_620_737,
+    "clip_vit_large_patch14": 427_616_513,
+    "clip_vit_large_patch14_336": 427_944_193,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A tensor that is only a shape; reading it is an error."""
+
+    shape: tuple[int, ...]
+
+
+def listed(source: str, *, optional: bool = False) -> dict[str, Any]:
+    keys = LISTS[source]["keys"] | (LISTS[source]["optional"] if optional else {})
+    return {name: Shape(tuple(shape)) for name, shape in keys.items()}
+
+
+def model(variant: str) -> tuple[Any, Any]:
+    role, family = family_of(variant) or ("", "")
+    package = importlib.import_module(f"gsam.{role}.{family}")
+    port = importlib.import_module(f"gsam.{role}.{family}.port")
+    return package.spec(package.VARIANTS[variant]), port.LAYOUTS
+
+
+@pytest.mark.parametrize("optional", [False, True], ids=["as written", "with optional keys"])
+@pytest.mark.parametrize("source", LISTS)
+def test_every_tensor_has_its_place(source: str, optional: bool) -> None:
+    tensors = listed(source, optional=optional)
+    spec, layouts = model(LISTS[source]["variant"])
+    layout = fit(tensors, layouts, spec.shapes)
+    assert layout.name == ("original" if source.startswith("sam_vit") else "hugging_face")
+    moves = plan(tensors, spec.shapes, layout)
+    assert moves.keys() == spec.shapes.keys()
+    assert len({m.name for m in moves.values()}) == len(moves)
+    left = {n for n in tensors if n not in {m.name for m in moves.values()}}
+    assert all("position_ids" in n or "visual_projection" in n or "logit_scale" in n or n in TIED for n in left), left
+
+
+@pytest.mark.parametrize("missing", TIED)
+@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("hf_sam")])
+def test_either_of_the_tied_names_is_enough(source: str, missing: str) -> None:
+    tensors = listed(source)
+    assert set(TIED) <= tensors.keys()
+    del tensors[missing]
+    spec, layouts = model(LISTS[source]["variant"])
+    moves = plan(tensors, spec.shapes, fit(tensors, layouts, spec.shapes))
+    path = "prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
+    assert moves[path].name in TIED
+    assert moves[path].name != missing
+
+
+def test_both_tied_names_missing_is_an_error() -> None:
+    tensors = {k: v for k, v in listed("hf_sam-vit-base").items() if k not in TIED}
+    spec, layouts = model("sam_vit_b")
+    with pytest.raises(CheckpointError, match="missing: prompt_encoder/pe_layer"):
+        plan(tensors, spec.shapes, fit(tensors, layouts, spec.shapes))
+
+
+@pytest.mark.parametrize("source", LISTS)
+def test_any_one_tensor_missing_is_noticed(source: str) -> None:
+    spec, layouts = model(LISTS[source]["variant"])
+    tensors = listed(source)
+    layout = fit(tensors, layouts, spec.shapes)
+    moves = plan(tensors, spec.shapes, layout)
+    for path in list(moves)[:: max(1, len(moves) // 7)]:
+        if moves[path].name in TIED:
+            continue
+        fewer = {k: v for k, v in tensors.items() if k != moves[path].name}
+        with pytest.raises(CheckpointError, match=f"missing: {path}"):
+            plan(fewer, spec.shapes, layout)
+
+
+@pytest.mark.parametrize("source", LISTS)
+def test_the_variant_follows_from_the_shapes(source: str) -> None:
+    variant = LISTS[source]["variant"]
+    found = store._likely(listed(source, optional=True), None, exact=True)
+    assert found is not None
+    assert family_of(found) == family_of(variant)
+    role, family = family_of(found) or ("", "")
+    variants = importlib.import_module(f"gsam.{role}.{family}").VARIANTS
+    assert variants[found] == variants[variant]  # OWLv2's plain, finetuned and ensemble files differ in numbers only
+
+
+@pytest.mark.parametrize("source", ["sam_vit_h_4b8939", "google__owlvit-base-patch32", "openai__clip-vit-base-patch16"])
+def test_the_likely_variant_survives_some_damage(source: str) -> None:
+    tensors = dict(list(listed(source).items())[3:]) | {"stranger.weight": Shape((3,))}
+    assert store._likely(tensors, None, exact=True) is None
+    found = store._likely(tensors, None)
+    assert found == LISTS[source]["variant"]
+
+
+def test_nothing_is_likely_for_a_stranger() -> None:
+    assert store._likely({f"layer{i}.conv.weight": Shape((64, 64, 3, 3)) for i in range(20)}, None) is None
+
+
+@pytest.mark.parametrize("variant", COUNTS)
+def test_parameter_counts(variant: str) -> None:
+    spec, _ = model(variant)
+    assert spec.size == COUNTS[variant]
+    assert store.manifest()[variant]["parameters"] == COUNTS[variant]
+
+
+@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith(("sam_", "openai"))])
+def test_the_count_is_the_file_s(source: str) -> None:
+    size = sum(math.prod(s) for k, s in LISTS[source]["keys"].items() if "position_ids" not in k)
+    assert size == COUNTS[LISTS[source]["variant"]]
+
+
+def test_every_list_is_of_a_registered_variant() -> None:
+    registered = {v for _, variants in FAMILIES.values() for v in variants}
+    assert {entry["variant"] for entry in LISTS.values()} <= registered

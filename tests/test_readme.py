@@ -1,0 +1,56 @@
+"""The README's own code runs, and the files it points at are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gsam
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def block(word: str) -> str:
+    found = [b for b in BLOCKS if word in b]
+    assert len(found) == 1, f"{len(found)} blocks of the README mention {word}"
+    return found[0]
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert len(links) > 5
+    assert not [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+
+
+def test_exactly_two_commands() -> None:
+    section = TEXT.split("## Two commands")[1].split("\n## ")[0]
+    commands = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    assert len(commands) == 2
+    assert "gsam segment notebooks/scene.png" in commands[0]
+    assert "pytest" in commands[1]
+
+
+def test_a_step_and_a_detector_of_your_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    space: dict[str, object] = {}
+    for name in ("only_large", "Bright"):
+        code = block(f"{name}")
+        assert len([line for line in code.splitlines() if line.strip()]) <= 15
+        exec(code, space)
+        pipe = space["pipe"]
+        assert isinstance(pipe, gsam.Pipeline)
+        assert isinstance(pipe("notebooks/scene.png", "dog"), gsam.Result)
+
+
+def test_ten_lines_of_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code = block("pipe.stream")
+    code = code.replace('"a.jpg", "b.jpg"', '"notebooks/scene.png", "notebooks/scene.png"').replace(".show()", "")
+    monkeypatch.chdir(ROOT)
+    space: dict[str, object] = {}
+    exec(code.replace("out/scene.json", str(tmp_path / "scene.json")), space)
+    assert (tmp_path / "scene.json").is_file()
+    assert {"dog", "pizza"} <= set(gsam.load("nano")("notebooks/scene.png", "dog. pizza. red apple").labels)
