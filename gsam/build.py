@@ -102,10 +102,10 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"no pipeline {str(name)!r}{hint} There are {', '.join(recipes())}, or give a .toml file.")
     try:
-        recipe = tomllib.loads(path.read_text())
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not TOML: {error}") from error
     _check(recipe, path.name)
     return recipe

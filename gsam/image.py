@@ -202,33 +202,29 @@ def _blame(name: str, options: _Options) -> Iterator[None]:
         most = min(options.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or options.max_pixels))
         raise ImageError(f"{name}: more than {most:,} pixels", "image_too_large") from None
     except Exception as error:
-        cut = isinstance(error, EOFError) or any(
-            word in str(error).lower() for word in ("truncated", "not enough data")
-        )
-        raise ImageError(
-            f"{name}: {error or type(error).__name__}", "image_truncated" if cut else "image_unreadable"
-        ) from None
+        if isinstance(error, EOFError) or any(w in str(error).lower() for w in ("truncated", "not enough data")):
+            raise ImageError(f"{name}: the file is truncated ({error or 'end of file'})", "image_truncated") from None
+        raise ImageError(f"{name}: {error or type(error).__name__}", "image_unreadable") from None
 
 
 def _refused(start: bytes, name: str) -> ImageError:
     """What to say about a file that no allowed format claims, by how it begins."""
-    if not start:
-        return ImageError(f"{name}: the file is empty")
-    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        return ImageError(f"{name}: is HEIC; convert it to JPEG or PNG, or pass what pillow-heif opens", "image_format")
     text = start.lstrip().lower()
-    for kind, marks in _NOT_OPENED.items():
-        if text.startswith(marks) or (kind == "SVG" and b"<svg" in text):
-            return ImageError(f"{name}: is {kind}, which is not opened", "image_format")
-    return ImageError(f"{name}: not a picture of a known format ({', '.join(FORMATS)})")
-
-
-_NOT_OPENED = {
-    "PDF": (b"%pdf",),
-    "PostScript": (b"%!ps", b"\xc5\xd0\xd3\xc6"),
-    "SVG": (b"<svg",),
-    "HTML": (b"<!doctype html", b"<html"),
-}
+    if not start:
+        what = "an empty file"
+    elif start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
+        what = "HEIC: convert it to JPEG or PNG, or pass what pillow-heif opens"
+    elif text.startswith((b"<!doctype html", b"<html")):
+        what = "a web page, not a picture"
+    elif text.startswith(b"<svg") or b"<svg" in text:
+        what = "an SVG, a drawing without pixels"
+    elif text.startswith(b"%pdf"):
+        what = "a PDF, not a picture"
+    elif text.startswith((b"%!ps", b"\xc5\xd0\xd3\xc6")):
+        what = "PostScript, which is a program and not run"
+    else:
+        what = f"not a picture of a known format ({', '.join(FORMATS)})"
+    return ImageError(f"{name}: {what}")
 
 
 def _decode(image: Image.Image, name: str, options: _Options) -> NDArray[np.uint8]:
@@ -263,8 +259,8 @@ def _deep(image: Image.Image, name: str, stretch: bool) -> NDArray[np.uint8]:
         known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
         grey = (known - low) / max(high - low, 1e-12) * 255
     elif image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        kind = "floating-point" if image.mode == "F" else "32-bit"
-        raise ImageError(f"{name}: {kind} pixels have no known range; open it with stretch=True", "image_depth")
+        kind, code = ("floating-point", "image_float") if image.mode == "F" else ("32-bit", "image_depth")
+        raise ImageError(f"{name}: {kind} pixels have no known range; open it with stretch=True", code)
     else:
         warnings.warn(f"{name}: 16 bits a pixel, the high byte is used", stacklevel=6)
         grey = values // 256

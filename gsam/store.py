@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gsam.errors import CheckpointError, UsageError
 from gsam.port import download
 from gsam.port.read import Tensor, read
-from gsam.port.rules import convert, fit, plan
+from gsam.port.rules import convert, fit, plan, precision
 from gsam.registry import FAMILIES, family_of
 from gsam.types import Params
 
@@ -166,14 +168,16 @@ def verify_hash(path: Path, sha256: str) -> None:
 
 
 def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
-    """Write a model as an Orbax folder that `load` understands without more information; whole or not at all."""
-    import jax
+    """Write a model as an Orbax folder that `load` understands without more information; whole or not at all.
+
+    ``dtype``: what the numbers are stored as, by default as they are (but see `gsam.port.rules.EXACT`).
+    """
     import orbax.checkpoint as ocp
 
     folder = Path(folder).absolute()
     if folder.exists():
         raise UsageError(f"{folder} exists already", "output_exists")
-    params = loaded.params if dtype is None else jax.tree.map(lambda x: x.astype(dtype), loaded.params)
+    params = loaded.params if dtype is None else {k: v.astype(precision(k, dtype)) for k, v in loaded.params.items()}
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -185,6 +189,9 @@ def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
         if loaded.tokenizer is not None:
             for file in _tokenizer_files(loaded.tokenizer):
                 shutil.copy(file, partial / file.name)
+        for file in (f for f in partial.rglob("*") if f.is_file()):
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -203,12 +210,15 @@ def _load_orbax(found: Found, dtype: Any) -> Loaded:
         text = f"{found.path / ORBAX_NOTE} does not describe a model known here: {error!r}"
         raise CheckpointError(text, "checkpoint_format") from None
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = {k: jax.ShapeDtypeStruct(s.shape, dtype, sharding=device) for k, s in module.spec(config).shapes.items()}
+    shapes = module.spec(config).shapes
+    target = {k: jax.ShapeDtypeStruct(s.shape, precision(k, dtype), sharding=device) for k, s in shapes.items()}
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             params = checkpointer.restore(found.path.absolute() / "params", target)
     except (ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{found.path} cannot be restored: {error}", "checkpoint_mismatch") from None
+    if broken := [k for k, v in params.items() if not np.isfinite(np.asarray(v)).all()]:
+        raise CheckpointError(f"{found.path}: {broken[0]} holds numbers that are not finite", "checkpoint_not_finite")
     return Loaded(note["family"], config, params, found.tokenizer, note["name"])
 
 

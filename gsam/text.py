@@ -146,6 +146,7 @@ def _clip(folder: Path) -> Any:
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
+    inner.add_special_tokens([begin, end])
     inner.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}", special_tokens=[(begin, vocabulary[begin]), (end, vocabulary[end])]
     )

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SCENE = ROOT / "notebooks" / "scene.png"
 WEIGHTS = [ROOT / "weights" / "nano" / f"{name}.safetensors" for name in ("detector", "segmenter", "classifier")]
 FLOORS = {"f1": 0.0, "mask_iou": 0.0, "right_label": 0.0}
-"""About 0.08 below what the weights reach on these scenes."""
+"""About 0.08 below what `python -m benchmarks.nano --folder tests/data/heldout` prints for the weights that ship."""
 MOST_FALSE = 0.3
 
 pytestmark = pytest.mark.skipif(

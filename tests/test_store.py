@@ -23,10 +23,11 @@ import numpy as np
 import pytest
 
 import gsam.build
-from gsam import bind, store
+from gsam import store
 from gsam.errors import CheckpointError, UsageError
 from gsam.port import download
-from tests.port.files import nano_sam, state_dict
+from gsam.port.rules import EXACT, precision
+from tests.port.files import nano_sam, random, state_dict
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def same(found: Mapping[str, Any], expected: Mapping[str, Any], dtype: Any = jnp.float32) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].dtype == dtype, name
-        assert np.asarray(found[name]).tobytes() == np.asarray(value).astype(dtype).tobytes(), name
+        kept = precision(name, dtype)
+        assert found[name].dtype == kept, name
+        assert np.asarray(found[name]).tobytes() == np.asarray(value).astype(kept).tobytes(), name
 
 
 # one file
@@ -208,7 +210,7 @@ def test_orbax_round_trip(tmp_path: Path, nano: Any) -> None:
 def test_orbax_configs_of_other_families(tmp_path: Path, family: str) -> None:
     module, _ = store._modules(family)
     config = module.VARIANTS[{"owl_vit": "nano_owl", "clip": "nano_clip"}[family]]
-    params = bind.random(module.spec(config))
+    params = random(module.spec(config).shapes)
     again = store.load(store.save(store.Loaded(family, config, params, None, "x"), tmp_path / "out"))
     assert again.config == config
     same(again.params, params)
@@ -220,7 +222,21 @@ def test_orbax_bfloat16(tmp_path: Path, nano: Any) -> None:
     same(store.load(folder, dtype=jnp.bfloat16).params, nano[0], jnp.bfloat16)
     wide = store.load(folder)
     assert {v.dtype for v in wide.params.values()} == {jnp.dtype("float32")}
-    same(wide.params, {k: np.asarray(v).astype(jnp.bfloat16) for k, v in nano[0].items()})
+    same(wide.params, {k: np.asarray(v).astype(precision(k, jnp.bfloat16)) for k, v in nano[0].items()})
+
+
+def test_angles_and_temperatures_stay_exact_in_half_precision(tmp_path: Path, nano: Any) -> None:
+    loaded = store.load(state_dict(tmp_path / "x.pth", nano[1]), dtype="bfloat16")
+    exact = {k for k, v in loaded.params.items() if v.dtype == jnp.float32}
+    assert exact == {"prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"}
+    assert exact == {k for k in nano[0] if k.rsplit("/", 1)[-1] in EXACT}
+
+
+def test_orbax_numbers_that_are_none(tmp_path: Path, nano: Any) -> None:
+    name = "image_encoder/pos_embed"
+    folder = store.save(loaded_nano({**nano[0], name: nano[0][name].at[0, 0].set(jnp.nan)}), tmp_path / "out")
+    with pytest.raises(CheckpointError, match=f"{name} holds numbers that are not finite"):
+        store.load(folder)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
@@ -271,7 +287,7 @@ def test_nano_names() -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(UsageError, match="did you mean .*sam_vit_h") as error:
+    with pytest.raises(UsageError, match=r"did you mean .*sam_vit_h") as error:
         store.load("sam_vit_hh")
     assert error.value.code == "model_unknown"
     with pytest.raises(UsageError, match="gsam weights list"):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from gsam.errors import CheckpointError
 from gsam.image import make_view, open_image
@@ -97,9 +98,9 @@ def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterato
     from gsam.classify import clip
 
     size = loaded.config.image_size
-    h, w = picture.shape[:2]
-    whole = make_view(picture, View(round(size * max(h, w) / min(h, w)), "longest", "bicubic"))
-    top, left = (max(0, round(n * size / min(h, w)) - size) // 2 for n in (h, w))
+    h, w = (size * n // min(picture.shape[:2]) for n in picture.shape[:2])  # the shorter side becomes ``size``
+    whole = np.asarray(Image.fromarray(picture).resize((w, h), Image.Resampling.BICUBIC))
+    top, left = (h - size) // 2, (w - size) // 2
     pixels = _normalised(whole[top : top + size, left : left + size])
     stage = clip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
 

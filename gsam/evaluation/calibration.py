@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,13 +21,13 @@ from gsam.pipeline import Pipeline
 from gsam.types import Images, Labels, Params, Scene, Text
 
 Floats = NDArray[np.float32]
-NEGATIVE = "background"
 TINY = np.float32(1e-37)
 GRID: dict[str, tuple[float, ...]] = {
-    "overlap": (0.4, 0.5, 0.6, 0.7),
-    "threshold": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55),
-    "weight": (0.2, 0.35, 0.5, 0.65, 0.8),
-    "reject": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
+    "overlap": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "duplicate": (0.4, 0.5, 0.6, 0.7, 0.8, 1.0),
+    "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55),
+    "weight": (0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8),
+    "reject": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
 }
 
 
@@ -36,7 +36,9 @@ class Seen:
     """What the models say of one scene: K boxes, C words, M true things."""
 
     xyxy: Floats
-    """[K, 4], best first."""
+    """[K, 4]."""
+    near: Floats
+    """[K, K], IoU of boxes."""
     detector: Floats
     """[K, C]."""
     classifier: Floats
@@ -53,25 +55,25 @@ class Asked:
     """One question to one scene, and everything that does not depend on the settings."""
 
     seen: Seen
-    columns: NDArray[np.int64]
-    """Which words are asked for."""
     right: NDArray[np.bool_]
     """[asked, M]."""
     detector: Floats
     """[K, asked]."""
     classifier: Floats
-    """[K, asked], a softmax over what is asked and the negative."""
+    """[K, asked], a softmax over what is asked and the negatives that may be used with it."""
 
     @classmethod
-    def of(cls, seen: Seen, words: Sequence[str], query: Sequence[str]) -> Asked:
-        columns = np.array([words.index(q) for q in query])
+    def of(cls, seen: Seen, words: Sequence[str], query: Sequence[str], negatives: Sequence[str]) -> Asked:
+        """``query`` and ``negatives`` are among ``words``, the C words that ``seen`` tells of."""
+        asked = [set(q.split()) for q in query]
+        others = [n for n in negatives if not any(set(n.split()) <= q or q <= set(n.split()) for q in asked)]
+        columns, against = ([words.index(w) for w in group] for group in (query, others))
         chosen = seen.classifier[:, columns]
-        against = seen.classifier[:, [words.index(NEGATIVE)]]
-        share = chosen / (chosen.sum(1, keepdims=True) + against)
-        return cls(seen, columns, table(seen.names, query), seen.detector[:, columns], share.astype(np.float32))
+        share = chosen / (chosen.sum(1, keepdims=True) + seen.classifier[:, against].sum(1, keepdims=True))
+        return cls(seen, table(seen.names, query), seen.detector[:, columns], share.astype(np.float32))
 
 
-def watch(pipe: Pipeline, words: Sequence[str], floor: float = 0.08) -> Callable[[Any], Seen]:
+def watch(pipe: Pipeline, words: Sequence[str], floor: float = 0.05) -> Callable[[Any], Seen]:
     """A function from a scene (``rgb``, ``masks``, ``names``, ``ignored``) to `Seen`.
 
     ``pipe`` is a detector, a segmenter and a classifier; boxes that score below ``floor`` for every word are left out.
@@ -98,6 +100,7 @@ def watch(pipe: Pipeline, words: Sequence[str], floor: float = 0.08) -> Callable
         dense: Masks = LowResMasks(logits[rows], view.size, (content[0], content[1]), size).dense()
         return Seen(
             xyxy[rows],
+            box_overlaps(xyxy[rows]),
             scores[rows],
             np.maximum(named[rows], TINY),
             overlaps(dense, example.masks),
@@ -108,22 +111,39 @@ def watch(pipe: Pipeline, words: Sequence[str], floor: float = 0.08) -> Callable
     return look
 
 
-def kept(asked: Asked, threshold: float, overlap: float, most: int = 32) -> NDArray[np.int64]:
-    """The rows that the pipeline's suppression leaves, best first."""
+def kept(asked: Asked, threshold: float, overlap: float, duplicate: float = 1.0, most: int = 32) -> NDArray[np.int64]:
+    """The rows that the pipeline's suppression leaves after the detector, best first."""
     best, label = asked.detector.max(1), asked.detector.argmax(1)
-    rows: list[int] = []
-    for i in np.argsort(-best, kind="stable")[:most]:
-        if best[i] <= threshold:
-            break
-        if not any(label[i] == label[j] and _iou(asked.seen.xyxy[i], asked.seen.xyxy[j]) > overlap for j in rows):
-            rows.append(int(i))
-    return np.array(rows, np.int64)
+    rows = np.argsort(-best, kind="stable")[:most]
+    return deduplicated(asked.seen.near, rows[best[rows] > threshold], label, overlap, duplicate)
 
 
-def final(asked: Asked, rows: NDArray[np.int64], weight: float) -> tuple[Floats, NDArray[np.int64]]:
-    """Score and label (an index into what was asked) of rows, as the classifier gives them."""
+def deduplicated(
+    near: Floats, rows: NDArray[np.int64], label: NDArray[np.int64], overlap: float, duplicate: float
+) -> NDArray[np.int64]:
+    """`gsam.pipeline.suppress.deduplicate` on rows sorted best first; ``label`` is by row of ``near``."""
+    for limit, mine in ((overlap, True), (duplicate, False)):
+        if len(rows) > 1 and limit < 1:
+            left: list[int] = []
+            for i in rows:
+                if not any(near[i, j] > limit and (not mine or label[i] == label[j]) for j in left):
+                    left.append(int(i))
+            rows = np.array(left, np.int64)
+    return rows
+
+
+def final(
+    asked: Asked, rows: NDArray[np.int64], weight: float, overlap: float, duplicate: float = 1.0
+) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """What the classifier leaves of rows, best first: rows, scores, and labels as indices into what was asked."""
+    if not len(rows):
+        return rows, np.zeros(0, np.float32), np.zeros(0, np.int64)
     scores = asked.detector[rows] ** (1 - weight) * asked.classifier[rows] ** weight
-    return scores.max(1), scores.argmax(1)
+    score, label = np.zeros(len(asked.detector), np.float32), np.zeros(len(asked.detector), np.int64)
+    score[rows], label[rows] = scores.max(1), scores.argmax(1)
+    rows = rows[np.argsort(-score[rows], kind="stable")]
+    rows = deduplicated(asked.seen.near, rows, label, overlap, duplicate)
+    return rows, score[rows], label[rows]
 
 
 def search(
@@ -131,41 +151,42 @@ def search(
     absent: Sequence[Asked],
     unknown: Sequence[Asked],
     allowed: float = 0.08,
-    grid: dict[str, tuple[float, ...]] = GRID,
+    grid: Mapping[str, tuple[float, ...]] = GRID,
 ) -> list[dict[str, float]]:
     """All settings of the grid, best first: F1 on ``everything``, among those that keep false segments a query on
     ``absent`` and on ``unknown`` to ``allowed``; the others follow, fewest false segments first.
     """
     truths = sum(len(a.seen.names) for a in everything)
-    rows: list[dict[str, float]] = []
-    for overlap, threshold in itertools.product(grid["overlap"], grid["threshold"]):
-        left = [[kept(a, threshold, overlap) for a in group] for group in (everything, absent, unknown)]
+    groups = (everything, absent, unknown)
+    found: list[dict[str, float]] = []
+    for overlap, duplicate, threshold in itertools.product(grid["overlap"], grid["duplicate"], grid["threshold"]):
+        left = [[kept(a, threshold, overlap, duplicate) for a in group] for group in groups]
         for weight in grid["weight"]:
-            named = [final(a, r, weight) for a, r in zip(everything, left[0], strict=True)]
-            wrong = [
-                np.concatenate([np.zeros(0, np.float32), *(_judged(a, r, weight) for a, r in zip(g, r_, strict=True))])
-                for g, r_ in ((absent, left[1]), (unknown, left[2]))
-            ]
+            named, *wrong = (
+                [final(a, r, weight, overlap, duplicate) for a, r in zip(group, rows, strict=True)]
+                for group, rows in zip(groups, left, strict=True)
+            )
+            scores = [np.concatenate([np.zeros(0, np.float32), *(s for _, s, _ in group)]) for group in wrong]
             for reject in grid["reject"]:
-                hits, found = 0, 0
-                for a, r, (score, label) in zip(everything, left[0], named, strict=True):
-                    keep = score >= reject
-                    chosen = r[keep]
-                    matched = pairs(a.seen.iou[chosen], score[keep], a.right[label[keep]])
-                    outside = a.seen.outside[chosen]
-                    hits += len(matched)
-                    found += len(chosen) - sum(
-                        bool(outside[i]) for i in set(range(len(chosen))) - {i for i, _ in matched}
-                    )
-                false = [
-                    float((w >= reject).sum()) / max(len(g), 1) for w, g in zip(wrong, (absent, unknown), strict=True)
-                ]
-                rows.append(
-                    {"threshold": threshold, "overlap": overlap, "weight": weight, "reject": reject}
-                    | {"f1": 2 * hits / max(found + truths, 1), "precision": hits / max(found, 1)}
-                    | {"recall": hits / max(truths, 1), "absent": false[0], "unknown": false[1]}
+                hits, total = _hits(everything, named, reject)
+                false = [float((s >= reject).sum()) / max(len(g), 1) for s, g in zip(scores, groups[1:], strict=True)]
+                setting = {"threshold": threshold, "overlap": overlap, "duplicate": duplicate, "reject": reject}
+                found.append(
+                    setting
+                    | {"weight": weight, "f1": 2 * hits / max(total + truths, 1)}
+                    | {"precision": hits / max(total, 1), "recall": hits / max(truths, 1)}
+                    | {"absent": false[0], "unknown": false[1]}
                 )
-    return sorted(rows, key=lambda row: _order(row, allowed))
+    return sorted(found, key=lambda row: _order(row, allowed))
+
+
+def refined(best: Mapping[str, float], free: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """A grid around a setting: all values of what is ``free``, and of the rest the setting's own and its neighbours."""
+    grid = {}
+    for key, values in GRID.items():
+        at = values.index(best[key])
+        grid[key] = values if key in free else values[max(at - 1, 0) : at + 2]
+    return grid
 
 
 def questions(
@@ -173,32 +194,46 @@ def questions(
     words: Sequence[str],
     leaves: Sequence[str],
     unknown: Sequence[str],
+    negatives: Sequence[str],
     seed: int = 0,
-    each: int = 8,
+    each: int = 6,
 ) -> tuple[list[Asked], list[Asked], list[Asked]]:
-    """For every scene: all leaves at once; ``each`` leaves that are not there, alone; every unknown word, alone."""
+    """For every scene: all leaves at once; ``each`` leaves that are not there, alone; half as many unknown words, alone."""
     rng = np.random.default_rng(seed)
     everything, absent, strange = [], [], []
     for s in seen:
         nouns = {n.split()[-1] for n in s.names}
         free = [leaf for leaf in leaves if leaf.split()[-1] not in nouns]
-        everything.append(Asked.of(s, words, leaves))
-        absent += [Asked.of(s, words, [free[i]]) for i in rng.permutation(len(free))[:each]]
-        strange += [Asked.of(s, words, [word]) for word in unknown]
+        everything.append(Asked.of(s, words, leaves, negatives))
+        absent += [Asked.of(s, words, [free[i]], negatives) for i in rng.permutation(len(free))[:each]]
+        some = rng.permutation(len(unknown))[: each // 2]
+        strange += [Asked.of(s, words, [unknown[i]], negatives) for i in some]
     return everything, absent, strange
 
 
-def _judged(asked: Asked, rows: NDArray[np.int64], weight: float) -> Floats:
-    return final(asked, rows, weight)[0] if len(rows) else np.zeros(0, np.float32)
+def box_overlaps(xyxy: Floats) -> Floats:
+    """IoU of boxes [K, 4] with one another: [K, K]."""
+    low, high = (f(xyxy[:, None], xyxy[None]) for f in (np.maximum, np.minimum))
+    both = np.clip(high[..., 2:] - low[..., :2], 0, None).prod(-1)
+    area = (xyxy[:, 2:] - xyxy[:, :2]).prod(-1)
+    return np.asarray(both / np.maximum(area[:, None] + area[None] - both, 1e-9), np.float32)
 
 
-def _order(row: dict[str, float], allowed: float) -> tuple[float, float]:
+def _hits(
+    everything: Sequence[Asked], named: Iterable[tuple[NDArray[np.int64], Floats, NDArray[np.int64]]], reject: float
+) -> tuple[int, int]:
+    """Hits, and segments that count."""
+    hits, total = 0, 0
+    for a, (rows, score, label) in zip(everything, named, strict=True):
+        keep = score >= reject
+        chosen = rows[keep]
+        matched = {i for i, _ in pairs(a.seen.iou[chosen], score[keep], a.right[label[keep]])}
+        outside = sum(bool(a.seen.outside[row]) for i, row in enumerate(chosen) if i not in matched)
+        hits += len(matched)
+        total += len(chosen) - outside
+    return hits, total
+
+
+def _order(row: Mapping[str, float], allowed: float) -> tuple[float, float]:
     worst = max(row["absent"], row["unknown"])
     return (0.0, -row["f1"]) if worst <= allowed else (worst, -row["f1"])
-
-
-def _iou(a: Floats, b: Floats) -> float:
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0:
-        return 0.0
-    return float(w * h / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h))

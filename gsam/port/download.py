@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -78,7 +79,7 @@ def from_url(url: str, target: Path, sha256: str | None = None) -> Path:
     """A file by its address, as ``target``; an interrupted download goes on where it stopped, and processes take turns."""
     if target.is_file():
         return target
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     partial = target.with_name(target.name + ".part")
     try:
@@ -124,6 +125,8 @@ def _fetch(url: str, partial: Path, name: str) -> None:
             while block := answer.read(CHUNK):
                 file.write(block)
                 bar.update(len(block))
+            file.flush()
+            os.fsync(file.fileno())
     if total and partial.stat().st_size != total:
         raise CheckpointError(f"{url} ended early; run the command again to go on", "download_failed")
 

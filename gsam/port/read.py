@@ -153,7 +153,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class _Storage(NamedTuple):  # tuples, because a pickle can write into the __dict__ of what has one
     key: str
     dtype: Any
-    count: int
+    elements: int
 
 
 class _Kind(NamedTuple):
@@ -174,7 +174,7 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
         raise pickle.UnpicklingError("a tensor without a storage")
     view = _View(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
     last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True))
-    if min((view.offset, *view.shape, *view.strides)) < 0 or (0 not in view.shape and last >= storage.count):
+    if min((view.offset, *view.shape, *view.strides)) < 0 or (0 not in view.shape and last >= storage.elements):
         raise pickle.UnpicklingError("a tensor that reaches beyond its storage")
     return view
 
@@ -254,7 +254,7 @@ def _state_dict(path: Path, found: Any) -> dict[str, _View]:
 def _place(path: Path, entries: dict[str, zipfile.ZipInfo], root: str, name: str, view: _View) -> Tensor:
     entry = entries.get(f"{root}data/{view.storage.key}")
     item = np.dtype(view.storage.dtype).itemsize
-    if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < view.storage.count * item:
+    if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < view.storage.elements * item:
         raise CheckpointError(f"{path.name}: the numbers of {name} are missing", "checkpoint_truncated")
     with path.open("rb") as file:  # the local header's extra field is not the directory's
         file.seek(entry.header_offset + 26)

@@ -14,6 +14,8 @@ from gsam.errors import CheckpointError
 
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
+EXACT = ("positional_encoding_gaussian_matrix", "logit_scale")
+"""Tensors that stay float32 in a half-precision model: the angles of positions, and the temperature of CLIP."""
 
 
 class Shaped(Protocol):
@@ -109,8 +111,14 @@ def fit(tensors: Mapping[str, Shaped], layouts: Sequence[Layout], shapes: Mappin
     return max(layouts, key=lambda layout: sum(rename(n, shapes, layout) in shapes for n in tensors))
 
 
+def precision(path: str, dtype: Any) -> np.dtype[Any]:
+    """What a tensor is kept as in a model of ``dtype``."""
+    wanted = np.dtype(dtype)
+    return np.dtype(np.float32) if wanted.itemsize < 4 and path.rsplit("/", 1)[-1] in EXACT else wanted
+
+
 def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout, dtype: Any) -> dict[str, Any]:
-    """Read, permute and cast every tensor, one at a time: path -> jax array.
+    """Read, permute and cast every tensor (but see `EXACT`), one at a time: path -> jax array.
 
     Raises `CheckpointError` for numbers that are not finite, integer weights, and tied tensors that differ.
     """
@@ -130,7 +138,7 @@ def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: La
             raise CheckpointError(f"{move.name} is {value.dtype}: quantised weights are not read", "checkpoint_format")
         value = value if move.axes is None else value.transpose(move.axes)
         with np.errstate(over="ignore"):
-            value = value.astype(np.dtype(dtype), order="C", copy=False)
+            value = value.astype(precision(path, dtype), order="C", copy=False)
         if not np.isfinite(value).all():  # as they are used: 1e300 is finite in float64 only
             raise CheckpointError(f"{move.name} holds numbers that are not finite", "checkpoint_not_finite")
         params[path] = jnp.asarray(value)

@@ -33,20 +33,42 @@ class Row:
     warns: bool = False
 
 
-def error(id: str, what: str, make: Callable[[Path], Run], expect: str, says: str, exit: int | None = 3, http: int | None = 400, check: Callable[[Any], None] | None = None) -> Row:  # fmt: skip  # noqa: E501
+def error(
+    id: str,
+    what: str,
+    make: Callable[[Path], Run],
+    expect: str,
+    says: str,
+    exit: int | None = 3,
+    http: int | None = 400,
+    check: Callable[[Any], None] | None = None,
+) -> Row:
+    """A row that ends in an error."""
     return Row(id, what, make, expect, check, exit, http, says)
 
 
 def rows() -> list[Row]:
-    """All rows, in order."""
+    """The rows that `test_bad` runs, in order."""
     from tests.bad import files, geometry, images, prompts
 
-    found = [*images.ROWS, *prompts.ROWS, *geometry.ROWS, *files.ROWS]
-    if importlib.util.find_spec("tests.bad.checkpoints") is not None:
-        from tests.bad import checkpoints
+    return sorted([*images.ROWS, *prompts.ROWS, *geometry.ROWS, *files.ROWS], key=_place)
 
-        found += [r for r in getattr(checkpoints, "ROWS", []) if isinstance(r, Row)]
-    return sorted(found, key=lambda r: (int("".join(c for c in r.id if c.isdigit())), r.id))
+
+def others() -> list[Row]:
+    """Those of checkpoints, which ``tests/port`` runs."""
+    if importlib.util.find_spec("tests.bad.checkpoints") is None:
+        return []
+    from tests.bad import checkpoints
+
+    taken = {r.id for r in rows()}
+    return [
+        Row(r.id + "'" * (r.id in taken), r.what, r.make, f"{r.error.__name__} {r.code}", exit=r.exit, http=None)
+        for r in checkpoints.ROWS
+    ]
+
+
+def _place(row: Row) -> tuple[int, str]:
+    return int("".join(c for c in row.id if c.isdigit())), row.id
 
 
 def readme() -> str:
@@ -54,7 +76,7 @@ def readme() -> str:
     head = [
         "# What happens when ...",
         "",
-        "Written by `python -m tests.bad.table` from the rows that `test_bad.py` runs.  A bad picture never stops a batch.",
+        "Written by `python -m tests.bad.table` from the rows that the tests run.  A bad picture never stops a batch.",
         "",
         "| # | input | what happens | exit code | HTTP |",
         "|---|---|---|---|---|",
@@ -64,7 +86,7 @@ def readme() -> str:
         return "–" if value is None else str(value).replace("|", "\\|").replace("<", "&lt;")
 
     lines = []
-    for r in rows():
+    for r in sorted([*rows(), *others()], key=_place):
         happens = "a warning, then a result" if r.warns else "a result" if r.expect == "ok" else f"`{r.expect}`"
         lines.append(f"| {r.id} | {cell(r.what)} | {happens} | {cell(r.exit)} | {cell(r.http)} |")
     return "\n".join([*head, *lines]) + "\n"

@@ -12,39 +12,45 @@ import pytest
 
 import gsam
 from gsam.evaluation import calibration, heldout
-from gsam.evaluation.calibration import NEGATIVE, Asked, Seen
+from gsam.evaluation.calibration import Asked, Seen, box_overlaps
 from gsam.training.nano.names import LEAVES, QUERIES
 
 ROOT = Path(__file__).parents[2]
-WORDS = ("cat", "dog", NEGATIVE)
-ONE = {"threshold": (0.3,), "overlap": (0.5,), "weight": (0.5,), "reject": (0.1, 0.4)}
+NEGATIVES = ("background", "cat")
+WORDS = ("cat", "dog", "background")
+ONE = {"threshold": (0.3,), "overlap": (0.5,), "duplicate": (1.0,), "weight": (0.5,), "reject": (0.1, 0.4)}
 
 
 def seen(names: list[str], detector: list[list[float]], classifier: list[list[float]], iou: list[list[float]]) -> Seen:
     n = len(detector)
     boxes = np.array([[40 * i, 0, 40 * i + 20, 20] for i in range(n)], np.float32)
     arrays = [np.array(a, np.float32) for a in (detector, classifier, iou)]
-    return Seen(boxes, arrays[0], arrays[1], arrays[2].reshape(n, len(names)), np.zeros(n, bool), names)
+    return Seen(
+        boxes, box_overlaps(boxes), arrays[0], arrays[1], arrays[2].reshape(n, len(names)), np.zeros(n, bool), names
+    )
 
 
 def test_a_question_renormalises_the_classifier() -> None:
     scene = seen(["cat"], [[0.9, 0.1, 0.0]], [[0.2, 0.7, 0.1]], [[0.8]])
-    alone = Asked.of(scene, WORDS, ["cat"])
+    alone = Asked.of(scene, WORDS, ["cat"], NEGATIVES)  # a negative that is asked for is no negative
     assert alone.classifier[0, 0] == pytest.approx(2 / 3)
     assert alone.right.tolist() == [[True]]
+    other = Asked.of(scene, WORDS, ["dog"], NEGATIVES)
+    assert other.classifier[0, 0] == pytest.approx(0.7)
 
 
-def test_suppression_is_by_label() -> None:
+def test_suppression_is_by_label_and_then_across_labels() -> None:
     scene = seen(["cat"], [[0.9, 0.1, 0.0], [0.8, 0.1, 0.0], [0.1, 0.7, 0.0]], [[0.3, 0.3, 0.4]] * 3, [[0.8]] * 3)
-    scene = dataclasses.replace(scene, xyxy=np.zeros((3, 4), np.float32) + [0, 0, 10, 10])
-    asked = Asked.of(scene, WORDS, ["cat", "dog"])
+    asked = Asked.of(dataclasses.replace(scene, near=np.ones((3, 3), np.float32)), WORDS, ["cat", "dog"], NEGATIVES)
     assert calibration.kept(asked, 0.3, 0.5).tolist() == [0, 2]
+    assert calibration.kept(asked, 0.3, 0.5, 0.9).tolist() == [0]
     assert calibration.kept(asked, 0.75, 0.5).tolist() == [0]
+    assert calibration.kept(asked, 0.95, 0.5).tolist() == []
 
 
 def test_the_search_prefers_what_keeps_the_limit() -> None:
-    good = Asked.of(seen(["cat"], [[0.9, 0.1, 0.0]], [[0.9, 0.05, 0.05]], [[0.8]]), WORDS, ["cat", "dog"])
-    lone = Asked.of(seen(["cat"], [[0.9, 0.4, 0.0]], [[0.9, 0.05, 0.05]], [[0.8]]), WORDS, ["dog"])
+    good = Asked.of(seen(["cat"], [[0.9, 0.1, 0.0]], [[0.9, 0.05, 0.05]], [[0.8]]), WORDS, ["cat", "dog"], NEGATIVES)
+    lone = Asked.of(seen(["cat"], [[0.9, 0.4, 0.0]], [[0.5, 0.4, 0.1]], [[0.8]]), WORDS, ["dog"], NEGATIVES)
     rows = calibration.search([good], [lone], [], 0.0, ONE | {"reject": (0.1, 0.5)})
     assert [r["reject"] for r in rows] == [0.5, 0.1]
     assert rows[0]["f1"] == 1.0
@@ -54,22 +60,22 @@ def test_the_search_prefers_what_keeps_the_limit() -> None:
 @pytest.mark.skipif(not (ROOT / "weights/nano/classifier.safetensors").is_file(), reason="weights/nano is empty")
 @pytest.mark.parametrize("query", [list(LEAVES), ["dog"], ["car", "tree", "red apple"]], ids=["all", "one", "three"])
 def test_it_is_what_the_pipeline_does(query: list[str]) -> None:
-    settings = {"threshold": 0.15, "overlap": 0.5, "reject": 0.02}
+    settings = {"threshold": 0.15, "overlap": 0.5, "duplicate": 0.6, "reject": 0.02}
     with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = gsam.load("nano", device=jax.devices()[:1], boxes=32)
         stages = [*loaded.steps.values()]
+        negatives = stages[-1].negatives
         stages[-1] = dataclasses.replace(stages[-1], weight=0.35)
         pipe = gsam.Pipeline(*stages, limits=loaded.limits)
-        words = [*QUERIES, NEGATIVE]
+        words = list(dict.fromkeys([*QUERIES, *negatives]))
         look = calibration.watch(pipe, words)
         for example in heldout.read(ROOT / "tests" / "data" / "heldout")[:3]:
-            asked = Asked.of(look(example), words, query)
-            rows = calibration.kept(asked, settings["threshold"], settings["overlap"])
-            score, label = calibration.final(asked, rows, 0.35) if len(rows) else (np.zeros(0), np.zeros(0, int))
+            asked = Asked.of(look(example), words, query, negatives)
+            rows = calibration.kept(asked, 0.15, 0.5, 0.6)
+            rows, score, label = calibration.final(asked, rows, 0.35, 0.5, 0.6)
             keep = score >= settings["reject"]
-            order = np.argsort(-score[keep], kind="stable")
             result = pipe(example.rgb, query, **settings)
-            assert result.labels == [query[i] for i in label[keep][order]]
-            assert result.scores == pytest.approx(score[keep][order], abs=1e-4)
-            assert result.xyxy == pytest.approx(asked.seen.xyxy[rows][keep][order], abs=1e-2)
+            assert result.labels == [query[i] for i in label[keep]]
+            assert result.scores == pytest.approx(score[keep], abs=1e-4)
+            assert result.xyxy == pytest.approx(asked.seen.xyxy[rows][keep], abs=1e-2)

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsam import bind
 from gsam.port.rules import Layout, permutation, rename
 
 LISTS: dict[str, dict[str, Any]] = json.loads(
@@ -117,12 +116,18 @@ def official(params: Mapping[str, jax.Array], shapes: Mapping[str, Any], layout:
     return found
 
 
+def random(shapes: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Random parameters, without compiling anything as `gsam.bind.random` does."""
+    rng = np.random.default_rng(0)
+    return {name: jax.numpy.asarray(rng.normal(size=s.shape).astype(np.float32)) for name, s in shapes.items()}
+
+
 def nano_sam() -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
     """Random parameters of nano_sam, and the same as a state dict in SAM's original layout."""
     from gsam.segment import sam
     from gsam.segment.sam import port
 
     model = sam.spec(sam.VARIANTS["nano_sam"])
-    params = bind.random(model)
+    params = random(model.shapes)
     original = next(layout for layout in port.LAYOUTS if layout.name == "original")
     return params, official(params, model.shapes, original, list(LISTS["sam_vit_b_01ec64"]["keys"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
@@ -108,7 +109,9 @@ def test_the_files_made_by_hand_are_torch_s(tmp_path: Path) -> None:
     found = torch.load(state_dict(tmp_path / "a.pth", arrays), weights_only=True)
     assert found.keys() == arrays.keys()
     assert all(np.array_equal(found[k].numpy(), v) for k, v in arrays.items())
-    assert {k: v.load().tolist() for k, v in read(tmp_path / "a.pth").items()} == {k: v.tolist() for k, v in arrays.items()}
+    assert {k: v.load().tolist() for k, v in read(tmp_path / "a.pth").items()} == {
+        k: v.tolist() for k, v in arrays.items()
+    }
 
 
 def test_torch_s_old_format_says_what_to_do(tmp_path: Path) -> None:
@@ -161,7 +164,9 @@ def test_shards(tmp_path: Path) -> None:
     assert {k: v.load().tolist() for k, v in found.items()} == {"t1": [[1], [1]], "t2": [[2, 2], [2, 2]]}
 
 
-@pytest.mark.parametrize("name", ["../evil.safetensors", "/etc/evil.safetensors", "sub/evil.safetensors", "..", "evil.pth"])
+@pytest.mark.parametrize(
+    "name", ["../evil.safetensors", "/etc/evil.safetensors", "sub/evil.safetensors", "..", "evil.pth"]
+)
 def test_an_index_names_no_file_elsewhere(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
@@ -353,11 +358,9 @@ def test_any_flipped_byte_gives_numbers_or_a_checkpoint_error(tmp_path: Path) ->
     whole = path.read_bytes()
     for i in range(len(whole)):
         path.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
-        try:
-            found = read(path)
-            [t.load() for t in found.values()]
-        except CheckpointError as error:
-            assert error.code.startswith("checkpoint_")
+        with contextlib.suppress(CheckpointError):  # anything else fails the test
+            for tensor in read(path).values():
+                assert tensor.load().shape == tensor.shape
 
 
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:

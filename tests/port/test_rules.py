@@ -245,7 +245,7 @@ def test_a_damaged_bare_file_is_compared_with_the_nearest_model(
     broken = original[name].copy()
     broken[3, 3] = np.nan
     assert load_error(tmp_path, original | {name: broken}).code == "checkpoint_not_finite"
-    assert load_error(tmp_path, original | {name: broken.astype(np.int8)}).code == "checkpoint_format"
+    assert load_error(tmp_path, original | {name: original[name].astype(np.int8)}).code == "checkpoint_format"
 
 
 def test_a_stranger(tmp_path: Path) -> None:

@@ -1,0 +1,323 @@
+"""Checkpoints, hubs and recipes that cannot be used: what is made, and the error and exit code it must give."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from gsam import build, store
+from gsam.errors import CheckpointError, GsamError, UsageError
+from gsam.port import download
+from tests.port import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One bad input."""
+
+    id: str
+    """The number of its kind, and a letter."""
+    what: str
+    make: Callable[[Path], Callable[[], Any]]
+    """Prepares it in a folder; what comes back must fail."""
+    error: type[GsamError]
+    code: str
+    exit: int
+
+
+@functools.cache
+def _nano() -> dict[str, np.ndarray]:
+    return files.nano_sam()[1]
+
+
+def _load(path: Path) -> Callable[[], Any]:
+    return lambda: store.load(path, role="segment")
+
+
+def _pickle(module: str, name: str, *args: str) -> Callable[[Path], Callable[[], Any]]:
+    def make(folder: Path) -> Callable[[], Any]:
+        marker = folder / "marker"
+        call = files.Call(module, name, *(a.format(marker=marker) for a in args))
+        path = files.archive(folder / "x.pth", {"weight": call})
+
+        def run() -> None:
+            try:
+                store.load(path)
+            finally:
+                assert not marker.exists(), "the file was executed"
+
+        return run
+
+    return make
+
+
+def _safetensors(header: Any, data: bytes, length: int | None = None) -> Callable[[Path], Callable[[], Any]]:
+    return lambda folder: _load(files.safetensors(folder / "x.safetensors", header, data, length))
+
+
+def _changed(**changes: Any) -> Callable[[Path], Callable[[], Any]]:
+    """The nano segmenter with tensors changed: None removes one, a function is applied."""
+
+    def make(folder: Path) -> Callable[[], Any]:
+        tensors = dict(_nano())
+        for name, change in changes.items():
+            if change is None:
+                del tensors[name]
+            else:
+                tensors[name] = change(tensors.get(name))
+        return _load(files.state_dict(folder / "x.pth", tensors))
+
+    return make
+
+
+def _poisoned(value: np.ndarray) -> np.ndarray:
+    value = value.copy()
+    value.flat[7] = np.nan
+    return value
+
+
+def _truncated(folder: Path) -> Callable[[], Any]:
+    path = files.state_dict(folder / "x.pth", _nano())
+    path.write_bytes(path.read_bytes()[:-1000])
+    return _load(path)
+
+
+def _page(folder: Path) -> Callable[[], Any]:
+    (folder / "x.pth").write_text("<!doctype html><title>404</title>")
+    return _load(folder / "x.pth")
+
+
+def _flipped(folder: Path) -> Callable[[], Any]:
+    path = files.state_dict(folder / "x.pth", _nano())
+    raw = bytearray(path.read_bytes())
+    import hashlib
+
+    right = hashlib.sha256(raw).hexdigest()
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    return lambda: store.verify_hash(path, right)
+
+
+@contextlib.contextmanager
+def _server(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
+    """Answers everything alike; its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _hub(name: str, status: int, error: str = "") -> Callable[[Path], Callable[[], Any]]:
+    """A hub that answers with an error; status 0 is a hub that is not there."""
+
+    def make(folder: Path) -> Callable[[], Any]:
+        from huggingface_hub import constants
+
+        def run() -> None:
+            with contextlib.ExitStack() as stack:
+                headers = {"X_Error_Code": error} if error else {}
+                url = stack.enter_context(_server(status, **headers)) if status else "http://127.0.0.1:9"
+                stack.enter_context(mock.patch.object(constants, "ENDPOINT", url))
+                stack.enter_context(mock.patch.object(constants, "HF_HUB_CACHE", str(folder / "hub")))
+                stack.enter_context(mock.patch.object(constants, "HF_HUB_OFFLINE", False))
+                store.load(name)
+
+        return run
+
+    return make
+
+
+def _offline(folder: Path) -> Callable[[], Any]:
+    from huggingface_hub import constants
+
+    def run() -> None:
+        with (
+            mock.patch.object(constants, "HF_HUB_CACHE", str(folder / "hub")),
+            mock.patch.object(constants, "HF_HUB_OFFLINE", True),
+        ):
+            store.load("some/model")
+
+    return run
+
+
+def _full(folder: Path) -> Callable[[], Any]:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    def run() -> None:
+        with _server(200, b"x") as url, mock.patch.object(Path, "open", full):
+            download.from_url(f"{url}/x.pth", folder / "x.pth")
+
+    return run
+
+
+def _together(folder: Path) -> Callable[[], Any]:
+    """Two first loads at once of an address with the wrong file: both say so, and no file is left."""
+
+    def run() -> None:
+        errors: list[CheckpointError] = []
+
+        def one() -> None:
+            try:
+                download.from_url(f"{url}/x.pth", folder / "x.pth", "0" * 64)
+            except CheckpointError as error:
+                errors.append(error)
+
+        with _server(200, b"x" * 100_000) as url:
+            threads = [threading.Thread(target=one) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert len(errors) == 2
+        assert not [p for p in folder.iterdir() if p.suffix != ".lock"]
+        raise errors[0]
+
+    return run
+
+
+def _recipe(text: str) -> Callable[[Path], Callable[[], Any]]:
+    def make(folder: Path) -> Callable[[], Any]:
+        (folder / "x.toml").write_text(text)
+        return lambda: build.load(folder / "x.toml")
+
+    return make
+
+
+_LINEAR = "image_encoder.blocks.0.mlp.lin1.weight"
+_TWO = {"a": files.entry([2], 0, 8)}
+_TWICE = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+_UNSAFE, _BROKEN, _UNFIT = "checkpoint_unsafe", "checkpoint_truncated", "checkpoint_mismatch"
+
+_TABLE: tuple[tuple[str, str, Callable[[Path], Callable[[], Any]], type[GsamError], str], ...] = (
+    ("32a", "a pickle that runs a command", _pickle("os", "system", "touch {marker}"), CheckpointError, _UNSAFE),
+    (
+        "32b",
+        "a pickle that evaluates code",
+        _pickle("builtins", "eval", "open({marker!r}, 'w')"),
+        CheckpointError,
+        _UNSAFE,
+    ),
+    (
+        "32c",
+        "a pickle that uses numpy's test tools",
+        _pickle("numpy.testing._private.utils", "runstring", "open({marker!r}, 'w')", "x"),
+        CheckpointError,
+        _UNSAFE,
+    ),
+    ("32d", "a pickle that opens a file", _pickle("builtins", "open", "{marker}", "w"), CheckpointError, _UNSAFE),
+    ("33a", "a truncated .pth", _truncated, CheckpointError, _BROKEN),
+    ("33b", "a truncated .safetensors", _safetensors(_TWO, bytes(7)), CheckpointError, _BROKEN),
+    ("33c", "a .safetensors with bytes after its end", _safetensors(_TWO, bytes(9)), CheckpointError, _BROKEN),
+    (
+        "33d",
+        "a .safetensors whose tensors overlap",
+        _safetensors(_TWO | {"b": files.entry([2], 4, 12)}, bytes(12)),
+        CheckpointError,
+        _BROKEN,
+    ),
+    (
+        "33e",
+        "a .safetensors whose sizes overflow",
+        _safetensors({"a": files.entry([1 << 62, 1 << 62], 0, 8)}, bytes(8)),
+        CheckpointError,
+        _BROKEN,
+    ),
+    (
+        "33f",
+        "a .safetensors with an endless header",
+        _safetensors(_TWO, bytes(8), 1 << 62),
+        CheckpointError,
+        _BROKEN,
+    ),
+    ("33g", "a .safetensors with a tensor twice", _safetensors(_TWICE, bytes(8)), CheckpointError, _BROKEN),
+    ("33h", "a web page named .pth", _page, CheckpointError, "checkpoint_format"),
+    (
+        "34a",
+        "a model that is not known here",
+        _safetensors({"layer.weight": files.entry([2], 0, 8)}, bytes(8)),
+        CheckpointError,
+        "checkpoint_unknown",
+    ),
+    ("34b", "a checkpoint without one tensor", _changed(**{_LINEAR: None}), CheckpointError, _UNFIT),
+    (
+        "34c",
+        "a checkpoint with one tensor too many",
+        _changed(**{"head.weight": lambda _: np.ones(3, np.float32)}),
+        CheckpointError,
+        _UNFIT,
+    ),
+    (
+        "34d",
+        "a checkpoint with a transposed tensor",
+        _changed(**{_LINEAR: lambda x: np.ascontiguousarray(x.T)}),
+        CheckpointError,
+        _UNFIT,
+    ),
+    (
+        "34e",
+        "a checkpoint with integer weights",
+        _changed(**{_LINEAR: lambda x: x.astype(np.int64)}),
+        CheckpointError,
+        "checkpoint_format",
+    ),
+    ("35", "a file with one bit flipped", _flipped, CheckpointError, "checkpoint_hash"),
+    ("36", "weights with a NaN", _changed(**{_LINEAR: _poisoned}), CheckpointError, "checkpoint_not_finite"),
+    ("37a", "a hub model without network", _hub("some/model", 0), CheckpointError, "hub_offline"),
+    ("37b", "a hub model with HF_HUB_OFFLINE=1, not cached", _offline, CheckpointError, "hub_offline"),
+    ("37c", "a gated hub model", _hub("some/model", 403, "GatedRepo"), CheckpointError, "hub_gated"),
+    (
+        "37d",
+        "a hub model that does not exist",
+        _hub("some/model", 404, "RepoNotFound"),
+        CheckpointError,
+        "hub_not_found",
+    ),
+    (
+        "37e",
+        "a revision that does not exist",
+        _hub("some/model@v9", 404, "RevisionNotFound"),
+        CheckpointError,
+        "hub_revision",
+    ),
+    ("37f", "a name no hub model can have", _hub("so me/mo del", 500), CheckpointError, "hub_not_found"),
+    ("37g", "a disk that is full", _full, CheckpointError, "download_failed"),
+    ("38", "two first loads at once of a wrong file", _together, CheckpointError, "checkpoint_hash"),
+    ("39a", "a recipe that is not TOML", _recipe("detect ="), UsageError, "usage"),
+    ("39b", "a recipe with an unknown table", _recipe("[dtect]\nname = 'nano_owl'"), UsageError, "usage"),
+    ("39c", "a recipe with an unknown key", _recipe("[detect]\nnam = 'nano_owl'"), UsageError, "usage"),
+    ("39d", "a recipe with a value of the wrong type", _recipe("[detect]\nname = 3"), UsageError, "usage"),
+    ("39e", "a recipe without a detector", _recipe("[segment]\nname = 'nano_sam'"), UsageError, "usage"),
+    ("39f", "a model that is not registered", _recipe("[detect]\nname = 'nano_owll'"), UsageError, "model_unknown"),
+)
+
+ROWS = tuple(Row(*row, exit=2 if row[3] is UsageError else 1) for row in _TABLE)

@@ -1,0 +1,132 @@
+"""Rows 39 to 42: recipes, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from gsam.build import read_recipe
+from gsam.result import Result
+from tests.bad.table import Row, Run, error
+
+
+def recipe(text: str) -> Callable[[Path], Run]:
+    def make(folder: Path) -> Run:
+        (folder / "mine.toml").write_text(text)
+        return lambda: read_recipe(folder / "mine.toml")
+
+    return make
+
+
+def wrong(id: str, what: str, text: str, says: str) -> Row:
+    return error(id, what, recipe(text), "UsageError usage", f"mine.toml.*{says}", 2, None)
+
+
+def result() -> Result:
+    one = np.ones(1, np.float32)
+    box = np.array([[1, 1, 5, 5]], np.float32)
+    return Result(np.zeros((8, 9, 3), np.uint8), ["a"], box, ["a"], np.zeros(1, np.int64), one, one)
+
+
+def full(name: str, before: bytes | None = None) -> Callable[[Path], Run]:
+    """The disk is full when ``name`` is written: what was there is there still, and nothing else."""
+
+    def make(folder: Path) -> Run:
+        if before is not None:
+            (folder / name).write_bytes(before)
+
+        def run() -> None:
+            try:
+                with mock.patch("os.fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+                    result().save(folder / name)
+            finally:
+                assert {p.name: p.read_bytes() for p in folder.iterdir()} == ({name: before} if before else {})
+
+        return run
+
+    return make
+
+
+def linked(folder: Path) -> Run:
+    (folder / "elsewhere.json").write_text("precious")
+    (folder / "a.json").symlink_to(folder / "elsewhere.json")
+
+    def run() -> None:
+        result().save(folder / "a.json")
+        assert (folder / "elsewhere.json").read_text() == "precious"
+        assert not (folder / "a.json").is_symlink()
+        assert (folder / "a.json").read_text().startswith("{")
+
+    return run
+
+
+def file_for_a_folder(folder: Path) -> Run:
+    (folder / "out").write_text("a file")
+    return lambda: result().save(folder / "out" / "a.json")
+
+
+def permissions(folder: Path) -> Run:
+    def run() -> None:
+        umask = os.umask(0o027)
+        try:
+            result().save(folder / "deep" / "er" / "a.json")
+        finally:
+            os.umask(umask)
+        assert (folder / "deep" / "er" / "a.json").stat().st_mode & 0o777 == 0o640
+
+    return run
+
+
+ROWS: list[Row] = [
+    wrong("39a", "a recipe that is not TOML", "[detect\nname = 1", "is not TOML"),
+    wrong("39b", "a recipe with an unknown table", '[detect]\nname = "a"\n[dettect]\n', r"unknown table \[dettect\]"),
+    wrong("39c", "a recipe with an unknown key", '[detect]\nname = "a"\nnam = 3\n', r"unknown key detect\.nam"),
+    wrong("39d", "a number for a name", "[detect]\nname = 3\n", r"detect\.name is 3"),
+    wrong(
+        "39e", "a text for a number", '[detect]\nname = "a"\n[limits]\nthreshold = "x"\n', r"limits\.threshold is 'x'"
+    ),
+    wrong(
+        "39f", "true for a number", '[detect]\nname = "a"\n[limits]\nthreshold = true\n', r"limits\.threshold is True"
+    ),
+    wrong("39g", "a number for a table", "detect = 3\n", "detect must be a table"),
+    wrong("39h", "no name", "[detect]\n", r"detect\.name is missing"),
+    wrong("39i", "no detector", '[segment]\nname = "a"\n', r"\[detect\]"),
+    error(
+        "39j",
+        "a recipe file that is not there",
+        lambda f: lambda: read_recipe(f / "no.toml"),
+        "UsageError usage",
+        "cannot read .*No such file",
+        2,
+        None,
+    ),
+    error(
+        "39k",
+        "the name of no recipe",
+        lambda _: lambda: read_recipe("nanoo"),
+        "UsageError usage",
+        "did you mean 'nano'",
+        2,
+        None,
+    ),
+    error("40a", "the disk is full while JSON is written: no file", full("a.json"), "OSError", "No space", 1, None),
+    error("40b", "the disk is full while a PNG is written: no file", full("a.png"), "OSError", "No space", 1, None),
+    error(
+        "40c",
+        "the disk is full while a file is replaced: the old one stays",
+        full("a.json", b"old"),
+        "OSError",
+        "No space",
+        1,
+        None,
+    ),
+    error("40d", "the disk is full while COCO is written", full("a.coco.json"), "OSError", "No space", 1, None),
+    error("41", "a file where the output folder should be", file_for_a_folder, "FileExistsError", "out", 2, None),
+    Row("42a", "a link where an output should be: replaced, not followed", linked, http=None),
+    Row("42b", "a new folder, and the permissions the user's umask gives", permissions, http=None),
+]

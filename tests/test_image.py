@@ -1,0 +1,150 @@
+"""The door for pictures: the geometry of views against Pillow and scipy.  Bad pictures are in tests/bad."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from gsam.errors import ImageError
+from gsam.image import content, make_view, open_image
+from gsam.types import View
+
+RNG = np.random.default_rng(0)
+
+
+def picture(h: int, w: int) -> np.ndarray:
+    return RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
+
+
+def gaussian_by_scipy(pixels: np.ndarray, size: int, pad: float) -> np.ndarray:
+    """What skimage.transform.resize(order=1, anti_aliasing=True) is made of, on the picture padded to a square."""
+    h, w = pixels.shape[:2]
+    side = max(h, w)
+    padded = np.full((side, side, 3), pad)
+    padded[:h, :w] = pixels
+    sigma = max(0.0, (side / size - 1) / 2)
+    if sigma:
+        padded = ndimage.gaussian_filter(padded, (sigma, sigma, 0), mode="mirror", truncate=4.0)
+    return ndimage.zoom(padded, (size / side, size / side, 1), order=1, mode="mirror", grid_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "size"), [(150, 200, 96), (200, 90, 33), (50, 40, 96), (64, 64, 64), (7, 1, 32), (1, 1, 8)]
+)
+def test_gaussian_is_scipy(h: int, w: int, size: int) -> None:
+    pixels = picture(h, w)
+    ours = make_view(pixels, View(size, "square", "gaussian", 127.5))
+    assert ours.dtype == np.float32
+    assert np.abs(ours - gaussian_by_scipy(pixels, size, 127.5)).max() < 1e-3  # of 255
+
+
+def test_gaussian_is_fast() -> None:
+    pixels, view = picture(1500, 2000), View(960, "square", "gaussian", 127.5)
+    seconds = []
+    for _ in range(5):
+        start = time.process_time()
+        make_view(pixels, view)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.6  # 0.15 on an idle core; BLAS threads waiting for a busy one count too
+
+
+@pytest.mark.parametrize(("h", "w"), [(333, 500), (500, 333), (37, 500), (64, 64), (5000, 1), (1, 5000), (31, 77)])
+def test_longest_is_sam_s(h: int, w: int) -> None:
+    pixels = picture(h, w)
+    scale = 64 / max(h, w)
+    rows, columns = max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
+    view = make_view(pixels, View(64, "longest", pad=7))
+    assert view.shape == (64, 64, 3)
+    assert view.dtype == np.uint8
+    expected = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(view[:rows, :columns], expected)
+    assert (view[rows:] == 7).all()
+    assert (view[:, columns:] == 7).all()
+    assert content(View(64), (h, w)) == (rows, columns)
+
+
+def test_squash_ignores_the_aspect() -> None:
+    pixels = picture(30, 90)
+    view = make_view(pixels, View(48, "squash", "bicubic"))
+    np.testing.assert_array_equal(view, np.asarray(Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC)))
+    assert content(View(48, "squash"), (30, 90)) == (48, 48)
+
+
+def test_at_most_never_enlarges() -> None:
+    small = picture(20, 30)
+    view = make_view(small, View(64, "at_most"))
+    np.testing.assert_array_equal(view[:20, :30], small)
+    assert not view[20:].any()
+    assert not view[:, 30:].any()
+    assert content(View(64, "at_most"), (20, 30)) == (20, 30)
+    large = picture(180, 90)
+    assert content(View(64, "at_most"), (180, 90)) == (64, 32)
+    np.testing.assert_array_equal(make_view(large, View(64, "at_most")), make_view(large, View(64, "longest")))
+
+
+@pytest.mark.parametrize("size", [(333, 500), (500, 333), (17, 64)])
+def test_content_of_a_square_view(size: tuple[int, int]) -> None:
+    assert content(View(100, "square", "gaussian"), size) == content(View(100, "longest"), size)
+
+
+def test_all_sources_give_the_same(tmp_path) -> None:
+    pixels = picture(12, 17)
+    image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    path = tmp_path / "a.png"
+    path.write_bytes(buffer.getvalue())
+    for source in (pixels, image, buffer.getvalue(), memoryview(buffer.getvalue()), path, str(path)):
+        opened = open_image(source)
+        np.testing.assert_array_equal(opened.pixels, pixels)
+        assert opened.name == ("a.png" if isinstance(source, str | type(path)) else None)
+
+
+def test_a_phone_s_second_picture_is_no_animation(recwarn) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(16, 16)).save(
+        buffer, "MPO", save_all=True, append_images=[Image.fromarray(picture(16, 16))]
+    )
+    assert open_image(buffer.getvalue()).pixels.shape == (16, 16, 3)
+    assert not list(recwarn)
+
+
+def test_a_damaged_orientation_is_no_orientation() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture(8, 12)).save(buffer, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01")
+    assert open_image(buffer.getvalue()).pixels.shape == (8, 12, 3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow says about damaged tags
+def test_no_damage_gives_anything_but_an_image_error() -> None:
+    """Every byte of the header and many later ones, turned over one at a time, in every format we open."""
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"):
+        buffer = io.BytesIO()
+        Image.fromarray(picture(16, 16)).save(buffer, kind)
+        data = bytearray(buffer.getvalue())
+        for at in [*range(min(len(data), 64)), *RNG.integers(0, len(data), 60)]:
+            broken = bytearray(data)
+            broken[at] ^= 0xFF
+            with contextlib.suppress(ImageError):
+                assert open_image(bytes(broken), max_pixels=10_000).pixels.ndim == 3
+
+
+def test_pillow_s_own_limit_is_named() -> None:
+    header = b"P6 30000 30000 255\n"
+    with pytest.raises(ImageError, match="178,956,970") as caught:
+        open_image(header, max_pixels=10**9)
+    assert caught.value.code == "image_too_large"
+
+
+def test_content_rounds_as_sam_over_many_sizes() -> None:
+    """``int(side * scale + 0.5)`` with the scale in double precision, never less than a pixel."""
+    rng = np.random.default_rng(3)
+    for h, w in rng.integers(1, 4000, (400, 2)).tolist():
+        scale = 1024 / max(h, w)
+        assert content(View(1024), (h, w)) == (max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1))
