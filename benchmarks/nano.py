@@ -99,6 +99,14 @@ def measure(pipe: gsam.Pipeline, scenes: Sequence[Example]) -> tuple[dict[str, A
     return report, results
 
 
+def crowded(pipe: gsam.Pipeline, count: int) -> dict[str, Any]:
+    """All names at once on scenes as full of small things as training's."""
+    tally = Tally()
+    for example in heldout.examples("crowded", count):
+        add(tally, pipe(example.rgb, list(LEAVES)), example)
+    return tally.report()
+
+
 def _explain(
     result: Result,
     example: Example,
@@ -217,6 +225,7 @@ def written(report: dict[str, Any]) -> str:
         ("new backgrounds", "- of these, kinds of background it did not"),
         ("realistic", "what is there and three names that are not"),
         ("generic", "one plain noun for all its colours, where there is one"),
+        ("crowded", "all names at once, on other scenes: up to 8 things, as small as in training"),
     ):
         r = report[key]
         values = " | ".join(f"{r[k]:.3f}" for k in ("f1", "precision", "recall", "mask_iou", "right_label"))
@@ -269,6 +278,7 @@ def main() -> None:
         f"threshold {limits.threshold}, overlap {limits.overlap}, duplicate {limits.duplicate}, reject {limits.reject}, "
         f"classifier's weight {weight}"
     )
+    report["crowded"] = crowded(pipe, args.scenes)
     report |= {"date": datetime.date.today().isoformat(), "machine": machine()}
     report["command"] = f"python -m benchmarks.nano --scenes {args.scenes}"
     (args.out / "nano.json").write_text(json.dumps(report, indent=1) + "\n")

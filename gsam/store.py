@@ -282,7 +282,7 @@ def _likely(
         for variant in variants:
             if variant == besides:
                 continue
-            shapes = module.spec(module.VARIANTS[variant]).shapes
+            shapes = _shapes(family, module.VARIANTS[variant])
             layout = fit(tensors, port.LAYOUTS, shapes)
             share = _share(tensors, shapes, layout)
             if share <= 0.5:
@@ -294,6 +294,12 @@ def _likely(
                 if not exact and (best is None or share > best[0]):
                     best = (share, variant)
     return best[1] if best else None
+
+
+@functools.cache
+def _shapes(family: str, config: Any) -> Mapping[str, Any]:
+    """Of a model's parameters; building a large one takes a while."""
+    return _modules(family)[0].spec(config).shapes
 
 
 def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any) -> float:

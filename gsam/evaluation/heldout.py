@@ -23,12 +23,16 @@ from gsam.formats import rle
 from gsam.training.nano.backgrounds import stretch
 from gsam.training.nano.scenes import IGNORE, Drawn, draw_scene
 
-SETS: dict[str, tuple[int, int, bool]] = {
-    "validation": (7001, 640, False),
-    "test": (9001, 640, True),
-    "shipped": (5001, 512, True),
+SETS: dict[str, tuple[int, int, bool, bool]] = {
+    "validation": (7001, 640, False, False),
+    "test": (9001, 640, True, False),
+    "crowded": (9002, 640, True, True),
+    "shipped": (5001, 512, True, False),
 }
-"""Set -> first half of its seeds, longest side, and whether every second scene has a background training never saw."""
+"""Set -> first half of its seeds, longest side, whether every second scene has a background training never saw, and whether
+things are as many (up to 8) and as small as in training, where 43 % of them cover less than 16 x 16 pixels of the model's
+160 x 160.  The other sets have up to 6 things, 0.14 to 0.75 of the short side large.
+"""
 
 SHORTEST = 256
 SAMPLE = ("dog", "pizza", "bicycle", "umbrella", "red apple", "green apple", "guitar", "elephant")
@@ -56,13 +60,15 @@ class Example:
 
 def draw(chosen: str, number: int) -> Drawn:
     """Scene ``number`` of a set: its longer side is 256 pixels or more, its shorter one down to half of that."""
-    family, longest, strange = SETS[chosen]
+    family, longest, strange, crowded = SETS[chosen]
     rng = np.random.default_rng((family, number))
     side = int(rng.integers(SHORTEST, longest + 1))
     short = max(round(side * float(rng.uniform(0.5, 1.0))), SHORTEST // 2)
     h, w = (side, short) if rng.random() < 0.5 else (short, side)
     behind = backdrop(rng, h, w) if strange and number % 2 else None
-    return draw_scene(rng, (h, w), backdrop=behind)
+    if crowded:
+        return draw_scene(rng, (h, w), backdrop=behind)
+    return draw_scene(rng, (h, w), backdrop=behind, most=6, crowding=0.0)
 
 
 def examples(chosen: str, count: int) -> Iterator[Example]:

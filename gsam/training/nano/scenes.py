@@ -89,8 +89,13 @@ def draw_scene(
     kinds: tuple[str, ...] = tuple(KINDS),
     backdrop: NDArray[np.uint8] | None = None,
     most: int = 8,
+    crowding: float = 0.09,
 ) -> Drawn:
-    """A scene of ``size`` (h, w); ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it."""
+    """A scene of ``size`` (h, w) with up to ``most`` things, 0.14 to 0.75 of the short side large.
+
+    ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it.  ``crowding``: how much smaller each further
+    thing makes all of them, so that many find room.
+    """
     h, w = size
     rgb = background(rng, h, w, kinds) if backdrop is None else backdrop.astype(np.float32)
     instances = np.zeros((h, w), np.uint8)
@@ -99,7 +104,7 @@ def draw_scene(
         names = [LEAVES[i] for i in rng.integers(0, len(LEAVES), count)]
         if count > 1 and rng.random() < 0.3:
             names[1] = names[0]
-    crowd = 1.0 / (1.0 + 0.09 * len(names))
+    crowd = 1.0 / (1.0 + crowding * len(names))
     strangers = [None] * int(rng.integers(1, 4) if rng.random() < 0.35 else 0)
     order: list[str | None] = [*names, *strangers]
     order = [order[i] for i in rng.permutation(len(order))]
