@@ -17,7 +17,7 @@ from gsam.errors import UsageError
 from gsam.pipeline import Limits, Pipeline
 from gsam.registry import FAMILIES
 from gsam.roles import Classifier, Detector, Segmenter
-from gsam.types import Params, View
+from gsam.types import View
 
 RECIPE: Mapping[str, frozenset[str]] = {
     "detect": frozenset({"name", "template"}),
@@ -145,7 +145,7 @@ def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = jnp.f
         raise UsageError(f"{name!r} is a model to {found_role}, one to {role} is needed")
     family = importlib.import_module(f"gsam.{role}.{loaded.family}")
     tokenizer = load_tokenizer(loaded.tokenizer) if loaded.tokenizer else None
-    return family.build(loaded.config, _keep_float32(loaded.params), tokenizer, **_settings(settings))
+    return family.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,12 +156,6 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         fit, size = values["canvas"].split()
         values["canvas"] = View(int(size), cast(Any, fit))
     return values
-
-
-def _keep_float32(params: Params) -> Params:
-    """Angles of positions and the temperature are not for half precision."""
-    exact = ("positional_encoding_gaussian_matrix", "logit_scale")
-    return {k: v.astype(jnp.float32) if k.rsplit("/", 1)[-1] in exact else v for k, v in params.items()}
 
 
 def _devices(device: str | Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:

@@ -55,16 +55,19 @@ def rows() -> list[Row]:
 
 
 def others() -> list[Row]:
-    """Those of checkpoints, which ``tests/port`` runs."""
-    if importlib.util.find_spec("tests.bad.checkpoints") is None:
-        return []
-    from tests.bad import checkpoints
+    """Those of the command line, which ``tests/test_cli.py`` runs, and of checkpoints, which ``tests/port`` runs."""
+    from tests.bad import commands
 
-    taken = {r.id for r in rows()}
-    return [
-        Row(r.id + "'" * (r.id in taken), r.what, r.make, f"{r.error.__name__} {r.code}", exit=r.exit, http=None)
-        for r in checkpoints.ROWS
-    ]
+    found = list(commands.ROWS)
+    if importlib.util.find_spec("tests.bad.checkpoints") is not None:
+        from tests.bad import checkpoints
+
+        taken = {r.id for r in [*rows(), *found]}
+        found += [
+            Row(r.id + "'" * (r.id in taken), r.what, r.make, f"{r.error.__name__} {r.code}", exit=r.exit, http=None)
+            for r in checkpoints.ROWS
+        ]
+    return found
 
 
 def _place(row: Row) -> tuple[int, str]:
