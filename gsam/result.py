@@ -145,8 +145,13 @@ class Result:
             import supervision
         except ImportError as error:
             raise ImportError("to_supervision needs the extra: pip install 'gsam-jax[viz]'") from error
-        data = {"class_name": np.array(self.labels), "mask_score": self.mask_scores}
-        return supervision.Detections(self.xyxy, self.masks, self.scores, self.label_ids.astype(int), data=data)
+        return supervision.Detections(
+            xyxy=self.xyxy,
+            mask=self.masks,
+            confidence=self.scores,
+            class_id=self.label_ids.astype(int),
+            data={"class_name": np.array(self.labels, dtype=str), "mask_score": self.mask_scores},
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the picture with its overlay (``.png`` ``.jpg`` ``.webp``), ``.json`` or ``.coco.json``: whole or not at all."""

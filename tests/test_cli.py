@@ -22,6 +22,8 @@ import gsam
 from gsam import cli
 from gsam.cli.inputs import collect
 from gsam.formats.rle import decode
+from tests.bad import images
+from tests.bad.table import Row
 from tests.fake_gsam import FakePipeline
 
 ROOT = Path(__file__).parents[1]
@@ -288,6 +290,20 @@ def test_odd_names_of_files(run: Gsam, tmp_path: Path) -> None:
     assert files(tmp_path / "one") == ["[a].json", "[a].png"]
 
 
+@pytest.mark.parametrize("row", [r for r in images.ROWS if r.exit == 3], ids=lambda r: r.id)
+def test_bad_pictures_of_the_table(row: Row, run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    row.make(folder)
+    bad = [p for p in folder.iterdir() if p.suffix in (".png", ".jpg", ".tif", ".eps", ".pdf", ".svg", ".heic")]
+    if not bad:
+        pytest.skip("no file is needed for this one")
+    good = picture(tmp_path / "good.png")
+    assert run("segment", *bad, good, "-q", "dog") == 3
+    assert files(tmp_path / "out") == ["good.json", "good.png"]
+    assert row.expect.split()[-1] in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_does_not_hang(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe.png")
@@ -316,7 +332,7 @@ def test_a_signal_ends_after_the_batch(tmp_path: Path, number: int, code: int) -
     assert process.stdout is not None
     process.stdout.readline()  # the first batch is done
     process.send_signal(number)
-    _, error = process.communicate(timeout=20)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in error
     done = [f for f in files(tmp_path / "out") if f.endswith(".json")]
@@ -328,7 +344,7 @@ def test_a_signal_ends_after_the_batch(tmp_path: Path, number: int, code: int) -
 def test_killed_then_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
     for i in range(8):
         picture(tmp_path / "in" / f"{i}.png")
-    assert start("segment", "in", "-q", "dog", "-o", "whole", cwd=tmp_path).wait(20) == 0
+    assert start("segment", "in", "-q", "dog", "-o", "whole", cwd=tmp_path).wait(60) == 0
     for wait in (0.05, 0.35):
         process = start(
             "segment", "in", "-q", "dog", "-o", "cut", "--resume", cwd=tmp_path, env={"FAKE_SECONDS": "0.1"}
@@ -338,7 +354,7 @@ def test_killed_then_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
         time.sleep(wait)
         process.kill()
         process.communicate()
-    assert start("segment", "in", "-q", "dog", "-o", "cut", "--resume", cwd=tmp_path).wait(20) == 0
+    assert start("segment", "in", "-q", "dog", "-o", "cut", "--resume", cwd=tmp_path).wait(60) == 0
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
     for name in files(tmp_path / "whole"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -347,16 +363,16 @@ def test_killed_then_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
 def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     for i in range(20):
         picture(tmp_path / "in" / f"{i:02}.png")
-    first = start("segment", "in", "-q", "dog", cwd=tmp_path, env={"FAKE_SECONDS": "0.3"})
+    first = start("segment", "in", "-q", "dog", cwd=tmp_path, env={"FAKE_SECONDS": "5"})
     assert first.stdout is not None
     first.stdout.readline()
     second = start("segment", "in", "-q", "dog", cwd=tmp_path)
-    _, error = second.communicate(timeout=20)
+    _, error = second.communicate(timeout=60)
     assert second.returncode == 2
     assert f"pid {first.pid}" in error
     first.kill()
     first.communicate()
-    assert start("segment", "in", "-q", "dog", cwd=tmp_path).wait(20) == 0  # a killed run holds nothing
+    assert start("segment", "in", "-q", "dog", cwd=tmp_path).wait(60) == 0  # a killed run holds nothing
 
 
 def test_stdout_closed(tmp_path: Path) -> None:
@@ -367,7 +383,7 @@ def test_stdout_closed(tmp_path: Path) -> None:
         os.close(read)
         process = subprocess.run(
             [*FAKE, "segment", "in", "-q", "dog", "-o", "out", *extra],
-            cwd=tmp_path, env=ENV, text=True, stdout=write, stderr=subprocess.PIPE, timeout=20, check=False,
+            cwd=tmp_path, env=ENV, text=True, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False,
         )  # fmt: skip
         os.close(write)
         assert process.returncode == 0
@@ -380,10 +396,21 @@ def test_locale_and_time_zone_change_nothing(tmp_path: Path) -> None:
     outputs = []
     for environment in ({"LC_ALL": "C", "TZ": "Asia/Seoul"}, {"LC_ALL": "C.UTF-8", "TZ": "UTC"}):
         process = start("segment", "a.png", "-q", "고양이", "--json", cwd=tmp_path, env=environment)
-        outputs.append(process.communicate(timeout=20)[0])
+        outputs.append(process.communicate(timeout=60)[0])
         assert process.returncode == 0
     assert outputs[0] == outputs[1]
     assert json.loads(outputs[0])["queries"] == ["고양이"]
+
+
+def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lost = {"HOME": str(tmp_path / "file" / "home"), "HF_HOME": str(tmp_path / "hub")}
+    lost |= dict.fromkeys(("XDG_CACHE_HOME", "GSAM_CACHE"), "")
+    for extra, code in (({}, 1), ({"GSAM_CACHE": str(tmp_path / "cache")}, 0)):
+        process = start("doctor", "--no-run", cwd=tmp_path, env={**lost, **extra})
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == code, out + error
+        assert ("set GSAM_CACHE" in out) == bool(code)
 
 
 def test_help_is_quick_and_loads_nothing() -> None:

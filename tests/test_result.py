@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
+import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +55,6 @@ def test_masks_are_torch_s_two_interpolations(size: tuple[int, int]) -> None:
 def test_the_mask_threshold_moves_the_edge() -> None:
     low = scene().low_res
     assert low is not None
-    import dataclasses
-
     strict = dataclasses.replace(low, threshold=1.0)
     assert not (strict.dense() & ~low.dense()).any()
     np.testing.assert_array_equal(strict.dense(), low.logits_full() > 1)
@@ -139,3 +141,35 @@ def test_without_a_segmenter_boxes_are_filled() -> None:
     expected = np.zeros((1, 8, 9), bool)
     expected[0, 2:5, 1:5] = True
     np.testing.assert_array_equal(result.masks, expected)
+
+
+def test_to_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = scene()
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r"gsam-jax\[viz\]"):
+        result.to_supervision()
+    stand_in = types.ModuleType("supervision")
+    stand_in.Detections = dict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "supervision", stand_in)
+    found = result.to_supervision()
+    assert (found["xyxy"].shape, found["mask"].shape, found["mask"].dtype) == ((4, 4), (4, 60, 90), bool)
+    assert found["data"]["class_name"].tolist() == result.labels
+    assert found["class_id"].tolist() == [0, 1, 2, 0]
+
+
+def test_mask_logits_are_what_is_cut() -> None:
+    result = scene()
+    np.testing.assert_array_equal(result.mask_logits > 0, result.masks)
+    with pytest.raises(ValueError, match="no segmenter"):
+        _ = dataclasses.replace(result, low_res=None).mask_logits
+
+
+def test_notebooks_show_a_picture() -> None:
+    assert scene()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_many_large_masks_are_quick() -> None:
+    low = LowResMasks(np.tile(scene(1).low_res.logits, (48, 8, 8)), 1024, (683, 1024), (1000, 1500))  # type: ignore[union-attr]
+    start = time.process_time()
+    assert low.dense().shape == (48, 1000, 1500)
+    assert time.process_time() - start < 4  # 0.4 on an idle machine

@@ -74,7 +74,7 @@ def _devices() -> Iterator[Row]:
     import jax
 
     devices = jax.devices()
-    kinds = {f"{d.platform} {d.device_kind}".strip() for d in devices}
+    kinds = {d.platform if d.device_kind == d.platform else f"{d.platform} ({d.device_kind})" for d in devices}
     yield "devices", f"{len(devices)} x {', '.join(sorted(kinds))}, {jax.process_count()} host(s)", True
     yield "processors", f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}", True
 
@@ -95,7 +95,7 @@ def _places() -> Iterator[Row]:
             else 0
         )
         free = shutil.disk_usage(here).free
-        if os.access(here, os.W_OK):
+        if here.is_dir() and os.access(here, os.W_OK):
             yield what, f"{place}, {_bytes(size)} used, {_bytes(free)} free", True
         else:
             yield what, f"{place} cannot be written: set {variable} to a folder that can", False

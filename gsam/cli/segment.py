@@ -17,6 +17,7 @@ from typer import Argument, Option
 
 from gsam.cli import signals
 from gsam.cli.inputs import Item, collect
+from gsam.cli.progress import Progress
 from gsam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Run:
     def go(self, pipe: Any, items: Sequence[Item], queries: Sequence[str], batch_size: int | None) -> None:
         size = batch_size or _batch_size(pipe, len(items))
         bad: set[Path] = set()
-        bar = _Progress(len(items))
+        bar = Progress(len(items))
 
         def refuse(source: Any, error: Exception) -> None:
             bad.add(source)
@@ -223,36 +224,6 @@ class Run:
             print("gsam: " + "; ".join(parts), file=sys.stderr)
         if coco and not self.as_json:
             print(f"gsam: {coco}", file=sys.stderr)
-
-
-class _Progress:
-    """A bar where somebody watches, a line now and then where it goes to a file."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.told = total, 0, time.monotonic()
-        self.bar: Any = None
-        if total > 1 and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, unit="picture", file=sys.stderr, leave=False)
-
-    def say(self, text: str) -> None:
-        if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    def step(self) -> None:
-        self.done += 1
-        if self.bar is not None:
-            self.bar.update()
-        elif self.total > 1 and (time.monotonic() - self.told > 5 or self.done == self.total):
-            self.told = time.monotonic()
-            print(f"gsam: {self.done}/{self.total}", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _matched(items: Sequence[Item], results: Iterator[Result], bad: set[Path]) -> Iterator[tuple[Item, Result]]:

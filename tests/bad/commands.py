@@ -20,7 +20,9 @@ ROWS = [
     command("19b", "a.png and a.jpg in one folder: both have their results", "ok", 0),
     command("19c", "one bad picture in a folder of twenty: nineteen results", "ImageError image_unreadable", 3),
     command("19d", "no picture in the folder, none matches the pattern", "a message", 4),
-    command("41b", "a file for the output folder: refused before a model is loaded", "UsageError output_not_a_folder", 2),
+    command(
+        "41b", "a file for the output folder: refused before a model is loaded", "UsageError output_not_a_folder", 2
+    ),
     command("41c", "an output folder that cannot be written", "UsageError output_not_writable", 2),
     command("41d", "the root of the file system for the output folder", "UsageError output_root", 2),
     command("41e", "an output folder where results would replace the pictures", "UsageError output_is_input", 2),

@@ -60,6 +60,8 @@ def ship(runs: Path, out: Path) -> dict[str, Any]:
         if not (folder / "checkpoints").is_dir():
             continue
         with Checkpoints(folder / "checkpoints") as saved:
+            if saved.latest is None:
+                continue
             state, notes = saved.restore_any()
         digest = export(state["average"], out / f"{name}.safetensors", spec)
         told = json.loads((folder / "run.json").read_text())
