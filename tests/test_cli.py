@@ -218,6 +218,39 @@ def test_errors_of_gsam_and_of_the_disk(
     assert files(tmp_path / "full") == []
 
 
+def test_what_nobody_expected_is_one_line(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        warnings.warn("two\nlines", stacklevel=2)
+        raise RuntimeError("no more\nmemory")
+
+    picture(tmp_path / "a.png")
+    monkeypatch.delenv("GSAM_TRACEBACK", raising=False)
+    monkeypatch.setattr(gsam, "load", load, raising=False)
+    assert run("segment", "a.png", "-q", "dog") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: two lines",
+        "gsam: RuntimeError: no more memory [internal]; run with GSAM_TRACEBACK=1 for details",
+    ]
+    monkeypatch.setenv("GSAM_TRACEBACK", "1")
+    assert run("segment", "a.png", "-q", "dog") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_when_coco_is_written_at_the_end(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "a.png")
+    monkeypatch.delenv("GSAM_TRACEBACK", raising=False)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert run("segment", "a.png", "-q", "dog", "--format", "coco") == 1
+    error = capsys.readouterr().err
+    assert "gsam: No space left on device [system]" in error
+    assert "Traceback" not in error
+    assert files(tmp_path / "out") == []
+
+
 def test_thresholds_reach_the_pipeline(run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(gsam, "load", lambda *a, **k: asked.append((a, k)) or FakePipeline(), raising=False)

@@ -84,7 +84,24 @@ def main() -> NoReturn:
         code = 2 if isinstance(error, UsageError | QueryError) else 3 if isinstance(error, ImageError) else 1
     except BrokenPipeError:
         code = 0
+    except Exception as error:
+        _unexpected(error)
+        code = 1
     sys.exit(_close(code))
+
+
+def _unexpected(error: Exception) -> None:
+    """One line about what is no fault of the input: a full disk, or a fault of gsam; ``GSAM_TRACEBACK=1`` shows where."""
+    if os.environ.get("GSAM_TRACEBACK") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    elif isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"gsam: {where}{error.strerror} [system]", file=sys.stderr)
+    else:
+        text = " ".join([f"{type(error).__name__}:", *str(error).split()[:60]])
+        print(f"gsam: {text} [internal]; run with GSAM_TRACEBACK=1 for details", file=sys.stderr)
 
 
 def _close(code: int) -> int:
@@ -104,4 +121,4 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"gsam: {message}", file=sys.stderr)
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

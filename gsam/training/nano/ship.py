@@ -65,6 +65,8 @@ def ship(runs: Path, out: Path) -> dict[str, Any]:
             state, notes = saved.restore_any()
         digest = export(state["average"], out / f"{name}.safetensors", spec)
         told = json.loads((folder / "run.json").read_text())
+        if (folder / "notes.txt").is_file():  # what the command does not say: changes on the way, for instance
+            told["notes"] = " ".join((folder / "notes.txt").read_text().split())
         entries[variant] = {
             "family": family,
             "variant": variant,
