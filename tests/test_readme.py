@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 import gsam
@@ -12,6 +14,12 @@ import gsam
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run_it() -> Iterator[None]:
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def block(word: str) -> str:
