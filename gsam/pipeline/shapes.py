@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 
-QUERIES = (8, 32, 128, 512)
+QUERIES = (16, 128, 512)
 """Queries are padded to the next of these."""
 
 
