@@ -1,4 +1,4 @@
-"""Full-size parity with torch on the same seeded weights: ``python -m benchmarks.parity [--only sam|owl|clip] [--image PHOTO]``.
+"""Full-size parity with torch on the same seeded weights: ``python -m benchmarks.parity [--only SYSTEM] [--image PHOTO]``.
 
 Needs the ``test`` extra, about 8 GiB of memory and some minutes.  Writes ``benchmarks/parity.md``.  The tiny configurations
 of the same comparisons are part of the tests.
@@ -52,10 +52,27 @@ def run_clip(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     return "CLIP", "B/32, 224", compare.compare_clip(oracles.clip("base_patch32"), folder, pixels, ids)
 
 
+def run_siglip(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "SigLIP", "B/16, 224", _siglip(image, folder, 1)
+
+
+def run_siglip2(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "SigLIP 2", "B/16, 224", _siglip(image, folder, 2)
+
+
+def _siglip(image: Path, folder: Path, version: int) -> list[Row]:
+    pixels = normalised(image, View(224, "squash", "bilinear"), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 255.0)
+    model = oracles.siglip("base_patch16", version)
+    ids = oracles.sticky_ids(5, 64, model.config.text_config.vocab_size, pad=1 if version == 1 else 0)
+    return compare.compare_siglip(model, folder, pixels, ids)
+
+
 SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "sam": run_sam,
     "owl": run_owl,
     "clip": run_clip,
+    "siglip": run_siglip,
+    "siglip2": run_siglip2,
 }
 
 

@@ -8,7 +8,7 @@ import importlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,21 @@ from gsam.roles import Classifier, Detector, Segmenter
 from gsam.types import View
 
 RECIPE: Mapping[str, frozenset[str]] = {
-    "detect": frozenset({"name", "template"}),
+    "detect": frozenset({"name", "template", "span", "labels"}),
     "segment": frozenset({"name", "chunk"}),
-    "classify": frozenset({"name", "template", "negatives", "weight", "context", "canvas"}),
+    "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
 }
 """The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
+
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "span", "labels", "canvas"), (str,)),
+    "template": (list, str),
+    "negatives": (list,),
+}
+"""What is not a number in a recipe."""
+CHOICES = {"span": ("mean", "max"), "labels": ("queries", "phrases")}
 
 
 def detector(name: str, **settings: Any) -> Detector:
@@ -51,18 +60,24 @@ def load(
     classifier: str | None = None,
     device: str | Sequence[jax.Device] | None = None,
     dtype: Any = None,
+    labels: Literal["queries", "phrases"] | None = None,
     **limits: Any,
 ) -> Pipeline:
     """A pipeline by the name of a recipe (`recipes`) or the path of a ``.toml``.
 
     ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name; ``limits`` are those of
     `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
-    ``dtype``: float32 on CPU and bfloat16 elsewhere by default.  Raises `UsageError` for a recipe that does not exist or
-    does not fit the schema.
+    ``dtype``: float32 on CPU and bfloat16 elsewhere by default.
+    ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
+    say so: for comparing, not for use.  Raises `UsageError` for a recipe that does not exist or does not fit the schema.
     """
     recipe = read_recipe(name)
     replaced = {"detect": detector, "segment": segmenter, "classify": classifier}
     recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
+    if labels is not None:
+        recipe["detect"] = {**recipe["detect"], "labels": labels}
+    if labels == "phrases":
+        recipe["limits"] = {**recipe.get("limits", {}), **dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)}
     allowed = RECIPE["limits"]
     if unknown := sorted(set(limits) - allowed):
         raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
@@ -125,10 +140,11 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
         if unknown := sorted(set(values) - RECIPE[table]):
             raise UsageError(f"{where}: unknown key {table}.{unknown[0]}; there are {', '.join(sorted(RECIPE[table]))}")
         for key, value in values.items():
-            text = key in ("name", "template", "canvas")
-            wanted: tuple[type, ...] = (str,) if text else (list,) if key == "negatives" else (int, float)
+            wanted = KINDS.get(key, (int, float))
             if not isinstance(value, wanted) or isinstance(value, bool):
                 raise UsageError(f"{where}: {table}.{key} is {value!r}, a {wanted[-1].__name__} is needed")
+            if key in CHOICES and value not in CHOICES[key]:
+                raise UsageError(f"{where}: {table}.{key} is {value!r}, it must be one of {', '.join(CHOICES[key])}")
         if table != "limits" and "name" not in values:
             raise UsageError(f"{where}: {table}.name is missing")
     if "detect" not in recipe:
@@ -145,13 +161,19 @@ def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = jnp.f
         raise UsageError(f"{name!r} is a model to {found_role}, one to {role} is needed")
     family = importlib.import_module(f"gsam.{role}.{loaded.family}")
     tokenizer = load_tokenizer(loaded.tokenizer) if loaded.tokenizer else None
-    return family.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
+    try:
+        return family.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
+    except TypeError as error:
+        raise UsageError(f"{name!r} does not take this setting: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{name!r}: {error}") from error
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(settings)
-    if "negatives" in values:
-        values["negatives"] = tuple(values["negatives"])
+    for key in ("negatives", "template"):
+        if isinstance(values.get(key), list):
+            values[key] = tuple(values[key])
     if isinstance(values.get("canvas"), str):  # "longest 160": a recipe's word for a View
         fit, size = values["canvas"].split()
         values["canvas"] = View(int(size), cast(Any, fit))

@@ -13,7 +13,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -89,8 +89,8 @@ def open_image(
         raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
 
 
-def make_view(pixels: NDArray[np.uint8], view: View) -> NDArray[Any]:
-    """The square a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`)."""
+def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> NDArray[Any]:
+    """What a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`); [H, W, 3] where ``shape`` says so."""
     h, w = pixels.shape[:2]
     size = view.size
     if view.fit == "square":
@@ -102,9 +102,10 @@ def make_view(pixels: NDArray[np.uint8], view: View) -> NDArray[Any]:
         return _pillow(padded, (size, size), view.filter)
     rows, columns = content(view, (h, w))
     small = _pillow(pixels, (rows, columns), view.filter)
-    if (rows, columns) == (size, size):
+    shape = shape or canvas(view, [(h, w)])
+    if (rows, columns) == shape:
         return small
-    out = np.full((size, size, 3), round(view.pad), np.uint8)
+    out = np.full((*shape, 3), round(view.pad), np.uint8)
     out[:rows, :columns] = small
     return out
 
@@ -112,15 +113,48 @@ def make_view(pixels: NDArray[np.uint8], view: View) -> NDArray[Any]:
 def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
     """How many rows and columns of a view are picture, for a picture of ``size`` (h, w).
 
-    As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at least one pixel.
+    As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at least one pixel.  The
+    shorter side as in GroundingDINO (``datasets/transforms.py``): it is rounded first, and the longer one cut to whole
+    pixels from it, which may pass the limit by a few (of pictures longer than 20:1 by many: there we stop).
     """
     h, w = size
     if view.fit == "squash":
         return view.size, view.size
+    if view.fit == "shortest":
+        return _shortest(view, h, w)
     scale = view.size * 1.0 / max(h, w)
     if view.fit == "at_most":
         scale = min(scale, 1.0)
     return max(int(h * scale + 0.5), 1), max(int(w * scale + 0.5), 1)
+
+
+def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Rows and columns of a view that holds pictures of ``sizes`` (h, w) together.
+
+    A square, but for the fit ``"shortest"``: there one of a few rectangles, multiples of 64, so that few programs are compiled.
+    """
+    if view.fit != "shortest":
+        return view.size, view.size
+    rows, columns = np.max([content(view, s) for s in sizes], axis=0)
+    full, most = _up(view.size), _up(view.limit)
+    longer = sorted({most - step for step in range(0, most - full, 128)} | {full})
+    long = next(side for side in longer if side >= max(rows, columns))
+    short = full if long < most else next(s for s in [*range(128, full, 128), full, most] if s >= min(rows, columns))
+    short = long if min(rows, columns) > short else short
+    return (short, long) if columns >= rows else (long, short)
+
+
+def _up(side: int) -> int:
+    return -(-side // 64) * 64
+
+
+def _shortest(view: View, h: int, w: int) -> tuple[int, int]:
+    low, high = min(h, w), max(h, w)
+    size = view.size
+    if high / low * size > view.limit:
+        size = max(round(view.limit * low / high), 1)
+    longer = min(high if low == size else int(size * high / low), _up(view.limit))
+    return (size, longer) if h <= w else (longer, size)
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

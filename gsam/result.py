@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.formats.lowres import LowResMasks as LowResMasks
+from gsam.formats.placed import PlacedMasks as PlacedMasks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,10 +42,14 @@ class Result:
     """[N] in 0..1."""
     mask_scores: NDArray[np.float32]
     """[N], the segmenter's own estimate of its masks."""
-    low_res: LowResMasks | None = None
+    low_res: LowResMasks | PlacedMasks | None = None
     image: str | None = None
     """The file's name, if there was one."""
     pipeline: str = "custom"
+    tokens: list[str] = dataclasses.field(default_factory=list)
+    """[T] the words of the caption as the detector read it, if it reads the queries as one."""
+    token_scores: NDArray[np.float32] | None = None
+    """[N, T] in 0..1: how well each object fits each of ``tokens``."""
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -114,6 +119,7 @@ class Result:
             scores=self.scores[rows],
             mask_scores=self.mask_scores[rows],
             low_res=None if self.low_res is None else self.low_res[rows],
+            token_scores=None if self.token_scores is None else self.token_scores[rows],
         )
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
 """The contracts of the pipeline's steps.  A stage is static; its arrays travel separately, so that any jit can hold it.
 
 Only the method that gives a role its name must do work.  The rest of a minimal stage is ``params = {}`` and ``view``.
+Two methods more are used where a stage that reads text has them: `Arranges` and, of a detector, `Reuses`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,35 @@ class Detector(Protocol):
     @property
     def view(self) -> View: ...
     def encode(self, queries: Sequence[str]) -> Any:
-        """On the host: queries -> tokens, any pytree of arrays with leading axis C."""
+        """On the host: queries -> tokens, any pytree of numpy arrays with leading axis C."""
 
     def embed(self, params: Params, tokens: Any) -> Any:
         """Pure: tokens -> text features with leading axis C.  Called once a query, then cached."""
 
     def detect(self, params: Params, images: Images, text: Any, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
-        """Pure: the ``n`` best boxes of each image.  ``text`` is what `embed` gave, ``valid`` [C] which queries are real."""
+        """Pure: the ``n`` best boxes of each image.
+
+        ``text``: what `embed` gave, or what ``arrange`` made of it, with a leading axis B; ``valid`` [B, C]: which queries
+        are real.
+        """
+
+
+class Arranges(Protocol):
+    """A stage whose text is more than its queries side by side: one caption, or queries with something beside them."""
+
+    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> Any:
+        """On the host, for one picture: the text a stage is given.
+
+        ``queries`` are padded with ``""`` to C.  ``embedded`` maps texts to what `embed` made of them, stacked, numpy, cached
+        by text.  Leaves of different length are padded with zeros when pictures are batched, which must not matter.
+        """
+
+
+class Reuses(Protocol):
+    """A detector whose picture side is computed once, whatever the number of queries: its `detect` takes ``features``."""
+
+    def features(self, params: Params, images: Images) -> Any:
+        """Pure: what does not depend on the text.  Leading axis B."""
 
 
 @runtime_checkable

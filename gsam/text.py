@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,12 @@ class Tokenizer:
         self._unknown = next((i for w in ("[UNK]", "<unk>") if (i := inner.token_to_id(w)) is not None), None)
         self._told: set[str] = set()
 
-    def encode(self, texts: Sequence[str], context: int) -> NDArray[np.int32]:
-        """[C, context] int32, padded with 0; a longer text keeps its end mark.
+    def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> NDArray[np.int32]:
+        """[C, context] int32, padded with ``pad``; a longer text keeps its end mark.
 
         Words that a closed vocabulary does not have are told once, as a warning.
         """
-        ids = np.zeros((len(texts), context), np.int32)
+        ids = np.full((len(texts), context), pad, np.int32)
         for row, text in zip(ids, texts, strict=True):
             encoded = self._inner.encode(text)
             found = encoded.ids
@@ -94,6 +94,14 @@ class Tokenizer:
             row[: len(found)] = found
         return ids
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids -> text, marks included."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=False))
+
+    def spell(self, ids: Sequence[int]) -> list[str]:
+        """Each id's own spelling, ``""`` for padding."""
+        return [(self._inner.id_to_token(i) or "") if i else "" for i in ids]
+
     def _tell(self, words: list[str]) -> None:
         for word in words:
             if word not in self._told:
@@ -101,8 +109,28 @@ class Tokenizer:
                 warnings.warn(f"this model does not know the word {word!r}", stacklevel=3)
 
 
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """Queries read as one text: what stands at each place."""
+
+    ids: list[int]
+    words: list[str]
+    """The tokens' own spelling, ``""`` for padding."""
+    decode: Callable[[Sequence[int]], str]
+    special: frozenset[int] = frozenset()
+    """Ids that are no words: the marks at begin and end, and what separates phrases."""
+
+    def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
+        """The words that score above ``threshold``, as GroundingDINO's own demo puts them together (``get_phrases_from_posmap``).
+
+        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better taken from the queries.
+        """
+        fired = [i for i, s in zip(self.ids, scores, strict=True) if s > threshold and i and i not in self.special]
+        return self.decode(fired).replace(".", "").strip()
+
+
 def load_tokenizer(path: Path) -> Tokenizer:
-    """A ``tokenizer.json``, or a folder that has one or CLIP's ``vocab.json`` and ``merges.txt``."""
+    """A ``tokenizer.json``, or a folder that has one, CLIP's ``vocab.json`` and ``merges.txt``, or BERT's ``vocab.txt``."""
     from tokenizers import Tokenizer as Inner
 
     path = Path(path)
@@ -117,7 +145,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer(inner)
     if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
         return Tokenizer(_clip(path))
-    raise CheckpointError(f"no tokenizer.json (nor vocab.json and merges.txt) in {path}", "tokenizer_missing")
+    if (path / "vocab.txt").is_file():
+        return Tokenizer(_bert(path / "vocab.txt"))
+    text = f"no tokenizer.json (nor vocab.json and merges.txt, nor vocab.txt) in {path}"
+    raise CheckpointError(text, "tokenizer_missing")
 
 
 def _clip(folder: Path) -> Any:
@@ -151,6 +182,13 @@ def _clip(folder: Path) -> Any:
         single=f"{begin} $A {end}", special_tokens=[(begin, vocabulary[begin]), (end, vocabulary[end])]
     )
     return inner
+
+
+def _bert(file: Path) -> Any:
+    """BERT's uncased word pieces (google-research/bert ``tokenization.py``)."""
+    from tokenizers import BertWordPieceTokenizer
+
+    return BertWordPieceTokenizer(str(file), lowercase=True)
 
 
 def _string(value: object) -> str:

@@ -20,22 +20,25 @@ Params = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How a stage wants to see a picture: a square of ``size`` pixels made on the host by `gsam.image`.
+    """How a stage wants to see a picture: made on the host by `gsam.image`, a square of ``size`` pixels but for one ``fit``.
 
     ``fit``: ``"longest"`` scales the longer side to ``size`` and pads right and bottom; ``"square"`` pads to a square with
-    ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges.
+    ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges;
+    ``"shortest"`` scales the shorter side to ``size``, or less so that the longer stays near ``limit``, and pads to one of
+    the few rectangles of `gsam.image.canvas`.
     ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"gaussian"`` is scikit-image's anti-aliased order 1
     on floats (OWL).  ``pad``: the grey level of the padding, 0..255.
     """
 
     size: int
-    fit: Literal["longest", "square", "squash", "at_most"] = "longest"
+    fit: Literal["longest", "square", "squash", "at_most", "shortest"] = "longest"
     filter: Literal["bilinear", "bicubic", "gaussian"] = "bilinear"
     pad: float = 0.0
+    limit: int = 0
 
     @property
     def key(self) -> str:
-        return f"{self.fit}_{self.size}_{self.filter}_{self.pad:g}"
+        return f"{self.fit}_{self.size}_{self.filter}_{self.pad:g}" + (f"_{self.limit}" if self.limit else "")
 
     @property
     def dtype(self) -> str:
@@ -48,32 +51,36 @@ class Images:
     """A batch of pictures as the stages asked to see them."""
 
     views: dict[str, jax.Array]
-    """`View.key` -> [B, S, S, 3], uint8 or float32, RGB in 0..255."""
+    """`View.key` -> [B, S, S, 3] (or [B, H, W, 3]), uint8 or float32, RGB in 0..255."""
     content: dict[str, jax.Array]
     """`View.key` -> [B, 2] int32: how many rows and columns of the view are picture; the rest is padding."""
     size: jax.Array
     """[B, 2] int32: height and width of the upright originals."""
 
     def view(self, view: View) -> jax.Array:
-        """The pixels made for ``view``: [B, S, S, 3]."""
+        """The pixels made for ``view``: [B, S, S, 3], or a rectangle."""
         return self.views[view.key]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """The queries, as each stage that reads text wants them."""
+    """What is asked of each picture, as each stage that reads text wants it.  Pictures may be asked different things."""
 
     stages: dict[str, Any]
-    """Stage slot -> whatever the stage's ``encode`` returned (arrays whose leading axis is C)."""
+    """Stage slot -> what the stage's ``arrange`` (else ``embed``, else ``encode``) gave: arrays with leading axis B."""
     valid: jax.Array
-    """[C] bool: the rest is padding."""
+    """[B, C] bool: the rest is padding."""
     threshold: jax.Array
-    """[C] float32: below it, a box of that query is dropped.  A run-time value, like `overlap` and `reject`."""
-    overlap: jax.Array
-    """[] float32: of two boxes with one label that overlap more than this, the better is kept."""
+    """[B, C] float32: below it, a box of that query is dropped.  A run-time value, like all that follow."""
+    nms: jax.Array
+    """[] float32: of two boxes with one label and a larger IoU, the better is kept."""
     duplicate: jax.Array
     """[] float32: the same for two boxes with different labels; 1 keeps both."""
+    group: jax.Array
+    """[] float32: a box that others of its label fill to more than this share is dropped; 1 keeps it."""
+    inside: jax.Array
+    """[] float32: of two masks with one label, one of which lies in the other by more than this, the better is kept."""
     reject: jax.Array
     """[] float32: the classifier drops what it believes in less than this."""
 
@@ -98,6 +105,8 @@ class Labels:
     """[B, N] float32 in 0..1, of that query."""
     scores: jax.Array
     """[B, N, C] float32 in 0..1, of every query."""
+    tokens: jax.Array | None = None
+    """[B, N, T] float32 in 0..1, of every token of the caption, where a detector reads the queries as one."""
 
 
 @jax.tree_util.register_dataclass
@@ -107,6 +116,8 @@ class Masks:
     """[B, N, h, w] float32 over the segmenter's square view; above 0 is inside."""
     iou: jax.Array
     """[B, N] float32: the segmenter's own estimate of its quality."""
+    content: jax.Array | None = None
+    """[B, N, 2] float32: rows and columns of the logits that are picture; None if all are."""
 
 
 @jax.tree_util.register_dataclass

@@ -22,7 +22,7 @@ MAY: dict[str, set[str]] = {
     "ops": {"types"},
     "port": LEAVES,
     "nn": {"bind", "ops", "types"},
-    "detect": MODEL,
+    "detect": MODEL | {"text"},
     "segment": MODEL,
     "classify": MODEL,
     "image": LEAVES,

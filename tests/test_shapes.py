@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gsam.classify import clip
-from gsam.detect import owl_vit
+from gsam.classify import clip, siglip
+from gsam.detect import grounding_dino, owl_vit
+from gsam.port.rules import precision
 from gsam.segment import sam
-from gsam.types import Boxes, Images, Labels, Scene, Text, View
+from gsam.types import Boxes, Images, Labels, Masks, Scene, Text, View
 
 B, N, C = 2, 5, 8
 
@@ -37,10 +38,33 @@ def test_owl(name: str, dtype) -> None:
     stage = owl_vit.Stage(config, spec, params)
     text = jax.eval_shape(stage.embed, params, shape(C, config.context, dtype=jnp.int32))
     assert text.shape == (C, config.text.width)
-    valid = shape(C, dtype=jnp.bool_)
-    boxes, labels = jax.eval_shape(lambda *a: stage.detect(*a, 300), params, images(stage.view), text, valid)
+    asked = shape(B, *text.shape, dtype=text.dtype)
+    boxes, labels = jax.eval_shape(
+        lambda *a: stage.detect(*a, 300), params, images(stage.view), asked, shape(B, C, dtype=jnp.bool_)
+    )
     assert (boxes.xyxy.shape, boxes.xyxy.dtype) == ((B, 300, 4), jnp.float32)
     assert (labels.scores.shape, labels.scores.dtype) == ((B, 300, C), jnp.float32)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["grounding_dino_tiny", "grounding_dino_base", "mm_grounding_dino_tiny_o365v1_goldg"])
+def test_grounding_dino(name: str, dtype) -> None:
+    config = grounding_dino.VARIANTS[name]
+    spec = grounding_dino.spec(config)
+    params = {k: shape(*s.shape, dtype=dtype) for k, s in spec.shapes.items()}
+    stage = grounding_dino.Stage(config, spec, params)
+    whole = shape(B, 2, dtype=jnp.int32)
+    seen = Images({stage.view.key: shape(B, 832, 1088, 3, dtype=jnp.uint8)}, {stage.view.key: whole}, whole)
+    tokens = {k: shape(C, 16, dtype=jnp.int32) for k in ("ids", "block", "position")}
+    features = jax.eval_shape(stage.embed, params, tokens)["features"]
+    assert (features.shape, features.dtype) == ((C, 16, 256), dtype)
+    text = {k: shape(B, 2, 64, dtype=jnp.int32) for k in ("ids", "block", "position", "query")}
+    text["features"] = shape(B, 2, 64, 256, dtype=dtype)
+    valid = shape(B, C, dtype=jnp.bool_)
+    boxes, labels = jax.eval_shape(lambda *a: stage.detect(*a, 300), params, seen, text, valid)
+    assert (boxes.xyxy.shape, boxes.xyxy.dtype) == ((B, 300, 4), jnp.float32)
+    assert (labels.scores.shape, labels.scores.dtype) == ((B, 300, C), jnp.float32)
+    assert labels.tokens.shape == (B, 300, 128)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
@@ -58,18 +82,26 @@ def test_sam(name: str, dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("name", clip.VARIANTS)
-def test_clip(name: str, dtype) -> None:
-    config = clip.VARIANTS[name]
-    spec = clip.spec(config)
-    params = {k: shape(*s.shape, dtype=dtype) for k, s in spec.shapes.items()}
-    stage = clip.Stage(config, spec, params, negatives=("background",))
-    ids = {n: shape(k, config.context, dtype=jnp.int32) for n, k in (("ids", C), ("negatives", 1))}
-    text = jax.eval_shape(stage.embed, params, ids | {"allowed": shape(1, dtype=jnp.bool_)})
-    assert text["queries"].shape == (C, config.projection)
+@pytest.mark.parametrize(("family", "name"), [(f, n) for f in (clip, siglip) for n in f.VARIANTS])
+def test_classifiers_of_regions(family, name: str, dtype) -> None:
+    config = family.VARIANTS[name]
+    spec = family.spec(config)
+    params = {k: shape(*s.shape, dtype=precision(k, dtype)) for k, s in spec.shapes.items()}
+    stage = family.Stage(config, spec, params, background=0.0)
+    width = getattr(config, "projection", config.vision.width)
+    for sentences in (1, 7):
+        text = jax.eval_shape(stage.embed, params, shape(C, sentences, config.context, dtype=jnp.int32))
+        assert text.shape == (C, width)
+    against = {
+        "queries": shape(B, C, width, dtype=text.dtype),
+        "negatives": shape(B, 3, width, dtype=text.dtype),
+        "allowed": shape(B, 3, dtype=jnp.bool_),
+    }
     labels = Labels(shape(B, N, dtype=jnp.int32), shape(B, N), shape(B, N, C))
-    valid = shape(C, dtype=jnp.bool_)
-    scene = Scene(images(stage.view), Text({}, valid, shape(C), shape(), shape(), shape()), found(), labels)
-    out = jax.eval_shape(stage.classify, params, scene, text, valid)
+    valid = shape(B, C, dtype=jnp.bool_)
+    one = dict.fromkeys(("nms", "duplicate", "group", "inside", "reject"), shape())
+    masks = Masks(shape(B, N, 64, 64), shape(B, N), shape(B, N, 2))
+    scene = Scene(images(stage.view), Text({}, valid, shape(B, C), **one), found(), labels, masks)
+    out = jax.eval_shape(stage.classify, params, scene, against, valid)
     assert (out.labels.scores.shape, out.labels.scores.dtype) == ((B, N, C), jnp.float32)
     assert out.boxes.valid.shape == (B, N)

@@ -1,4 +1,4 @@
-"""The stages on small models with random weights: geometry, padding, and that what must not matter does not."""
+"""Detectors and segmenters on small models with random weights: geometry, padding, and that what must not matter does not."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 
 from gsam import bind
-from gsam.classify import clip
 from gsam.detect import owl_vit
 from gsam.image import Picture
 from gsam.nn.tower import Tower
 from gsam.pipeline.prepare import gather
 from gsam.segment import sam
-from gsam.types import Boxes, Labels, Scene, Text
+from gsam.types import Boxes, Labels
 
 OWL = owl_vit.Config(Tower(32, 2, 2), Tower(16, 1, 2), 64, 16, vocab=50, context=6, pad=0.0, letterbox=True)
 SAM = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)
-CLIP = clip.Config(Tower(32, 2, 2), Tower(16, 1, 2), 16, 32, 8, vocab=50, context=6)
 
 
 class Letters:
@@ -45,18 +43,14 @@ def segmenter() -> sam.Stage:
     return sam.build(SAM, bind.random(sam.spec(SAM), 1))
 
 
-@pytest.fixture(scope="module")
-def classifier() -> clip.Stage:
-    return clip.build(CLIP, bind.random(clip.spec(CLIP), 2), Letters(), negatives=("sea", "red dog"))
-
-
 def picture(height: int, width: int, seed: int = 0) -> Picture:
     return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def detect(stage: owl_vit.Stage, pictures: list[Picture], queries: list[str], n: int = 16) -> tuple[Boxes, Labels]:
-    valid = jnp.asarray([bool(q) for q in queries])
+    valid = jnp.asarray([[bool(q) for q in queries]] * len(pictures))
     text = jax.jit(stage.embed)(stage.params, stage.encode(queries))
+    text = jnp.broadcast_to(text, (len(pictures), *text.shape))
     return jax.jit(stage.detect, static_argnums=4)(stage.params, gather(pictures, [stage.view]), text, valid, n)
 
 
@@ -104,44 +98,3 @@ def test_chunks_of_prompts_change_nothing(segmenter: sam.Stage, chunk: int) -> N
     a = segmenter.segment(segmenter.params, features, images, boxes)
     b = jax.jit(other.segment)(segmenter.params, features, images, boxes)
     np.testing.assert_allclose(a.logits, b.logits, atol=1e-5)
-
-
-def scene(stage: clip.Stage, queries: list[str], reject: float = 0.0) -> Scene:
-    valid = jnp.asarray([bool(q) for q in queries])
-    text = Text({}, valid, jnp.zeros(len(queries)), jnp.float32(0.5), jnp.float32(1.0), jnp.float32(reject))
-    boxes = Boxes(
-        jnp.asarray([[[0, 0, 20, 20], [30, 5, 60, 40]]], jnp.float32), jnp.ones((1, 2)), jnp.ones((1, 2), bool)
-    )
-    scores = jnp.where(valid, jnp.full((1, 2, len(queries)), 0.5), 0.0)
-    before = Scene(
-        gather([picture(50, 70)], [stage.view]),
-        text,
-        boxes,
-        Labels(scores.argmax(-1).astype(jnp.int32), scores.max(-1), scores),
-    )
-    embedded = jax.jit(stage.embed)(stage.params, stage.encode(queries))
-    return jax.jit(stage.classify)(stage.params, before, embedded, valid)
-
-
-def test_the_classifier_weighs_and_rejects(classifier: clip.Stage) -> None:
-    queries = ["cat", "dog", ""]
-    after = scene(classifier, queries)
-    scores = np.asarray(after.labels.scores)
-    assert (scores[..., 2] == 0).all()
-    probability = scores[..., :2] ** 2 / 0.5  # weight one half: score = sqrt(0.5 p)
-    assert (probability.sum(-1) < 1).all()  # the rest went to the negative that is allowed
-    np.testing.assert_array_equal(after.labels.index, scores.argmax(-1))
-    assert not scene(classifier, queries, reject=1.01).boxes.valid.any()
-    assert scene(classifier, queries, reject=0.0).boxes.valid.all()
-
-
-def test_a_negative_related_to_a_query_is_not_used(classifier: clip.Stage) -> None:
-    assert classifier.encode(["dog", "cat"])["allowed"].tolist() == [True, False]
-    assert classifier.encode(["sea", ""])["allowed"].tolist() == [False, True]
-    assert classifier.encode(["big red dog"])["allowed"].tolist() == [True, False]
-
-
-def test_a_classifier_may_be_switched_off(classifier: clip.Stage) -> None:
-    ignored = dataclasses.replace(classifier, weight=0.0)
-    after = scene(ignored, ["cat", "dog"])
-    np.testing.assert_allclose(after.labels.score, 0.5, atol=1e-6)

@@ -93,6 +93,31 @@ def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
             yield "logits", row["logits"], logits[0, :3], row
 
 
+def _grounding_dino(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """Boxes (centre and width) and token logits of the first queries of the decoder."""
+    from gsam.detect import grounding_dino
+    from gsam.detect.grounding_dino.enhancer import Phrases
+    from gsam.pipeline import Pipeline
+
+    stage = grounding_dino.build(loaded.config, loaded.params, _tokenizer(loaded))
+    pipe = Pipeline(stage)
+
+    @jax.jit
+    def run(params: Any, images: Any, text: Any) -> tuple[jax.Array, jax.Array]:
+        one = {name: leaf[:, 0] for name, leaf in text.items()}
+        phrases = Phrases(one["features"], one["block"], one["position"])
+        logits, boxes = stage.spec.bind(params)(stage.features(params, images), phrases)
+        return logits, boxes
+
+    for row in rows:
+        images, text = pipe.prepare(picture, row["query"])
+        logits, boxes = run(pipe.params["detect"], images, text.stages["detect"])
+        if "boxes" in row:
+            yield "boxes", row["boxes"], boxes[0, :3, :3], row
+        if "token_logits" in row:
+            yield "token logits", row["token_logits"], logits[0, :3, :3], row
+
+
 def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """Logits of sentences for the middle square of the picture."""
     from gsam.classify import clip
@@ -110,11 +135,31 @@ def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterato
         return jnp.exp(params["logit_scale"]) * model.image(pixels) @ model.text(ids).T
 
     for row in rows:
-        ids = jnp.asarray(stage.encode(row["texts"])["ids"])
+        ids = jnp.asarray(stage.encode(row["texts"])[:, 0])
         yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
 
 
-FAMILIES = {"sam": _sam, "owl_vit": _owl, "clip": _clip}
+def _siglip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """Logits of sentences for the picture squashed to a square; Hugging Face has bicubic for SigLIP."""
+    from gsam.classify import siglip
+    from gsam.ops.views import normalise
+
+    view = View(loaded.config.image_size, "squash", "bicubic" if loaded.config.version == 1 else "bilinear")
+    values = jnp.asarray(make_view(picture, view), jnp.float32) / 255.0
+    pixels = normalise(values, siglip.MEAN, siglip.STD, jnp.dtype("float32"))[None]
+    stage = siglip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
+
+    @jax.jit
+    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> jax.Array:
+        model = stage.spec.bind(params)
+        return model.logits(model.image(pixels) @ model.text(ids).T)
+
+    for row in rows:
+        ids = jnp.asarray(stage.encode(row["texts"])[:, 0])
+        yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
+
+
+FAMILIES = {"sam": _sam, "owl_vit": _owl, "grounding_dino": _grounding_dino, "clip": _clip, "siglip": _siglip}
 
 
 def _normalised(pixels: np.ndarray) -> jax.Array:

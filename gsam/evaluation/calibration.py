@@ -23,7 +23,7 @@ from gsam.types import Images, Labels, Params, Scene, Text
 Floats = NDArray[np.float32]
 TINY = np.float32(1e-37)
 GRID: dict[str, tuple[float, ...]] = {
-    "overlap": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "nms": (0.3, 0.4, 0.5, 0.6, 0.7),
     "duplicate": (0.4, 0.5, 0.6, 0.7, 0.8, 1.0),
     "threshold": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55),
     "weight": (0.0, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8),
@@ -159,7 +159,7 @@ def search(
     truths = sum(len(a.seen.names) for a in everything)
     groups = (everything, absent, unknown)
     found: list[dict[str, float]] = []
-    for overlap, duplicate, threshold in itertools.product(grid["overlap"], grid["duplicate"], grid["threshold"]):
+    for overlap, duplicate, threshold in itertools.product(grid["nms"], grid["duplicate"], grid["threshold"]):
         left = [[kept(a, threshold, overlap, duplicate) for a in group] for group in groups]
         for weight in grid["weight"]:
             named, *wrong = (
@@ -170,7 +170,7 @@ def search(
             for reject in grid["reject"]:
                 hits, total = _hits(everything, named, reject)
                 false = [float((s >= reject).sum()) / max(len(g), 1) for s, g in zip(scores, groups[1:], strict=True)]
-                setting = {"threshold": threshold, "overlap": overlap, "duplicate": duplicate, "reject": reject}
+                setting = {"threshold": threshold, "nms": overlap, "duplicate": duplicate, "reject": reject}
                 found.append(
                     setting
                     | {"weight": weight, "f1": 2 * hits / max(total + truths, 1)}

@@ -122,9 +122,18 @@ def gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """The approximation with tanh: Flax's default, and so that of models trained in it."""
+    return jax.nn.gelu(x, approximate=True)
+
+
 def quick_gelu(x: jax.Array) -> jax.Array:
     """CLIP's ``x * sigmoid(1.702 x)``."""
     return x * jax.nn.sigmoid(1.702 * x)
+
+
+NEVER = -1e30
+"""The logit of what must not be seen: finite, so that a row that sees nothing is no NaN."""
 
 
 def softmax(x: jax.Array, axis: int = -1) -> jax.Array:

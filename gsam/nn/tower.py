@@ -1,12 +1,14 @@
 """The two towers of CLIP, shared by CLIP and OWL-ViT (Radford et al. 2021; attribute names of the Hugging Face layout).
 
 Pre-norm transformers with quick GELU and layer norms of eps 1e-5.  The text tower is causal and is read at its last token,
-which is the position of the highest id.
+which is the position of the highest id.  SigLIP's towers are made of the same layers, with another GELU and eps 1e-6.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from gsam.bind import param
-from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, quick_gelu, softmax
+from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, gelu_tanh, quick_gelu, softmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,18 @@ class Tower:
     depth: int
     heads: int
     mlp_ratio: int = 4
+    mlp: int = 0
+    """The width inside the MLP where it is no multiple of ``width``, else 0."""
+    act: Literal["quick_gelu", "gelu_tanh"] = "quick_gelu"
+    eps: float = 1e-5
+
+    @property
+    def hidden(self) -> int:
+        """The width inside the MLP."""
+        return self.mlp or self.mlp_ratio * self.width
+
+
+ACTS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu_tanh": gelu_tanh}
 
 
 class Attention(nnx.Module):
@@ -35,7 +49,7 @@ class Attention(nnx.Module):
         self.out_proj = Linear(width, width)
         self.heads = heads
 
-    def __call__(self, x: jax.Array, mask: np.ndarray | None) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
         *lead, tokens, width = x.shape
         head = width // self.heads
 
@@ -51,20 +65,21 @@ class Attention(nnx.Module):
 
 
 class TowerMlp(nnx.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
+    def __init__(self, tower: Tower) -> None:
+        self.fc1 = Linear(tower.width, tower.hidden)
+        self.fc2 = Linear(tower.hidden, tower.width)
+        self.act = tower.act
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(quick_gelu(self.fc1(x)))
+        return self.fc2(ACTS[self.act](self.fc1(x)))
 
 
 class Layer(nnx.Module):
     def __init__(self, tower: Tower) -> None:
-        self.layer_norm1 = LayerNorm(tower.width)
+        self.layer_norm1 = LayerNorm(tower.width, tower.eps)
         self.self_attn = Attention(tower.width, tower.heads)
-        self.layer_norm2 = LayerNorm(tower.width)
-        self.mlp = TowerMlp(tower.width, tower.mlp_ratio * tower.width)
+        self.layer_norm2 = LayerNorm(tower.width, tower.eps)
+        self.mlp = TowerMlp(tower)
 
     def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
         x = x + self.self_attn(self.layer_norm1(x), mask)
@@ -100,9 +115,9 @@ class VisionTower(nnx.Module):
 
     def __init__(self, tower: Tower, image_size: int, patch: int) -> None:
         self.embeddings = VisionEmbeddings(tower.width, image_size, patch)
-        self.pre_layernorm = LayerNorm(tower.width)
+        self.pre_layernorm = LayerNorm(tower.width, tower.eps)
         self.encoder = Encoder(tower)
-        self.post_layernorm = LayerNorm(tower.width)
+        self.post_layernorm = LayerNorm(tower.width, tower.eps)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
         return self.encoder(self.pre_layernorm(self.embeddings(pixels)))
@@ -123,7 +138,7 @@ class TextTower(nnx.Module):
     def __init__(self, tower: Tower, vocab: int, context: int) -> None:
         self.embeddings = TextEmbeddings(vocab, context, tower.width)
         self.encoder = Encoder(tower)
-        self.final_layer_norm = LayerNorm(tower.width)
+        self.final_layer_norm = LayerNorm(tower.width, tower.eps)
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         causal = np.tril(np.ones((ids.shape[-1],) * 2, bool))

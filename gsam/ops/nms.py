@@ -18,7 +18,12 @@ def nms(xyxy: jax.Array, valid: jax.Array, overlap: jax.Array, group: jax.Array 
     clash = iou(xyxy, xyxy) > overlap
     if group is not None:
         clash &= group[:, None] == group[None, :]
-    n = xyxy.shape[0]
+    return sweep(clash, valid)
+
+
+def sweep(clash: jax.Array, valid: jax.Array) -> jax.Array:
+    """Of rows sorted best first, keep each ``valid`` [N] one that no kept better one clashes with ([N, N] bool)."""
+    n = valid.shape[0]
     later = jnp.arange(n)
 
     def visit(i: jax.Array, keep: jax.Array) -> jax.Array:

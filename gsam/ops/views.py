@@ -8,6 +8,7 @@ import numpy as np
 
 from gsam.types import Images, View
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -36,10 +37,10 @@ def from_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
 
 
 def inside(images: Images, view: View) -> jax.Array:
-    """[B, S, S, 1] bool: which pixels of the view are picture."""
+    """[B, H, W, 1] bool: which pixels of the view are picture."""
     content = images.content[view.key]
-    row = jnp.arange(view.size)
-    rows, columns = row < content[:, :1], row < content[:, 1:]
+    _, height, width, _ = images.view(view).shape
+    rows, columns = jnp.arange(height) < content[:, :1], jnp.arange(width) < content[:, 1:]
     return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 

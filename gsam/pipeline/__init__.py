@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsam.image import Picture, Source, open_image
+from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
-from gsam.pipeline.prepare import gather, read_ahead
+from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
 from gsam.pipeline.shapes import bucket
 from gsam.pipeline.shard import replicate, spread
-from gsam.pipeline.suppress import deduplicate, suppress
+from gsam.pipeline.suppress import deduplicate, part_of_another, suppress
+from gsam.pipeline.tile import cut, merge, tiles
 from gsam.result import Result
 from gsam.roles import Classifier, Detector, Segmenter, Step
 from gsam.text import Queries, Query, parse_queries
@@ -24,6 +27,8 @@ from gsam.types import Images, Params, Scene, Text, View
 
 Stage = Detector | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
+REMEMBERED = 4
+"""Pictures whose features are kept for the next query."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +39,24 @@ class Limits:
     """At most so many objects a picture."""
     threshold: float = 0.3
     """Detections below this score are dropped."""
-    overlap: float = 0.7
+    nms: float = 0.7
     """Of two boxes with one label and a larger IoU, the better is kept."""
     duplicate: float = 1.0
     """Of two boxes with different labels and a larger IoU, the better is kept; 1 keeps both."""
+    group: float = 0.7
+    """A box filled to more than this by two or more smaller ones of its label is dropped; 1 keeps it."""
+    inside: float = 0.9
+    """Of two masks with one label, where more than this of the smaller lies in the other, the better is kept; 1 keeps both."""
     reject: float = 0.0
     """What the classifier believes in less than this is dropped."""
     mask_threshold: float = 0.0
     """Logits above this are mask."""
+    tile: int = 0
+    """A picture with a longer side is looked at in tiles of so many pixels too, for its small things; 0 for never."""
+    overlap: float = 0.2
+    """How much of a tile its neighbour sees too."""
+    text_threshold: float = 0.25
+    """Tokens above this make the label where a detector was asked for ``labels="phrases"``."""
 
 
 class Pipeline:
@@ -64,8 +79,10 @@ class Pipeline:
         self.limits = dataclasses.replace(limits or Limits(), **settings)
         self.steps = _slots(steps)
         self.devices = tuple(devices or jax.local_devices()[:1])
-        self._texts: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._embedders: dict[str, Callable[..., Any]] = {}
+        self._readers = readers(self._stages(), lambda: self.params)
+        self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+        self._seen: collections.OrderedDict[bytes, tuple[Images, Any]] = collections.OrderedDict()
+        self._encoded = 0
 
     @functools.cached_property
     def params(self) -> dict[str, Params]:
@@ -77,18 +94,36 @@ class Pipeline:
         """How the stages want to see a picture, each way once."""
         return tuple({s.view.key: s.view for s in self._stages().values()}.values())
 
-    def apply(self, params: Mapping[str, Params], images: Images, tokens: Text) -> Scene:
-        """Pure.  ``images`` and ``tokens`` as `prepare` makes them."""
+    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
+        """Pure.  What is computed once a picture, by the slot of the stage: the features of detector and segmenter."""
+        return {
+            slot: stage.features(params[slot], images)
+            for slot, stage in self._stages().items()
+            if hasattr(stage, "features")
+        }
+
+    def apply(
+        self,
+        params: Mapping[str, Params],
+        images: Images,
+        tokens: Text,
+        features: Mapping[str, Any] | None = None,
+    ) -> Scene:
+        """Pure.  ``images`` and ``tokens`` as `prepare` makes them, ``features`` as `encode` does."""
+        features = self.encode(params, images) if features is None else features
         (slot, detector), *rest = self.steps.items()
-        boxes, labels = detector.detect(params[slot], images, tokens.stages.get(slot), tokens.valid, self.limits.boxes)
+        known = {"features": features[slot]} if slot in features else {}
+        text = tokens.stages.get(slot)
+        boxes, labels = detector.detect(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
         scene = suppress(Scene(images, tokens, boxes, labels))
         for slot, step in rest:
             role = _role(step)
             if role == "segment":
-                masks = step.segment(params[slot], step.features(params[slot], images), images, scene.boxes)
-                scene = dataclasses.replace(scene, masks=masks)
+                masks = step.segment(params[slot], features[slot], images, scene.boxes)
+                scene = part_of_another(dataclasses.replace(scene, masks=masks))
             elif role == "classify":
-                scene = deduplicate(step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid))
+                scene = step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid)
+                scene = part_of_another(deduplicate(scene))
             else:
                 scene = step(scene)
         return scene
@@ -96,20 +131,25 @@ class Pipeline:
     def prepare(self, images: Source | Sequence[Source], query: Query, **thresholds: float) -> tuple[Images, Text]:
         """What `apply` takes, for one picture or several, from anything `__call__` takes."""
         many = cast(Sequence[Source], images if isinstance(images, (list, tuple)) else [images])
-        return self._images([open_image(i) for i in many]), self._text(parse_queries(query), **thresholds)
+        queries = [parse_queries(query)] * len(many)
+        return gather([open_image(i) for i in many], self.views), self._text(queries, thresholds)
 
     def __call__(self, image: Source, query: Query, **thresholds: float) -> Result:
         """One picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
 
         ``query``: names separated by ``.`` ``,`` or newlines, a list of them, or ``{query: label}``.  ``thresholds``
-        override `Limits` for this call.  Raises `gsam.errors.ImageError` and `QueryError`.
+        override `Limits` for this call.  What was computed of the last pictures is remembered, so that asking one
+        something else costs no backbone (`counts` tells).  Raises `gsam.errors.ImageError` and `QueryError`.
         """
-        return self._run([open_image(image)], parse_queries(query), thresholds, 1)[0]
+        picture, queries = open_image(image), parse_queries(query)
+        if self._tiled(picture, thresholds):
+            return self._by_tiles(picture, queries, thresholds, 1)
+        return self._run([picture], [queries], thresholds, 1, remember=True)[0]
 
     def stream(
         self,
-        images: Iterable[Source],
-        query: Query,
+        images: Iterable[Source] | Iterable[tuple[Source, Query]],
+        query: Query | None = None,
         *,
         batch_size: int = 8,
         on_error: Callable[[Source, Exception], None] | None = None,
@@ -117,81 +157,126 @@ class Pipeline:
     ) -> Iterator[Result]:
         """Results in input order, ``batch_size`` pictures at a time, while the next ones are read.
 
-        A picture that cannot be read goes to ``on_error`` and is left out; without it the error is raised.
+        Without ``query``, ``images`` are pairs of a picture and its own query.  A picture that cannot be read goes to
+        ``on_error`` and is left out; without it the error is raised.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, at least 1 is needed")
-        queries = parse_queries(query)
-        batch: list[Picture] = []
-        for source, picture in read_ahead(images, 2 * batch_size):
+        pairs = asked(images, query)
+        batch: list[tuple[Picture, Queries]] = []
+        for (source, queries), picture in read_ahead(pairs, 2 * batch_size):
             if isinstance(picture, Exception):
                 if on_error is None:
                     raise picture
                 on_error(source, picture)
                 continue
-            batch.append(picture)
-            if len(batch) == batch_size:
-                yield from self._run(batch, queries, thresholds, batch_size)
+            large = self._tiled(picture, thresholds)
+            if not large:
+                batch.append((picture, queries))
+            if large or len(batch) == batch_size:
+                yield from self._pairs(batch, thresholds, batch_size)
                 batch = []
-        if batch:
-            yield from self._run(batch, queries, thresholds, batch_size)
+            if large:
+                yield self._by_tiles(picture, queries, thresholds, batch_size)
+        yield from self._pairs(batch, thresholds, batch_size)
 
     @property
     def compilations(self) -> int:
         """How many programs have been compiled so far."""
-        counts = [f._cache_size() for f in self._embedders.values()]  # type: ignore[attr-defined]
-        return int(self._program._cache_size()) + sum(counts)
+        programs = [self._encode, self._decode, *(r.embed for r in self._readers.values() if r.embed is not None)]
+        return sum(int(p._cache_size()) for p in programs)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many ``pictures`` went through the backbones so far, and how many ``texts`` through each text encoder."""
+        return {"pictures": self._encoded, **{f"{slot} texts": r.read for slot, r in self._readers.items()}}
+
+    def _pairs(
+        self, batch: Sequence[tuple[Picture, Queries]], thresholds: Mapping[str, Any], batch_size: int
+    ) -> list[Result]:
+        if not batch:
+            return []
+        return self._run([p for p, _ in batch], [q for _, q in batch], thresholds, batch_size)
 
     def _run(
-        self, pictures: list[Picture], queries: Queries, thresholds: Mapping[str, Any], batch_size: int
+        self,
+        pictures: Sequence[Picture],
+        queries: Sequence[Queries],
+        thresholds: Mapping[str, Any],
+        batch_size: int,
+        *,
+        remember: bool = False,
     ) -> list[Result]:
         limits = dataclasses.replace(self.limits, **thresholds)
-        padded = pictures + [pictures[-1]] * (batch_size - len(pictures))
-        images = spread(self._images(padded), self.devices)
-        scene = self._program(self.params, images, self._text(queries, **thresholds))
-        return finish(scene, pictures, queries, self.name, self._mask_view(), limits.mask_threshold)
+        spare = batch_size - len(pictures)
+        images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
+        text = spread(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
+        scene = self._decode(self.params, images, text, features)
+        stages = list(self._stages().values())
+        return finish(scene, pictures, queries, self.name, stages, limits.mask_threshold, limits.text_threshold)
 
-    @functools.cached_property
-    def _program(self) -> Any:
-        return jax.jit(self.apply)
+    def _tiled(self, picture: Picture, thresholds: Mapping[str, Any]) -> bool:
+        tile = thresholds.get("tile", self.limits.tile)
+        if tile < 0:
+            raise ValueError(f"tile is a side in pixels, or 0 for no tiles, not {tile}")
+        return 0 < tile < max(picture.pixels.shape[:2])
 
-    def _images(self, pictures: Sequence[Picture]) -> Images:
-        return gather(pictures, self.views)
-
-    def _text(self, queries: Queries, **thresholds: Any) -> Text:
+    def _by_tiles(self, picture: Picture, queries: Queries, thresholds: Mapping[str, Any], batch_size: int) -> Result:
+        """One picture as a whole and in tiles, ``batch_size`` of them at a time."""
         limits = dataclasses.replace(self.limits, **thresholds)
-        count = bucket(len(queries.prompts))
-        valid = np.arange(count) < len(queries.prompts)
-        return Text(
-            self._embedded(tuple(queries.prompts), count),
-            jnp.asarray(valid),
-            jnp.full(count, limits.threshold, jnp.float32),
-            jnp.float32(limits.overlap),
-            jnp.float32(limits.duplicate),
-            jnp.float32(limits.reject),
+        height, width = picture.pixels.shape[:2]
+        rectangles = [(0, 0, height, width), *tiles((height, width), limits.tile, limits.overlap)]
+        parts, results = cut(picture, rectangles), []
+        for start in range(0, len(parts), batch_size):
+            some = parts[start : start + batch_size]
+            results += self._run(some, [queries] * len(some), thresholds, batch_size)
+        return merge(
+            picture, rectangles, results, most=limits.boxes, nms=limits.nms, group=limits.group, inside=limits.inside
         )
 
-    def _embedded(self, prompts: tuple[str, ...], count: int) -> dict[str, Any]:
-        if prompts not in self._texts:
-            asked = [*prompts, *[""] * (count - len(prompts))]
-            texts = {}
-            for slot, stage in self._stages().items():
-                if hasattr(stage, "encode"):
-                    texts[slot] = replicate(stage.encode(asked), self.devices)
-                    if hasattr(stage, "embed"):
-                        embed = self._embedders.setdefault(slot, jax.jit(stage.embed))
-                        texts[slot] = embed(self.params[slot], texts[slot])
-            if len(self._texts) >= 256:
-                self._texts.pop(next(iter(self._texts)))
-            self._texts[prompts] = texts
-        return self._texts[prompts]
+    def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
+        """The pictures and their features on the devices; those of the last `REMEMBERED` single pictures are kept."""
+        key = b"".join(fingerprint(p.pixels) for p in pictures) if remember else b""
+        if found := self._seen.get(key):
+            self._seen.move_to_end(key)
+            return found
+        images = spread(gather(pictures, self.views), self.devices)
+        features = self._encode(self.params, images)
+        self._encoded += len(pictures)
+        if remember:
+            self._seen[key] = images, features
+            while len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
+        return images, features
+
+    @functools.cached_property
+    def _encode(self) -> Any:
+        return jax.jit(self.encode)
+
+    @functools.cached_property
+    def _decode(self) -> Any:
+        return jax.jit(self.apply)
+
+    def _text(self, queries: Sequence[Queries], thresholds: Mapping[str, Any]) -> Text:
+        limits = dataclasses.replace(self.limits, **thresholds)
+        count = bucket(max(len(q.prompts) for q in queries))
+        prompts = tuple(tuple(q.prompts) for q in queries)
+        if (prompts, count) not in self._asked:
+            padded = {p: [*p, *[""] * (count - len(p))] for p in set(prompts)}
+            texts = {p: {slot: r.ask(asked) for slot, r in self._readers.items()} for p, asked in padded.items()}
+            self._asked[prompts, count] = stack([texts[p] for p in prompts])
+            while len(self._asked) > 64:
+                self._asked.popitem(last=False)
+        valid = np.arange(count)[None, :] < np.array([len(p) for p in prompts])[:, None]
+        return Text(
+            self._asked[prompts, count],
+            jnp.asarray(valid),
+            jnp.full(valid.shape, limits.threshold, jnp.float32),
+            *(jnp.float32(getattr(limits, name)) for name in ("nms", "duplicate", "group", "inside", "reject")),
+        )
 
     def _stages(self) -> dict[str, Any]:
         return {slot: step for slot, step in self.steps.items() if _role(step)}
-
-    def _mask_view(self) -> View | None:
-        views = [s.view for s in self.steps.values() if _role(s) == "segment"]
-        return views[-1] if views else None
 
 
 def _role(step: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,15 +15,24 @@ from gsam.types import Scene, View
 
 
 def finish(
-    scene: Scene, pictures: Sequence[Picture], queries: Queries, pipeline: str, view: View | None, mask_threshold: float
+    scene: Scene,
+    pictures: Sequence[Picture],
+    queries: Sequence[Queries],
+    pipeline: str,
+    stages: Sequence[Any],
+    mask_threshold: float,
+    text_threshold: float,
 ) -> list[Result]:
     """One result a picture, best score first.  Only what was found leaves the device as masks, at low resolution."""
+    views = [s.view for s in stages if hasattr(s, "segment")]
+    view: View | None = views[-1] if views else None
+    captions = [s for s in stages if hasattr(s, "caption")]
     found = jax.device_get((scene.boxes, scene.labels))
     boxes, labels = found
     masks = scene.masks
     content = None if view is None else np.asarray(scene.images.content[view.key])
     results = []
-    for i, picture in enumerate(pictures):
+    for i, (picture, asked) in enumerate(zip(pictures, queries, strict=True)):
         order = np.flatnonzero(boxes.valid[i])
         order = order[np.argsort(-labels.score[i][order], kind="stable")]
         low_res, quality = None, np.zeros(len(order), np.float32)
@@ -38,18 +48,28 @@ def finish(
             )
             quality = np.asarray(masks.iou[i], np.float32)[order]
         ids = labels.index[i][order]
+        names = [asked.labels[k] for k in ids]
+        words, tokens = [], np.zeros((len(order), 0), np.float32)
+        if captions and labels.tokens is not None:
+            caption = captions[0].caption(asked.prompts)
+            tokens = np.asarray(labels.tokens[i][order], np.float32)[:, : len(caption.words)]
+            words = caption.words
+            if captions[0].labels == "phrases":
+                names = [caption.phrase(row, text_threshold) for row in tokens]
         results.append(
             Result(
                 image=picture.name,
                 pixels=picture.pixels,
-                queries=list(queries.names),
+                queries=list(asked.names),
                 pipeline=pipeline,
                 xyxy=np.asarray(boxes.xyxy[i][order], np.float32),
                 label_ids=ids.astype(np.int64),
-                labels=[queries.labels[k] for k in ids],
+                labels=names,
                 scores=np.asarray(labels.score[i][order], np.float32),
                 mask_scores=quality,
                 low_res=low_res,
+                tokens=words,
+                token_scores=tokens,
             )
         )
     return results

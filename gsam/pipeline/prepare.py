@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
-from gsam.image import Picture, Source, content, make_view, open_image
+from gsam.image import Picture, Source, canvas, content, make_view, open_image
+from gsam.text import Queries, Query, parse_queries
 from gsam.types import Images, View
 
 
 def gather(pictures: Sequence[Picture], views: Sequence[View]) -> Images:
     """A batch: every view of every picture, and what of it is picture."""
     sizes = [p.pixels.shape[:2] for p in pictures]
+    shapes = {v.key: canvas(v, sizes) for v in views}
     return Images(
-        {v.key: jnp.asarray(np.stack([make_view(p.pixels, v) for p in pictures])) for v in views},
+        {v.key: jnp.asarray(np.stack([make_view(p.pixels, v, shapes[v.key]) for p in pictures])) for v in views},
         {v.key: jnp.asarray([content(v, s) for s in sizes], jnp.int32) for v in views},
         jnp.asarray(sizes, jnp.int32),
     )
 
 
-def read_ahead(sources: Iterable[Source], depth: int) -> Iterator[tuple[Source, Picture | Exception]]:
-    """Each source with its picture or the error it gave, in order, at most ``depth`` held at a time."""
+def asked(
+    images: Iterable[Source] | Iterable[tuple[Source, Query]], query: Query | None
+) -> Iterator[tuple[Source, Queries]]:
+    """Every picture with what is asked of it.  Raises `QueryError` at once for a bad query of all."""
+    if query is None:
+        return ((source, parse_queries(own)) for source, own in _pairs(images))
+    queries = parse_queries(query)
+    return ((cast(Source, source), queries) for source in images)
+
+
+def _pairs(items: Iterable[Any]) -> Iterator[tuple[Source, Query]]:
+    for item in items:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise TypeError("without a query, stream() takes pairs of a picture and what is asked of it")
+        yield item
+
+
+def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
+    """What tells one picture from another."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def read_ahead(
+    pairs: Iterable[tuple[Source, Queries]], depth: int
+) -> Iterator[tuple[tuple[Source, Queries], Picture | Exception]]:
+    """Each pair with its picture or the error it gave, in order, at most ``depth`` held at a time."""
     with ThreadPoolExecutor(4, "gsam-read") as pool:
-        waiting: collections.deque[tuple[Source, Future[Picture]]] = collections.deque()
-        items = iter(sources)
+        waiting: collections.deque[tuple[tuple[Source, Queries], Future[Picture]]] = collections.deque()
+        items = iter(pairs)
         try:
             while True:
-                while len(waiting) < depth and (source := next(items, _END)) is not _END:
-                    waiting.append((source, pool.submit(open_image, source)))  # type: ignore[arg-type]
+                while len(waiting) < depth and (pair := next(items, None)) is not None:
+                    waiting.append((pair, pool.submit(open_image, pair[0])))
                 if not waiting:
                     return
-                source, future = waiting.popleft()
+                pair, future = waiting.popleft()
                 error = future.exception()
-                yield source, error if isinstance(error, Exception) else future.result()
+                yield pair, error if isinstance(error, Exception) else future.result()
         finally:
             for _, future in waiting:
                 future.cancel()
-
-
-_END: object = object()

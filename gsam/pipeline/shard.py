@@ -17,11 +17,17 @@ def replicate(values: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def spread(values: Any, devices: Sequence[jax.Device]) -> Any:
-    """Arrays [B, ...] cut along B, one part a device; whole on each if B does not divide."""
+    """Arrays [B, ...] cut along B, one part a device; whole on each if B does not divide, as scalars always."""
     if len(devices) == 1:
         return jax.device_put(values, devices[0])
-    whole = any(x.shape[0] % len(devices) for x in jax.tree.leaves(values))
-    return jax.device_put(values, NamedSharding(_mesh(devices), PartitionSpec() if whole else PartitionSpec("data")))
+    mesh = _mesh(devices)
+    arrays = [x for x in jax.tree.leaves(values) if x.ndim]
+    whole = any(x.shape[0] % len(devices) for x in arrays)
+
+    def placed(x: Any) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec() if whole or not x.ndim else PartitionSpec("data"))
+
+    return jax.device_put(values, jax.tree.map(placed, values))
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:

@@ -14,8 +14,8 @@ from gsam.errors import CheckpointError
 
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
-EXACT = ("positional_encoding_gaussian_matrix", "logit_scale")
-"""Tensors that stay float32 in a half-precision model: the angles of positions, and the temperature of CLIP."""
+EXACT = ("positional_encoding_gaussian_matrix", "logit_scale", "logit_bias")
+"""Tensors that stay float32 in a half-precision model: the angles of positions, CLIP's temperature and SigLIP's bias."""
 
 
 class Shaped(Protocol):
@@ -38,6 +38,8 @@ class Layout:
     """Two names of one tensor, of which a file may hold either or both: (the other, the one used)."""
     transposed: str = r"$^"
     """Which of our paths are transposed convolutions."""
+    stacked: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Tensors that are several of ours on top of one another: regular expression, the replacement for each part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,37 @@ class Move:
     axes: Axes | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some rows of a tensor of a file."""
+
+    whole: Any
+    index: int
+    count: int
+
+    @property
+    def shape(self) -> Shape:
+        rows, *rest = self.whole.shape
+        return (rows // self.count, *rest)
+
+    def load(self) -> np.ndarray:
+        rows = self.shape[0]
+        return np.asarray(self.whole.load()[self.index * rows : (self.index + 1) * rows])
+
+
+def unstack(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, Any]:
+    """The tensors of a file, with those taken apart that the layout says are stacked."""
+    out: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        found = next(((p, parts) for p, parts in layout.stacked if re.search(p, name)), None)
+        if found is None or name in shapes or not tensor.shape or tensor.shape[0] % len(found[1]):
+            out[name] = tensor
+            continue
+        pattern, parts = found
+        out |= {re.sub(pattern, part, name): Part(tensor, i, len(parts)) for i, part in enumerate(parts)}
+    return out
+
+
 def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, Move]:
     """Our path -> where it comes from, for every path of the model, using every tensor of the file.
 
@@ -55,10 +88,7 @@ def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: La
     """
     moves: dict[str, Move] = {}
     wrong: list[str] = []
-    aliases = {a: b for a, b in layout.tied if a in tensors and b in tensors}
-    for name, tensor in tensors.items():
-        if name in aliases or any(re.fullmatch(pattern, name) for pattern, _ in layout.unused):
-            continue
+    for name, tensor in useful(tensors, shapes, layout).items():
         path = rename(name, shapes, layout)
         if path not in shapes:
             near = difflib.get_close_matches(path, shapes, 1) if len(wrong) < 10 else ()  # slow, and ten are shown
@@ -74,7 +104,7 @@ def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: La
             wrong.append(f"shape: {name} is {tuple(tensor.shape)}, the model needs {needed}")
         else:
             moves[path] = Move(name, axes)
-    named = {rename(n, shapes, layout) for n in tensors}
+    named = {rename(n, shapes, layout) for n in unstack(tensors, shapes, layout)}
     wrong += [f"missing: {path}" for path in shapes if path not in moves and path not in named]
     if wrong:
         more = f"\n  and {len(wrong) - 10} more" if len(wrong) > 10 else ""
@@ -82,6 +112,24 @@ def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: La
             "the checkpoint does not fit:\n  " + "\n  ".join(wrong[:10]) + more, "checkpoint_mismatch"
         )
     return moves
+
+
+def useful(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, Any]:
+    """The tensors of a file, taken apart, without second names and what is known to be unused."""
+    tensors = unstack(tensors, shapes, layout)
+    aliases = _aliases(tensors, shapes, layout)
+    spare = [re.compile(pattern) for pattern, _ in layout.unused]
+    return {n: t for n, t in tensors.items() if n not in aliases and not any(p.fullmatch(n) for p in spare)}
+
+
+def _aliases(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, str]:
+    """Second names of tensors in the file, but for those that the model keeps apart."""
+    return {a: b for a, b in layout.tied if a in tensors and b in tensors and not _apart(a, b, shapes, layout)}
+
+
+def _apart(a: str, b: str, shapes: Mapping[str, Shaped], layout: Layout) -> bool:
+    one, two = rename(a, shapes, layout), rename(b, shapes, layout)
+    return one != two and one in shapes
 
 
 def rename(name: str, shapes: Mapping[str, Shaped], layout: Layout) -> str:
@@ -108,7 +156,11 @@ def permutation(name: str, path: str, rank: int, layout: Layout) -> Axes | None:
 
 def fit(tensors: Mapping[str, Shaped], layouts: Sequence[Layout], shapes: Mapping[str, Shaped]) -> Layout:
     """The layout that explains most of the names."""
-    return max(layouts, key=lambda layout: sum(rename(n, shapes, layout) in shapes for n in tensors))
+
+    def explained(layout: Layout) -> int:
+        return sum(rename(n, shapes, layout) in shapes for n in unstack(tensors, shapes, layout))
+
+    return max(layouts, key=explained)
 
 
 def precision(path: str, dtype: Any) -> np.dtype[Any]:
@@ -125,9 +177,8 @@ def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: La
     import jax.numpy as jnp
 
     moves = plan(tensors, shapes, layout)
-    for other, used in layout.tied:
-        if other not in tensors or used not in tensors:
-            continue
+    tensors = unstack(tensors, shapes, layout)
+    for other, used in _aliases(tensors, shapes, layout).items():
         one, two = tensors[other], tensors[used]
         if one.shape != two.shape or not np.array_equal(one.load(), two.load()):
             raise CheckpointError(f"{other} and {used} should be one tensor, and differ", "checkpoint_mismatch")

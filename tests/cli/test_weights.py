@@ -189,10 +189,10 @@ def test_published_pictures_by_address(picture: Path, monkeypatch: pytest.Monkey
 
 
 def test_published_entries_are_of_a_shape_that_is_understood() -> None:
-    keys = {"points", "labels", "box", "iou", "texts", "boxes", "logits", "tolerance"}
+    keys = {"points", "labels", "box", "iou", "texts", "boxes", "logits", "tolerance", "query", "token_logits"}
     for name, entry in store.manifest().items():
         assert ("published" in entry) == ("published_on" in entry), name
         for row in entry.get("published", ()):
             assert set(row) <= keys, name
             assert 0 < row["tolerance"] <= 0.2, name
-            assert {"iou", "boxes", "logits"} & set(row), name
+            assert {"iou", "boxes", "logits", "token_logits"} & set(row), name

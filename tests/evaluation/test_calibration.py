@@ -18,7 +18,7 @@ from gsam.training.nano.names import LEAVES, QUERIES
 ROOT = Path(__file__).parents[2]
 NEGATIVES = ("background", "cat")
 WORDS = ("cat", "dog", "background")
-ONE = {"threshold": (0.3,), "overlap": (0.5,), "duplicate": (1.0,), "weight": (0.5,), "reject": (0.1, 0.4)}
+ONE = {"threshold": (0.3,), "nms": (0.5,), "duplicate": (1.0,), "weight": (0.5,), "reject": (0.1, 0.4)}
 
 
 def seen(names: list[str], detector: list[list[float]], classifier: list[list[float]], iou: list[list[float]]) -> Seen:
@@ -60,7 +60,7 @@ def test_the_search_prefers_what_keeps_the_limit() -> None:
 @pytest.mark.skipif(not (ROOT / "weights/nano/classifier.safetensors").is_file(), reason="weights/nano is empty")
 @pytest.mark.parametrize("query", [list(LEAVES), ["dog"], ["car", "tree", "red apple"]], ids=["all", "one", "three"])
 def test_it_is_what_the_pipeline_does(query: list[str]) -> None:
-    settings = {"threshold": 0.15, "overlap": 0.5, "duplicate": 0.6, "reject": 0.02}
+    settings = {"threshold": 0.15, "nms": 0.5, "duplicate": 0.6, "group": 1.0, "inside": 1.0, "reject": 0.02}
     with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = gsam.load("nano", device=jax.devices()[:1], boxes=32)

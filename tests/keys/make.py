@@ -19,10 +19,16 @@ VARIANTS = {
     "google__owlvit-large-patch14": "owlvit_large_patch14",
     "google__owlv2-base-patch16-ensemble": "owlv2_base_patch16_ensemble",
     "google__owlv2-large-patch14-ensemble": "owlv2_large_patch14_ensemble",
+    "groundingdino_swint_ogc": "grounding_dino_tiny",
+    "groundingdino_swinb_cogcoor": "grounding_dino_base",
+    "IDEA-Research__grounding-dino-tiny": "grounding_dino_tiny",
+    "IDEA-Research__grounding-dino-base": "grounding_dino_base",
     "openai__clip-vit-base-patch32": "clip_vit_base_patch32",
     "openai__clip-vit-base-patch16": "clip_vit_base_patch16",
     "openai__clip-vit-large-patch14": "clip_vit_large_patch14",
     "openai__clip-vit-large-patch14-336": "clip_vit_large_patch14_336",
+    "google__siglip-base-patch16-224": "siglip_base_patch16_224",
+    "google__siglip2-base-patch16-224": "siglip2_base_patch16_224",
 }
 """Key list -> the variant it is."""
 
@@ -34,7 +40,7 @@ def main(folder: Path) -> None:
         lists[source] = {
             "variant": variant,
             "licence": given["license"],
-            "keys": {name: shape for name, (shape, _) in given["keys"].items()},
+            "keys": {name: shape for name, (shape, _) in (given["keys"] | given.get("file_only_keys", {})).items()},
             "optional": {name: shape for name, (shape, _) in (given.get("optional_file_keys") or {}).items()},
         }
     text = json.dumps(lists, separators=(",", ":")).encode()

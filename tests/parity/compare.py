@@ -15,6 +15,7 @@ import torch
 
 from gsam import store
 from gsam.classify import clip as our_clip
+from gsam.classify import siglip as our_siglip
 from gsam.detect import owl_vit as our_owl
 from gsam.segment import sam as our_sam
 from tests.parity import oracles
@@ -140,4 +141,28 @@ def compare_clip(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) 
         Row("image embeddings", relative(image, theirs.image_embeds), 1e-4),
         Row("text embeddings", relative(text, theirs.text_embeds), 1e-4),
         Row("logits per image", relative(logits, theirs.logits_per_image), 1e-3),
+    ]
+
+
+def compare_siglip(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) -> list[Row]:
+    """``pixels`` [B, S, S, 3], normalised; ``ids`` [C, T]."""
+    loaded = store.load(str(oracles.save(model, folder)), role="classify")
+    spec = our_siglip.spec(loaded.config)
+    with torch.no_grad():
+        theirs = model(
+            input_ids=torch.tensor(ids.astype(np.int64)), pixel_values=torch.tensor(pixels.transpose(0, 3, 1, 2))
+        )
+
+    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> tuple[jax.Array, ...]:
+        m = spec.bind(params)
+        image, text = m.image(pixels), m.text(ids)
+        return image, text, m.logits(image @ text.T)
+
+    image, text, logits = jax.jit(run)(loaded.params, jnp.asarray(pixels), jnp.asarray(ids))
+    probability = torch.sigmoid(theirs.logits_per_image)
+    return [
+        Row("image embeddings", relative(image, theirs.image_embeds), 1e-4),
+        Row("text embeddings", relative(text, theirs.text_embeds), 1e-4),
+        Row("logits per image", relative(logits, theirs.logits_per_image), 1e-3),
+        Row("probabilities", relative(jax.nn.sigmoid(logits), probability), 1e-3),
     ]

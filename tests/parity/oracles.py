@@ -19,6 +19,7 @@ CHANGES = {
     "sam": "two-way transformer layer norms at eps 1e-5 (the original's; transformers has 1e-6)",
     "owl_vit": "merged class token norm at eps 1e-6, tanh GELU in the heads (Scenic's; transformers has 1e-5 and erf)",
     "clip": "none",
+    "siglip": "none",
 }
 
 
@@ -119,6 +120,34 @@ def clip(size: str) -> Any:
     else:
         config = transformers.CLIPConfig()
     return seed(transformers.CLIPModel(config))
+
+
+def siglip(size: str, version: int = 1) -> Any:
+    """``tiny`` or ``base_patch16``, of SigLIP (1) or SigLIP 2; tiny 2 has pixels to spare and a narrow MLP, as so400m has."""
+    vocab = 256000 if version == 2 else 100 if size == "tiny" else 32000
+    if size == "tiny":
+        hidden, image = (176, 60) if version == 2 else (192, 64)
+        common = dict(hidden_size=48, intermediate_size=hidden, num_hidden_layers=3, num_attention_heads=4)
+        text = dict(common, vocab_size=vocab, max_position_embeddings=16, projection_size=48)
+        vision = dict(common, image_size=image, patch_size=8)
+        config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+    else:
+        config = transformers.SiglipConfig(text_config=dict(vocab_size=vocab))
+    model = seed(transformers.SiglipModel(config))
+    with torch.no_grad():
+        model.logit_scale.fill_(float(np.log(10)))
+        model.logit_bias.fill_(-10.0)
+    return model
+
+
+def sticky_ids(count: int, context: int, vocab: int, pad: int) -> np.ndarray:
+    """Sentences of different lengths as SigLIP has them: words, the end mark 1, padding."""
+    rng = np.random.default_rng(count)
+    ids = np.full((count, context), pad, np.int32)
+    for row in ids:
+        words = int(rng.integers(1, context))
+        row[:words], row[words] = rng.integers(2, vocab, words), 1
+    return ids
 
 
 def token_ids(count: int, context: int, vocab: int) -> np.ndarray:

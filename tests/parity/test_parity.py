@@ -35,6 +35,16 @@ def test_clip(tmp_path: Path) -> None:
     check(compare.compare_clip(oracles.clip("tiny"), tmp_path, pixels, oracles.token_ids(3, 16, 100)))
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_siglip(tmp_path: Path, version: int) -> None:
+    model = oracles.siglip("tiny", version)
+    config = model.config
+    side, vocab = config.vision_config.image_size, config.text_config.vocab_size
+    pixels = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
+    ids = oracles.sticky_ids(3, 16, vocab, pad=1 if version == 1 else 0)
+    check(compare.compare_siglip(model, tmp_path, pixels, ids))
+
+
 def test_the_comparison_can_fail(tmp_path: Path) -> None:
     """Hugging Face's own GELU in the objectness head is already outside the limit."""
     from torch import nn

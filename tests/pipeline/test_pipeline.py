@@ -35,7 +35,7 @@ class BrightDetector:
         (x0, x1), (y0, y1) = ends(bright.any(1)), ends(bright.any(2))
         zoom = images.size.max(-1).astype(jnp.float32)[:, None] / 32
         box = jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32) * zoom
-        b, c = bright.shape[0], valid.shape[0]
+        b, c = valid.shape
         xyxy = jnp.zeros((b, n, 4)).at[:, 0].set(box).at[:, 1].set(box + 0.1)
         scores = jnp.zeros((b, n, c)).at[:, 0].set(jnp.where(valid, 0.9 - 0.1 * jnp.arange(c, dtype=jnp.float32), 0.0))
         scores = scores.at[:, 1].set(scores[:, 0] * 0.9)
@@ -91,14 +91,15 @@ def test_nothing_found_is_an_empty_result() -> None:
     assert result.xyxy.shape == (0, 4)
 
 
-def test_overlap_and_threshold_are_run_time_values() -> None:
+def test_nms_and_threshold_are_run_time_values() -> None:
     p = pipe()
     bright = picture(64, 64, (8, 8, 40, 40))
     assert len(p(bright, "dog")) == 1
     programs = p.compilations
-    assert len(p(bright, "dog", overlap=1.0)) == 2
+    assert len(p(bright, "dog", nms=1.0)) == 1  # one lies in the other
+    assert len(p(bright, "dog", nms=1.0, inside=1.0)) == 2
     assert len(p(bright, "dog", threshold=0.95)) == 0
-    assert len(p(bright, "dog", threshold=0.85, overlap=1.0)) == 1
+    assert len(p(bright, "dog", threshold=0.85, nms=1.0, inside=1.0)) == 1
     assert p.compilations == programs
 
 

@@ -82,15 +82,15 @@ def archive(path: Path, value: Any, data: Mapping[str, bytes] = {}, compression:
     return path
 
 
-def state_dict(path: Path, tensors: Mapping[str, np.ndarray]) -> Path:
-    """A flat state dict, as ``torch.save`` writes it."""
+def state_dict(path: Path, tensors: Mapping[str, np.ndarray], key: str | None = None) -> Path:
+    """A state dict as ``torch.save`` writes it: flat, or in a dictionary under ``key``."""
     value: dict[str, Any] = {}
     data = {}
     for i, (name, array) in enumerate(tensors.items()):
         strides = [s // array.itemsize for s in np.zeros(array.shape, array.dtype).strides]
         value[name] = tensor(array.dtype.name, str(i), array.size, array.shape, strides)
         data[str(i)] = array.tobytes()
-    return archive(path, value, data)
+    return archive(path, value if key is None else {key: value}, data)
 
 
 def safetensors(path: Path, header: Mapping[str, Any] | bytes, data: bytes, length: int | None = None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -14,10 +14,11 @@ from gsam import bind
 from gsam.classify.clip.config import VARIANTS as VARIANTS
 from gsam.classify.clip.config import Config
 from gsam.classify.clip.model import Clip
-from gsam.ops.resize import crops
+from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
+from gsam.ops.templates import Template, allowed, fill, templates
 from gsam.ops.top import in_chunks
-from gsam.ops.views import CLIP_MEAN, CLIP_STD, normalise, to_view
-from gsam.types import Labels, Params, Scene, View
+from gsam.ops.views import CLIP_MEAN, CLIP_STD
+from gsam.types import Params, Scene, View
 
 
 class Tokenizer(Protocol):
@@ -30,20 +31,24 @@ class Stage:
 
     Each box is cut out with some context, and its embedding compared with every query and every negative; the softmax over
     all of them is the probability of a query.  The final score of a query is the detector's and the classifier's, weighted
-    geometrically; the label is the best, and a box whose best query stays below ``text.reject`` is dropped.
+    geometrically; the label is the best.  What ``text.reject`` is compared with is that final score of the label, since a
+    softmax means little alone: a box that stays below is dropped.
     """
 
     config: Config
     spec: bind.Spec[Clip]
     params: Params
     tokenizer: Tokenizer | None = None
-    template: str = "a photo of a {}"
+    template: Template = "a photo of a {}"
+    """The sentence around a query; several, whose embeddings are averaged; or ``"ensemble"`` (`gsam.ops.templates`)."""
     negatives: tuple[str, ...] = ()
     """What else a box may turn out to be.  One that shares all its words with a query, or has them all, is left out."""
     weight: float = 0.5
     """How much the classifier counts against the detector, 0..1."""
     context: float = 0.15
     """What a crop shows around its box, as a part of the box's width and height on each side."""
+    background: float = 1.0
+    """How much of the picture a crop shows outside the object's mask, where there is one: 0 is none (the mean colour)."""
     canvas: View | None = None
     """Which view crops are cut from; by default the picture at 1024 pixels at most."""
     chunk: int = 16
@@ -52,57 +57,51 @@ class Stage:
     def view(self) -> View:
         return self.canvas or View(1024, "at_most", "bilinear", 0.0)
 
-    def encode(self, queries: Sequence[str]) -> dict[str, np.ndarray]:
-        """Token ids of the queries [C, T] and of the negatives [K, T], and which negatives may be used [K]."""
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Token ids of each text in each of the K templates, [C, K, T]."""
         if self.tokenizer is None:
             raise ValueError("this classifier was loaded without a tokenizer, so it cannot read text")
-        texts = [self.template.format(q) for q in (*queries, *self.negatives)]
-        ids = self.tokenizer.encode(texts, self.config.context)
-        asked = [set(q.lower().split()) for q in queries if q]
-        allowed = [not any(_related(set(n.lower().split()), q) for q in asked) for n in self.negatives]
-        return {"ids": ids[: len(queries)], "negatives": ids[len(queries) :], "allowed": np.asarray(allowed, bool)}
+        ids = self.tokenizer.encode(fill(self.template, texts), self.config.context)
+        return ids.reshape(len(texts), len(templates(self.template)), self.config.context)
 
-    def embed(self, params: Params, tokens: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """The same with embeddings [C, P] and [K, P] for token ids."""
-        model = self.spec.bind(params)
-        both = model.text(jnp.concatenate([tokens["ids"], tokens["negatives"]]))
-        count = tokens["ids"].shape[0]
-        return {"queries": both[:count], "negatives": both[count:], "allowed": tokens["allowed"]}
+    def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
+        """Token ids [C, K, T] -> unit vectors [C, P]."""
+        return average(self.spec.bind(params).text, tokens)
+
+    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
+        """Unit vectors of the queries [C, P] and of the negatives [K, P], and which negatives may be used [K]."""
+        both = embedded([*queries, *self.negatives])
+        return {
+            "queries": both[: len(queries)],
+            "negatives": both[len(queries) :],
+            "allowed": allowed(self.negatives, queries),
+        }
 
     def classify(self, params: Params, scene: Scene, text: dict[str, jax.Array], valid: jax.Array) -> Scene:
-        """Re-score and re-label every box, and reject what looks like none of the queries."""
+        """Re-score and re-label every box, and reject what looks like none of the queries.
+
+        ``text`` is what `arrange` gave, with a leading axis B; ``valid`` [B, C].
+        """
         model = self.spec.bind(params)
         dtype = params["visual_projection/kernel"].dtype
         canvas = scene.images.view(self.view)
-        against = jnp.concatenate([text["queries"], text["negatives"]])  # [C + K, P]
-        usable = jnp.concatenate([valid, text["allowed"]])
+        against = jnp.concatenate([text["queries"], text["negatives"]], 1)  # [B, C + K, P]
+        usable = jnp.concatenate([valid, text["allowed"]], 1)[:, None]
         scale = jnp.exp(params["logit_scale"].astype(jnp.float32))
 
-        def work(xyxy: jax.Array) -> jax.Array:
-            cut = jax.vmap(lambda p, b: crops(p, b, self.config.image_size, "bicubic"))(canvas, xyxy)
-            cut = normalise(cut / 255.0, CLIP_MEAN, CLIP_STD, dtype)
-            seen = model.image(cut.reshape(-1, *cut.shape[2:])).reshape(*xyxy.shape[:2], -1)
-            logits = scale * (seen.astype(jnp.float32) @ against.astype(jnp.float32).T)
-            return jax.nn.softmax(jnp.where(usable, logits, -jnp.inf), -1)[..., : valid.shape[0]]
+        def work(some: Regions) -> jax.Array:
+            pixels = cut(
+                canvas, some, self.config.image_size, "bicubic", CLIP_MEAN, CLIP_STD, self.background, dtype
+            )  # [B, n, S, S, 3]
+            seen = model.image(pixels.reshape(-1, *pixels.shape[2:])).reshape(*pixels.shape[:2], -1)
+            logits = scale * similarity(seen, against)
+            return jax.nn.softmax(jnp.where(usable, logits, -jnp.inf), -1)[..., : valid.shape[1]]
 
-        wide = widen(to_view(scene.boxes.xyxy, scene.images, self.view), self.context)
-        probability = in_chunks(work, wide, scene.boxes.valid, self.chunk)  # [B, N, C]
-        scores = scene.labels.scores ** (1.0 - self.weight) * probability**self.weight
-        index = scores.argmax(-1).astype(jnp.int32)
-        score = scores.max(-1)
-        keep = scene.boxes.valid & (score >= scene.text.reject)
-        boxes = dataclasses.replace(scene.boxes, valid=keep)
-        return dataclasses.replace(scene, boxes=boxes, labels=Labels(index, score, scores))
-
-
-def widen(xyxy: jax.Array, context: float) -> jax.Array:
-    """Boxes [..., 4] with ``context`` of their width and height added on each side."""
-    margin = jnp.maximum(xyxy[..., 2:] - xyxy[..., :2], 1.0) * context
-    return xyxy + jnp.concatenate([-margin, margin], -1)
-
-
-def _related(a: set[str], b: set[str]) -> bool:
-    return a <= b or b <= a
+        where = regions(scene, self.view, self.context, masked=self.background < 1.0)
+        probability = in_chunks(work, where, scene.boxes.valid, self.chunk)  # [B, N, C]
+        labels = reweigh(scene.labels, probability, valid, self.weight)
+        keep = scene.boxes.valid & (labels.score >= scene.text.reject)
+        return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
 
 
 def spec(config: Config) -> bind.Spec[Clip]:
@@ -114,4 +113,5 @@ def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **
     """A classifier from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
+    templates(settings.get("template", "{}"))
     return Stage(config, model, params, tokenizer, **settings)

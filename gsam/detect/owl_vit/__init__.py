@@ -53,13 +53,25 @@ class Stage:
         """Token ids [C, T] -> query embeddings [C, D]."""
         return self.spec.bind(params).text(tokens)
 
-    def detect(self, params: Params, images: Images, text: jax.Array, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
-        """The ``n`` boxes that score best for any valid query."""
-        model = self.spec.bind(params)
+    def features(self, params: Params, images: Images) -> jax.Array:
+        """Image tokens [B, hw, D]."""
         dtype = params["class_head/dense0/kernel"].dtype
-        tokens = model.image(pixels(images, self.config, dtype))
+        return self.spec.bind(params).image(pixels(images, self.config, dtype))
+
+    def detect(
+        self,
+        params: Params,
+        images: Images,
+        text: jax.Array,
+        valid: jax.Array,
+        n: int,
+        features: jax.Array | None = None,
+    ) -> tuple[Boxes, Labels]:
+        """The ``n`` boxes that score best for any valid query.  ``text`` [B, C, D], ``valid`` [B, C]."""
+        model = self.spec.bind(params)
+        tokens = self.features(params, images) if features is None else features
         logits = model.logits(tokens, text)
-        scores = jnp.where(valid, jax.nn.sigmoid(logits), 0.0)  # [B, hw, C]
+        scores = jnp.where(valid[:, None, :], jax.nn.sigmoid(logits), 0.0)  # [B, hw, C]
         xyxy = from_view(cxcywh_to_xyxy(model.boxes(tokens)) * self.config.image_size, images, self.view)
         best, rows = top(scores.max(-1), n, {"xyxy": xyxy, "scores": scores})
         real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)

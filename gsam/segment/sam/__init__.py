@@ -50,7 +50,9 @@ class Stage:
         def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.vmap(one_image)(features, xyxy)
 
-        return Masks(*in_chunks(work, to_view(boxes.xyxy, images, self.view), boxes.valid, self.chunk))
+        logits, iou = in_chunks(work, to_view(boxes.xyxy, images, self.view), boxes.valid, self.chunk)
+        content = images.content[self.view.key].astype(jnp.float32) * (4 * self.config.grid / self.config.image_size)
+        return Masks(logits, iou, jnp.broadcast_to(content[:, None, :], (*boxes.valid.shape, 2)))
 
     def prompt(
         self,

@@ -1,0 +1,89 @@
+"""Queries -> the captions Grounding DINO reads: phrases that end in a point, packed side by side.
+
+A phrase sees only itself (the original's sub-sentence masks, ``bertwarper.py``), so what BERT makes of it does not depend
+on its neighbours: each query is encoded alone and remembered, and captions are put together from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+LENGTHS = (8, 16, 32, 64, 128, 256)
+"""Captions and phrases are padded to the next of these."""
+BEGIN, END, POINT, QUESTION = 101, 102, 1012, 1029
+"""Of BERT's uncased vocabulary: the marks that end a phrase."""
+
+
+class Tokenizer(Protocol):
+    def encode(self, texts: Sequence[str], context: int) -> NDArray[np.int32]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def spell(self, ids: Sequence[int]) -> list[str]: ...
+
+
+def encode(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str, NDArray[np.int32]]:
+    """``ids`` of ``[CLS] text . [SEP]``, and of each token its ``block`` (0: padding) and ``position`` there, all [C, T]."""
+    ids = tokenizer.encode([f"{text.lower()} ." for text in texts], longest)
+    ids = ids[:, : _padded(int((ids > 0).sum(1).max()))]
+    block, position = np.zeros_like(ids), np.zeros_like(ids)
+    for row, b, p in zip(ids, block, position, strict=True):
+        count, start, number = int((row > 0).sum()), 1, 2
+        b[0] = 1
+        for i in range(1, count):
+            if row[i] in (BEGIN, END, POINT, QUESTION) or i == count - 1:
+                b[start : i + 1], p[start : i + 1] = number, np.arange(i + 1 - start)
+                start, number = i + 1, number + 1
+    return {"ids": ids, "block": block, "position": position}
+
+
+def pack(rows: dict[str, NDArray[Any]], asked: Sequence[bool], longest: int) -> dict[str, NDArray[Any]]:
+    """Captions of at most ``longest`` tokens that hold every query ``asked``: leaves [captions, T].
+
+    ``rows`` are `encode`'s, with the tokens' ``features`` [C, T, D].  ``query`` is 1 + the query a token is a word of, 0 for
+    marks and padding.
+    """
+    spans: list[list[int]] = [[]]
+    used = 2
+    counts = (rows["ids"] > 0).sum(1) - 2
+    for i in np.flatnonzero(asked):
+        if spans[-1] and used + counts[i] > longest:
+            spans.append([])
+            used = 2
+        spans[-1].append(int(i))
+        used += int(counts[i])
+    length = _padded(max(2 + int(sum(counts[i] for i in span)) for span in spans))
+    captions = 1 << (len(spans) - 1).bit_length()
+    out = {
+        "features": np.zeros((captions, length, rows["features"].shape[-1]), rows["features"].dtype),
+        **{name: np.zeros((captions, length), np.int32) for name in ("ids", "block", "position", "query")},
+    }
+    for k, span in enumerate(spans):
+        _fill({name: value[k] for name, value in out.items()}, rows, span, counts)
+    return out
+
+
+def _fill(caption: dict[str, NDArray[Any]], rows: dict[str, NDArray[Any]], span: list[int], counts: Any) -> None:
+    at, block = 1, 1
+    first = span[0] if span else 0
+    for name in ("ids", "features"):
+        caption[name][0] = rows[name][first, 0]
+    caption["block"][0] = 1
+    for i in span:
+        here, there = slice(at, at + int(counts[i])), slice(1, 1 + int(counts[i]))
+        for name in ("ids", "features", "position"):
+            caption[name][here] = rows[name][i, there]
+        caption["block"][here] = rows["block"][i, there] - 1 + block
+        block = int(caption["block"][here].max(initial=block))
+        words = ~np.isin(rows["ids"][i, there], (BEGIN, END, POINT, QUESTION))
+        caption["query"][here] = np.where(words, i + 1, 0)
+        at = here.stop
+    for name in ("ids", "features"):
+        caption[name][at] = rows[name][first, 1 + int(counts[first])]
+    caption["block"][at] = block + 1
+
+
+def _padded(count: int) -> int:
+    return next((n for n in LENGTHS if n >= count), LENGTHS[-1])

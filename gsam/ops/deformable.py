@@ -1,0 +1,102 @@
+"""Multi-scale deformable attention (Zhu et al. 2021): weighted bilinear samples from maps of several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+MARGIN = 2
+CHUNK = 256
+"""Queries sampled at a time: what they gather stays in the cache."""
+
+
+def sample(
+    value: jax.Array, shapes: Sequence[tuple[int, int]], xy: jax.Array, weight: jax.Array, chunk: int = CHUNK
+) -> jax.Array:
+    """For each query and head, the weighted sum of what lies at its points: [B, Q, K * D] float32.
+
+    ``value`` [B, S, K, D]: maps of ``shapes`` (h, w) one after the other, row by row.  ``xy`` [B, Q, K, L, P, 2]: points in
+    pixels of map L, where the centre of the first pixel is 0; outside of a map there are zeros.  ``weight`` [B, Q, K, L, P].
+    """
+
+    def picture(args: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        value, xy, weight = args
+        if xy.shape[0] <= 2 * chunk:
+            return _few(value, xy, weight, shapes)
+        return _many(value, xy, weight, shapes, chunk)
+
+    return lax.map(picture, (value, xy, weight))
+
+
+def _corner(xy: jax.Array, shapes: Sequence[tuple[int, int]]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The pixel up and left of each point, counted in maps with a margin, and the shares of the four around it."""
+    width = np.array([[w] for _, w in shapes], np.float32)
+    height = np.array([[h] for h, _ in shapes], np.float32)
+    x, y = xy[..., 0], xy[..., 1]
+    left, top = jnp.floor(x), jnp.floor(y)
+    right, below = x - left, y - top
+    share = jnp.stack([(1 - right) * (1 - below), right * (1 - below), (1 - right) * below, right * below], -1)
+    column = jnp.clip(left, -MARGIN, width).astype(jnp.int32) + MARGIN
+    row = jnp.clip(top, -MARGIN, height).astype(jnp.int32) + MARGIN
+    return row, column, share
+
+
+def _maps(value: jax.Array, shapes: Sequence[tuple[int, int]]) -> list[jax.Array]:
+    """[S, K, D] -> [h + 4, w + 4, K, D] a level, with a margin of zeros."""
+    ends = np.cumsum([h * w for h, w in shapes])
+    parts = [value[end - h * w : end].reshape(h, w, *value.shape[1:]) for end, (h, w) in zip(ends, shapes, strict=True)]
+    return [jnp.pad(p, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0), (0, 0))) for p in parts]
+
+
+def _many(
+    value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]], chunk: int
+) -> jax.Array:
+    """By a table whose rows are the four pixels around a corner: one gather a point."""
+    heads, width = value.shape[1:]
+    maps = _maps(value, shapes)
+    quads = [jnp.concatenate([m[:-1, :-1], m[:-1, 1:], m[1:, :-1], m[1:, 1:]], -1) for m in maps]
+    table = jnp.concatenate([q.reshape(-1, heads, 4 * width) for q in quads]).swapaxes(0, 1)  # [K, R, 4D]
+    first = np.cumsum([0, *((h + 3) * (w + 3) for h, w in shapes)])[:-1, None].astype(np.int32)
+    stride = np.array([[w + 3] for _, w in shapes], np.int32)
+
+    def some(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        xy, weight = args  # [q, K, L, P, 2]
+        n = xy.shape[0]
+        row, column, share = _corner(xy, shapes)
+        index = jnp.asarray(first + row * stride + column).reshape(n, heads, -1).swapaxes(0, 1)  # [K, q, LP]
+        share = (share * weight[..., None]).reshape(n, heads, -1, 4).swapaxes(0, 1)
+
+        def head(table: jax.Array, index: jax.Array, share: jax.Array) -> jax.Array:
+            found = table.at[index].get(mode="promise_in_bounds").astype(jnp.float32)  # [q, LP, 4D]
+            return jnp.einsum("qk,qkd->qd", share.reshape(n, -1), found.reshape(n, -1, width))
+
+        return jax.vmap(head)(table, index, share).swapaxes(0, 1).reshape(n, heads * width)
+
+    q = xy.shape[0]
+    spare = -q % chunk
+
+    def split(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, ((0, spare),) + ((0, 0),) * (x.ndim - 1)).reshape(-1, chunk, *x.shape[1:])
+
+    return lax.map(some, (split(xy), split(weight))).reshape(-1, heads * width)[:q]
+
+
+def _few(value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]]) -> jax.Array:
+    """By gathering the 2 x 2 pixels around each point: no table to build."""
+    heads, width = value.shape[1:]
+    row, column, share = _corner(xy, shapes)
+    share = (share * weight[..., None]).reshape(*share.shape[:-1], 2, 2)
+    head = jnp.broadcast_to(jnp.arange(heads)[None, :, None], row[:, :, 0].shape)
+    numbers = lax.GatherDimensionNumbers(offset_dims=(3, 4, 5), collapsed_slice_dims=(2,), start_index_map=(0, 1, 2))
+    total = jnp.zeros((xy.shape[0], heads, width), jnp.float32)
+    for level, grid in enumerate(_maps(value, shapes)):
+        index = jnp.stack([row[:, :, level], column[:, :, level], head], -1)
+        found = lax.gather(
+            grid, index, numbers, (2, 2, 1, width), mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS
+        )  # [q, K, P, 2, 2, D]
+        total = total + jnp.einsum("qkpyx,qkpyxd->qkd", share[:, :, level], found.astype(jnp.float32))
+    return total.reshape(-1, heads * width)

@@ -1,0 +1,240 @@
+"""Large pictures in overlapping tiles, and what the tiles found put together by where their masks agree.
+
+Tiles show small things large; the whole picture, looked at as well, shows large things whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.image import Picture
+from gsam.result import PlacedMasks, Result
+
+SAME = 0.5
+"""Masks of two tiles are one thing when, where both tiles look, their IoU is above this."""
+EDGE = 2
+"""A mask that comes so near (pixels) to a tile's edge inside the picture may be cut by it."""
+MEMBER = 0.9
+
+Rectangle = tuple[int, int, int, int]
+"""Rows and columns: top, left, bottom, right."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """One thing in one tile, in pixels of the picture."""
+
+    tile: Rectangle
+    label: int
+    score: float
+    quality: float
+    box: NDArray[np.float32]
+    area: Rectangle
+    mask: NDArray[np.bool_]
+    """Over ``area``."""
+    row: int
+    """Which of the rows of the tile's result it is."""
+    source: int
+    """Which tile."""
+
+    def within(self, frame: Rectangle) -> NDArray[np.bool_]:
+        """The mask over a frame."""
+        top, left, bottom, right = frame
+        out = np.zeros((bottom - top, right - left), bool)
+        both = _both(frame, self.area)
+        if both is not None:
+            y0, x0, y1, x1 = both
+            part = self.mask[y0 - self.area[0] : y1 - self.area[0], x0 - self.area[1] : x1 - self.area[1]]
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = part
+        return out
+
+    def whole(self, size: tuple[int, int]) -> bool:
+        """Whether no inner edge of the tile cuts it."""
+        inner = (0, 0, *size)
+        return all(
+            side == edge or abs(side - own) > EDGE for side, edge, own in zip(self.tile, inner, self.area, strict=True)
+        )
+
+
+def tiles(size: tuple[int, int], tile: int, overlap: float) -> list[Rectangle]:
+    """Rectangles of at most ``tile`` pixels a side that cover a picture (h, w), evenly, sharing ``overlap`` of a side or more."""
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap is the share of a tile that the next one sees too, 0 to 1, not {overlap}")
+
+    def starts(side: int) -> list[int]:
+        if side <= tile:
+            return [0]
+        count = int(np.ceil((side - tile) / max(tile * (1 - overlap), 1.0))) + 1
+        return [round(v) for v in np.linspace(0, side - tile, count)]
+
+    height, width = size
+    return [
+        (y, x, min(y + tile, height), min(x + tile, width)) for y, x in itertools.product(starts(height), starts(width))
+    ]
+
+
+def cut(picture: Picture, rectangles: Sequence[Rectangle]) -> list[Picture]:
+    """The tiles as pictures."""
+    return [Picture(np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), picture.name) for y0, x0, y1, x1 in rectangles]
+
+
+def merge(
+    picture: Picture,
+    rectangles: Sequence[Rectangle],
+    results: Sequence[Result],
+    *,
+    most: int,
+    nms: float,
+    group: float,
+    inside: float,
+) -> Result:
+    """The results of tiles (and of the whole picture, a tile like the others) as one of the picture."""
+    size = (picture.pixels.shape[0], picture.pixels.shape[1])
+    found = [f for i, (r, tile) in enumerate(zip(results, rectangles, strict=True)) for f in _found(r, tile, i)]
+    things = [_one(same, size) for same in _clusters(found)]
+    things = _suppressed(sorted(things, key=lambda f: -f.score), nms, group, inside)[:most]
+    rows = [(f.source, f.row) for f in things]
+    first = results[0]
+    return dataclasses.replace(
+        first,
+        image=picture.name,
+        pixels=picture.pixels,
+        xyxy=np.asarray([f.box for f in things], np.float32).reshape(-1, 4),
+        label_ids=np.asarray([f.label for f in things], np.int64),
+        labels=[results[i].labels[row] for i, row in rows],
+        scores=np.asarray([f.score for f in things], np.float32),
+        mask_scores=np.asarray([f.quality for f in things], np.float32),
+        low_res=PlacedMasks(
+            np.asarray([f.area[:2] for f in things], np.int64).reshape(-1, 2), [f.mask for f in things], size
+        ),
+        token_scores=_tokens(results, rows),
+    )
+
+
+def _found(result: Result, tile: Rectangle, source: int) -> list[Found]:
+    top, left = tile[:2]
+    found = []
+    for row in range(len(result)):
+        mask = result.mask(row)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) == 0:
+            continue
+        y0, x0, y1, x1 = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+        found.append(
+            Found(
+                tile,
+                int(result.label_ids[row]),
+                float(result.scores[row]),
+                float(result.mask_scores[row]),
+                result.xyxy[row] + np.asarray([left, top, left, top], np.float32),
+                (top + y0, left + x0, top + y1, left + x1),
+                mask[y0:y1, x0:x1].copy(),
+                row,
+                source,
+            )
+        )
+    return found
+
+
+def _clusters(found: Sequence[Found]) -> list[list[Found]]:
+    """Things seen by several tiles, found by agreeing in pairs."""
+    parent = list(range(len(found)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, j in _touching(found):
+        if found[i].source != found[j].source and root(i) != root(j) and _agree(found[i], found[j]):
+            parent[root(j)] = root(i)
+    groups: dict[int, list[Found]] = {}
+    for i, one in enumerate(found):
+        groups.setdefault(root(i), []).append(one)
+    return list(groups.values())
+
+
+def _touching(found: Sequence[Found]) -> list[tuple[int, int]]:
+    """Pairs of one label whose rectangles meet."""
+    if not found:
+        return []
+    areas, labels = np.asarray([f.area for f in found]), np.asarray([f.label for f in found])
+    low = np.maximum(areas[:, None, :2], areas[None, :, :2])
+    high = np.minimum(areas[:, None, 2:], areas[None, :, 2:])
+    meets = (high > low).all(-1) & (labels[:, None] == labels[None])
+    return [(int(i), int(j)) for i, j in np.argwhere(np.triu(meets, 1))]
+
+
+def _agree(a: Found, b: Found) -> bool:
+    common = _both(a.tile, b.tile)
+    if common is None:
+        return False
+    frame = _both(common, _around([a.area, b.area]))
+    if frame is None:
+        return False
+    one, two = a.within(frame), b.within(frame)
+    either = np.count_nonzero(one | two)
+    return bool(either > 0 and np.count_nonzero(one & two) > SAME * either)
+
+
+def _one(same: list[Found], size: tuple[int, int]) -> Found:
+    """Of several sights of one thing: the finest that shows it whole, else all together."""
+    best = max(same, key=lambda f: f.score)
+    if len(same) == 1:
+        return best
+    if entire := [f for f in same if f.whole(size)]:
+        finest = min(entire, key=lambda f: (_pixels(f.tile), -f.score))
+        return dataclasses.replace(finest, score=best.score)
+    area = _around([f.area for f in same])
+    mask = np.logical_or.reduce([f.within(area) for f in same])
+    boxes = np.stack([f.box for f in same])
+    box = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+    return dataclasses.replace(best, box=box, area=area, mask=mask)
+
+
+def _suppressed(things: list[Found], nms: float, group: float, inside: float) -> list[Found]:
+    """Best first; the rules of `gsam.pipeline.suppress`, on whole masks."""
+    pixels = np.asarray([np.count_nonzero(f.mask) for f in things], float)
+    shared = np.zeros((len(things), len(things)))
+    for i, j in _touching(things):
+        frame = _both(things[i].area, things[j].area)
+        assert frame is not None
+        shared[i, j] = shared[j, i] = np.count_nonzero(things[i].within(frame) & things[j].within(frame))
+    smaller = pixels[None] < MEMBER * pixels[:, None]
+    member = smaller & (shared > MEMBER * pixels[None])
+    filled = np.where(member, shared, 0.0).sum(1)
+    around = (member.sum(1) >= 2) & (filled > group * pixels) & (group < 1)
+    kept: list[int] = []
+    for i in np.flatnonzero(~around).tolist():
+        either = pixels[i] + pixels[kept] - shared[i, kept]
+        least = np.minimum(pixels[i], pixels[kept])
+        if not ((shared[i, kept] > nms * either) | (shared[i, kept] > inside * least)).any():
+            kept.append(i)
+    return [things[i] for i in kept]
+
+
+def _tokens(results: Sequence[Result], rows: Sequence[tuple[int, int]]) -> NDArray[np.float32] | None:
+    scores = [results[i].token_scores for i, _ in rows]
+    found = [s[row] for s, (_, row) in zip(scores, rows, strict=True) if s is not None]
+    width = len(results[0].tokens)
+    return np.asarray(found, np.float32).reshape(len(rows), width) if len(found) == len(rows) else None
+
+
+def _both(a: Rectangle, b: Rectangle) -> Rectangle | None:
+    top, left, bottom, right = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    return (top, left, bottom, right) if bottom > top and right > left else None
+
+
+def _around(areas: Sequence[Rectangle]) -> Rectangle:
+    low, high = np.min([a[:2] for a in areas], 0), np.max([a[2:] for a in areas], 0)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _pixels(area: Rectangle) -> int:
+    return (area[2] - area[0]) * (area[3] - area[1])

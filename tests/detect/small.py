@@ -1,0 +1,39 @@
+"""A small Grounding DINO with random weights."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from gsam import bind
+from gsam.detect import grounding_dino as gd
+from gsam.detect.grounding_dino.config import BertConfig, SwinConfig
+from tests.words import Words
+
+CONFIG = gd.Config(
+    SwinConfig(32, (2, 2, 1, 1), (1, 2, 4, 4), 4),
+    BertConfig(32, 1, 4, 64, 1100, 64),
+    width=64,
+    encoder_layers=1,
+    decoder_layers=2,
+    heads=4,
+    hidden=64,
+    queries=30,
+    tokens=32,
+    size=96,
+    limit=160,
+)
+
+
+@functools.cache
+def parameters() -> dict[str, Any]:
+    params = bind.random(gd.spec(CONFIG), 3)
+    for name in params:  # gates and position tables as strong as in a trained model
+        if name.endswith(("gamma_v", "gamma_l", "bias_table", "sampling_offsets/bias")):
+            params[name] = params[name] * 20
+    return params
+
+
+@functools.cache
+def stage() -> gd.Stage:
+    return gd.build(CONFIG, parameters(), Words())
