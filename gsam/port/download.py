@@ -13,7 +13,15 @@ from pathlib import Path
 
 from gsam.errors import CheckpointError
 
-PATTERNS = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer.json", "vocab.json", "merges.txt")
+PATTERNS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+)
 FALLBACK = "pytorch_model.bin"
 CHUNK = 1 << 20
 

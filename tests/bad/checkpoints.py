@@ -79,6 +79,12 @@ def _changed(**changes: Any) -> Callable[[Path], Callable[[], Any]]:
     return make
 
 
+def _of_the_other_size(folder: Path) -> Callable[[], Any]:
+    source = "IDEA-Research__grounding-dino-base"
+    files.hollow(folder, source, {"model_type": "grounding-dino"})  # which without sizes is the tiny model's
+    return lambda: store.load(folder, role="detect")
+
+
 def _poisoned(value: np.ndarray) -> np.ndarray:
     value = value.copy()
     value.flat[7] = np.nan
@@ -290,6 +296,7 @@ _TABLE: tuple[tuple[str, str, Callable[[Path], Callable[[], Any]], type[GsamErro
         CheckpointError,
         "checkpoint_format",
     ),
+    ("34f", "a checkpoint of Grounding DINO in another size", _of_the_other_size, CheckpointError, _UNFIT),
     ("35", "a file with one bit flipped", _flipped, CheckpointError, "checkpoint_hash"),
     ("36", "weights with a NaN", _changed(**{_LINEAR: _poisoned}), CheckpointError, "checkpoint_not_finite"),
     ("37a", "a hub model without network", _hub("some/model", 0), CheckpointError, "hub_offline"),

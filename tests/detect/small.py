@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 from gsam import bind
@@ -37,3 +38,15 @@ def parameters() -> dict[str, Any]:
 @functools.cache
 def stage() -> gd.Stage:
     return gd.build(CONFIG, parameters(), Words())
+
+
+def vocabulary(folder: Path) -> Path:
+    """BERT's marks at their places, letters as words and as pieces of words."""
+    words = [f"[unused{i}]" for i in range(1100)]
+    for place, word in ((0, "[PAD]"), (100, "[UNK]"), (101, "[CLS]"), (102, "[SEP]"), (103, "[MASK]"), (1012, ".")):
+        words[place] = word
+    words[1029] = "?"
+    for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
+        words[200 + i], words[300 + i] = letter, f"##{letter}"
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return folder

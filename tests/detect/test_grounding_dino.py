@@ -222,20 +222,8 @@ def test_view() -> None:
         assert w <= columns
 
 
-def vocabulary(folder: Path) -> Path:
-    """BERT's marks at their places, letters as words and as pieces of words."""
-    words = [f"[unused{i}]" for i in range(1100)]
-    for place, word in ((0, "[PAD]"), (100, "[UNK]"), (101, "[CLS]"), (102, "[SEP]"), (103, "[MASK]"), (1012, ".")):
-        words[place] = word
-    words[1029] = "?"
-    for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
-        words[200 + i], words[300 + i] = letter, f"##{letter}"
-    (folder / "vocab.txt").write_text("\n".join(words))
-    return folder
-
-
 def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.Stage) -> None:
-    tokenizer = load_tokenizer(vocabulary(tmp_path))
+    tokenizer = load_tokenizer(small.vocabulary(tmp_path))
     own = dataclasses.replace(stage, tokenizer=tokenizer)
     rows = own.encode(["Cat", ""])
     assert rows["ids"][0].tolist() == [101, 202, 300, 319, 1012, 102, 0, 0]
@@ -252,7 +240,7 @@ def test_published_values_are_computed(tmp_path: Path, stage: gd.Stage) -> None:
 
     pixels = picture(90, 70).pixels
     Image.fromarray(pixels).save(tmp_path / "picture.png")
-    loaded = store.Loaded("grounding_dino", small.CONFIG, stage.params, vocabulary(tmp_path), "tiny")
+    loaded = store.Loaded("grounding_dino", small.CONFIG, stage.params, small.vocabulary(tmp_path), "tiny")
     rows = [
         {"query": "a cat.", "boxes": [0.0], "tolerance": 1},
         {"query": "a cat.", "token_logits": [0.0], "tolerance": 1},

@@ -144,6 +144,7 @@ def compare(reference: Any, folder: Path, pixels: np.ndarray, queries: list[str]
         return picture.tokens, picture.real, memory, words, own, m.similarity(x, read), boxes, m(picture, phrases)
 
     first = jnp.asarray(expected["first"])
+
     def of_logits(what: str, logits: Any) -> Row:
         """Random weights make logits that deviate by 16 or so, trained ones by 2."""
         found = np.asarray(logits)[..., :tokens]

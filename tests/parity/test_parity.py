@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests.parity import compare, oracles
+from tests.parity import compare, grounding, oracles
 
 
 def check(rows: list[compare.Row]) -> None:
@@ -43,6 +44,32 @@ def test_siglip(tmp_path: Path, version: int) -> None:
     pixels = np.random.default_rng(0).normal(size=(2, side, side, 3)).astype(np.float32)
     ids = oracles.sticky_ids(3, 16, vocab, pad=1 if version == 1 else 0)
     check(compare.compare_siglip(model, tmp_path, pixels, ids))
+
+
+def pixels_of(*size: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(*size, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("model", "size"), [("small", (75, 101)), ("wide", (150, 101)), ("mm", (64, 130))])
+def test_grounding_dino(tmp_path: Path, model: str, size: tuple[int, int]) -> None:
+    queries = ["cat", "a dog", "yellow bus"]
+    rows = grounding.compare(grounding.model(model), tmp_path, pixels_of(*size), queries)
+    check(rows)
+    assert len(rows) == 8  # both ranked alike, so the whole is compared too
+
+
+def test_the_comparison_of_grounding_dino_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hugging Face's own inverse sigmoid, where first guesses lie at the border."""
+    import torch
+
+    model = grounding.model("small")
+    with torch.no_grad():
+        model.model.encoder_output_bbox_embed.layers[-1].weight.mul_(8)
+    monkeypatch.setattr(grounding, "original_arithmetic", contextlib.nullcontext)
+    rows = grounding.compare(model, tmp_path, pixels_of(75, 101), ["cat", "a dog", "yellow bus"])
+    over = {r.what.split(",")[0] for r in rows if r.difference > 10 * r.limit}
+    assert over == {"logits", "boxes"}
+    check([r for r in rows if r.what.split(",")[0] not in over])
 
 
 def test_the_comparison_can_fail(tmp_path: Path) -> None:

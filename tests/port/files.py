@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import pickle
 import struct
 import zipfile
@@ -103,6 +104,19 @@ def safetensors(path: Path, header: Mapping[str, Any] | bytes, data: bytes, leng
 def entry(shape: Sequence[int], begin: int, end: int, dtype: str = "F32") -> dict[str, Any]:
     """A tensor in a safetensors header."""
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+def hollow(folder: Path, source: str, config: dict[str, Any]) -> Path:
+    """A checkpoint of a real size in which only names and shapes are written; the rest is a hole in the file."""
+    header, end = {}, 0
+    for name, shape in LISTS[source]["keys"].items():
+        begin, end = end, end + 4 * math.prod(shape)
+        header[name] = entry(shape, begin, end)
+    path = safetensors(folder / "model.safetensors", header, b"")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + end)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def official(params: Mapping[str, jax.Array], shapes: Mapping[str, Any], layout: Layout, names: Sequence[str]) -> dict:

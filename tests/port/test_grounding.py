@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -100,22 +98,9 @@ def test_what_is_not_three_of_a_size_is_not_taken_apart(tmp_path: Path, shape: t
         loaded(files.state_dict(tmp_path / "x.pth", tensors))
 
 
-def hollow(folder: Path, source: str, config: dict[str, Any]) -> Path:
-    """A checkpoint of a real size in which only names and shapes are written; the rest is a hole in the file."""
-    header, end = {}, 0
-    for name, shape in files.LISTS[source]["keys"].items():
-        begin, end = end, end + 4 * math.prod(shape)
-        header[name] = files.entry(shape, begin, end)
-    path = files.safetensors(folder / "model.safetensors", header, b"")
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size + end)
-    (folder / "config.json").write_text(json.dumps({"model_type": "grounding-dino", **config}))
-    return folder
-
-
 def test_a_checkpoint_of_the_other_size(tmp_path: Path) -> None:
     """The configuration is the tiny model's, the tensors are the base model's."""
-    folder = hollow(tmp_path, "IDEA-Research__grounding-dino-base", {})
+    folder = files.hollow(tmp_path, "IDEA-Research__grounding-dino-base", {"model_type": "grounding-dino"})
     with pytest.raises(CheckpointError, match="does not fit") as error:
         store.load(folder, role="detect")
     assert error.value.code == "checkpoint_mismatch"

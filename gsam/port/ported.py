@@ -1,0 +1,51 @@
+"""Downloaded checkpoints as they are once converted: our names, axes and precision, in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+VERSION = 1
+"""Of how models are converted: another one converts again."""
+
+
+def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
+    """Where the converted copy of these files is or will be; files that change get another."""
+    seen: list[Any] = [VERSION, str(np.dtype(dtype))]
+    for file in sorted(sources):
+        found = file.stat()
+        seen.append((str(file.resolve()), found.st_size, found.st_mtime_ns))
+    digest = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+    return folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '--', name)}-{digest}.safetensors"
+
+
+def keep(params: Mapping[str, Any], target: Path) -> None:
+    """Write them, a tensor at a time, whole or not at all; a disk that is full or read-only is no error."""
+    header: dict[str, Any] = {}
+    at = 0
+    for name, value in params.items():
+        size = value.size * np.dtype(value.dtype).itemsize
+        header[name] = {"dtype": NAMES[str(value.dtype)], "shape": value.shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for value in params.values():
+                file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(target)
+    except OSError:
+        partial.unlink(missing_ok=True)
