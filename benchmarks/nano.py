@@ -190,14 +190,14 @@ def calibrate(pipe: gsam.Pipeline, scenes: int) -> list[dict[str, float]]:
     look = calibration.watch(pipe, words)
     seen = [look(example) for example in heldout.examples("validation", scenes)]
     asked = calibration.questions(seen, words, LEAVES, UNKNOWN, negatives)
-    rows = calibration.search(*asked, grid=calibration.GRID | {"overlap": (0.5,), "duplicate": (0.6,)})
-    rows = calibration.search(*asked, grid=calibration.refined(rows[0], ("overlap", "duplicate")))
+    rows = calibration.search(*asked, grid=calibration.GRID | {"nms": (0.5,), "duplicate": (0.6,)})
+    rows = calibration.search(*asked, grid=calibration.refined(rows[0], ("nms", "duplicate")))
     for row in rows[:8]:
         print("  ".join(f"{k} {v:.3f}" for k, v in row.items()))
     best = rows[0]
     print("\npipelines/nano.toml:")
     print(f"[classify]\nweight = {best['weight']}\n[limits]")
-    print("\n".join(f"{k} = {best[k]}" for k in ("threshold", "overlap", "duplicate", "reject")))
+    print("\n".join(f"{k} = {best[k]}" for k in ("threshold", "nms", "duplicate", "reject")))
     return rows
 
 
@@ -281,7 +281,7 @@ def main() -> None:
         return
     limits, weight = pipe.limits, pipe.steps["classify"].weight
     report["settings"] = (
-        f"threshold {limits.threshold}, overlap {limits.overlap}, duplicate {limits.duplicate}, reject {limits.reject}, "
+        f"threshold {limits.threshold}, nms {limits.nms}, duplicate {limits.duplicate}, reject {limits.reject}, "
         f"classifier's weight {weight}"
     )
     report["crowded"] = crowded(pipe, args.scenes)

@@ -6,6 +6,7 @@ A name may be one of a manifest (``weights/manifests``), a hub id (``owner/name`
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -45,7 +46,7 @@ class Found:
     """The registered name, where the source says which it is."""
     tokenizer: Path | None = None
     sha256: str | None = None
-    """What the manifest expects of the file."""
+    """What the manifest expects of the file; the files of a hub model are checked when they are found."""
     downloaded: bool = False
     """Whether it is in a cache: then its conversion is kept in another."""
 
@@ -166,6 +167,12 @@ def is_cached(name: str) -> bool:
     return download.in_hub_cache(entry["hub"], entry.get("revision"))
 
 
+def hashes(entry: Mapping[str, Any]) -> Mapping[str, str]:
+    """File -> SHA-256, of a hub model's manifest entry; one hash alone is that of ``model.safetensors``."""
+    given = entry.get("sha256") or {}
+    return {"model.safetensors": given} if isinstance(given, str) else given
+
+
 def verify_hash(path: Path, sha256: str) -> None:
     """Raise `CheckpointError` unless the file has this SHA-256."""
     with path.open("rb") as file:
@@ -175,6 +182,22 @@ def verify_hash(path: Path, sha256: str) -> None:
             f"{path} is not the file it should be: sha256 {actual}, expected {sha256}. Delete it and load it again.",
             "checkpoint_hash",
         )
+
+
+def verify_once(path: Path, sha256: str) -> None:
+    """`verify_hash`, and a note in gsam's cache that it was done, good for as long as the file stays as it is."""
+    file = path.resolve()  # the hub's cache has links
+    if not file.is_file():
+        raise CheckpointError(f"no such file: {path}, which the manifest has a sha256 of", "checkpoint_missing")
+    known = file.stat()
+    seen = json.dumps([str(file), known.st_size, known.st_mtime_ns, sha256])
+    note = cache_folder() / "verified" / hashlib.sha256(seen.encode()).hexdigest()[:32]
+    if note.is_file():
+        return
+    verify_hash(file, sha256)
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
 
 
 def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
@@ -251,6 +274,8 @@ def _from_manifest(name: str, entry: Mapping[str, Any]) -> Found:
             name, download.from_url(url, target, entry.get("sha256")), name, sha256=entry.get("sha256"), downloaded=True
         )
     folder = download.from_hub(entry["hub"], entry.get("revision"))
+    for file, sha256 in hashes(entry).items():
+        verify_once(folder / file, sha256)
     return Found(name, folder, name, _tokenizer_in(folder), downloaded=True)
 
 
@@ -277,7 +302,9 @@ def _identify(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> 
     )
     if likely is None:
         some = ", ".join(list(tensors)[:3])
-        raise CheckpointError(f"{found.name} is no model known here; its tensors are {some}, ...", "checkpoint_unknown")
+        lacks = "it has no config.json, and " if found.path.is_dir() else ""
+        text = f"{found.name} is no model known here; {lacks}its tensors are {some}, ..."
+        raise CheckpointError(text, "checkpoint_unknown")
     _, family = family_of(likely) or ("", "")
     return family, _modules(family)[0].VARIANTS[likely]
 
@@ -315,15 +342,15 @@ def _shapes(family: str, config: Any) -> Mapping[str, Any]:
 
 
 def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any) -> float:
-    from gsam.port.rules import permutation, rename
+    from gsam.port.rules import permutation, rename, useful
 
-    hits = 0
-    for name, tensor in tensors.items():
+    hits, read = 0, useful(tensors, shapes, layout)
+    for name, tensor in read.items():
         path = rename(name, shapes, layout)
         if path in shapes:
             axes = permutation(name, path, len(tensor.shape), layout) or range(len(tensor.shape))
             hits += tuple(tensor.shape[a] for a in axes) == tuple(shapes[path].shape)
-    return hits / max(len(tensors), len(shapes))
+    return hits / max(len(read), len(shapes))
 
 
 def _modules(family: str) -> tuple[Any, Any]:

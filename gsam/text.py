@@ -88,8 +88,10 @@ class Tokenizer:
             found = encoded.ids
             if self._unknown is not None and self._unknown in found:
                 self._tell([text[a:b] for i, (a, b) in zip(found, encoded.offsets, strict=True) if i == self._unknown])
-            if len(found) > context:
+            if len(found) > context and text not in self._told:
+                self._told.add(text)
                 warnings.warn(f"{_short(text)!r} is longer than {context} tokens, the rest is not read", stacklevel=2)
+            if len(found) > context:
                 found = [*found[: context - 1], found[-1]]
             row[: len(found)] = found
         return ids

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
 
 import gsam
+from tests.detect import small
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -70,16 +72,14 @@ def test_grounded_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     for name in ("street.jpg", "a.jpg", "b.jpg", "aerial.png"):
         Image.new("RGB", (1100 if name == "aerial.png" else 90, 70), "gray").save(tmp_path / name)
-    stage = grounding_dino()
     asked: list[dict[str, Any]] = []
 
     def load(name: str, **settings: Any) -> gsam.Pipeline:
         assert name == "grounded_sam"
         asked.append(settings)
-        return gsam.Pipeline(stage, gsam.segmenter("nano_sam"), boxes=8)
+        return gsam.Pipeline(small.stage(), segmenter, boxes=8)
 
     segmenter = gsam.segmenter("nano_sam")
-    monkeypatch.setattr(gsam, "segmenter", lambda _: segmenter)
     monkeypatch.setattr(gsam, "load", load, raising=False)
     monkeypatch.chdir(tmp_path)
     space: dict[str, Any] = {"names_of_300_classes": [f"thing {i}" for i in range(30)]}

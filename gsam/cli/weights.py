@@ -134,9 +134,10 @@ def _hashes(name: str, found: Found) -> Iterator[Row]:
     known = found.sha256 or (_entry(name).get("sha256") if found.variant else None)
     for file in files:
         kept = file.resolve()  # the hub's cache calls a large file by its sha256
-        if known:
-            verify_hash(file, known)
-            yield "sha256", f"{file.name}: {known}, as in the manifest", True
+        expected = known.get(file.name) if isinstance(known, Mapping) else known
+        if expected:
+            verify_hash(file, expected)
+            yield "sha256", f"{file.name}: {expected}, as in the manifest", True
         elif kept.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", kept.name):
             verify_hash(kept, kept.name)
             yield "sha256", f"{file.name}: {kept.name}, as the hub says", True

@@ -7,6 +7,7 @@ Parameters keep Flax's names: ``kernel`` is [in, out] or [kh, kw, in, out], norm
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +116,17 @@ class Mlp(nnx.Module):
         for layer in self.layers[:-1]:
             x = jax.nn.relu(layer(x))
         return self.layers[-1](x)
+
+
+def by_rows(work: Callable[[jax.Array], jax.Array], x: jax.Array, rows: int = 1024) -> jax.Array:
+    """``work`` on [..., L, D] tokens that do not meet, ``rows`` at a time on a CPU: what is wide in between stays in the cache."""
+    flat = x.reshape(-1, x.shape[-1])
+    count = -(-flat.shape[0] // rows)
+    if jax.default_backend() != "cpu" or count <= 1:
+        return work(x)
+    padded = jnp.pad(flat, ((0, count * rows - flat.shape[0]), (0, 0))).reshape(count, rows, -1)
+    out = lax.map(work, padded)
+    return out.reshape(count * rows, -1)[: flat.shape[0]].reshape(*x.shape[:-1], -1)
 
 
 def gelu(x: jax.Array) -> jax.Array:

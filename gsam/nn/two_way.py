@@ -2,6 +2,10 @@
 
 One image, N prompts.  The first layer's self-attention has neither positions nor a residual, the token embedding itself
 serves as the query's position throughout, and these norms have eps 1e-5: all as in the original.
+
+Between seven tokens and thousands of pixels, the projections of the pixels are most of the original's work, so here they are
+absorbed by the tokens: ``(x W) . k`` is ``x . (W k)``, and so for the values.  The image is kept as [N, D, L], channels first,
+which makes every product with it a plain one, and only finished masks are brought into the order of pixels.
 """
 
 from __future__ import annotations
@@ -9,8 +13,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
-from gsam.nn.layers import ConvTranspose2x2, Embedding, LayerNorm, Linear, Mlp, gelu, softmax
+from gsam.nn.layers import NEVER, ConvTranspose2x2, Embedding, LayerNorm, Linear, Mlp, gelu, softmax
 
 
 class Attention(nnx.Module):
@@ -25,17 +30,48 @@ class Attention(nnx.Module):
         self.heads = heads
 
     def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, keep: jax.Array | None = None) -> jax.Array:
-        """``q`` [N, Q, D], ``k v`` [N, L, D], ``keep`` [N, L] which keys exist -> [N, Q, D]."""
-
-        def split(x: jax.Array) -> jax.Array:
-            return x.reshape(*x.shape[:-1], self.heads, -1)
-
-        q, k, v = split(self.q_proj(q)), split(self.k_proj(k)), split(self.v_proj(v))
+        """Among tokens: ``q k v`` [N, T, D], ``keep`` [N, T] which keys exist -> [N, T, D]."""
+        q, k, v = self.split(self.q_proj(q)), self.split(self.k_proj(k)), self.split(self.v_proj(v))
         logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) * q.shape[-1] ** -0.5
         if keep is not None:
-            logits = jnp.where(keep[:, None, None, :], logits, jnp.asarray(-1e9, logits.dtype))
+            logits = jnp.where(keep[:, None, None, :], logits, jnp.asarray(NEVER, logits.dtype))
         y = jnp.einsum("nhqk,nkhd->nqhd", softmax(logits), v)
         return self.out_proj(y.reshape(*y.shape[:2], -1))
+
+    def to_image(self, tokens: jax.Array, placed: jax.Array, image: jax.Array) -> jax.Array:
+        """Tokens [N, T, D] read an image: keys ``placed`` and values ``image`` [N, D, L] (N may be 1) -> [N, T, D].
+
+        The bias of the keys adds the same to every logit of a query, which the softmax does not see.
+        """
+        n, t, _ = tokens.shape
+        q = self.split(self.q_proj(tokens))
+        asks = jnp.einsum("nthd,chd->nhtc", q * q.shape[-1] ** -0.5, self.heads_of(self.k_proj, q.dtype))
+        weights = softmax(asks.reshape(n, self.heads * t, -1) @ placed)
+        read = weights @ image.swapaxes(1, 2)  # [N, K T, D]
+        y = jnp.einsum("nhtc,chd->nthd", read.reshape(n, self.heads, t, -1), self.heads_of(self.v_proj, q.dtype))
+        return self.out_proj(y.reshape(n, t, -1) + _bias(self.v_proj, q.dtype))
+
+    def from_image(self, placed: jax.Array, k: jax.Array, v: jax.Array, keep: jax.Array | None) -> jax.Array:
+        """An image reads tokens: queries ``placed`` [N, D, L] (N may be 1), keys and values [N, T, D] -> [N, D, L]."""
+        n, t, d = k.shape
+        k, v = self.split(self.k_proj(k)), self.split(self.v_proj(v))
+        k = k * k.shape[-1] ** -0.5
+        asks = jnp.einsum("nthd,chd->nhtc", k, self.heads_of(self.q_proj, k.dtype))
+        shift = jnp.einsum("nthd,hd->nht", k, _bias(self.q_proj, k.dtype).reshape(self.heads, -1))
+        logits = (asks.reshape(n, self.heads * t, d) @ placed).reshape(n, self.heads, t, -1) + shift[..., None]
+        if keep is not None:
+            logits = jnp.where(keep[:, None, :, None], logits, jnp.asarray(NEVER, logits.dtype))
+        weights = softmax(logits, 2).reshape(n, self.heads * t, -1)
+        kernel = self.out_proj.kernel[...].astype(k.dtype).reshape(self.heads, -1, d)
+        gives = jnp.einsum("nthd,hdc->ncht", v, kernel).reshape(n, d, self.heads * t)
+        return gives @ weights + _bias(self.out_proj, k.dtype)[:, None]
+
+    def split(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:-1], self.heads, -1)
+
+    def heads_of(self, linear: Linear, dtype: jnp.dtype) -> jax.Array:
+        """A projection's kernel by head: [D, K, D/K]."""
+        return self.split(linear.kernel[...].astype(dtype))
 
 
 class MlpBlock(nnx.Module):
@@ -68,10 +104,10 @@ class TwoWayLayer(nnx.Module):
             tokens = tokens + self.self_attn(tokens + code, tokens + code, tokens, keep)
         tokens = self.norm1(tokens)
         placed = image + image_code
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + code, placed, image))
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image.to_image(tokens + code, placed, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(placed, tokens + code, tokens, keep))
-        return tokens, image
+        gain = self.cross_attn_image_to_token.from_image(placed, tokens + code, tokens, keep)
+        return tokens, over_channels(self.norm4, image + gain)
 
 
 class TwoWayTransformer(nnx.Module):
@@ -83,16 +119,20 @@ class TwoWayTransformer(nnx.Module):
     def __call__(
         self, tokens: jax.Array, image: jax.Array, image_code: jax.Array, keep: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
-        """Tokens [N, T, D], image [N, L, D], its code [1, L, D] -> both, transformed."""
+        """Tokens [N, T, D], image [N or 1, D, L], its code [1, D, L] -> both, transformed."""
         code = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, code, image_code, keep)
-        attended = self.final_attn_token_to_image(tokens + code, image + image_code, image)
+        attended = self.final_attn_token_to_image.to_image(tokens + code, image + image_code, image)
         return self.norm_final_attn(tokens + attended), image
 
 
 class Upscaling(nnx.Module):
-    """[N, h, w, D] -> [N, 4h, 4w, D/8]; ``output_upscaling.0``, ``.1`` and ``.3`` in the original."""
+    """[N, D, h w] -> [N, 2, 2, 2, 2, D/8, h w]; ``output_upscaling.0``, ``.1`` and ``.3`` in the original.
+
+    Both transposed convolutions make every pixel four: rows and columns of the first, then of the second, stay axes of their
+    own, so that nothing is moved.
+    """
 
     def __init__(self, width: int) -> None:
         self.conv1 = ConvTranspose2x2(width, width // 4)
@@ -100,7 +140,11 @@ class Upscaling(nnx.Module):
         self.conv2 = ConvTranspose2x2(width // 4, width // 8)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return gelu(self.conv2(gelu(self.norm1(self.conv1(x)))))
+        n, _, pixels = x.shape
+        x = _quadruple(self.conv1, x)  # [N, 4, D/4, L]
+        x = gelu(over_channels(self.norm1, x))
+        x = gelu(_quadruple(self.conv2, x))  # [N, 4, 4, D/8, L]
+        return x.reshape(n, 2, 2, 2, 2, -1, pixels)
 
 
 class MaskDecoder(nnx.Module):
@@ -115,11 +159,18 @@ class MaskDecoder(nnx.Module):
         self.iou_prediction_head = Mlp(width, width, 4)
 
     def __call__(
-        self, features: jax.Array, image_code: jax.Array, prompts: jax.Array, keep: jax.Array | None, dense: jax.Array
+        self,
+        features: jax.Array,
+        image_code: jax.Array,
+        prompts: jax.Array,
+        keep: jax.Array | None,
+        dense: jax.Array,
+        masks: int = 4,
     ) -> tuple[jax.Array, jax.Array]:
         """One image's features [h, w, D], prompt tokens [N, P, D] with ``keep`` [N, P], dense prompts [N or 1, h or 1, ...].
 
-        Returns mask logits [N, 4, 4h, 4w] and predicted IoU [N, 4] (a regression: it may leave 0..1), float32.
+        Returns the logits of the first ``masks`` masks [N, masks, 4h, 4w] and predicted IoU [N, 4] (a regression: it may
+        leave 0..1), float32.
         """
         h, w, d = features.shape
         n = prompts.shape[0]
@@ -127,10 +178,36 @@ class MaskDecoder(nnx.Module):
         tokens = jnp.concatenate([jnp.broadcast_to(own, (n, 5, d)), prompts.astype(features.dtype)], 1)
         if keep is not None:
             keep = jnp.concatenate([jnp.ones((n, 5), bool), keep], 1)
-        image = jnp.broadcast_to(features + dense.astype(features.dtype), (n, h, w, d)).reshape(n, h * w, d)
-        image_code = image_code.astype(features.dtype).reshape(1, h * w, d)
+        image = features + dense.astype(features.dtype)  # [N or 1, h, w, D]
+        image = image.reshape(image.shape[0], h * w, d).swapaxes(1, 2)
+        image_code = image_code.astype(features.dtype).reshape(1, h * w, d).swapaxes(1, 2)
         tokens, image = self.transformer(tokens, image, image_code, keep)
-        pixels = self.output_upscaling(image.reshape(n, h, w, d))
-        hyper = jnp.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
-        masks = jnp.einsum("nmc,nyxc->nmyx", hyper, pixels)
-        return masks.astype(jnp.float32), self.iou_prediction_head(tokens[:, 0]).astype(jnp.float32)
+        pixels = self.output_upscaling(image)
+        hyper = jnp.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps[:masks])], 1)
+        logits = jnp.einsum("nmc,nabxycl->nmabxyl", hyper, pixels)
+        logits = logits.reshape(n, masks, 2, 2, 2, 2, h, w).transpose(0, 1, 6, 2, 4, 7, 3, 5)
+        iou = self.iou_prediction_head(tokens[:, 0]).astype(jnp.float32)
+        return logits.reshape(n, masks, 4 * h, 4 * w).astype(jnp.float32), iou
+
+
+def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:
+    """A layer norm of [..., D, L] over D."""
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-2, keepdims=True)
+    y = y * lax.rsqrt((y * y).mean(-2, keepdims=True) + norm.eps)
+    scale, bias = norm.scale[...].astype(jnp.float32), norm.bias[...].astype(jnp.float32)
+    return (y * scale[:, None] + bias[:, None]).astype(x.dtype)
+
+
+def _quadruple(conv: ConvTranspose2x2, x: jax.Array) -> jax.Array:
+    """A transposed convolution of [..., D, L] -> [..., 4, E, L]: row and column of the new pixel, then its channels."""
+    kernel = conv.kernel[...].astype(x.dtype)  # [2, 2, D, E]
+    out = kernel.shape[-1]
+    flat = kernel.transpose(0, 1, 3, 2).reshape(4 * out, -1)
+    y = flat @ x
+    return y.reshape(*x.shape[:-2], 4, out, x.shape[-1]) + conv.bias[...].astype(x.dtype)[:, None]
+
+
+def _bias(linear: Linear, dtype: jnp.dtype) -> jax.Array:
+    assert linear.bias is not None
+    return linear.bias[...].astype(dtype)

@@ -12,6 +12,8 @@ from jax import lax
 MARGIN = 2
 CHUNK = 256
 """Queries sampled at a time: what they gather stays in the cache."""
+FEW = 1024
+"""Up to so many queries the table costs more than it saves."""
 
 
 def sample(
@@ -25,7 +27,7 @@ def sample(
 
     def picture(args: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         value, xy, weight = args
-        if xy.shape[0] <= 2 * chunk:
+        if xy.shape[0] <= FEW:
             return _few(value, xy, weight, shapes)
         return _many(value, xy, weight, shapes, chunk)
 

@@ -39,6 +39,9 @@ def from_hub(repository: str, revision: str | None = None) -> Path:
         if not any(folder.glob("*.safetensors")):
             more = [*PATTERNS, FALLBACK]
             folder = Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=more))
+            if not (folder / FALLBACK).is_file():
+                text = f"{repository} has no weights that gsam reads: no .safetensors and no {FALLBACK}"
+                raise CheckpointError(text, "checkpoint_missing")
         return folder
     except errors.GatedRepoError:
         text = f"{repository} is gated: accept its terms on the hub, then `hf auth login` or set HF_TOKEN"
@@ -48,7 +51,9 @@ def from_hub(repository: str, revision: str | None = None) -> Path:
     except errors.RepositoryNotFoundError:
         text = f"no model {repository!r} on the hub, or it is private and HF_TOKEN does not open it"
         raise CheckpointError(text, "hub_not_found") from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        if isinstance(error.__cause__, errors.HfHubHTTPError):
+            raise CheckpointError(f"the hub refused {repository}: {error.__cause__}", "hub_error") from None
         raise CheckpointError(
             f"{repository} is not in the cache and the hub cannot be reached. Load it once with network, or give the path of "
             "a folder with its config.json and safetensors",
@@ -58,6 +63,9 @@ def from_hub(repository: str, revision: str | None = None) -> Path:
         raise CheckpointError(f"{repository!r} is no name of a model on the hub: {error}", "hub_not_found") from None
     except errors.HfHubHTTPError as error:
         raise CheckpointError(f"the hub refused {repository}: {error}", "hub_error") from None
+    except errors.HTTPError as error:  # type: ignore[attr-defined]
+        text = f"{repository} could not be downloaded: {str(error) or type(error).__name__}; run the command again"
+        raise CheckpointError(text, "download_failed") from None
     except OSError as error:
         raise CheckpointError(f"{repository} could not be downloaded: {error}", "download_failed") from None
 
@@ -69,7 +77,7 @@ def file_from_hub(repository: str, file: str) -> Path:
 
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file))
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
         first = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(f"{repository}/{file} could not be downloaded: {first}", "download_failed") from None
 

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,16 @@ def nothing_everywhere(given: tuple[Result, Path]) -> None:
     assert "nothing" in repr(result)
 
 
+def cut(_: Path) -> Run:
+    p = pipe()
+
+    def run() -> Result:
+        warnings.simplefilter("default")  # the queries are read twice, and told of once
+        return p(PIXELS, LONG)
+
+    return run
+
+
 def with_and_without(_: Path) -> Run:
     p = pipe()
     return lambda: (p(PIXELS, PLAIN), p(PIXELS, f"{PLAIN}."))
@@ -137,7 +148,7 @@ ROWS: list[Row] = [
     Row(
         "49g",
         "Grounding DINO: a name longer than a caption: its end is not read",
-        ask(LONG),
+        cut,
         check=found(LONG),
         says="the rest is not read",
         warns=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def test_tiles_cover_the_picture_and_each_other(size: tuple[int, int], overlap: 
     assert seen.min() >= 1
     for axis in (0, 1):
         edges = sorted({(t[axis], t[axis + 2]) for t in tiles(size, 1024, overlap)})
-        assert all(a[1] - b[0] >= int(1024 * overlap) for a, b in zip(edges, edges[1:], strict=False))
+        assert all(a[1] - b[0] >= int(1024 * overlap) for a, b in itertools.pairwise(edges))
 
 
 def test_an_overlap_that_is_none() -> None:

@@ -115,20 +115,21 @@ class Stage:
         def side_by_side(x: jax.Array) -> jax.Array:  # [captions, B, Q, ...] -> [B, captions * Q, ...]
             return x.swapaxes(0, 1).reshape(b, count * queries, *x.shape[3:])
 
-        all_tokens = jnp.zeros((count, *tokens.shape[1:3], count, tokens.shape[-1]), jnp.float32)
-        all_tokens = all_tokens.at[jnp.arange(count), :, :, jnp.arange(count)].set(tokens)
         size = jnp.tile(images.size[:, None, ::-1].astype(jnp.float32), (1, 1, 2))
         xyxy = jnp.clip(cxcywh_to_xyxy(side_by_side(boxes)) * size, 0.0, size)
         rows = {
             "xyxy": xyxy,
             "scores": side_by_side(scores),
-            "tokens": side_by_side(all_tokens.reshape(*tokens.shape[:3], -1)),
+            "tokens": side_by_side(tokens),
+            "caption": jnp.broadcast_to(jnp.arange(count * queries) // queries, (b, count * queries)),
         }
         best, rows = top(side_by_side(best), n, rows)
+        own = rows["caption"][..., None, None] == jnp.arange(count)[:, None]  # each box is of one caption
+        words = jnp.where(own, rows["tokens"][:, :, None], 0.0).reshape(b, n, -1)
         real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)
         score = jnp.where(real, best, 0.0)
         index = rows["scores"].argmax(-1).astype(jnp.int32)
-        return Boxes(rows["xyxy"], score, real), Labels(index, score, rows["scores"], rows["tokens"])
+        return Boxes(rows["xyxy"], score, real), Labels(index, score, rows["scores"], words)
 
     def scores(self, tokens: jax.Array, query: jax.Array, valid: jax.Array) -> jax.Array:
         """Of tokens [B, Q, T], each a word of a ``query`` [B, T] (1 + its number, or 0): what each query scores [B, Q, C]."""

@@ -12,7 +12,7 @@ from flax import nnx
 from gsam.bind import param
 from gsam.detect.grounding_dino.attention import Attention, DeformableAttention, sine
 from gsam.detect.grounding_dino.config import Config
-from gsam.nn.layers import NEVER, LayerNorm, Linear
+from gsam.nn.layers import NEVER, LayerNorm, Linear, by_rows
 
 
 @jax.tree_util.register_dataclass
@@ -163,7 +163,7 @@ class PictureLayer(nnx.Module):
         x = self.norm1(
             x + self.self_attn(x + place, x, picture.real, picture.shapes, centre, jnp.ones((1, 1, 1, 1), jnp.float32))
         )
-        return self.norm2(x + self.linear2(jax.nn.relu(self.linear1(x))))
+        return by_rows(lambda rows: self.norm2(rows + self.linear2(jax.nn.relu(self.linear1(rows)))), x)
 
 
 class Enhancer(nnx.Module):

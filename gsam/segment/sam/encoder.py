@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gsam.bind import param
-from gsam.nn.layers import Conv, LayerNorm, Linear, PatchEmbed, gelu
+from gsam.nn.layers import by_rows, Conv, LayerNorm, Linear, PatchEmbed, gelu
 from gsam.nn.relative import attention
 from gsam.segment.sam.config import Config
 
@@ -66,7 +66,7 @@ class Block(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        return x + by_rows(lambda rows: self.mlp(self.norm2(rows)), x)
 
 
 class Projection(nnx.Module):
