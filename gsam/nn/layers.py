@@ -119,7 +119,7 @@ class Mlp(nnx.Module):
 
 
 def by_rows(work: Callable[[jax.Array], jax.Array], x: jax.Array, rows: int = 1024) -> jax.Array:
-    """``work`` on [..., L, D] tokens that do not meet, ``rows`` at a time on a CPU: what is wide in between stays in the cache."""
+    """``work`` on [..., L, D] tokens that do not meet, ``rows`` at a time on a CPU: what is wide stays in the cache."""
     flat = x.reshape(-1, x.shape[-1])
     count = -(-flat.shape[0] // rows)
     if jax.default_backend() != "cpu" or count <= 1:

@@ -59,9 +59,9 @@ def _many(
 ) -> jax.Array:
     """By a table whose rows are the four pixels around a corner: one gather a point."""
     heads, width = value.shape[1:]
-    maps = _maps(value, shapes)
-    quads = [jnp.concatenate([m[:-1, :-1], m[:-1, 1:], m[1:, :-1], m[1:, 1:]], -1) for m in maps]
-    table = jnp.concatenate([q.reshape(-1, heads, 4 * width) for q in quads]).swapaxes(0, 1)  # [K, R, 4D]
+    maps = [m.transpose(2, 0, 1, 3) for m in _maps(value, shapes)]
+    quads = [jnp.concatenate([m[:, :-1, :-1], m[:, :-1, 1:], m[:, 1:, :-1], m[:, 1:, 1:]], -1) for m in maps]
+    table = jnp.concatenate([q.reshape(heads, -1, 4 * width) for q in quads], 1)  # [K, R, 4D]
     first = np.cumsum([0, *((h + 3) * (w + 3) for h, w in shapes)])[:-1, None].astype(np.int32)
     stride = np.array([[w + 3] for _, w in shapes], np.int32)
 

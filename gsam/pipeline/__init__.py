@@ -15,6 +15,7 @@ import numpy as np
 from gsam.image import Picture, Source, open_image
 from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
+from gsam.pipeline.memory import give_back
 from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
 from gsam.pipeline.shapes import bucket
 from gsam.pipeline.shard import replicate, spread
@@ -29,6 +30,8 @@ Stage = Detector | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
 REMEMBERED = 4
 """Pictures whose features are kept for the next query."""
+LARGE = 512
+"""Views of so many pixels a side keep a CPU busy by themselves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +99,12 @@ class Pipeline:
 
     def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
         """Pure.  What is computed once a picture, by the slot of the stage: the features of detector and segmenter."""
-        return {
-            slot: stage.features(params[slot], images)
-            for slot, stage in self._stages().items()
-            if hasattr(stage, "features")
-        }
+        features: dict[str, Any] = {}
+        for slot, stage in self._stages().items():
+            if hasattr(stage, "features"):
+                features[slot] = stage.features(params[slot], images)
+                images, features = jax.lax.optimization_barrier((images, features))  # one after the other: less memory
+        return features
 
     def apply(
         self,
@@ -208,10 +212,19 @@ class Pipeline:
         remember: bool = False,
     ) -> list[Result]:
         limits = dataclasses.replace(self.limits, **thresholds)
+        if batch_size > (most := self._together(batch_size)):
+            parts = [slice(i, i + most) for i in range(0, len(pictures), most)]
+            return [r for s in parts for r in self._run(pictures[s], queries[s], thresholds, most, remember=remember)]
         spare = batch_size - len(pictures)
-        images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
+        known = self.compilations
         text = spread(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
+        images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
+        if self.compilations > known:
+            give_back()
+            known = self.compilations
         scene = self._decode(self.params, images, text, features)
+        if self.compilations > known:
+            give_back()
         stages = list(self._stages().values())
         return finish(scene, pictures, queries, self.name, stages, limits.mask_threshold, limits.text_threshold)
 
@@ -233,6 +246,11 @@ class Pipeline:
         return merge(
             picture, rectangles, results, most=limits.boxes, nms=limits.nms, group=limits.group, inside=limits.inside
         )
+
+    def _together(self, batch_size: int) -> int:
+        """How many pictures one call takes: on a CPU large ones gain nothing from company but memory."""
+        large = max(v.size for v in self.views) >= LARGE
+        return len(self.devices) if large and self.devices[0].platform == "cpu" else batch_size
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
         """The pictures and their features on the devices; those of the last `REMEMBERED` single pictures are kept."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 
 from gsam.detect.grounding_dino.attention import Attention, DeformableAttention, sine
 from gsam.detect.grounding_dino.config import Config
@@ -58,6 +61,8 @@ class Decoder(nnx.Module):
         for i, layer in enumerate(self.layers):
             code = sine(2 * np.pi * boxes[..., [1, 0, 2, 3]], self.norm.scale[...].shape[0] // 2, 10000.0)
             place = self.ref_point_head(code.reshape(*code.shape[:2], -1)).astype(x.dtype)
+            tokens, x = lax.optimization_barrier((picture.tokens, x))  # else all layers' values are made at once
+            picture = dataclasses.replace(picture, tokens=tokens)
             x = layer(x, place, alive, boxes, picture, text)
             final = i == len(self.layers) - 1  # only the reported boxes are read from the normed output
             boxes = moved(boxes, heads[i](self.norm(x) if final else x))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gsam.bind import param
-from gsam.nn.layers import by_rows, Conv, LayerNorm, Linear, PatchEmbed, gelu
+from gsam.nn.layers import Conv, LayerNorm, Linear, PatchEmbed, by_rows, gelu
 from gsam.nn.relative import attention
 from gsam.segment.sam.config import Config
 
@@ -28,17 +28,15 @@ class Attention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, d = x.shape
-        qkv = self.qkv(x)
+        assert self.qkv.bias is not None
+        qkv, bias = x @ self.qkv.kernel[...].astype(x.dtype), self.qkv.bias[...].astype(x.dtype)
         if self.window:
             s = self.window
             rows, columns = -(-h // s), -(-w // s)
-            if (rows * s, columns * s) != (h, w):
-                blank = self.qkv(jnp.zeros((1, d), x.dtype))  # the bias
-                blank = jnp.broadcast_to(blank, (b, rows * s, columns * s, 3 * d))
-                qkv = jax.lax.dynamic_update_slice(blank, qkv, (0, 0, 0, 0))
+            qkv = jnp.pad(qkv, ((0, 0), (0, rows * s - h), (0, columns * s - w), (0, 0))) + bias
             qkv = qkv.reshape(b, rows, s, columns, s, 3 * d).swapaxes(2, 3).reshape(-1, s * s, 3 * d)
         else:
-            qkv = qkv.reshape(b, h * w, 3 * d)
+            qkv = (qkv + bias).reshape(b, h * w, 3 * d)
         n = qkv.shape[1]
         q, k, v = qkv.reshape(-1, n, 3, self.heads, d // self.heads).transpose(2, 0, 3, 1, 4)
         y = attention(q, k, v, self.rel_pos_h[...], self.rel_pos_w[...])
