@@ -120,7 +120,9 @@ class Caption:
     """The tokens' own spelling, ``""`` for padding."""
     decode: Callable[[Sequence[int]], str]
     special: frozenset[int] = frozenset()
-    """Ids that are no words: the marks at begin and end, and what separates phrases."""
+    """Ids that are no words: the mark at the beginning."""
+    shape: tuple[int, int] = (1, 0)
+    """How many captions of how many tokens one after the other these are."""
 
     def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
         """The words that score above ``threshold``, as GroundingDINO's own demo puts them together (``get_phrases_from_posmap``).

@@ -106,7 +106,7 @@ class Labels:
     scores: jax.Array
     """[B, N, C] float32 in 0..1, of every query."""
     tokens: jax.Array | None = None
-    """[B, N, T] float32 in 0..1, of every token of the caption, where a detector reads the queries as one."""
+    """[B, N, K, T] float32 in 0..1, of every token of the K captions as which a detector reads the queries together."""
 
 
 @jax.tree_util.register_dataclass

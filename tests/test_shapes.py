@@ -64,7 +64,7 @@ def test_grounding_dino(name: str, dtype) -> None:
     boxes, labels = jax.eval_shape(lambda *a: stage.detect(*a, 300), params, seen, text, valid)
     assert (boxes.xyxy.shape, boxes.xyxy.dtype) == ((B, 300, 4), jnp.float32)
     assert (labels.scores.shape, labels.scores.dtype) == ((B, 300, C), jnp.float32)
-    assert labels.tokens.shape == (B, 300, 128)
+    assert labels.tokens.shape == (B, 300, 2, 64)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])

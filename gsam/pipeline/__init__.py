@@ -147,7 +147,7 @@ class Pipeline:
         """
         picture, queries = open_image(image), parse_queries(query)
         if self._tiled(picture, thresholds):
-            return self._by_tiles(picture, queries, thresholds, 1)
+            return self._by_tiles(picture, queries, thresholds, 1 if self.devices[0].platform == "cpu" else 8)
         return self._run([picture], [queries], thresholds, 1, remember=True)[0]
 
     def stream(

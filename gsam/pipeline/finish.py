@@ -52,7 +52,8 @@ def finish(
         words, tokens = [], np.zeros((len(order), 0), np.float32)
         if captions and labels.tokens is not None:
             caption = captions[0].caption(asked.prompts)
-            tokens = np.asarray(labels.tokens[i][order], np.float32)[:, : len(caption.words)]
+            k, t = caption.shape  # a batch is padded to its longest
+            tokens = np.asarray(labels.tokens[i][order][:, :k, :t], np.float32).reshape(len(order), -1)
             words = caption.words
             if captions[0].labels == "phrases":
                 names = [caption.phrase(row, text_threshold) for row in tokens]

@@ -156,7 +156,7 @@ def test_a_query_scores_what_its_words_score(stage: gd.Stage) -> None:
     _, mean = detect(stage, images, [queries])
     _, best = detect(dataclasses.replace(stage, span="max"), images, [queries])
     for labels, how in ((mean, np.mean), (best, np.max)):
-        tokens = np.asarray(labels.tokens[0])
+        tokens = np.asarray(labels.tokens[0, :, 0])
         for i in range(2):
             np.testing.assert_allclose(
                 labels.scores[0, :, i], how(tokens[:, packed["query"][0] == i + 1], 1), atol=1e-6
@@ -177,6 +177,17 @@ def test_labels_are_the_users_own_words(stage: gd.Stage) -> None:
     assert result.labels == [["feline", "ox"][i] for i in result.label_ids]
     assert result.tokens[:4] == ["[CLS]", "b", "i", "g"]
     assert result.token_scores.shape == (12, len(result.tokens))
+
+
+def test_raw_scores_in_a_batch_are_those_of_each_alone(stage: gd.Stage) -> None:
+    """Whatever the neighbour's captions, one or several, longer or shorter."""
+    asked = [["elephant", "rhinoceros", "hippopotamus", "zebra"], ["elephant", "giraffe", "ox", "lion"], ["a"]]
+    p = pipe(stage)
+    pairs = [(picture(90, 70, i).pixels, queries) for i, queries in enumerate(asked)]
+    for one, together in zip(pairs, p.stream(pairs, batch_size=3), strict=True):
+        alone = p(*one)
+        assert together.tokens == alone.tokens
+        np.testing.assert_allclose(together.token_scores, alone.token_scores, atol=1e-5)
 
 
 def test_phrases_as_the_original_decodes_them(stage: gd.Stage) -> None:

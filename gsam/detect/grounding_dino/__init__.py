@@ -72,7 +72,9 @@ class Stage:
             {**rows, "features": np.zeros((*rows["ids"].shape, 0))}, [True] * len(queries), self.config.tokens
         )
         ids = packed["ids"].reshape(-1).tolist()
-        return Caption(ids, self.tokenizer.spell(ids), self.tokenizer.decode, frozenset({captions.BEGIN}))
+        spelt = self.tokenizer.spell(ids)
+        count, length = packed["ids"].shape
+        return Caption(ids, spelt, self.tokenizer.decode, frozenset({captions.BEGIN}), (count, length))
 
     def features(self, params: Params, images: Images) -> Picture:
         """The picture's side up to where it meets the text."""
@@ -125,7 +127,7 @@ class Stage:
         }
         best, rows = top(side_by_side(best), n, rows)
         own = rows["caption"][..., None, None] == jnp.arange(count)[:, None]  # each box is of one caption
-        words = jnp.where(own, rows["tokens"][:, :, None], 0.0).reshape(b, n, -1)
+        words = jnp.where(own, rows["tokens"][:, :, None], 0.0)  # [B, n, captions, T]
         real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)
         score = jnp.where(real, best, 0.0)
         index = rows["scores"].argmax(-1).astype(jnp.int32)
