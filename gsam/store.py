@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import tomllib
 import typing
@@ -80,6 +81,9 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
     else:
         if found.sha256:
             verify_hash(found.path, found.sha256)
+        for file in _weights(found.path) if found.downloaded else ():
+            if known := hub_hash(file):
+                verify_once(file, known)
         tensors = read(found.path)
     family, config = _identify(found, tensors, role)
     module, port = _modules(family)
@@ -171,6 +175,12 @@ def hashes(entry: Mapping[str, Any]) -> Mapping[str, str]:
     """File -> SHA-256, of a hub model's manifest entry; one hash alone is that of ``model.safetensors``."""
     given = entry.get("sha256") or {}
     return {"model.safetensors": given} if isinstance(given, str) else given
+
+
+def hub_hash(file: Path) -> str | None:
+    """The SHA-256 that the hub gave of a file in its cache, where large files are called by it."""
+    kept = file.resolve()
+    return kept.name if kept.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", kept.name) else None
 
 
 def verify_hash(path: Path, sha256: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,20 +126,19 @@ def _entry(name: str) -> Mapping[str, Any]:
 
 def _hashes(name: str, found: Found) -> Iterator[Row]:
     """Raises `CheckpointError` for a file that is not what its manifest or the hub says."""
-    from gsam.store import verify_hash
+    from gsam.store import hub_hash, verify_hash
 
     files = [found.path] if found.path.is_file() else sorted(found.path.glob("*.safetensors"))
     files = files or sorted(found.path.glob("*.bin"))
     known = found.sha256 or (_entry(name).get("sha256") if found.variant else None)
     for file in files:
-        kept = file.resolve()  # the hub's cache calls a large file by its sha256
         expected = known.get(file.name) if isinstance(known, Mapping) else known
         if expected:
             verify_hash(file, expected)
             yield "sha256", f"{file.name}: {expected}, as in the manifest", True
-        elif kept.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", kept.name):
-            verify_hash(kept, kept.name)
-            yield "sha256", f"{file.name}: {kept.name}, as the hub says", True
+        elif expected := hub_hash(file):
+            verify_hash(file, expected)
+            yield "sha256", f"{file.name}: {expected}, as the hub says", True
         else:
             yield "sha256", f"{file.name}: not checked, no hash of this file is known", None
     if not files:

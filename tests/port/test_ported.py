@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from gsam import store
+from gsam.errors import CheckpointError
 from gsam.port import download, ported
 from tests.port.files import nano_sam, state_dict
 
@@ -68,3 +70,23 @@ def test_a_disk_that_is_full_is_no_error(hub: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ported.os, "fsync", full)
     assert store.load("some model", role="segment").params
     assert kept() == []
+
+
+def test_a_file_that_is_not_what_the_hub_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's cache calls a large file by its sha256: checked when it is first converted."""
+    monkeypatch.setenv("GSAM_CACHE", str(tmp_path / "cache"))
+    source = store.data_folder("nano") / "segmenter.safetensors"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    blob, link = tmp_path / "blobs" / digest, tmp_path / "snapshot" / "model.safetensors"
+    for folder in (blob.parent, link.parent):
+        folder.mkdir()
+    blob.write_bytes(source.read_bytes())
+    link.symlink_to(blob)
+    monkeypatch.setattr(store, "manifest", lambda: {"nano_sam_again": {"hub": "owner/name"}})
+    monkeypatch.setattr(download, "from_hub", lambda *_: link.parent)
+    assert store.load("nano_sam_again", role="segment").params
+    raw = bytearray(blob.read_bytes())
+    raw[-1] ^= 1
+    blob.write_bytes(raw)
+    with pytest.raises(CheckpointError, match=f"expected {digest}"):
+        store.load("nano_sam_again", role="segment")
