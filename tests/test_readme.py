@@ -82,9 +82,11 @@ def test_grounded_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     segmenter = gsam.segmenter("nano_sam")
     monkeypatch.setattr(gsam, "load", load, raising=False)
     monkeypatch.chdir(tmp_path)
-    space: dict[str, Any] = {"names_of_300_classes": [f"thing {i}" for i in range(30)]}
+    space: dict[str, Any] = {"gsam": gsam, "names_of_300_classes": [f"thing {i}" for i in range(30)]}
     exec(block('gsam.load("grounded_sam"'), space)
     assert asked == [{"threshold": 0.3}, {"labels": "phrases"}]
-    assert space["result"].queries == ["person riding a horse", "horse"]
+    assert space["again"].queries == ["traffic light", "car"]
+    assert space["many"].queries == space["names_of_300_classes"]
+    assert space["result"].image == "b.jpg"
     assert space["small"].size == (70, 1100)
     assert space["pipe"].counts["pictures"] == 1 + 2 + 3  # street.jpg once, a pair, and the whole with two tiles

@@ -53,7 +53,7 @@ def finish(
         if captions and labels.tokens is not None:
             caption = captions[0].caption(asked.prompts)
             k, t = caption.shape  # a batch is padded to its longest
-            tokens = np.asarray(labels.tokens[i][order][:, :k, :t], np.float32).reshape(len(order), -1)
+            tokens = np.asarray(labels.tokens[i][order][:, :k, :t], np.float32).reshape(len(order), k * t)
             words = caption.words
             if captions[0].labels == "phrases":
                 names = [caption.phrase(row, text_threshold) for row in tokens]

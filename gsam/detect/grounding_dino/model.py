@@ -176,7 +176,8 @@ class GroundingDino(nnx.Module):
 
     def similarity(self, x: jax.Array, text: Phrases) -> jax.Array:
         """[B, N, D] -> [B, N, T] float32, -inf for padding."""
-        logits = jnp.einsum("bnd,btd->bnt", x.astype(jnp.float32), text.tokens.astype(jnp.float32))
+        x, tokens = x.astype(jnp.float32), text.tokens.astype(jnp.float32)
+        logits = jnp.einsum("bnd,btd->bnt", x, tokens, precision=lax.Precision.HIGHEST)  # ranks the first guesses
         if self.config.scaled:
             logits = logits / np.float32(x.shape[-1] ** 0.5) + self.class_embed[-1].bias[...].astype(jnp.float32)
         return jnp.where(text.real[:, None], logits, -jnp.inf)

@@ -44,7 +44,7 @@ class Stage:
 
         def one_image(features: jax.Array, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
             kinds = jnp.broadcast_to(jnp.asarray([TOP_LEFT, BOTTOM_RIGHT]), (xyxy.shape[0], 2))
-            logits, iou = model.decode(features, xyxy.reshape(-1, 2, 2), kinds, box_prior(xyxy, self.config))
+            logits, iou = model.decode(features, xyxy.reshape(-1, 2, 2), kinds, box_prior(xyxy, self.config), masks=1)
             return logits[:, 0], iou[:, 0]
 
         def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -24,13 +24,15 @@ class Sam(nnx.Module):
         labels: jax.Array,
         mask: jax.Array | None = None,
         has_mask: jax.Array | None = None,
+        masks: int = 4,
     ) -> tuple[jax.Array, jax.Array]:
         """N prompts on one image.
 
         ``features`` [h, w, D]; ``points`` [N, P, 2] x y in pixels of the view; ``labels`` [N, P] as in `gsam.nn.prompt`
         (a box is two points, `TOP_LEFT` and `BOTTOM_RIGHT`); ``mask`` [N, 4h, 4w] logits of an earlier answer and
-        ``has_mask`` [N] for which prompts it counts.  Returns logits [N, 4, 4h, 4w] and IoU [N, 4].
+        ``has_mask`` [N] for which prompts it counts.  Returns the logits of the first ``masks`` masks [N, masks, 4h, 4w] and
+        IoU [N, 4].
         """
         prompts = self.prompt_encoder.points(points, labels)
         dense = self.prompt_encoder.dense(mask, has_mask)
-        return self.mask_decoder(features, self.prompt_encoder.image_code(), prompts, labels != ABSENT, dense)
+        return self.mask_decoder(features, self.prompt_encoder.image_code(), prompts, labels != ABSENT, dense, masks)
