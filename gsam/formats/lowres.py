@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+BAND = 32
+"""Outputs made at a time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -14,7 +19,8 @@ class LowResMasks:
     """N logit maps over a segmenter's square view, and how to bring them back to the picture.
 
     The original enlarges [h, w] to the view (bilinear, corners not aligned), cuts the padding off, and scales that to the
-    picture (bilinear again).  Both are linear in each axis, so here they are one matrix an axis.
+    picture (bilinear again).  Both are linear in each axis, so here they are one matrix an axis, of which only the band that
+    is not zero is multiplied.
     """
 
     logits: NDArray[np.float32]
@@ -35,8 +41,12 @@ class LowResMasks:
 
     def logits_of(self, i: int) -> NDArray[np.float32]:
         """Logits of mask ``i`` at the size of the picture, [H, W]."""
-        down, across = self._matrices()
-        return down @ (self.logits[i] @ across.T)
+        down, across = self._bands()
+        out = np.empty(self.size, np.float32)
+        middle = _columns(self.logits[i], across)
+        for band in down:
+            np.matmul(band.weights, middle[band.source], out=out[band.target])
+        return out
 
     def mask_of(self, i: int) -> NDArray[np.bool_]:
         """[H, W] bool: logits above the threshold.
@@ -44,15 +54,18 @@ class LowResMasks:
         Every pixel is a weighted mean of low-resolution ones, so only what touches one above the threshold is computed.
         """
         out = np.zeros(self.size, bool)
-        logits = self.logits[i]
-        high = logits > self.threshold
-        if not high.any():
+        high = self.logits[i] > self.threshold
+        down, across = (
+            [band for band in bands if hit[band.source].any()]
+            for bands, hit in zip(self._bands(), (high.any(1), high.any(0)), strict=True)
+        )
+        if not down or not across:
             return out
-        down, across = self._matrices()
-        rows, top, bottom = _touched(down, high.any(1))
-        columns, left, right = _touched(across, high.any(0))
-        part = down[top:bottom, rows] @ (logits[rows, columns] @ across[left:right, columns].T)
-        np.greater(part, self.threshold, out=out[top:bottom, left:right])
+        across = [b for b in self._bands()[1] if across[0].target.start <= b.target.start <= across[-1].target.start]
+        columns = slice(across[0].target.start, across[-1].target.stop)
+        middle = _columns(self.logits[i], across)
+        for band in down:
+            np.greater(band.weights @ middle[band.source], self.threshold, out=out[band.target, columns])
         return out
 
     def logits_full(self) -> NDArray[np.float32]:
@@ -69,27 +82,45 @@ class LowResMasks:
             out[i] = self.mask_of(i)
         return out
 
-    def _matrices(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _bands(self) -> tuple[list[_Band], list[_Band]]:
+        """Of the rows, and of the columns."""
         return (
-            _matrix(self.logits.shape[1], self.side, self.content[0], self.size[0]),
-            _matrix(self.logits.shape[2], self.side, self.content[1], self.size[1]),
+            _bands(self.logits.shape[1], self.side, self.content[0], self.size[0]),
+            _bands(self.logits.shape[2], self.side, self.content[1], self.size[1]),
         )
 
 
-def _touched(matrix: NDArray[np.float32], high: NDArray[np.bool_]) -> tuple[slice, int, int]:
-    """The inputs that matter and the span of outputs they reach: a slice, first, last + 1."""
-    reached = np.flatnonzero((matrix[:, high] > 0).any(1))
-    if not len(reached):
-        return slice(0, 0), 0, 0
-    first, last = int(reached[0]), int(reached[-1]) + 1
-    used = np.flatnonzero((matrix[first:last] > 0).any(0))
-    return slice(int(used[0]), int(used[-1]) + 1), first, last
+@dataclasses.dataclass(frozen=True)
+class _Band:
+    """A few outputs and what they are made of."""
+
+    target: slice
+    source: slice
+    weights: NDArray[np.float32]
+    """[target, source]."""
 
 
-@functools.lru_cache(maxsize=16)
-def _matrix(source: int, side: int, content: int, size: int) -> NDArray[np.float32]:
-    """[size, source]: ``source`` -> ``side``, the first ``content`` of it -> ``size``."""
-    return (_bilinear(content, size) @ _bilinear(source, side)[:content]).astype(np.float32)
+def _columns(logits: NDArray[np.float32], bands: Sequence[_Band]) -> NDArray[np.float32]:
+    """[h, w] -> [h, W], of consecutive bands."""
+    start = bands[0].target.start
+    out = np.empty((len(logits), bands[-1].target.stop - start), np.float32)
+    for band in bands:
+        there = slice(band.target.start - start, band.target.stop - start)
+        np.matmul(logits[:, band.source], band.weights.T, out=out[:, there])
+    return out
+
+
+@functools.lru_cache(maxsize=32)
+def _bands(source: int, side: int, content: int, size: int) -> list[_Band]:
+    """``source`` -> ``side``, the first ``content`` of it -> ``size``."""
+    matrix = (_bilinear(content, size) @ _bilinear(source, side)[:content]).astype(np.float32)
+    bands = []
+    for start in range(0, size, BAND):
+        target = slice(start, min(start + BAND, size))
+        used = np.flatnonzero((matrix[target] > 0).any(0))
+        reads = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append(_Band(target, reads, np.ascontiguousarray(matrix[target, reads])))
+    return bands
 
 
 def _bilinear(source: int, size: int) -> NDArray[np.float64]:

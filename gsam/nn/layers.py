@@ -7,6 +7,7 @@ Parameters keep Flax's names: ``kernel`` is [in, out] or [kh, kw, in, out], norm
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -119,14 +120,20 @@ class Mlp(nnx.Module):
 
 
 def by_rows(work: Callable[[jax.Array], jax.Array], x: jax.Array, rows: int = 1024) -> jax.Array:
-    """``work`` on [..., L, D] tokens that do not meet, ``rows`` at a time on a CPU: what is wide stays in the cache."""
-    flat = x.reshape(-1, x.shape[-1])
-    count = -(-flat.shape[0] // rows)
-    if jax.default_backend() != "cpu" or count <= 1:
+    """``work`` on [B, ..., D] tokens that do not meet, about ``rows`` at a time on a CPU: what is wide stays in the cache."""
+    b, *lead, d = x.shape
+    length = math.prod(lead)
+    count = -(-length // rows)
+    if count <= 1:
         return work(x)
-    padded = jnp.pad(flat, ((0, count * rows - flat.shape[0]), (0, 0))).reshape(count, rows, -1)
-    out = lax.map(work, padded)
-    return out.reshape(count * rows, -1)[: flat.shape[0]].reshape(*x.shape[:-1], -1)
+    rows = -(-length // (8 * count)) * 8
+
+    def in_parts(x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x.reshape(b, length, d), ((0, 0), (0, count * rows - length), (0, 0)))
+        out = lax.map(work, padded.reshape(b * count, rows, d))
+        return out.reshape(b, count * rows, -1)[:, :length].reshape(b, *lead, -1)
+
+    return lax.platform_dependent(x, cpu=in_parts, default=work)
 
 
 def gelu(x: jax.Array) -> jax.Array:
