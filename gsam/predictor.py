@@ -34,7 +34,16 @@ class Promptable(Protocol):
     def view(self) -> View: ...
     def features(self, params: Params, images: Images) -> Any: ...
     def prompt(
-        self, params: Params, features: Any, points: Any, labels: Any, mask: Any = None, has_mask: Any = None
+        self,
+        params: Params,
+        features: Any,
+        points: Any,
+        labels: Any,
+        mask: Any = None,
+        has_mask: Any = None,
+        *,
+        valid: Any = None,
+        masks: int = 4,
     ) -> tuple[jax.Array, jax.Array]: ...
 
 
@@ -48,12 +57,13 @@ class Predictor:
         self.model = cast(Promptable, segmenter(model, **settings)) if isinstance(model, str) else model
         self._params = jax.device_put(self.model.params)
         self._embed = jax.jit(self.model.features)
-        self._decode = jax.jit(self.model.prompt)
+        self._decode = jax.jit(self.model.prompt, static_argnames="masks")
         self.reset_image()
 
     def reset_image(self) -> None:
         """Forget the picture."""
         self.features: jax.Array | None = None
+        self._cut: tuple[jax.Array, jax.Array] | None = None
         self.original_size = self.input_size = (0, 0)
 
     @property
@@ -114,20 +124,33 @@ class Predictor:
         ``point_coords`` [N, P, 2], ``point_labels`` [N, P], ``boxes`` [N, 4], ``mask_input`` [N, 1, h, w].  Returns masks
         [N, C, H, W], IoU [N, C] and logits [N, C, h, w].
         """
-        features = self._image()[0]
+        features = self._own_image()
         points, labels = self._prompts(point_coords, point_labels, boxes, mask_input)
         count = points.shape[0]
         mask = None if mask_input is None else _mask(mask_input, count, 4 * features.shape[0])
         rows = _power_of_two(count)
         points, labels = _pad(points, rows, 0.0), _pad(labels, rows, PAD)
         mask = None if mask is None else _pad(mask, rows, 0.0)
-        logits, iou = self._decode(self._params, features, points, labels, mask)
+        wanted = 4 if multimask_output else 1
+        valid = np.arange(rows) < count
+        logits, iou = self._decode(self._params, features, points, labels, mask, valid=valid, masks=wanted)
         chosen = slice(1, 4) if multimask_output else slice(0, 1)
-        low, quality = np.asarray(logits[:count, chosen]), np.asarray(iou[:count, chosen])
+        low, quality = np.asarray(logits)[:count, chosen], np.asarray(iou)[:count, chosen]
         flat = low.reshape(-1, *low.shape[2:])
         view = LowResMasks(flat, self.model.view.size, self.input_size, self.original_size, self.mask_threshold)
         full = view.logits_full() if return_logits else view.dense()
         return full.reshape(count, -1, *self.original_size), quality, low
+
+    @functools.cached_property
+    def _first(self) -> Any:
+        return jax.jit(lambda features: features[0])
+
+    def _own_image(self) -> jax.Array:
+        """The features without their leading axis, cut once a picture."""
+        whole = self._image()
+        if self._cut is None or self._cut[0] is not whole:
+            self._cut = whole, self._first(whole)
+        return self._cut[1]
 
     def _image(self) -> jax.Array:
         if self.features is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,14 +35,24 @@ def valid_first(valid: jax.Array, values: Any) -> tuple[jax.Array, Any]:
     return take(valid, order), jax.tree.map(lambda v: take(v, order), values)
 
 
-def in_chunks(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int) -> Any:
-    """``work`` on ``chunk`` rows at a time of ``rows`` [B, N, ...]; a chunk without a ``valid`` [B, N] row gives zeros.
+def in_chunks(
+    work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int, wide: int | None = None
+) -> Any:
+    """``work`` on ``chunk`` rows at a time of ``rows`` [B, N, ...], ``wide`` at a time where that is given and no CPU.
 
-    ``work`` takes and returns [B, chunk, ...].  Memory is bounded by the chunk, time by what is valid, and the program is
-    the same for any count.
+    ``work`` takes and returns [B, chunk, ...].  Memory is bounded by the chunk, time by what is ``valid`` [B, N]: of several
+    chunks one without a valid row gives zeros.  The program is the same for any count.
     """
+    if wide is None or min(wide, valid.shape[1]) == min(chunk, valid.shape[1]):
+        return _chunked(work, rows, valid, chunk)
+    by = {size: functools.partial(_chunked, work, chunk=size) for size in (chunk, wide)}
+    return lax.platform_dependent(rows, valid, cpu=by[chunk], default=by[wide])
+
+
+def _chunked(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int) -> Any:
     b, n = valid.shape
-    chunk = min(chunk, n)
+    if n <= chunk:
+        return work(rows)
     count = -(-n // chunk)
 
     def split(x: jax.Array) -> jax.Array:  # [B, N, ...] -> [count, B, chunk, ...]

@@ -19,6 +19,10 @@ from gsam.segment.sam.model import Sam
 from gsam.types import Boxes, Images, Masks, Params, View
 
 
+CHUNK, WIDE = 4, 32
+"""Prompts whose images of 4 MB each stay in a CPU's cache, and enough of them to fill an accelerator."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
     """See `gsam.roles.Segmenter`.  A box gives the mask of token 0, the original's ``multimask_output=False``."""
@@ -26,8 +30,8 @@ class Stage:
     config: Config
     spec: bind.Spec[Sam]
     params: Params
-    chunk: int = 8
-    """Prompts decoded at a time: bounds the memory, changes no result."""
+    chunk: int = 0
+    """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
 
     @property
     def view(self) -> View:
@@ -50,7 +54,7 @@ class Stage:
         def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.vmap(one_image)(features, xyxy)
 
-        logits, iou = in_chunks(work, to_view(boxes.xyxy, images, self.view), boxes.valid, self.chunk)
+        logits, iou = in_chunks(work, to_view(boxes.xyxy, images, self.view), boxes.valid, *self.chunks)
         content = images.content[self.view.key].astype(jnp.float32) * (4 * self.config.grid / self.config.image_size)
         return Masks(logits, iou, jnp.broadcast_to(content[:, None, :], (*boxes.valid.shape, 2)))
 
@@ -62,9 +66,30 @@ class Stage:
         labels: jax.Array,
         mask: jax.Array | None = None,
         has_mask: jax.Array | None = None,
+        *,
+        valid: jax.Array | None = None,
+        masks: int = 4,
     ) -> tuple[jax.Array, jax.Array]:
-        """N prompts on one image's features [h, w, C], as `Sam.decode`: logits [N, 4, 4h, 4w] and IoU [N, 4]."""
-        return self.spec.bind(params).decode(features, points, labels, mask, has_mask)
+        """N prompts on one image's features [h, w, C], as `Sam.decode`: logits [N, masks, 4h, 4w] and IoU [N, 4].
+
+        ``valid`` [N]: which prompts count; the others give anything, and take no time where a whole chunk is not valid.
+        """
+        model = self.spec.bind(params)
+        rows = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
+        rows = {name: value[None] for name, value in rows.items() if value is not None}
+
+        def work(some: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            logits, iou = model.decode(features, **{name: value[0] for name, value in some.items()}, masks=masks)
+            return logits[None], iou[None]
+
+        known = jnp.ones((1, points.shape[0]), bool) if valid is None else valid[None]
+        logits, iou = in_chunks(work, rows, known, *self.chunks)
+        return logits[0], iou[0]
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Prompts at a time on a CPU, and elsewhere."""
+        return self.chunk or CHUNK, self.chunk or WIDE
 
 
 def view(config: Config) -> View:
