@@ -13,7 +13,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -37,6 +37,8 @@ class Picture:
     """[H, W, 3] RGB, upright."""
     name: str | None = None
     """The file's name, if it came from one."""
+    views: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    """Views made already, by `View.key`, on the smallest canvas that holds it alone."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,14 @@ class FourierCode(nnx.Module):
         angle = (2.0 * xy - 1.0) @ self.positional_encoding_gaussian_matrix[...].astype(jnp.float32) * (2.0 * np.pi)
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
 
+    def grid(self, at: np.ndarray) -> jax.Array:
+        """The same of every pair of ``at`` [S], rows and columns: [D, S, S].  A sum's sine is made of the parts' own."""
+        matrix = self.positional_encoding_gaussian_matrix[...].astype(jnp.float32)
+        x, y = matrix[:, :, None] * ((2.0 * at - 1.0) * (2.0 * np.pi))  # [D / 2, S] each
+        x, y = x[:, None, :], y[:, :, None]
+        sines = jnp.sin(y) * jnp.cos(x) + jnp.cos(y) * jnp.sin(x)
+        return jnp.concatenate([sines, jnp.cos(y) * jnp.cos(x) - jnp.sin(y) * jnp.sin(x)])
+
 
 class MaskDownscaling(nnx.Module):
     """A mask prompt [N, 4h, 4w, 1] -> [N, h, w, D]; ``mask_downscaling.0`` to ``.6`` in the original."""
@@ -72,7 +80,6 @@ class PromptEncoder(nnx.Module):
         return given if has_mask is None else jnp.where(has_mask[:, None, None, None], given, none.astype(given.dtype))
 
     def image_code(self) -> jax.Array:
-        """The code of every cell's centre: [h, w, D]."""
+        """The code of every cell's centre: [D, h, w]."""
         centre = (np.arange(self.grid, dtype=np.float32) + 0.5) / self.grid
-        y, x = np.meshgrid(centre, centre, indexing="ij")
-        return self.pe_layer(jnp.asarray(np.stack([x, y], -1)))
+        return self.pe_layer.grid(centre)

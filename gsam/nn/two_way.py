@@ -167,7 +167,8 @@ class MaskDecoder(nnx.Module):
         dense: jax.Array,
         masks: int = 4,
     ) -> tuple[jax.Array, jax.Array]:
-        """One image's features [h, w, D], prompt tokens [N, P, D] with ``keep`` [N, P], dense prompts [N or 1, h or 1, ...].
+        """One image's features [h, w, D] and its code [D, h, w], prompt tokens [N, P, D] with ``keep`` [N, P], dense prompts
+        [N or 1, h or 1, w or 1, D].
 
         Returns the logits of the first ``masks`` masks [N, masks, 4h, 4w] and predicted IoU [N, 4] (a regression: it may
         leave 0..1), float32.
@@ -180,7 +181,7 @@ class MaskDecoder(nnx.Module):
             keep = jnp.concatenate([jnp.ones((n, 5), bool), keep], 1)
         image = features + dense.astype(features.dtype)  # [N or 1, h, w, D]
         image = image.reshape(image.shape[0], h * w, d).swapaxes(1, 2)
-        image_code = image_code.astype(features.dtype).reshape(1, h * w, d).swapaxes(1, 2)
+        image_code = image_code.astype(features.dtype).reshape(1, d, h * w)
         tokens, image = self.transformer(tokens, image, image_code, keep)
         pixels = self.output_upscaling(image)
         hyper = jnp.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps[:masks])], 1)

@@ -35,9 +35,7 @@ def valid_first(valid: jax.Array, values: Any) -> tuple[jax.Array, Any]:
     return take(valid, order), jax.tree.map(lambda v: take(v, order), values)
 
 
-def in_chunks(
-    work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int, wide: int | None = None
-) -> Any:
+def in_chunks(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int, wide: int | None = None) -> Any:
     """``work`` on ``chunk`` rows at a time of ``rows`` [B, N, ...], ``wide`` at a time where that is given and no CPU.
 
     ``work`` takes and returns [B, chunk, ...].  Memory is bounded by the chunk, time by what is ``valid`` [B, N]: of several

@@ -30,6 +30,8 @@ Stage = Detector | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
 REMEMBERED = 4
 """Pictures whose features are kept for the next query."""
+AHEAD = 1
+"""Batches that a stream has begun while the one before is brought to the host."""
 LARGE = 512
 """Views of so many pixels a side keep a CPU busy by themselves."""
 
@@ -60,6 +62,16 @@ class Limits:
     """How much of a tile its neighbour sees too."""
     text_threshold: float = 0.25
     """Tokens above this make the label where a detector was asked for ``labels="phrases"``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A batch that a device works on."""
+
+    scene: Scene
+    pictures: Sequence[Picture]
+    queries: Sequence[Queries]
+    limits: Limits
 
 
 class Pipeline:
@@ -148,7 +160,7 @@ class Pipeline:
         picture, queries = open_image(image), parse_queries(query)
         if self._tiled(picture, thresholds):
             return self._by_tiles(picture, queries, thresholds, 1 if self.devices[0].platform == "cpu" else 8)
-        return self._run([picture], [queries], thresholds, 1, remember=True)[0]
+        return self._end(self._begin([(picture, queries)], thresholds, 1, remember=True))[0]
 
     def stream(
         self,
@@ -167,8 +179,10 @@ class Pipeline:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, at least 1 is needed")
         pairs = asked(images, query)
+        together = self._together(batch_size)
         batch: list[tuple[Picture, Queries]] = []
-        for (source, queries), picture in read_ahead(pairs, 2 * batch_size):
+        begun: collections.deque[_Begun] = collections.deque()
+        for (source, queries), picture in read_ahead(pairs, 2 * batch_size, self.views):
             if isinstance(picture, Exception):
                 if on_error is None:
                     raise picture
@@ -177,12 +191,17 @@ class Pipeline:
             large = self._tiled(picture, thresholds)
             if not large:
                 batch.append((picture, queries))
-            if large or len(batch) == batch_size:
-                yield from self._pairs(batch, thresholds, batch_size)
+            if batch and (large or len(batch) == together):
+                begun.append(self._begin(batch, thresholds, together))
                 batch = []
+            while len(begun) > (0 if large else AHEAD):
+                yield from self._end(begun.popleft())
             if large:
-                yield self._by_tiles(picture, queries, thresholds, batch_size)
-        yield from self._pairs(batch, thresholds, batch_size)
+                yield self._by_tiles(picture, queries, thresholds, together)
+        if batch:
+            begun.append(self._begin(batch, thresholds, together))
+        while begun:
+            yield from self._end(begun.popleft())
 
     @property
     def compilations(self) -> int:
@@ -195,27 +214,17 @@ class Pipeline:
         """How many ``pictures`` went through the backbones so far, and how many ``texts`` through each text encoder."""
         return {"pictures": self._encoded, **{f"{slot} texts": r.read for slot, r in self._readers.items()}}
 
-    def _pairs(
-        self, batch: Sequence[tuple[Picture, Queries]], thresholds: Mapping[str, Any], batch_size: int
-    ) -> list[Result]:
-        if not batch:
-            return []
-        return self._run([p for p, _ in batch], [q for _, q in batch], thresholds, batch_size)
-
-    def _run(
+    def _begin(
         self,
-        pictures: Sequence[Picture],
-        queries: Sequence[Queries],
+        batch: Sequence[tuple[Picture, Queries]],
         thresholds: Mapping[str, Any],
         batch_size: int,
         *,
         remember: bool = False,
-    ) -> list[Result]:
-        limits = dataclasses.replace(self.limits, **thresholds)
-        if batch_size > (most := self._together(batch_size)):
-            parts = [slice(i, i + most) for i in range(0, len(pictures), most)]
-            return [r for s in parts for r in self._run(pictures[s], queries[s], thresholds, most, remember=remember)]
-        spare = batch_size - len(pictures)
+    ) -> _Begun:
+        """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
+        pictures, queries = [p for p, _ in batch], [q for _, q in batch]
+        spare = batch_size - len(batch)
         known = self.compilations
         text = spread(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
         images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
@@ -225,8 +234,14 @@ class Pipeline:
         scene = self._decode(self.params, images, text, features)
         if self.compilations > known:
             give_back()
-        stages = list(self._stages().values())
-        return finish(scene, pictures, queries, self.name, stages, limits.mask_threshold, limits.text_threshold)
+        return _Begun(scene, pictures, queries, dataclasses.replace(self.limits, **thresholds))
+
+    def _end(self, begun: _Begun) -> list[Result]:
+        """Wait for a batch, and bring what was found to the host."""
+        limits, stages = begun.limits, list(self._stages().values())
+        return finish(
+            begun.scene, begun.pictures, begun.queries, self.name, stages, limits.mask_threshold, limits.text_threshold
+        )
 
     def _tiled(self, picture: Picture, thresholds: Mapping[str, Any]) -> bool:
         tile = thresholds.get("tile", self.limits.tile)
@@ -242,7 +257,7 @@ class Pipeline:
         parts, results = cut(picture, rectangles), []
         for start in range(0, len(parts), batch_size):
             some = parts[start : start + batch_size]
-            results += self._run(some, [queries] * len(some), thresholds, batch_size)
+            results += self._end(self._begin([(p, queries) for p in some], thresholds, batch_size))
         return merge(
             picture, rectangles, results, most=limits.boxes, nms=limits.nms, group=limits.group, inside=limits.inside
         )
@@ -250,7 +265,7 @@ class Pipeline:
     def _together(self, batch_size: int) -> int:
         """How many pictures one call takes: on a CPU large ones gain nothing from company but memory."""
         large = max(v.size for v in self.views) >= LARGE
-        return len(self.devices) if large and self.devices[0].platform == "cpu" else batch_size
+        return min(len(self.devices), batch_size) if large and self.devices[0].platform == "cpu" else batch_size
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
         """The pictures and their features on the devices; those of the last `REMEMBERED` single pictures are kept."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from gsam.image import Picture
 from gsam.result import LowResMasks, Result
 from gsam.text import Queries
-from gsam.types import Scene, View
+from gsam.types import Masks, Scene, View
 
 
 def finish(
@@ -29,7 +30,7 @@ def finish(
     captions = [s for s in stages if hasattr(s, "caption")]
     found = jax.device_get((scene.boxes, scene.labels))
     boxes, labels = found
-    masks = scene.masks
+    masks = _found(scene.masks, 1 + int(np.flatnonzero(boxes.valid.any(0)).max(initial=-1)))
     content = None if view is None else np.asarray(scene.images.content[view.key])
     results = []
     for i, (picture, asked) in enumerate(zip(pictures, queries, strict=True)):
@@ -40,13 +41,13 @@ def finish(
             height, width = picture.pixels.shape[:2]
             rows, columns = content[i]
             low_res = LowResMasks(
-                np.asarray(masks.logits[i])[order].astype(np.float32, copy=False),
+                masks[0][i][order].astype(np.float32, copy=False),
                 view.size,
                 (int(rows), int(columns)),
                 (height, width),
                 mask_threshold,
             )
-            quality = np.asarray(masks.iou[i], np.float32)[order]
+            quality = masks[1][i][order].astype(np.float32, copy=False)
         ids = labels.index[i][order]
         names = [asked.labels[k] for k in ids]
         words, tokens = [], np.zeros((len(order), 0), np.float32)
@@ -74,3 +75,14 @@ def finish(
             )
         )
     return results
+
+
+def _found(masks: Masks | None, count: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Logits and IoU on the host, the first ``count`` rows at least: few counts, so that few slices are compiled."""
+    if masks is None:
+        return None
+    if all(d.platform == "cpu" for d in masks.logits.devices()):  # nothing is copied
+        return np.asarray(masks.logits), np.asarray(masks.iou)
+    rows = min(1 << max(count - 1, 0).bit_length(), masks.logits.shape[1])
+    logits, iou = jax.device_get((masks.logits[:, :rows], masks.iou[:, :rows]))
+    return logits, iou

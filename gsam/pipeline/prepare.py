@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,10 +23,26 @@ def gather(pictures: Sequence[Picture], views: Sequence[View]) -> Images:
     sizes = [p.pixels.shape[:2] for p in pictures]
     shapes = {v.key: canvas(v, sizes) for v in views}
     return Images(
-        {v.key: jnp.asarray(np.stack([make_view(p.pixels, v, shapes[v.key]) for p in pictures])) for v in views},
+        {v.key: jnp.asarray(np.stack([_seen(p, v, shapes[v.key]) for p in pictures])) for v in views},
         {v.key: jnp.asarray([content(v, s) for s in sizes], jnp.int32) for v in views},
         jnp.asarray(sizes, jnp.int32),
     )
+
+
+def prepared(picture: Picture, views: Sequence[View]) -> Picture:
+    """The same picture with its ``views`` made: work that needs no device."""
+    return dataclasses.replace(picture, views={v.key: make_view(picture.pixels, v) for v in views})
+
+
+def _seen(picture: Picture, view: View, shape: tuple[int, int]) -> NDArray[Any]:
+    made = picture.views.get(view.key)
+    if made is None or made.shape[0] > shape[0] or made.shape[1] > shape[1]:
+        return make_view(picture.pixels, view, shape)
+    if made.shape[:2] == shape:
+        return made
+    out = np.full((*shape, 3), round(view.pad), made.dtype)
+    out[: made.shape[0], : made.shape[1]] = made
+    return out
 
 
 def asked(
@@ -53,16 +70,16 @@ def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def read_ahead(
-    pairs: Iterable[tuple[Source, Queries]], depth: int
+    pairs: Iterable[tuple[Source, Queries]], depth: int, views: Sequence[View]
 ) -> Iterator[tuple[tuple[Source, Queries], Picture | Exception]]:
-    """Each pair with its picture or the error it gave, in order, at most ``depth`` held at a time."""
+    """Each pair with its picture, ``views`` made, or the error it gave; in order, at most ``depth`` held at a time."""
     with ThreadPoolExecutor(4, "gsam-read") as pool:
         waiting: collections.deque[tuple[tuple[Source, Queries], Future[Picture]]] = collections.deque()
         items = iter(pairs)
         try:
             while True:
                 while len(waiting) < depth and (pair := next(items, None)) is not None:
-                    waiting.append((pair, pool.submit(open_image, pair[0])))
+                    waiting.append((pair, pool.submit(lambda source: prepared(open_image(source), views), pair[0])))
                 if not waiting:
                     return
                 pair, future = waiting.popleft()

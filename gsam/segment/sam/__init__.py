@@ -18,7 +18,6 @@ from gsam.segment.sam.config import Config
 from gsam.segment.sam.model import Sam
 from gsam.types import Boxes, Images, Masks, Params, View
 
-
 CHUNK, WIDE = 4, 32
 """Prompts whose images of 4 MB each stay in a CPU's cache, and enough of them to fill an accelerator."""
 
