@@ -15,7 +15,7 @@ import numpy as np
 from gsam.image import Picture, Source, open_image
 from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
-from gsam.pipeline.memory import give_back
+from gsam.pipeline.memory import give_back, lean
 from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
 from gsam.pipeline.shapes import bucket
 from gsam.pipeline.shard import replicate, spread
@@ -102,7 +102,9 @@ class Pipeline:
     @functools.cached_property
     def params(self) -> dict[str, Params]:
         """The parameters of every stage by its slot, on the devices."""
-        return cast(dict[str, Params], replicate({slot: s.params for slot, s in self._stages().items()}, self.devices))
+        params = replicate({slot: s.params for slot, s in self._stages().items()}, self.devices)
+        give_back()
+        return cast(dict[str, Params], params)
 
     @functools.cached_property
     def views(self) -> tuple[View, ...]:
@@ -284,11 +286,11 @@ class Pipeline:
 
     @functools.cached_property
     def _encode(self) -> Any:
-        return jax.jit(self.encode)
+        return jax.jit(self.encode, compiler_options=lean(self.devices[0].platform))
 
     @functools.cached_property
     def _decode(self) -> Any:
-        return jax.jit(self.apply)
+        return jax.jit(self.apply, compiler_options=lean(self.devices[0].platform))
 
     def _text(self, queries: Sequence[Queries], thresholds: Mapping[str, Any]) -> Text:
         limits = dataclasses.replace(self.limits, **thresholds)
