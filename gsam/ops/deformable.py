@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -23,15 +24,19 @@ def sample(
 
     ``value`` [B, S, K, D]: maps of ``shapes`` (h, w) one after the other, row by row.  ``xy`` [B, Q, K, L, P, 2]: points in
     pixels of map L, where the centre of the first pixel is 0; outside of a map there are zeros.  ``weight`` [B, Q, K, L, P].
+
+    On a CPU pictures go one after the other, and of many queries so do heads and chunks of queries; an accelerator takes
+    everything at once, the gathers fused with the sums.
     """
 
-    def picture(args: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        value, xy, weight = args
-        if xy.shape[0] <= FEW:
-            return _few(value, xy, weight, shapes)
-        return _many(value, xy, weight, shapes, chunk)
+    def singly(value: jax.Array, xy: jax.Array, weight: jax.Array) -> jax.Array:
+        many = xy.shape[1] > FEW
+        work = functools.partial(_many, shapes=shapes, chunk=chunk) if many else functools.partial(_few, shapes=shapes)
+        return lax.map(lambda picture: work(*picture), (value, xy, weight))
 
-    return lax.map(picture, (value, xy, weight))
+    return lax.platform_dependent(
+        value, xy, weight, cpu=singly, default=jax.vmap(functools.partial(_few, shapes=shapes))
+    )
 
 
 def _corner(xy: jax.Array, shapes: Sequence[tuple[int, int]]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -48,43 +53,47 @@ def _corner(xy: jax.Array, shapes: Sequence[tuple[int, int]]) -> tuple[jax.Array
 
 
 def _maps(value: jax.Array, shapes: Sequence[tuple[int, int]]) -> list[jax.Array]:
-    """[S, K, D] -> [h + 4, w + 4, K, D] a level, with a margin of zeros."""
+    """[S, ...] -> [h + 4, w + 4, ...] a level, with a margin of zeros."""
     ends = np.cumsum([h * w for h, w in shapes])
     parts = [value[end - h * w : end].reshape(h, w, *value.shape[1:]) for end, (h, w) in zip(ends, shapes, strict=True)]
-    return [jnp.pad(p, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0), (0, 0))) for p in parts]
+    return [jnp.pad(p, [(MARGIN, MARGIN)] * 2 + [(0, 0)] * (p.ndim - 2)) for p in parts]
 
 
 def _many(
     value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]], chunk: int
 ) -> jax.Array:
-    """By a table whose rows are the four pixels around a corner: one gather a point."""
-    heads, width = value.shape[1:]
-    maps = [m.transpose(2, 0, 1, 3) for m in _maps(value, shapes)]
-    quads = [jnp.concatenate([m[:, :-1, :-1], m[:, :-1, 1:], m[:, 1:, :-1], m[:, 1:, 1:]], -1) for m in maps]
-    table = jnp.concatenate([q.reshape(heads, -1, 4 * width) for q in quads], 1)  # [K, R, 4D]
+    """By a table whose rows are the four pixels around a corner: one gather a point.
+
+    A head at a time, whose table of some 10 MB stays in the cache where that of all eight does not.
+    """
+    q, heads = xy.shape[:2]
+    width = value.shape[-1]
     first = np.cumsum([0, *((h + 3) * (w + 3) for h, w in shapes)])[:-1, None].astype(np.int32)
     stride = np.array([[w + 3] for _, w in shapes], np.int32)
-
-    def some(args: tuple[jax.Array, jax.Array]) -> jax.Array:
-        xy, weight = args  # [q, K, L, P, 2]
-        n = xy.shape[0]
-        row, column, share = _corner(xy, shapes)
-        index = jnp.asarray(first + row * stride + column).reshape(n, heads, -1).swapaxes(0, 1)  # [K, q, LP]
-        share = (share * weight[..., None]).reshape(n, heads, -1, 4).swapaxes(0, 1)
-
-        def head(table: jax.Array, index: jax.Array, share: jax.Array) -> jax.Array:
-            found = table.at[index].get(mode="promise_in_bounds").astype(jnp.float32)  # [q, LP, 4D]
-            return jnp.einsum("qk,qkd->qd", share.reshape(n, -1), found.reshape(n, -1, width))
-
-        return jax.vmap(head)(table, index, share).swapaxes(0, 1).reshape(n, heads * width)
-
-    q = xy.shape[0]
     spare = -q % chunk
 
-    def split(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, spare),) + ((0, 0),) * (x.ndim - 1)).reshape(-1, chunk, *x.shape[1:])
+    def head(args: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        value, xy, weight = args  # [S, D], [q / chunk, chunk, L, P, 2], [.., L, P]
+        maps = _maps(value, shapes)
+        quads = [jnp.concatenate([m[:-1, :-1], m[:-1, 1:], m[1:, :-1], m[1:, 1:]], -1) for m in maps]
+        table = jnp.concatenate([m.reshape(-1, 4 * width) for m in quads])  # [R, 4D]
 
-    return lax.map(some, (split(xy), split(weight))).reshape(-1, heads * width)[:q]
+        def some(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+            xy, weight = args
+            row, column, share = _corner(xy, shapes)
+            index = jnp.asarray(first + row * stride + column).reshape(chunk, -1)
+            found = table.at[index].get(mode="promise_in_bounds").astype(jnp.float32)  # [chunk, LP, 4D]
+            share = (share * weight[..., None]).reshape(chunk, -1)
+            return jnp.einsum("qk,qkd->qd", share, found.reshape(chunk, -1, width))
+
+        return lax.map(some, (xy, weight)).reshape(-1, width)
+
+    def by_head(x: jax.Array) -> jax.Array:  # [q, K, ...] -> [K, q / chunk, chunk, ...]
+        x = jnp.pad(x, ((0, spare),) + ((0, 0),) * (x.ndim - 1)).swapaxes(0, 1)
+        return x.reshape(heads, -1, chunk, *x.shape[2:])
+
+    out = lax.map(head, (value.swapaxes(0, 1), by_head(xy), by_head(weight)))  # [K, q, D]
+    return out[:, :q].swapaxes(0, 1).reshape(q, heads * width)
 
 
 def _few(value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]]) -> jax.Array:
@@ -100,5 +109,5 @@ def _few(value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tu
         found = lax.gather(
             grid, index, numbers, (2, 2, 1, width), mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS
         )  # [q, K, P, 2, 2, D]
-        total = total + jnp.einsum("qkpyx,qkpyxd->qkd", share[:, :, level], found.astype(jnp.float32))
+        total = total + (share[:, :, level, ..., None] * found.astype(jnp.float32)).sum((2, 3, 4))
     return total.reshape(-1, heads * width)
