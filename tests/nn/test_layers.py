@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -66,3 +67,10 @@ def test_layer_norm_survives_a_large_mean(mean: float) -> None:
 def test_gelu_is_exact() -> None:
     x = np.linspace(-4, 4, 101, dtype=np.float32)
     np.testing.assert_allclose(layers.gelu(jnp.asarray(x)), torch.nn.functional.gelu(torch.tensor(x)), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7, 6), (2, 33, 6), (3, 4, 4, 6)])
+def test_rows_may_be_taken_in_parts(shape: tuple[int, ...]) -> None:
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    run = jax.jit(lambda x: layers.by_rows(lambda rows: jnp.sin(rows)[..., :4], x, rows=8))
+    np.testing.assert_array_equal(run(x), jax.jit(lambda x: jnp.sin(x)[..., :4])(x))

@@ -41,5 +41,19 @@ def test_sampling(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     weight = rng.uniform(0, 1, xy.shape[:-1]).astype(np.float32)
     run = jax.jit(lambda v, p, w: deformable.sample(v, SHAPES, p, w, chunk=4))
     found = run(jnp.asarray(value), jnp.asarray(xy), jnp.asarray(weight))
-    np.testing.assert_allclose(found, plain(value, xy, weight), atol=2e-5)
+    expected = plain(value, xy, weight)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    together = jax.vmap(lambda *picture: deformable._few(*picture, SHAPES))(value, xy, weight)
+    np.testing.assert_allclose(together, expected, atol=2e-5)
     assert found.dtype == jnp.float32
+
+
+def test_an_accelerator_takes_everything_at_once() -> None:
+    b, q, k = 2, 6, 2
+    value = jax.ShapeDtypeStruct((b, sum(h * w for h, w in SHAPES), k, 8), jnp.float32)
+    xy = jax.ShapeDtypeStruct((b, q, k, len(SHAPES), 4, 2), jnp.float32)
+    weight = jax.ShapeDtypeStruct(xy.shape[:-1], jnp.float32)
+    traced = jax.jit(lambda v, p, w: deformable.sample(v, SHAPES, p, w)).trace(value, xy, weight)
+    texts = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda")}
+    assert "while" in texts["cpu"]
+    assert "while" not in texts["cuda"]

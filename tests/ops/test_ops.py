@@ -60,6 +60,15 @@ def test_chunks_change_nothing_and_skip_the_empty(chunk: int) -> None:
         assert (out[:, 3:] == 0).all()
 
 
+def test_chunks_may_be_wider_on_an_accelerator() -> None:
+    rows, valid = jnp.arange(14, dtype=jnp.float32).reshape(2, 7), jnp.ones((2, 7), bool)
+    run = jax.jit(lambda r, v: top.in_chunks(lambda x: x * x + 1, r, v, 2, 50))
+    np.testing.assert_array_equal(run(rows, valid), rows**2 + 1)
+    lowered = {p: run.trace(rows, valid).lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda")}
+    assert "while" in lowered["cpu"]
+    assert "while" not in lowered["cuda"]
+
+
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("box", [(3.0, 5.0, 40.0, 29.0), (10.5, 2.25, 14.0, 9.0), (0.0, 0.0, 48.0, 48.0)])
 def test_crops_are_pillow_s(name: str, box: tuple[float, ...]) -> None:
