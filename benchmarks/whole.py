@@ -1,27 +1,21 @@
-"""The two sides of `benchmarks.grounded_sam`: gsam, and transformers' models put together; each in a process of its own."""
+"""The whole of Grounded SAM on both sides: gsam, and transformers' models put together."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.inputs import KEPT, Setting
 from tests.words import Words
 
 # Neither jax nor torch up here: each side imports its own, and the memory of the other must not count.
 
-KEPT = 5
-"""Boxes a picture, the best by score: with random weights a threshold would keep anything, so both sides keep so many."""
-SIZES = {False: ("tiny", "vit_b", (1200, 1600), 800, 1333), True: ("small", "tiny", (240, 320), 160, 266)}
-"""By ``--small``: detector, segmenter, picture, and the detector's shorter side and limit."""
+SIZES = {False: ((1200, 1600), 800, 1333), True: ((240, 320), 160, 266)}
+"""By ``small``: the picture, and the detector's shorter side and limit."""
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of one picture: boxes [N, 4] in pixels, scores [N], masks [N, H, W] bool."""
@@ -51,35 +45,39 @@ def names(case: str, number: int) -> list[str]:
     e and f are left out: as ids they are BERT's marks.
     """
     words = ["".join(pair) for pair in itertools.product("abcdghijklmnopqrstuvwxyz0123456789", repeat=2)]
-    start = 5 * (3 * number + "abc".index(case))
+    start = 5 * (3 * number + ["fresh", "folder", "again"].index(case)) % len(words)
     return [words[i] for i in np.random.default_rng(0).permutation(len(words))[start : start + 5]]
 
 
 class Ours:
     """gsam."""
 
-    def __init__(self, folder: Path, small: bool) -> None:
+    def __init__(self, setting: Setting) -> None:
         import dataclasses
+
+        import jax
 
         from gsam import store
         from gsam.detect import grounding_dino
         from gsam.pipeline import Limits, Pipeline
         from gsam.segment import sam
 
-        dino = store.load(folder / "detect", role="detect")
-        *_, size, limit = SIZES[small]
+        dtype, folder = "bfloat16" if setting.half else "float32", setting.folder
+        dino = store.load(folder / "dino", role="detect", dtype=dtype)
+        *_, size, limit = SIZES[setting.small]
         config = dataclasses.replace(dino.config, size=size, limit=limit)
-        masks = store.load(folder / "segment", role="segment")
+        masks = store.load(folder / "sam_b", role="segment", dtype=dtype)
         limits = Limits(boxes=KEPT, threshold=-1.0, nms=1.0, duplicate=1.0, group=1.0, inside=1.0)
         self.detector = grounding_dino.build(config, dino.params, Words())
-        self.pipe = Pipeline(self.detector, sam.build(masks.config, masks.params), limits=limits)
+        devices = jax.local_devices(backend=setting.device)
+        self.pipe = Pipeline(self.detector, sam.build(masks.config, masks.params), limits=limits, devices=devices)
 
-    def fresh(self, pictures: Sequence[np.ndarray], asked: list[str], batch: bool) -> list[Found]:
-        if len(pictures) == 1:
-            results = [self.pipe(pictures[0], asked)]
-        else:
-            results = list(self.pipe.stream(pictures, asked, batch_size=len(pictures)))
-        return [(r.xyxy, r.scores, r.masks) for r in results]
+    def fresh(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
+        result = self.pipe(picture, asked)
+        return [(result.xyxy, result.scores, result.masks)]
+
+    def folder(self, pictures: Sequence[np.ndarray], asked: list[str]) -> list[Found]:
+        return [(r.xyxy, r.scores, r.masks) for r in self.pipe.stream(pictures, asked, batch_size=8)]
 
     def again(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
         before = self.pipe.counts["pictures"]
@@ -88,40 +86,33 @@ class Ours:
             raise RuntimeError("the picture was encoded again, though it had been seen")
         return [(result.xyxy, result.scores, result.masks)]
 
-    def every(self, picture: np.ndarray, asked: list[str]) -> np.ndarray:
-        """The boxes of all of the detector's queries."""
-        import jax
-
-        images, text = self.pipe.prepare(picture, asked)
-        count = self.detector.config.queries
-        find = jax.jit(lambda p, i, t, v: self.detector.detect(p, i, t, v, count)[0].xyxy)
-        return np.asarray(find(self.pipe.params["detect"], images, text.stages["detect"], text.valid)[0])
-
 
 class Theirs:
     """The same composition of transformers' models, eager, as they come."""
 
-    def __init__(self, folder: Path, small: bool) -> None:
+    def __init__(self, setting: Setting) -> None:
         import torch
         from transformers import GroundingDinoForObjectDetection, SamModel
 
-        torch.set_num_threads(cores())
+        device = "cuda" if setting.device == "gpu" else "cpu"
+        self.to = dict(device=device, dtype=torch.bfloat16 if setting.half else torch.float32)
         torch.special.logit = lambda x, eps=None: torch.log(x.clamp(1e-3, 1) / (1 - x).clamp(min=1e-3))
-        self.dino = GroundingDinoForObjectDetection.from_pretrained(folder / "detect", dtype=torch.float32).eval()
-        self.sam = SamModel.from_pretrained(folder / "segment", dtype=torch.float32).eval()
-        self.size = SIZES[small][3]
+        self.dino = GroundingDinoForObjectDetection.from_pretrained(setting.folder / "dino").eval().to(**self.to)
+        self.sam = SamModel.from_pretrained(setting.folder / "sam_b").eval().to(**self.to)
+        self.size = SIZES[setting.small][1]
         self.seen: Any = None
 
-    def fresh(self, pictures: Sequence[np.ndarray], asked: list[str], batch: bool) -> list[Found]:
+    def fresh(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
         import torch
 
         with torch.inference_mode():
-            if not batch and len(pictures) > 1:
-                return [found for p in pictures for found in self.fresh([p], asked, False)]
-            detector = torch.cat([self.pixels(p, "detect") for p in pictures])
-            embedding = self.sam.get_image_embeddings(torch.cat([self.pixels(p, "segment") for p in pictures]))
-            self.seen = detector, embedding
-            return self.find(pictures, asked)
+            embedding = self.sam.get_image_embeddings(self.pixels(picture, "segment"))
+            self.seen = self.pixels(picture, "detect"), embedding
+            return self.find([picture], asked)
+
+    def folder(self, pictures: Sequence[np.ndarray], asked: list[str]) -> list[Found]:
+        """One by one: on a CPU faster than as one batch."""
+        return [found for p in pictures for found in self.fresh(p, asked)]
 
     def again(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
         import torch
@@ -151,24 +142,24 @@ class Theirs:
         x = (x - mean[:, None, None]) / std[:, None, None]
         if role == "segment":
             x = torch.nn.functional.pad(x, (0, side - columns, 0, side - rows))
-        return x[None].contiguous()
+        return x[None].contiguous().to(**self.to)
 
     def boxes(self, pixels: Any, asked: list[str], shape: tuple[int, ...]) -> tuple[Any, Any]:
         """Of all queries: boxes [B, Q, 4] in pixels, and the mean of the words of the name that fits best [B, Q]."""
         import torch
 
         row = Words().encode([" . ".join(asked) + " ."], 256)[0]
-        ids = torch.from_numpy(row[row > 0].astype(np.int64)).expand(len(pixels), -1)
+        ids = torch.from_numpy(row[row > 0].astype(np.int64)).expand(len(pixels), -1).to(pixels.device)
         out = self.dino(
             pixel_values=pixels,
             input_ids=ids,
             token_type_ids=torch.zeros_like(ids),
             attention_mask=torch.ones_like(ids),
         )
-        x, y, w, h = out.pred_boxes.unbind(-1)
+        x, y, w, h = out.pred_boxes.float().cpu().unbind(-1)
         size = torch.tensor([shape[1], shape[0], shape[1], shape[0]], dtype=torch.float32)
         xyxy = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1) * size
-        tokens = out.logits[..., : ids.shape[1]].sigmoid()
+        tokens = out.logits[..., : ids.shape[1]].float().cpu().sigmoid()
         ends = [0, *(int(i) for i in np.flatnonzero(row == 1012))]
         spans = [tokens[..., a + 1 : b].mean(-1) for a, b in itertools.pairwise(ends)]
         return xyxy.clamp(min=0).minimum(size), torch.stack(spans, -1).amax(-1)
@@ -185,71 +176,39 @@ class Theirs:
         side = self.sam.config.vision_config.image_size
         rows, columns = int(h * side / max(h, w) + 0.5), int(w * side / max(h, w) + 0.5)
         scale = torch.tensor([columns / w, rows / h, columns / w, rows / h])
-        out = self.sam(image_embeddings=embedding, input_boxes=xyxy * scale, multimask_output=False)
+        asks = (xyxy * scale).to(**self.to)
+        out = self.sam(image_embeddings=embedding, input_boxes=asks, multimask_output=False)
         found = []
         for boxes, best, logits in zip(xyxy, scores, out.pred_masks, strict=True):
-            large = torch.nn.functional.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+            large = torch.nn.functional.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
             large = large[..., :rows, :columns]
             large = torch.nn.functional.interpolate(large, (h, w), mode="bilinear", align_corners=False)
-            found.append((boxes.numpy(), best.numpy(), (large > 0.0)[:, 0].numpy()))
+            found.append((boxes.numpy(), best.numpy(), (large > 0.0)[:, 0].cpu().numpy()))
         return found
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
+def runs(side: Ours | Theirs, small: bool, kind: str, pictures: int) -> Callable[[int], dict[str, Any]]:
+    """A case of ``side``: ``fresh``, one picture never seen; ``again``, other names on the picture seen last; ``folder``."""
+    shown = [photograph(SIZES[small][0], i) for i in range(pictures)]
 
+    def never_seen(number: int) -> list[np.ndarray]:
+        copies = [p.copy() for p in shown]
+        for p in copies:
+            p[0, 0] = (number % 256, 0, 0)
+        return copies
 
-def busy() -> tuple[float, float]:
-    """CPU seconds of all processes of the machine, and those that its host took, since it was started."""
-    user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
-    tick = os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + soft) / tick, steal / tick
-
-
-def peak() -> int:
-    """Bytes that this process had resident at most."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-def work(side: str, folder: Path, small: bool) -> None:
-    """One side: answers calls, a JSON line each, until its input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
-    began = time.perf_counter()
-    model: Ours | Theirs = (Ours if side == "ours" else Theirs)(folder, small)
-    seconds = time.perf_counter() - began
-    pictures = [photograph(SIZES[small][2], i) for i in range(5)]
-    print(json.dumps({"seconds": seconds, "peak": peak()}), file=answers, flush=True)
-    for line in sys.stdin:
-        call = json.loads(line)
-        case, number = call["case"], call["number"]
-        shown = [p.copy() for p in (pictures[1:] if case == "b" else pictures[:1])]
-        for p in shown:
-            p[0, 0] = (number, 0, 0)  # a picture never seen, but for case c that of a
-        asked = names("a" if case == "every" else case, number)
-        before, own, began = busy(), os.times(), time.perf_counter()
-        if case == "every":
-            np.save(call["save"], model.every(shown[0], asked))
-            found = []
-        elif case == "c":
-            found = model.again(shown[0], asked)
+    def run(number: int) -> dict[str, Any]:
+        asked = names(kind, number)
+        if kind == "again":
+            found = side.again(seen, asked)
+        elif kind == "fresh":
+            found = side.fresh(never_seen(number)[0], asked)
         else:
-            found = model.fresh(shown, asked, call.get("batch", True))
-        wall, used, after = time.perf_counter() - began, os.times(), busy()
-        cpu = used.user + used.system - own.user - own.system
-        answer = {
-            "seconds": wall,
-            "cpu": cpu,
-            "others": max(after[0] - before[0] - cpu, 0.0) / wall,
-            "stolen": (after[1] - before[1]) / wall,
-            "peak": peak(),
-        }
-        if found and "save" in call:
-            boxes, scores, masks = (np.stack(x) for x in zip(*found, strict=True))
-            np.savez(call["save"], boxes=boxes, scores=scores, masks=masks)
-        print(json.dumps(answer), file=answers, flush=True)
+            found = side.folder(never_seen(number), asked)
+        boxes, scores, masks = (np.stack(x) for x in zip(*found, strict=True))
+        return {"boxes": boxes, "scores": scores, "masks": masks}
 
-
-if __name__ == "__main__":
-    work(sys.argv[1], Path(sys.argv[2]), "--small" in sys.argv)
+    seen = never_seen(255)[0]
+    if kind == "again":
+        side.fresh(seen, names("fresh", 99))
+    return run

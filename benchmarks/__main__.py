@@ -1,0 +1,108 @@
+"""gsam beside its peers: ``python -m benchmarks cpu|gpu [--only ROW ...] [--full] [--small] [--rounds N] [--out DIR]``.
+
+``cpu`` compares with torch (eager, sdpa, compile) and ONNX Runtime in float32; ``gpu`` with torch in bfloat16 on one card.
+Rows are in `benchmarks.rows`, ``growth`` and ``start`` besides.  A whole run writes ``benchmarks/cpu.md`` (``gpu.md``) and the
+``.json`` with every call; with ``--only`` or ``--small`` it prints, and writes to ``--out`` only.  Needs the ``test`` extra for
+the peers, and 8 GB of memory (24 GB with ``--full``).  The exit code is 1 when an output was wrong or gsam failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import growth, page, rows
+from benchmarks.inputs import Setting
+from benchmarks.pairs import Sides, Wrong, measure, peaks
+
+HERE = Path(__file__).parent
+LAST = 460
+"""Seconds after which a short run begins no further row: a table that is late is no table."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("cpu", "gpu"))
+    parser.add_argument("--only", nargs="+", metavar="ROW", default=[])
+    parser.add_argument("--full", action="store_true", help="every row, however long")
+    parser.add_argument("--small", action="store_true", help="reduced models, to try the script")
+    parser.add_argument("--rounds", type=int, help="instead of each row's own")
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="where `gpu` runs; cpu to try it")
+    parser.add_argument("--out", type=Path, help="folder of the pages")
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    known = {row.name: row for row in (rows.CPU if args.kind == "cpu" else rows.GPU)}
+    more = ("growth", "start") if args.kind == "cpu" else ()
+    if unknown := [name for name in args.only if name not in (*known, *more)]:
+        parser.error(f"no row {unknown[0]!r}; there are {', '.join((*known, *more))}")
+    chosen = [r for r in known.values() if (r.name in args.only if args.only else args.full or not r.full)]
+    if args.write:
+        from benchmarks.inputs import write
+
+        write(args.write, args.small, set().union(*(r.models for r in chosen)))
+        return 0
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        setting = Setting(Path(name), args.small, args.device or args.kind, half=args.kind == "gpu")
+        report = run(args, chosen, setting, began, [m for m in more if m in args.only or not args.only])
+    report["took"] = time.monotonic() - began
+    text = page.page(report, known)
+    print(text)
+    out = args.out or (None if args.only or args.small else HERE)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{args.kind}.json").write_text(json.dumps(report, indent=1) + "\n")
+        (out / f"{args.kind}.md").write_text(text)
+    return int(any("wrong" in measured for measured in report["rows"].values()))
+
+
+def run(
+    args: argparse.Namespace, chosen: list[rows.Row], setting: Setting, began: float, more: list[str]
+) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "kind": args.kind, "small": args.small, "command": f"python -m benchmarks {' '.join(sys.argv[1:])}",
+        "date": datetime.date.today().isoformat(), "machine": page.machine(), "versions": page.versions(),
+        "load": ", ".join(f"{x:.2f}" for x in os.getloadavg()), "rows": {}, "memory": {}, "growth": {},
+    }  # fmt: skip
+    models = [sys.executable, "-W", "ignore", "-m", "benchmarks", args.kind, "--write", str(setting.folder)]
+    models += ["--full"] * args.full + ["--small"] * args.small + (["--only", *args.only] if args.only else [])
+    subprocess.run(models, check=True, cwd=HERE.parent, env={**os.environ, "TRANSFORMERS_VERBOSITY": "error"})
+    sides = Sides(setting)
+    for row in chosen:
+        if not args.full and time.monotonic() - began > LAST:
+            report["rows"][row.name] = {"wrong": "no time was left"}
+            continue
+        started = time.monotonic()
+        try:
+            report["rows"][row.name] = measure(row, sides, args.rounds)
+        except Wrong as error:
+            report["rows"][row.name] = {"wrong": str(error)}
+        print(
+            page.line(row, report["rows"][row.name]),
+            f"[{time.monotonic() - started:.0f} s]",
+            file=sys.stderr,
+            flush=True,
+        )
+    if setting.half:
+        report["floors"] = growth.floors(chosen, report["rows"], setting, sides["gsam"])
+    sides.close()
+    for row in chosen:
+        if row.memory is not None and setting.device == "cpu" and "wrong" not in report["rows"][row.name]:
+            report["memory"][row.name] = peaks(row, setting)
+    if "growth" in more:
+        report["growth"] |= growth.tables(setting, args.full)
+    if "start" in more:
+        report["growth"] |= growth.start()
+    return report
+
+
+if __name__ == "__main__":
+    sys.exit(main())

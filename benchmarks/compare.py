@@ -1,0 +1,57 @@
+"""Whether two sides computed the same, before either is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+Outputs = Mapping[str, np.ndarray]
+NEAR = 1e-3
+"""Two boxes are the same within so much of the picture's longer side."""
+
+
+def close(ours: Outputs, theirs: Outputs) -> float:
+    """The largest difference of any output, in deviations of the peer's."""
+    return max(
+        float(np.abs(ours[k].astype(np.float64) - theirs[k]).max() / max(theirs[k].std(), 1e-9))
+        if _fits(ours, theirs, k)
+        else np.inf
+        for k in theirs
+    )
+
+
+def masks(ours: Outputs, theirs: Outputs) -> float:
+    """The share of pixels that differ."""
+    return max(float((ours[k] != theirs[k]).mean()) if _fits(ours, theirs, k) else 1.0 for k in theirs)
+
+
+def boxes(ours: Outputs, theirs: Outputs) -> float:
+    """The share of the peer's boxes that we have not: near ties of random scores may rank otherwise."""
+    side = max(float(np.abs(theirs["boxes"]).max()), 1e-9)
+    distance = np.abs(theirs["boxes"][:, None] - ours["boxes"][None]).max(-1).min(1) / side
+    return float((~(distance <= NEAR)).mean())
+
+
+def scenes(ours: Outputs, theirs: Outputs) -> float:
+    """1 - IoU of the masks at worst, among the boxes that both kept; 1 where a picture has none, or a mask is empty."""
+    worst = 0.0
+    side = max(float(np.abs(theirs["boxes"]).max()), 1e-9)
+    if ours["masks"].shape != theirs["masks"].shape or not 0 < theirs["masks"].mean() < 1:
+        return 1.0
+    for i, found in enumerate(theirs["boxes"]):
+        distance = np.abs(found[:, None] - ours["boxes"][i][None]).max(-1) / side
+        pairs = [(j, int(k)) for j, k in enumerate(distance.argmin(1)) if distance[j, k] <= NEAR]
+        if not pairs:
+            return 1.0
+        for j, k in pairs:
+            a, b = theirs["masks"][i, j], ours["masks"][i, k]
+            worst = max(worst, 1.0 - float((a & b).sum() / max((a | b).sum(), 1)))
+    return worst
+
+
+def _fits(ours: Outputs, theirs: Outputs, key: str) -> bool:
+    return key in ours and ours[key].shape == theirs[key].shape and bool(np.isfinite(ours[key]).all())
+
+
+MEASURES = {"close": close, "masks": masks, "boxes": boxes, "scenes": scenes}

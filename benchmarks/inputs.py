@@ -1,0 +1,134 @@
+"""What every side of a comparison is given: seeded checkpoints in the layout of the hub, and seeded inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SAM = {
+    "b": {},
+    "l": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, global_attn_indexes=[5, 11, 17, 23]),
+    "h": dict(hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, global_attn_indexes=[7, 15, 23, 31]),
+}
+"""How the sizes of SAM's image encoder differ from ViT-B."""
+MAP = ((104, 136), (52, 68), (26, 34), (13, 17))
+"""The maps of an 800 x 1066 picture on its canvas of 832 x 1088, in Grounding DINO."""
+KEPT = 5
+"""Boxes a picture that Grounded SAM keeps, the best by score: with random weights a threshold would keep anything."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Where and on what a side runs."""
+
+    folder: Path
+    """Of the checkpoints."""
+    small: bool = False
+    device: str = "cpu"
+    """``cpu`` or ``gpu``."""
+    half: bool = False
+    """bfloat16 instead of float32."""
+
+
+def write(folder: Path, small: bool, names: set[str]) -> None:
+    """The checkpoints ``names`` (folders) as on the hub.  Needs torch and transformers."""
+    import torch
+
+    from tests.parity import grounding, oracles
+
+    for name in sorted(names - {p.name for p in folder.iterdir()}):
+        kind, _, size = name.partition("_")
+        if kind == "sam":
+            model = oracles.sam("tiny") if small else _sam(size)
+        elif kind == "owl":
+            model = oracles.owl("tiny" if small else "base_patch16")
+        elif kind == "clip":
+            model = oracles.clip("tiny" if small else "base_patch32")
+        else:
+            model = grounding.model("small" if small else "tiny")
+            with torch.no_grad():  # random words and boxes fit each other so well or badly that scores would be 0 or 1
+                for p in model.model.decoder.layer_norm.parameters():
+                    p.mul_(0.1)
+        oracles.save(model, folder / name)
+
+
+def _sam(size: str) -> Any:
+    import transformers
+
+    from tests.parity import oracles
+
+    if size == "b":
+        return oracles.sam("vit_b")
+    width = SAM[size]["hidden_size"]
+    config = transformers.SamConfig(
+        vision_config=dict(SAM[size], mlp_dim=4 * width), mask_decoder_config=dict(layer_norm_eps=1e-5)
+    )
+    return oracles.seed(transformers.SamModel(config))
+
+
+def pixels(batch: int, side: int) -> np.ndarray:
+    """Normalised pictures [B, S, S, 3] float32."""
+    return np.random.default_rng(0).standard_normal((batch, side, side, 3), np.float32)
+
+
+def embedding(side: int, width: int) -> np.ndarray:
+    """An image embedding [h, w, C] float32."""
+    return np.random.default_rng(1).standard_normal((side, side, width), np.float32)
+
+
+def boxes(count: int, side: int) -> np.ndarray:
+    """Boxes [N, 4] in pixels of a square view, float32."""
+    rng = np.random.default_rng(2)
+    corner = rng.uniform(0.05, 0.7, (count, 2))
+    return (np.concatenate([corner, corner + rng.uniform(0.05, 0.25, (count, 2))], 1) * side).astype(np.float32)
+
+
+def masks(dense: bool) -> np.ndarray:
+    """48 low-resolution logit maps [48, 256, 256]: things with soft edges, or noise in which every pixel matters."""
+    from PIL import Image
+
+    rng = np.random.default_rng(3)
+    if dense:
+        coarse = rng.standard_normal((48, 32, 32)).astype(np.float32)
+        return np.stack([np.asarray(Image.fromarray(c).resize((256, 256), Image.Resampling.BILINEAR)) for c in coarse])
+    y, x = np.mgrid[:256, :256] / 256
+    maps = np.full((48, 256, 256), -4.0)
+    for one in maps:
+        for _ in range(2):
+            cy, cx, size = rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.15)
+            np.maximum(one, 8 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * size**2)) - 4, out=one)
+    return (maps + rng.normal(size=maps.shape) * 0.1).astype(np.float32)
+
+
+def points(small: bool) -> dict[str, np.ndarray]:
+    """Deformable attention over `MAP`: ``value`` [1, S, 8, 32], ``xy`` [1, Q, 8, 4, 4, 2] in 0..1, ``weight`` [1, Q, 8, 4, 4]."""
+    shapes = maps(small)
+    rng = np.random.default_rng(4)
+    total = sum(h * w for h, w in shapes)
+    centres = [
+        np.stack(np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h), -1).reshape(-1, 2) for h, w in shapes
+    ]
+    at = np.concatenate(centres)[None, :, None, None, None]
+    size = np.array([[w, h] for h, w in shapes])[:, None]
+    xy = at + rng.normal(size=(1, total, 8, 4, 4, 2)) * 3 / size
+    weight = rng.random((1, total, 8, 16))
+    return {
+        "value": rng.standard_normal((1, total, 8, 32), np.float32),
+        "xy": xy.astype(np.float32),
+        "weight": (weight / weight.sum(-1, keepdims=True)).reshape(1, total, 8, 4, 4).astype(np.float32),
+    }
+
+
+def maps(small: bool) -> tuple[tuple[int, int], ...]:
+    return tuple((h // 8 + 1, w // 8 + 1) for h, w in MAP) if small else MAP
+
+
+def words(count: int, context: int, vocab: int) -> np.ndarray:
+    """Token ids [C, T] int32: begin, two words, end."""
+    ids = np.zeros((count, context), np.int32)
+    ids[:, 0], ids[:, 3] = vocab - 2, vocab - 1
+    ids[:, 1:3] = np.random.default_rng(5).integers(1, vocab - 2, (count, 2))
+    return ids

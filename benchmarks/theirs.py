@@ -1,0 +1,215 @@
+"""The peers' side of every row: transformers' models in a form (eager, sdpa, compile), or ONNX Runtime for the encoder."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks import inputs, whole
+from benchmarks.inputs import Setting
+
+Run = Callable[[int], dict[str, Any]]
+FORMS = ("eager", "sdpa", "compile", "onnx")
+
+
+class Absent(RuntimeError):
+    """This peer has no such case, or is not installed."""
+
+
+class Side:
+    """As `benchmarks.ours.Side`."""
+
+    def __init__(self, setting: Setting, form: str) -> None:
+        import torch
+
+        self.setting, self.form = setting, form
+        self.device = "cuda" if setting.device == "gpu" else "cpu"
+        self.dtype = torch.bfloat16 if setting.half else torch.float32
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        if setting.device == "gpu" and not torch.cuda.is_available():
+            raise Absent("torch has no CUDA here")
+
+    def case(self, name: str, **options: Any) -> Run:
+        import torch
+
+        if not hasattr(self, name):
+            raise Absent(f"{self.form} has no {name}")
+        run = getattr(self, name)(**options)
+
+        def quietly(number: int) -> dict[str, Any]:
+            with torch.inference_mode():
+                return run(number)
+
+        return quietly
+
+    def put(self, values: np.ndarray) -> Any:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
+
+    @functools.cache  # noqa: B019
+    def load(self, name: str, kind: str) -> Any:
+        import transformers
+
+        attention = {"sdpa": "sdpa", "compile": "sdpa"}.get(self.form, "eager")
+        try:
+            model = getattr(transformers, kind).from_pretrained(
+                self.setting.folder / name, attn_implementation=attention
+            )
+        except ValueError as error:  # not every model has every form
+            raise Absent(f"{kind} has no {attention} attention") from error
+        return model.eval().to(self.device, self.dtype)
+
+    def formed(self, module: Callable[..., Any]) -> Callable[..., Any]:
+        import torch
+
+        return torch.compile(module) if self.form == "compile" else module
+
+    def encoder(self, size: str, batch: int = 1) -> Run:
+        sam = self.load(f"sam_{size}", "SamModel")
+        side = sam.config.vision_config.image_size
+        pixels = self.put(inputs.pixels(batch, side).transpose(0, 3, 1, 2))
+        if self.form == "onnx":
+            return self.onnx(sam.vision_encoder, pixels, size)
+        run = self.formed(sam.vision_encoder)
+        return lambda number: {"embedding": run(pixels).last_hidden_state.permute(0, 2, 3, 1)}
+
+    def onnx(self, module: Any, pixels: Any, size: str) -> Run:
+        import torch
+
+        try:
+            import onnxruntime
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise Absent(f"{error.name} is not installed") from error
+
+        class Encoder(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.module = module
+
+            def forward(self, pixels: Any) -> Any:
+                return self.module(pixels).last_hidden_state
+
+        path = self.setting.folder / f"encoder_{size}.onnx"
+        with torch.inference_mode(False), torch.no_grad():
+            torch.onnx.export(Encoder(), (pixels.clone(),), path, dynamo=True, verbose=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        name, values = session.get_inputs()[0].name, pixels.numpy()
+        return lambda number: {"embedding": session.run(None, {name: values})[0].transpose(0, 2, 3, 1)}
+
+    def decoder(self, prompts: int) -> Run:
+        sam = self.load("sam_b", "SamModel")
+        grid = sam.config.prompt_encoder_config.image_embedding_size
+        embedding = inputs.embedding(grid, sam.config.prompt_encoder_config.hidden_size).transpose(2, 0, 1)[None]
+        features = self.put(embedding)
+        boxes = self.put(inputs.boxes(prompts, sam.config.vision_config.image_size)[None])
+        run = self.formed(sam)
+
+        def decode(number: int) -> dict[str, Any]:
+            out = run(image_embeddings=features, input_boxes=boxes, multimask_output=True)
+            return {"logits": out.pred_masks[0], "iou": out.iou_scores[0]}
+
+        return decode
+
+    def click(self) -> Run:
+        import torch
+
+        sam = self.load("sam_b", "SamModel")
+        side = sam.config.vision_config.image_size
+        grid = sam.config.prompt_encoder_config.image_embedding_size
+        embedding = inputs.embedding(grid, sam.config.prompt_encoder_config.hidden_size).transpose(2, 0, 1)[None]
+        features, size = self.put(embedding), (240, 360) if self.setting.small else (1024, 1536)
+        scale = side / max(size)
+        point = torch.tensor([[[[120.0 * scale, 90.0 * scale]]]], device=self.device)
+        label = torch.ones((1, 1, 1), dtype=torch.long, device=self.device)
+        content = tuple(int(x * scale + 0.5) for x in size)
+
+        def click(number: int) -> dict[str, Any]:
+            out = sam(image_embeddings=features, input_points=point, input_labels=label, multimask_output=True)
+            return {"masks": enlarge(out.pred_masks[0].float(), side, content, size)[0].cpu().numpy()}
+
+        return click
+
+    def post(self, dense: bool) -> Run:
+        import torch
+
+        logits = torch.from_numpy(inputs.masks(dense))[None]
+        return lambda number: {"masks": enlarge(logits, 1024, (683, 1024), (1000, 1500))[0].numpy()}
+
+    def deformable(self) -> Run:
+        import torch
+        from transformers.models.grounding_dino.modeling_grounding_dino import MultiScaleDeformableAttention
+
+        given, shapes = inputs.points(self.setting.small), list(inputs.maps(self.setting.small))
+        value, xy, weight = (self.put(given[k]) for k in ("value", "xy", "weight"))
+        sizes = torch.tensor(shapes, device=self.device)
+        starts = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
+        run = self.formed(MultiScaleDeformableAttention())
+        return lambda number: {"sampled": run(value, sizes, shapes, starts, xy, weight, 64)}
+
+    def owlv2(self) -> Run:
+        import torch
+
+        model = self.load("owl_2", "Owlv2ForObjectDetection")
+        text = model.config.text_config
+        pixels = self.put(inputs.pixels(1, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
+        words = inputs.words(8, text.max_position_embeddings, text.vocab_size).astype(np.int64)
+        ids = torch.from_numpy(words).to(self.device)
+
+        def detect(number: int) -> dict[str, Any]:
+            out = model(input_ids=ids, pixel_values=pixels)
+            return {"logits": out.logits, "boxes": out.pred_boxes}
+
+        return detect
+
+    def clip_crops(self) -> Run:
+        model = self.load("clip_b", "CLIPModel")
+        pixels = self.put(inputs.pixels(16, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
+        run = self.formed(model.vision_model)
+
+        def embed(number: int) -> dict[str, Any]:
+            seen = model.visual_projection(run(pixels).pooler_output)
+            return {"embedding": seen / seen.norm(dim=-1, keepdim=True)}
+
+        return embed
+
+    @functools.cached_property
+    def whole(self) -> whole.Theirs:
+        if self.form != "eager":
+            raise Absent("Grounding DINO has one form")
+        return whole.Theirs(self.setting)
+
+    def grounding_dino(self) -> Run:
+        side = self.whole
+        picture = whole.photograph(whole.SIZES[self.setting.small][0], 0)
+        return lambda number: {"boxes": side.every(picture, whole.names("fresh", number))}
+
+    def grounded_sam(self, kind: str, pictures: int = 1) -> Run:
+        return whole.runs(self.whole, self.setting.small, kind, pictures)
+
+
+def enlarge(logits: Any, side: int, content: tuple[int, int], size: tuple[int, int]) -> Any:
+    """SAM's postprocessing: logits [1, N, h, w] -> bool [1, N, H, W]."""
+    from torch.nn.functional import interpolate
+
+    view = interpolate(logits, (side, side), mode="bilinear", align_corners=False)[..., : content[0], : content[1]]
+    return interpolate(view, size, mode="bilinear", align_corners=False) > 0
+
+
+def wait(outputs: Any) -> None:
+    """Until the device has computed ``outputs``."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def host(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {k: v if isinstance(v, np.ndarray) else v.detach().float().cpu().numpy() for k, v in outputs.items()}
