@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gsam.errors import UsageError
+from gsam.export.artefact import is_exported
 from gsam.pipeline import Limits, Pipeline
 from gsam.registry import FAMILIES
 from gsam.roles import Classifier, Detector, Segmenter
@@ -63,7 +64,9 @@ def load(
     labels: Literal["queries", "phrases"] | None = None,
     **limits: Any,
 ) -> Pipeline:
-    """A pipeline by the name of a recipe (`recipes`) or the path of a ``.toml``.
+    """A pipeline by the name of a recipe (`recipes`), the path of a ``.toml``, or a folder that `gsam export` wrote.
+
+    A text that is the name of a recipe is that recipe, whatever lies in the working folder: ``"./nano"`` is a folder.
 
     ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name; ``limits`` are those of
     `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
@@ -71,6 +74,15 @@ def load(
     ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
     say so: for comparing, not for use.  Raises `UsageError` for a recipe that does not exist or does not fit the schema.
     """
+    if _is_folder(name):
+        fixed = {
+            "detector": detector,
+            "segmenter": segmenter,
+            "classifier": classifier,
+            "dtype": dtype,
+            "labels": labels,
+        }
+        return _exported(Path(name), fixed, _devices(device), limits)
     recipe = read_recipe(name)
     replaced = {"detect": detector, "segment": segmenter, "classify": classifier}
     recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
@@ -78,9 +90,7 @@ def load(
         recipe["detect"] = {**recipe["detect"], "labels": labels}
     if labels == "phrases":
         recipe["limits"] = {**recipe.get("limits", {}), **dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)}
-    allowed = RECIPE["limits"]
-    if unknown := sorted(set(limits) - allowed):
-        raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
+    _check_limits(limits)
     keep_programs()
     devices = _devices(device)
     stages = [
@@ -90,6 +100,31 @@ def load(
     ]
     limit = Limits(**{**recipe.get("limits", {}), **limits})
     return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices)
+
+
+def _is_folder(name: str | Path) -> bool:
+    path = Path(name)
+    return path.is_dir() and (str(name) not in recipes() or (isinstance(name, Path) and is_exported(path)))
+
+
+def _exported(
+    folder: Path, fixed: Mapping[str, Any], devices: Sequence[jax.Device], limits: Mapping[str, Any]
+) -> Pipeline:
+    from gsam.export import load_exported
+
+    if given := [key for key, value in fixed.items() if value is not None]:
+        raise UsageError(
+            f"{folder} is an exported pipeline: {given[0]} cannot be changed, export it again with another"
+        )
+    _check_limits(limits)
+    keep_programs()
+    return load_exported(folder, devices=devices, **limits)
+
+
+def _check_limits(limits: Mapping[str, Any]) -> None:
+    allowed = RECIPE["limits"]
+    if unknown := sorted(set(limits) - allowed):
+        raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
 
 
 def keep_programs() -> None:

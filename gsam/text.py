@@ -104,6 +104,10 @@ class Tokenizer:
         """Each id's own spelling, ``""`` for padding."""
         return [(self._inner.id_to_token(i) or "") if i else "" for i in ids]
 
+    def dumps(self) -> str:
+        """The text of a ``tokenizer.json`` that `load_tokenizer` reads back."""
+        return str(self._inner.to_str())
+
     def _tell(self, words: list[str]) -> None:
         for word in words:
             if word not in self._told:

@@ -12,7 +12,19 @@ LEAVES = {"types", "registry", "errors"}
 MODEL = {"nn", "ops", "port", "bind"} | LEAVES
 PIPELINE = {"roles", "ops", "image", "text", "result"} | LEAVES
 BUILD = {"pipeline", "store"} | PIPELINE
-TOP = {"build", "bind", "port", "predictor", "nn", "formats", "detect", "segment", "classify"} | BUILD
+TOP = {
+    "build",
+    "export",
+    "reading",
+    "bind",
+    "port",
+    "predictor",
+    "nn",
+    "formats",
+    "detect",
+    "segment",
+    "classify",
+} | BUILD
 MAY: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
@@ -22,16 +34,18 @@ MAY: dict[str, set[str]] = {
     "ops": {"types"},
     "port": LEAVES,
     "nn": {"bind", "ops", "types"},
-    "detect": MODEL | {"text"},
+    "reading": {"ops", "text"},
+    "detect": MODEL | {"text", "reading"},
     "segment": MODEL,
-    "classify": MODEL,
+    "classify": MODEL | {"reading"},
     "image": LEAVES,
     "text": LEAVES,
     "result": {"errors", "formats"},
     "formats": {"errors", "result"},
     "store": {"port", "bind", "detect", "segment", "classify"} | LEAVES,
     "pipeline": PIPELINE,
-    "build": BUILD,
+    "export": {"pipeline", "reading", "port", "nn"} | PIPELINE,
+    "build": {"export"} | BUILD,
     "predictor": TOP - {"predictor"},
     "evaluation": TOP | {"training"},
     "training": TOP,

@@ -10,13 +10,13 @@ from typing import Any
 class Progress:
     """A bar where somebody watches, a line now and then where it goes to a file."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, unit: str = "picture") -> None:
         self.total, self.done, self.told = total, 0, time.monotonic()
         self.bar: Any = None
         if total > 1 and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, unit="picture", file=sys.stderr, leave=False)
+            self.bar = tqdm(total=total, unit=unit, file=sys.stderr, leave=False)
 
     def say(self, text: str) -> None:
         if self.bar is not None:

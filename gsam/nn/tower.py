@@ -16,7 +16,8 @@ import numpy as np
 from flax import nnx
 
 from gsam.bind import param
-from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, gelu_tanh, quick_gelu, softmax
+from gsam.nn.attention import attend
+from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, gelu_tanh, quick_gelu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +57,7 @@ class Attention(nnx.Module):
         def split(y: jax.Array) -> jax.Array:
             return y.reshape(*lead, tokens, self.heads, head)
 
-        q, k, v = split(self.q_proj(x) * head**-0.5), split(self.k_proj(x)), split(self.v_proj(x))
-        logits = jnp.einsum("...qhd,...khd->...hqk", q, k)
-        if mask is not None:
-            logits = jnp.where(mask, logits, jnp.asarray(-jnp.inf, logits.dtype))
-        y = jnp.einsum("...hqk,...khd->...qhd", softmax(logits), v)
+        y = attend(split(self.q_proj(x)), split(self.k_proj(x)), split(self.v_proj(x)), mask=mask)
         return self.out_proj(y.reshape(*lead, tokens, width))
 
 

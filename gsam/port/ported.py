@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +30,13 @@ def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
 
 def keep(params: Mapping[str, Any], target: Path) -> None:
     """Write them, a tensor at a time, whole or not at all; a disk that is full or read-only is no error."""
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(params, target)
+
+
+def write(params: Mapping[str, Any], target: Path) -> None:
+    """Tensors of floats as one safetensors file, whole or not at all.  Raises `OSError`."""
     header: dict[str, Any] = {}
     at = 0
     for name, value in params.items():
@@ -39,7 +47,6 @@ def keep(params: Mapping[str, Any], target: Path) -> None:
     text += b" " * (-len(text) % 8)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for value in params.values():
@@ -47,5 +54,5 @@ def keep(params: Mapping[str, Any], target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.rename(target)
-    except OSError:
+    finally:
         partial.unlink(missing_ok=True)

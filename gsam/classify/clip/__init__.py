@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,11 @@ from gsam.classify.clip.config import VARIANTS as VARIANTS
 from gsam.classify.clip.config import Config
 from gsam.classify.clip.model import Clip
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
-from gsam.ops.templates import Template, allowed, fill, templates
+from gsam.ops.templates import Template, templates
 from gsam.ops.top import in_chunks
 from gsam.ops.views import CLIP_MEAN, CLIP_STD
+from gsam.reading.sentences import Sentences, Tokenizer
 from gsam.types import Params, Scene, View
-
-
-class Tokenizer(Protocol):
-    def encode(self, texts: Sequence[str], context: int) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,12 +54,14 @@ class Stage:
     def view(self) -> View:
         return self.canvas or View(1024, "at_most", "bilinear", 0.0)
 
+    @property
+    def reading(self) -> Sentences:
+        """What is done with text on the host."""
+        return Sentences(self.tokenizer, self.config.context, self.template, self.negatives)
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids of each text in each of the K templates, [C, K, T]."""
-        if self.tokenizer is None:
-            raise ValueError("this classifier was loaded without a tokenizer, so it cannot read text")
-        ids = self.tokenizer.encode(fill(self.template, texts), self.config.context)
-        return ids.reshape(len(texts), len(templates(self.template)), self.config.context)
+        return self.reading.encode(texts)
 
     def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
         """Token ids [C, K, T] -> unit vectors [C, P]."""
@@ -70,12 +69,7 @@ class Stage:
 
     def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
         """Unit vectors of the queries [C, P] and of the negatives [K, P], and which negatives may be used [K]."""
-        both = embedded([*queries, *self.negatives])
-        return {
-            "queries": both[: len(queries)],
-            "negatives": both[len(queries) :],
-            "allowed": allowed(self.negatives, queries),
-        }
+        return self.reading.arrange(queries, embedded)
 
     def classify(self, params: Params, scene: Scene, text: dict[str, jax.Array], valid: jax.Array) -> Scene:
         """Re-score and re-label every box, and reject what looks like none of the queries.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import string
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +15,14 @@ from gsam.classify.siglip.config import VARIANTS as VARIANTS
 from gsam.classify.siglip.config import Config
 from gsam.classify.siglip.model import Siglip
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
-from gsam.ops.templates import Template, allowed, fill, templates
+from gsam.ops.templates import Template, templates
 from gsam.ops.top import in_chunks
+from gsam.reading.sentences import Marked, Tokenizer
+from gsam.reading.sentences import canonical as canonical
+from gsam.reading.sentences import finished as finished
 from gsam.types import Params, Scene, View
 
 MEAN = STD = (0.5, 0.5, 0.5)
-END, BEGIN = 1, 2
-"""The end mark, of both versions, and SigLIP 2's begin mark, which it was trained without."""
-
-
-class Tokenizer(Protocol):
-    def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,14 +61,15 @@ class Stage:
     def view(self) -> View:
         return self.canvas or View(1024, "at_most", "bilinear", 0.0)
 
+    @property
+    def reading(self) -> Marked:
+        """What is done with text on the host."""
+        config = self.config
+        return Marked(self.tokenizer, config.context, self.template, self.negatives, config.version, config.pad)
+
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids of each text in each of the K templates, [C, K, T]."""
-        if self.tokenizer is None:
-            raise ValueError("this classifier was loaded without a tokenizer, so it cannot read text")
-        config = self.config
-        sentences = [canonical(s, config.version) for s in fill(self.template, texts)]
-        ids = finished(self.tokenizer.encode(sentences, config.context, pad=config.pad), config)
-        return ids.reshape(len(texts), len(templates(self.template)), config.context)
+        return self.reading.encode(texts)
 
     def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
         """Token ids [C, K, T] -> unit vectors [C, D]."""
@@ -80,12 +77,7 @@ class Stage:
 
     def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
         """Unit vectors of the queries [C, D] and of the negatives [K, D], and which negatives may be used [K]."""
-        both = embedded([*queries, *self.negatives])
-        return {
-            "queries": both[: len(queries)],
-            "negatives": both[len(queries) :],
-            "allowed": allowed(self.negatives, queries),
-        }
+        return self.reading.arrange(queries, embedded)
 
     def classify(self, params: Params, scene: Scene, text: dict[str, jax.Array], valid: jax.Array) -> Scene:
         """Re-score and re-label every box, and reject what the classifier does not believe in.
@@ -110,27 +102,6 @@ class Stage:
         believed = jnp.take_along_axis(own, labels.index[..., None], -1)[..., 0]
         keep = scene.boxes.valid & (believed >= scene.text.reject) & (believed >= others.max(-1, initial=0.0))
         return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
-
-
-def canonical(text: str, version: int) -> str:
-    """A text as the model was trained to see it: in lower case, and for SigLIP without punctuation."""
-    text = text.lower()
-    if version == 1:
-        text = text.translate(str.maketrans("", "", string.punctuation))
-    return " ".join(text.split())
-
-
-def finished(ids: np.ndarray, config: Config) -> np.ndarray:
-    """Token ids [n, T] with exactly one end mark, which a text that is cut keeps, and then the padding.
-
-    Whether a ``tokenizer.json`` adds the marks depends on who wrote it.
-    """
-    out = np.full_like(ids, config.pad)
-    for row, found in zip(out, ids, strict=True):
-        words = found[~np.isin(found, (END,) if config.version == 1 else (0, END, BEGIN))][: len(row) - 1]
-        row[: len(words)] = words
-        row[len(words)] = END
-    return out
 
 
 def spec(config: Config) -> bind.Spec[Siglip]:

@@ -12,7 +12,6 @@ import numpy as np
 from jax import lax
 
 from gsam import bind
-from gsam.detect.grounding_dino import captions
 from gsam.detect.grounding_dino.config import VARIANTS as VARIANTS
 from gsam.detect.grounding_dino.config import Config
 from gsam.detect.grounding_dino.enhancer import Phrases, Picture
@@ -20,6 +19,7 @@ from gsam.detect.grounding_dino.model import GroundingDino
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
+from gsam.reading import captions
 from gsam.text import Caption
 from gsam.types import Boxes, Images, Labels, Params, View
 
@@ -47,34 +47,30 @@ class Stage:
     def view(self) -> View:
         return view(self.config)
 
+    @property
+    def reading(self) -> captions.Captions:
+        """What is done with text on the host."""
+        config = self.config
+        longest = min(config.tokens, config.bert.positions)
+        return captions.Captions(self.tokenizer, config.tokens, longest, self.template, self.labels)
+
     def encode(self, queries: Sequence[str]) -> dict[str, np.ndarray]:
         """Token ids, blocks and positions [C, T] of each query as a caption of its own."""
-        if self.tokenizer is None:
-            raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
-        texts = [self.template.format(q) if q else q for q in queries]
-        return captions.encode(texts, self.tokenizer, min(self.config.tokens, self.config.bert.positions))
+        return self.reading.encode(queries)
 
     def embed(self, params: Params, tokens: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """The same with what BERT makes of each token, ``features`` [C, T, D]."""
         block = tokens["block"]
-        sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | np.eye(block.shape[1], dtype=bool)
+        sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | jnp.eye(block.shape[1], dtype=bool)
         return {**tokens, "features": self.spec.bind(params).text(tokens["ids"], tokens["position"], sees)}
 
     def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, np.ndarray]:
-        """The captions of one picture: leaves [captions, T], see `captions.pack`."""
-        return captions.pack(embedded(queries), [bool(q) for q in queries], self.config.tokens)
+        """The captions of one picture: leaves [captions, T], see `gsam.reading.captions.pack`."""
+        return self.reading.arrange(queries, embedded)
 
     def caption(self, queries: Sequence[str]) -> Caption:
         """What stands where in `Labels.tokens`."""
-        assert self.tokenizer is not None
-        rows = {k: np.asarray(v) for k, v in self.encode(queries).items()}
-        packed = captions.pack(
-            {**rows, "features": np.zeros((*rows["ids"].shape, 0))}, [True] * len(queries), self.config.tokens
-        )
-        ids = packed["ids"].reshape(-1).tolist()
-        spelt = self.tokenizer.spell(ids)
-        count, length = packed["ids"].shape
-        return Caption(ids, spelt, self.tokenizer.decode, frozenset({captions.BEGIN}), (count, length))
+        return self.reading.caption(queries)
 
     def features(self, params: Params, images: Images) -> Picture:
         """The picture's side up to where it meets the text."""

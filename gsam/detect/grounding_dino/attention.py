@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from gsam.nn.layers import NEVER, Linear, softmax
+from gsam.nn.attention import attend
+from gsam.nn.layers import Linear
 from gsam.ops.deformable import sample
 
 
@@ -30,9 +31,7 @@ class Attention(nnx.Module):
             f(x).reshape(b, -1, self.heads, d // self.heads)
             for f, x in ((self.query, q), (self.key, k), (self.value, v))
         )
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q * (d // self.heads) ** -0.5, k)
-        logits = jnp.where(sees[:, None], logits, NEVER)
-        return self.out_proj(jnp.einsum("bhqk,bkhd->bqhd", softmax(logits), v).reshape(b, n, d))
+        return self.out_proj(attend(q, k, v, mask=sees[:, None]).reshape(b, n, d))
 
 
 class DeformableAttention(nnx.Module):

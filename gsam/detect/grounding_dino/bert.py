@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from gsam.detect.grounding_dino.config import BertConfig
-from gsam.nn.layers import NEVER, Embedding, LayerNorm, Linear, gelu, softmax
+from gsam.nn.attention import attend
+from gsam.nn.layers import Embedding, LayerNorm, Linear, gelu
 
 EPS = 1e-12
 
@@ -34,9 +34,7 @@ class SelfAttention(nnx.Module):
     def __call__(self, x: jax.Array, sees: jax.Array) -> jax.Array:
         *lead, n, d = x.shape
         q, k, v = (f(x).reshape(*lead, n, self.heads, -1) for f in (self.query, self.key, self.value))
-        logits = jnp.einsum("...qhd,...khd->...hqk", q, k) * (d // self.heads) ** -0.5
-        logits = jnp.where(sees[..., None, :, :], logits, NEVER)
-        return jnp.einsum("...hqk,...khd->...qhd", softmax(logits), v).reshape(*lead, n, d)
+        return attend(q, k, v, mask=sees[..., None, :, :]).reshape(*lead, n, d)
 
 
 class Output(nnx.Module):

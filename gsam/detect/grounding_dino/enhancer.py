@@ -69,7 +69,7 @@ class Phrases:
     def sees(self) -> jax.Array:
         """[B, T, T] bool: tokens of one phrase see each other, padding only itself."""
         same = (self.block[:, :, None] == self.block[:, None, :]) & self.real[:, :, None]
-        return same | np.eye(self.block.shape[1], dtype=bool)
+        return same | jnp.eye(self.block.shape[1], dtype=bool)
 
 
 class BiAttention(nnx.Module):

@@ -16,7 +16,8 @@ from flax import nnx
 
 from gsam.bind import param
 from gsam.detect.grounding_dino.config import SwinConfig
-from gsam.nn.layers import LayerNorm, Linear, PatchEmbed, gelu, softmax
+from gsam.nn.attention import attend
+from gsam.nn.layers import LayerNorm, Linear, PatchEmbed, gelu
 
 FAR = -100.0
 """What the original adds to logits between parts of a shifted window that were not neighbours."""
@@ -36,12 +37,11 @@ class WindowAttention(nnx.Module):
         """Windows [B, W, n, D]; ``region`` [B, W, n]: only tokens of one region see each other."""
         b, w, n, d = x.shape
         q, k, v = (y.reshape(b, w, n, self.heads, -1) for y in project(x, (self.query, self.key, self.value)))
-        q = q * (d // self.heads) ** -0.5
-        logits = jnp.einsum("bwqhd,bwkhd->bwhqk", q, k) + self.bias().astype(x.dtype)
+        bias = self.bias().astype(x.dtype)
         if region is not None:
             apart = region[:, :, :, None] != region[:, :, None, :]
-            logits = logits + jnp.where(apart, FAR, 0.0).astype(x.dtype)[:, :, None]
-        y = jnp.einsum("bwhqk,bwkhd->bwqhd", softmax(logits), v)
+            bias = bias + jnp.where(apart, FAR, 0.0).astype(x.dtype)[:, :, None]
+        y = attend(q, k, v, bias=bias)
         return self.proj(y.reshape(b, w, n, d))
 
     def bias(self) -> jax.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,8 @@ from gsam.detect.owl_vit.model import OwlVit
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, from_view, inside, normalise
+from gsam.reading.words import Tokenizer, Words
 from gsam.types import Boxes, Images, Labels, Params, View
-
-
-class Tokenizer(Protocol):
-    def encode(self, texts: Sequence[str], context: int) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,11 +40,14 @@ class Stage:
     def view(self) -> View:
         return view(self.config)
 
+    @property
+    def reading(self) -> Words:
+        """What is done with text on the host."""
+        return Words(self.tokenizer, self.config.context, self.template)
+
     def encode(self, queries: Sequence[str]) -> np.ndarray:
         """Queries -> token ids [C, context], int32."""
-        if self.tokenizer is None:
-            raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
-        return self.tokenizer.encode([self.template.format(q) for q in queries], self.config.context)
+        return self.reading.encode(queries)
 
     def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
         """Token ids [C, T] -> query embeddings [C, D]."""

@@ -6,11 +6,14 @@ on its neighbours: each query is encoded alone and remembered, and captions are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gsam.text import Caption
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Captions and phrases are padded to the next of these."""
@@ -22,6 +25,54 @@ class Tokenizer(Protocol):
     def encode(self, texts: Sequence[str], context: int) -> NDArray[np.int32]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
     def spell(self, ids: Sequence[int]) -> list[str]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """All queries as one caption of phrases, or several where they are many."""
+
+    tokenizer: Tokenizer | None
+    context: int
+    """The longest caption."""
+    longest: int
+    """The longest query, in tokens."""
+    template: str = "{}"
+    labels: Literal["queries", "phrases"] = "queries"
+
+    @property
+    def axes(self) -> Any:
+        """What varies in the text of a batch, by the letters of `gsam.export.write`: [B, captions, T]."""
+        return ("b", "k", "t")
+
+    @property
+    def token_axes(self) -> tuple[str, ...]:
+        """What varies in `encode`'s tokens."""
+        return ("c", "t")
+
+    def encode(self, queries: Sequence[str]) -> dict[str, NDArray[np.int32]]:
+        """Token ids, blocks and positions [C, T] of each query as a caption of its own."""
+        texts = [self.template.format(q) if q else q for q in queries]
+        return encode(texts, self._tokenizer, self.longest)
+
+    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, NDArray[Any]]:
+        """The captions of one picture: leaves [captions, T], see `pack`."""
+        return pack(embedded(queries), [bool(q) for q in queries], self.context)
+
+    def caption(self, queries: Sequence[str]) -> Caption:
+        """What stands where in `gsam.types.Labels.tokens`."""
+        tokenizer = self._tokenizer
+        rows: dict[str, NDArray[Any]] = {**self.encode(queries)}
+        rows["features"] = np.zeros((*rows["ids"].shape, 0))
+        packed = pack(rows, [True] * len(queries), self.context)
+        ids = packed["ids"].reshape(-1).tolist()
+        count, length = packed["ids"].shape
+        return Caption(ids, tokenizer.spell(ids), tokenizer.decode, frozenset({BEGIN}), (count, length))
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
+        return self.tokenizer
 
 
 def encode(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str, NDArray[np.int32]]:

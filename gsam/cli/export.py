@@ -1,0 +1,75 @@
+"""``gsam export``: a pipeline as StableHLO programs and weights."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from gsam.cli.progress import Progress
+from gsam.cli.weights import Dtype
+from gsam.errors import UsageError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+def export(
+    pipeline: Annotated[str, Argument(metavar="PIPELINE", help="A recipe's name or a .toml file.")],
+    out: Annotated[Path, Option("--out", "-o", help="The folder to write; it must not exist.")],
+    dtype: Annotated[
+        Dtype | None, Option(help="What is computed in.  [default: float32 on a CPU, else bfloat16]")
+    ] = None,
+    platform: Annotated[
+        list[str] | None, Option(help="cpu, cuda, rocm or tpu. May be repeated.  [default: cpu, cuda and tpu]")
+    ] = None,
+    canvas: Annotated[
+        list[str] | None,
+        Option(help="ROWSxCOLUMNS of a detector's rectangles, as 832x1088. May be repeated.  [default: common shapes]"),
+    ] = None,
+    boxes: Annotated[int | None, Option(min=1, help="Most objects a picture.  [default: the recipe's]")] = None,
+) -> None:
+    """Write a pipeline as programs and weights that `gsam segment -p FOLDER` and `gsam.load(FOLDER)` run without its code."""
+    from gsam.export.artefact import PLATFORMS
+
+    canvases = [_canvas(text) for text in canvas] if canvas else None
+    if out.exists():  # before anything is downloaded
+        raise UsageError(f"{out} exists already", "output_exists")
+    import gsam
+    from gsam.export.write import export as write
+
+    start = time.monotonic()
+    limits: dict[str, Any] = {} if boxes is None else {"boxes": boxes}
+    pipe = gsam.load(pipeline, dtype=None if dtype is None else dtype.value, **limits)
+    bar: Progress | None = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = Progress(total, "program")
+        elif done:
+            bar.step()
+
+    try:
+        write(pipe, out, platforms=tuple(platform or PLATFORMS), canvases=canvases, progress=tell)
+    finally:
+        if bar is not None:
+            bar.close()
+    seconds = time.monotonic() - start
+    programs = sorted((out / "programs").iterdir())
+    size = sum(f.stat().st_size for f in programs) / 1e6
+    weights = (out / "weights.safetensors").stat().st_size / 1e6
+    print(out)
+    text = f"gsam: {len(programs)} programs, {size:.1f} MB, and {weights:.1f} MB of weights, {seconds:.1f} s"
+    print(text, file=sys.stderr)
+
+
+def _canvas(text: str) -> tuple[int, int]:
+    if not (found := re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())):
+        raise UsageError(f"a canvas is ROWSxCOLUMNS, as 832x1088, not {text!r}", "canvas_invalid")
+    return int(found[1]), int(found[2])

@@ -1,0 +1,94 @@
+"""The folder of an exported pipeline: what is written in it, and whether it may be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gsam.errors import CheckpointError, UsageError
+from gsam.types import Images, Text
+
+NOTE = "pipeline.json"
+WEIGHTS = "weights.safetensors"
+KIND = "gsam exported pipeline"
+VERSION = 1
+"""Of the format.  A newer one is refused; a field more is not a newer one."""
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""What programs are written for by default."""
+
+
+def is_exported(folder: Path) -> bool:
+    """Whether this may be an exported pipeline."""
+    return (folder / NOTE).is_file()
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """``pipeline.json``, once it and every file it names are what they should be.
+
+    Raises `UsageError` where there is none (``not_exported``) or it is of a newer format (``export_version``), and
+    `CheckpointError` where a file is damaged (``export_damaged``).
+    """
+    path = folder / NOTE
+    if not path.is_file():
+        raise UsageError(f"{folder} is no exported pipeline: it has no {NOTE}", "not_exported")
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        version, kind = int(note["version"]), note["kind"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error!r}. Export it again.", "export_damaged") from None
+    if kind != KIND:
+        raise UsageError(f"{path} is not of an exported pipeline, it says {kind!r}", "not_exported")
+    if version > VERSION:
+        text = f"{folder} was exported by gsam {note.get('gsam')} in format {version}; this gsam reads up to {VERSION}"
+        raise UsageError(f"{text}: install a newer one", "export_version")
+    for name, known in note["files"].items():
+        _check(folder, name, known)
+    return note
+
+
+def _check(folder: Path, name: str, known: dict[str, Any]) -> None:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise CheckpointError(f"{folder / NOTE} names a file outside of its folder: {name!r}", "export_damaged")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing. Export the pipeline again.", "export_damaged")
+    if path.stat().st_size != known["bytes"] or digest(path) != known["sha256"]:
+        raise CheckpointError(f"{path} is damaged: not what {NOTE} says. Export it again.", "export_damaged")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listed(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every file of a folder but the note, with its size and hash."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE):
+        yield path.relative_to(folder).as_posix(), {"bytes": path.stat().st_size, "sha256": digest(path)}
+
+
+def serialisation() -> Any:
+    """`jax.export`, if what it needs to read and write programs is installed."""
+    try:
+        import flatbuffers  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
+    except ImportError:
+        text = "exported pipelines need the package flatbuffers: pip install 'gsam-jax[export]'"
+        raise UsageError(text, "export_needs_flatbuffers") from None
+    import jax.export
+
+    return jax.export
+
+
+def plain(value: Any) -> Any:
+    """Images or text as programs take them: dictionaries, which any program can be written with."""
+    if isinstance(value, Images):
+        return {"views": value.views, "content": value.content, "size": value.size}
+    if isinstance(value, Text):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    return jax.tree.leaves(value)

@@ -1,0 +1,204 @@
+"""A folder that `gsam.export.write` made -> a pipeline, without the code of its models."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from gsam.errors import CheckpointError, UsageError
+from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
+from gsam.pipeline import Limits, Pipeline
+from gsam.port.read import read
+from gsam.reading import revive
+from gsam.text import load_tokenizer
+from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+
+
+def load_exported(folder: Path | str, *, devices: Sequence[jax.Device] | None = None, **limits: Any) -> Exported:
+    """The pipeline in ``folder``.  ``limits`` as for `gsam.load`; the number of boxes is fixed.
+
+    Raises `UsageError` for what is no exported pipeline, one of a newer format, one that was not exported for this kind of
+    device, and a number of boxes; `CheckpointError` for a damaged one.
+    """
+    folder = Path(folder)
+    note = read_note(folder)
+    reader = serialisation()
+    devices = tuple(devices or jax.local_devices()[:1])
+    kinds = {"gpu": {"cuda", "rocm"}}.get(devices[0].platform, {devices[0].platform})
+    if not kinds & set(note["platforms"]):
+        text = f"{folder} was exported for {', '.join(note['platforms'])}, not for {devices[0].platform}"
+        raise UsageError(f"{text}: export it with --platform {sorted(kinds)[0]}", "platform_not_exported")
+    if "boxes" in limits and limits["boxes"] != note["limits"]["boxes"]:
+        text = f"{folder} was exported for {note['limits']['boxes']} boxes: export it again for another number"
+        raise UsageError(text, "boxes_fixed")
+    weights: dict[str, Params] = {}
+    for name, tensor in read(folder / WEIGHTS).items():
+        slot, _, path = name.partition("/")
+        weights.setdefault(slot, {})[path] = tensor.load()  # type: ignore[assignment]
+    try:
+        programs = [
+            Program(
+                folder / p["file"], p["is"], p.get("slot"), p.get("canvas", {}), p.get("captions"), note["jax"], reader
+            )
+            for p in note["programs"]
+        ]
+        steps = [_step(folder, entry, weights, programs) for entry in note["steps"]]
+        known = {k: v for k, v in note["limits"].items() if k in Limits.__dataclass_fields__}
+        return Exported(steps, programs, name=note["name"], limits=Limits(**{**known, **limits}), devices=devices)
+    except (LookupError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise CheckpointError(f"{folder / NOTE} is damaged: {error!r}. Export it again.", "export_damaged") from None
+
+
+class Program:
+    """One program of the folder, read when it is first called."""
+
+    def __init__(
+        self,
+        file: Path,
+        kind: str,
+        slot: str | None,
+        canvas: Mapping[str, Sequence[int]],
+        captions: str | None,
+        made_by: str,
+        reader: Any,
+    ) -> None:
+        self.file, self.kind, self.slot, self.captions, self.jax = file, kind, slot, captions, made_by
+        self.canvas: dict[str, tuple[int, int]] = {k: (int(h), int(w)) for k, (h, w) in canvas.items()}
+        self._reader = reader
+
+    @functools.cached_property
+    def call(self) -> Callable[..., Any]:
+        try:
+            program = self._reader.deserialize(bytearray(self.file.read_bytes()))
+            if _release(self.jax) > _release(jax.__version__):  # else what was written is always understood
+                program.mlir_module()
+        except (ValueError, jax.errors.JaxRuntimeError):
+            text = (
+                f"{self.file} was written by JAX {self.jax}, JAX {jax.__version__} cannot read it: install a newer one"
+            )
+            raise UsageError(f"{text}, or export the pipeline with this one", "export_jax_version") from None
+        return cast(Callable[..., Any], program.call)
+
+    @property
+    def area(self) -> int:
+        return sum(math.prod(c) for c in self.canvas.values())
+
+
+class Stage:
+    """What the pipeline asks of a stage on the host; its part on the device is in the programs."""
+
+    def __init__(self, role: str, view: View, params: Params, reading: Any, embed: Callable[..., Any] | None) -> None:
+        self.params, self.view, self.reading = params, view, reading
+        setattr(self, role, _compiled)
+        if reading is not None:
+            for name in ("encode", "arrange", "caption", "labels"):
+                if hasattr(reading, name):
+                    setattr(self, name, getattr(reading, name))
+        if embed is not None:
+            self.embed = embed
+
+
+class Exported(Pipeline):
+    """See `gsam.Pipeline`.  `encode` and `apply` call what was exported."""
+
+    def __init__(self, steps: Sequence[Any], programs: Sequence[Program], **settings: Any) -> None:
+        super().__init__(*steps, **settings)
+        self._programs = programs
+
+    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
+        """Pure.  ``{"features": leaves}``: what is computed once a picture."""
+        program, images = self._fit(images, "encode")
+        return {"features": program.call(_tree(params), plain(images))}
+
+    def apply(
+        self,
+        params: Mapping[str, Params],
+        images: Images,
+        tokens: Text,
+        features: Mapping[str, Any] | None = None,
+    ) -> Scene:
+        """Pure.  As `gsam.Pipeline.apply`."""
+        features = self.encode(params, images) if features is None else features
+        counts = [x.shape[1] for r in self._captioned for x in jax.tree.leaves(tokens.stages[r])]
+        captions = ("several" if max(counts) > 1 else "one") if counts else None
+        program, seen = self._fit(images, "apply", captions)
+        found = program.call(_tree(params), plain(seen), plain(tokens), list(features["features"]))
+        masks = None if found["masks"] is None else Masks(**found["masks"])
+        return Scene(images, tokens, Boxes(**found["boxes"]), Labels(**found["labels"]), masks)
+
+    @functools.cached_property
+    def _captioned(self) -> list[str]:
+        """The slots whose queries are read together."""
+        return [slot for slot, s in self._stages().items() if hasattr(s, "caption")]
+
+    def _fit(self, images: Images, kind: str, captions: str | None = None) -> tuple[Program, Images]:
+        """The program whose canvas holds these pictures best, and the pictures on it."""
+        programs = [p for p in self._programs if p.kind == kind and p.captions == captions]
+        free = {k: images.views[k].shape[1:3] for k in programs[0].canvas}
+        holds = [p for p in programs if all(p.canvas[k][0] >= h and p.canvas[k][1] >= w for k, (h, w) in free.items())]
+        if not holds:
+            asked = " ".join(f"--canvas {h}x{w}" for h, w in dict.fromkeys(free.values()))
+            there = ", ".join("x".join(map(str, c)) for p in programs for c in dict.fromkeys(p.canvas.values()))
+            text = f"no canvas of this exported pipeline holds this picture, there are {there}: export it with {asked}"
+            raise UsageError(text, "canvas_not_exported")
+        best = min(holds, key=lambda p: p.area)
+        views = dict(images.views)
+        for key, (h, w) in best.canvas.items():
+            if (free[key][0], free[key][1]) != (h, w):
+                pad = ((0, 0), (0, h - free[key][0]), (0, w - free[key][1]), (0, 0))
+                level = next(round(v.pad) for v in self.views if v.key == key)
+                views[key] = jnp.pad(views[key], pad, constant_values=level)
+        return best, Images(views, images.content, images.size)
+
+    @functools.cached_property
+    def _encode(self) -> Any:
+        return _Fitted(jax.jit(self.encode), self._fit)
+
+    @functools.cached_property
+    def _decode(self) -> Any:
+        return _Fitted(jax.jit(self.apply), self._fit)
+
+
+class _Fitted:
+    """A compiled function of pictures, which are brought onto its canvas first: so many programs, not one for each shape."""
+
+    def __init__(self, program: Any, fit: Callable[..., Any]) -> None:
+        self._program, self._fit = program, fit
+
+    def __call__(self, params: Any, images: Images, *rest: Any) -> Any:
+        return self._program(params, self._fit(images, "encode")[1], *rest)
+
+    def _cache_size(self) -> int:
+        return int(self._program._cache_size())
+
+
+def _step(folder: Path, entry: Mapping[str, Any], weights: Mapping[str, Params], programs: Sequence[Program]) -> Any:
+    if entry["role"] is None:  # a function of the user's, which is in the programs
+        return lambda scene: scene
+    slot, reading = entry["slot"], None
+    if "reading" in entry:
+        reading = revive(entry["reading"], load_tokenizer(folder / entry["tokenizer"]))
+    embed = next((p for p in programs if p.kind == "embed" and p.slot == slot), None)
+    call = None if embed is None else lambda params, tokens: embed.call(_tree(params), tokens)
+    return Stage(entry["role"], View(**entry["view"]), weights.get(slot, {}), reading, call)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
+
+
+def _tree(params: Any) -> Any:
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items()}
+
+
+def _compiled(*_: Any) -> Any:
+    raise NotImplementedError("this stage is part of the programs of an exported pipeline and does not run by itself")

@@ -1,0 +1,164 @@
+"""The programs of a pipeline, as pure functions and the shapes they are written for.
+
+What varies from call to call is symbolic, so that one program serves any number of pictures (``b``), of queries (``c``), of
+captions (``k``, two or more; one has a program of its own) and of tokens a caption (``t``).  Only a view that is no square has
+a program for each of its rectangles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gsam.errors import UsageError
+from gsam.export.artefact import plain
+from gsam.pipeline import ROLES, Pipeline
+from gsam.pipeline.ask import ROWS
+from gsam.types import Images, Text
+
+Canvas = tuple[int, int]
+"""Rows and columns of a view."""
+Symbols = Callable[..., tuple[Any, ...]]
+"""`jax.export.symbolic_shape`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A pure function of parameters and arrays, and their shapes, which are made when it is written."""
+
+    name: str
+    function: Callable[..., Any]
+    shapes: Callable[[], tuple[Any, ...]]
+    note: Mapping[str, Any]
+    """What the pipeline's note says of it."""
+
+
+def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: Symbols) -> Iterator[Program]:
+    """All of them: what embeds the texts of each stage, and `Pipeline.encode` and `Pipeline.apply` on each canvas.
+
+    ``canvases``: the rectangles of the views that are no squares, by `View.key`.
+    """
+    stages = {slot: s for slot, s in pipe.steps.items() if role_of(s)}
+    for slot, stage in stages.items():
+        if hasattr(stage, "encode") and not hasattr(stage, "reading"):
+            raise UsageError(f"{slot} reads text with code of its own: it needs a `reading`, see gsam.reading")
+    with warnings.catch_warnings():  # the word may be one that the models do not know
+        warnings.simplefilter("ignore")
+        images, text = pipe.prepare(np.zeros((64, 64, 3), np.uint8), "a")
+    for slot, stage in stages.items():
+        if hasattr(stage, "embed"):
+            yield _embed(slot, stage, symbols)
+    for canvas in canvases:
+        yield from _Seen(pipe, images, text, canvas, symbols).programs()
+
+
+def role_of(step: Any) -> str | None:
+    """What a step does for the pipeline; None for a function of the user's own."""
+    return next((role for role in ROLES if hasattr(step, role)), None)
+
+
+def _embed(slot: str, stage: Any, symbols: Symbols) -> Program:
+    axes = stage.reading.token_axes
+
+    def shapes() -> tuple[Any, ...]:
+        tokens = stage.encode([""] * ROWS)
+        size = dict(zip(axes, symbols(", ".join(axes)), strict=True))
+        return _shapes(dict(stage.params)), jax.tree.map(lambda x: _varying(x, axes, size), tokens)
+
+    def embed(params: Any, tokens: Any) -> Any:
+        return stage.embed(params, tokens)
+
+    return Program(f"embed_{slot}", embed, shapes, {"is": "embed", "slot": slot})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """A pipeline whose pictures are on one canvas."""
+
+    pipe: Pipeline
+    images: Images
+    text: Text
+    canvas: Mapping[str, Canvas]
+    symbols: Symbols
+
+    def programs(self) -> Iterator[Program]:
+        where = "".join(f"_{h}x{w}" for h, w in dict.fromkeys(self.canvas.values()))
+        note = {"canvas": self.canvas}
+        yield Program(f"encode{where}", self.encode, self.encode_shapes, {"is": "encode", **note})
+        axes = [r.axes for r in self.readings.values()]
+        captions = any("k" in a for a in axes)
+        for several in (False, True) if captions else (False,):
+            name = f"apply{where}{'_several' * several}"
+            shapes = functools.partial(self.apply_shapes, captions, several)
+            kind = ("several" if several else "one") if captions else None
+            yield Program(name, self.apply, shapes, {"is": "apply", "captions": kind, **note})
+
+    def encode(self, params: Any, images: Any) -> list[jax.Array]:
+        return jax.tree.leaves(self.pipe.encode(params, Images(**images)))
+
+    def apply(self, params: Any, images: Any, text: Any, features: list[jax.Array]) -> dict[str, Any]:
+        """What is found, as dictionaries; features come as `encode` gives them."""
+        known = jax.tree.unflatten(jax.tree.structure(self.features), features)
+        scene = self.pipe.apply(params, Images(**images), Text(**text), known)
+        parts: dict[str, Any] = {"boxes": scene.boxes, "labels": scene.labels, "masks": scene.masks}
+        return {k: None if v is None else {n: getattr(v, n) for n in v.__dataclass_fields__} for k, v in parts.items()}
+
+    def encode_shapes(self) -> tuple[Any, ...]:
+        (b,) = self.symbols("b")
+        return self.params, plain(self.images_of(b))
+
+    def apply_shapes(self, captions: bool, several: bool) -> tuple[Any, ...]:
+        names = ["b", "c", *"t" * captions, *"k" * several]
+        found = self.symbols(", ".join(names), constraints=["k >= 2"] * several)
+        size = {"k": 1, **dict(zip(names, found, strict=True))}
+        features = [_varying(x, ("b",), size) for x in jax.tree.leaves(self.features)]
+        return self.params, plain(self.images_of(size["b"])), plain(self.text_of(size)), features
+
+    @functools.cached_property
+    def readings(self) -> dict[str, Any]:
+        return {slot: self.pipe.steps[slot].reading for slot in self.text.stages}
+
+    @functools.cached_property
+    def params(self) -> Any:
+        return {slot: _shapes(dict(s.params)) for slot, s in self.pipe.steps.items() if role_of(s)}
+
+    @functools.cached_property
+    def features(self) -> Any:
+        """The shapes of what `Pipeline.encode` gives for one picture."""
+        encode = lambda params, images: self.pipe.encode(params, images)  # noqa: E731  # a trace the pipeline does not reuse
+        return jax.eval_shape(encode, self.params, self.images_of(1))
+
+    def images_of(self, b: Any) -> Images:
+        """The shapes of ``b`` pictures."""
+        views: Any = {}
+        for key, seen in self.images.views.items():
+            views[key] = jax.ShapeDtypeStruct((b, *self.canvas.get(key, seen.shape[1:3]), 3), seen.dtype)
+        pair: Any = _varying(self.images.size, ("b",), {"b": b})
+        return Images(views, dict.fromkeys(views, pair), pair)
+
+    def text_of(self, size: Mapping[str, Any]) -> Text:
+        """The shapes of a text."""
+        stages = {}
+        for slot, reading in self.readings.items():
+            axes, leaves = reading.axes, self.text.stages[slot]
+            if isinstance(axes, dict):
+                stages[slot] = {k: _varying(v, axes[k], size) for k, v in leaves.items()}
+            else:
+                stages[slot] = jax.tree.map(lambda x, axes=axes: _varying(x, axes, size), leaves)
+        rest = {n: getattr(self.text, n) for n in self.text.__dataclass_fields__ if n != "stages"}
+        limits: Any = {n: _varying(x, ("b", "c") if x.ndim else (), size) for n, x in rest.items()}
+        return Text(stages, **limits)
+
+
+def _varying(x: Any, axes: Sequence[str], size: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*(size[a] for a in axes), *x.shape[len(axes) :]), x.dtype)
+
+
+def _shapes(values: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)

@@ -1,0 +1,122 @@
+"""A pipeline -> a folder of programs, weights and tokenizers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from gsam.errors import UsageError
+from gsam.export.artefact import KIND, NOTE, PLATFORMS, VERSION, WEIGHTS, listed, serialisation
+from gsam.export.load import Exported
+from gsam.export.programs import Canvas, Program, programs, role_of
+from gsam.image import canvas
+from gsam.pipeline import Pipeline
+from gsam.port import ported
+from gsam.reading import describe
+from gsam.types import View
+
+SHAPES = ((3, 4), (4, 3), (2, 3), (3, 2), (9, 16), (16, 9), (1, 1))
+"""Heights and widths of the pictures that a pipeline with rectangular views is exported for by default."""
+
+
+def export(
+    pipe: Pipeline,
+    folder: Path | str,
+    *,
+    platforms: Sequence[str] = PLATFORMS,
+    canvases: Sequence[Canvas] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a pipeline as a folder that `gsam.load` runs without the code of its models.
+
+    The number of boxes is fixed with it; every other limit stays a run-time value.  ``platforms`` are JAX's names (``cpu``,
+    ``cuda``, ``rocm``, ``tpu``).  ``canvases``: rows and columns of rectangular views (Grounding DINO's), multiples of 64, by
+    default those of the common shapes of pictures; others are padded to the smallest that holds them.  ``progress`` is
+    called with how many programs are written, and of how many.  Whole or not at all.  Raises `UsageError` if ``folder``
+    exists, or for a stage that reads text with code of its own.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise UsageError(f"{folder} exists already", "output_exists")
+    if unknown := sorted(set(platforms) - {*PLATFORMS, "rocm"}):
+        raise UsageError(f"no platform {unknown[0]!r}; there are {', '.join(PLATFORMS)} and rocm", "platform_unknown")
+    if isinstance(pipe, Exported):
+        raise UsageError(f"{pipe.name} is an exported pipeline already: copy its folder", "exported_already")
+    from gsam.nn.attention import portable
+
+    writer = serialisation()
+    todo = list(programs(pipe, _canvases(pipe.views, canvases), writer.symbolic_shape))
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        (partial / "programs").mkdir(parents=True)
+        for done, program in enumerate(todo):
+            if progress:
+                progress(done, len(todo))
+            with portable():  # a kernel that this device proved is not for the others
+                lowered = writer.export(jax.jit(program.function), platforms=tuple(platforms))(*program.shapes())
+            (partial / "programs" / f"{program.name}.bin").write_bytes(lowered.serialize())
+        if progress:
+            progress(len(todo), len(todo))
+        stages = {slot: s for slot, s in pipe.steps.items() if role_of(s)}
+        ported.write({f"{slot}/{k}": v for slot, s in stages.items() for k, v in s.params.items()}, partial / WEIGHTS)
+        note = _note(pipe, platforms, todo, partial)
+        note["files"] = dict(listed(partial))
+        (partial / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+        for file in (f for f in partial.rglob("*") if f.is_file()):
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[Program], partial: Path) -> dict[str, Any]:
+    """What ``pipeline.json`` says, and the tokenizers beside it."""
+    from gsam import __version__
+
+    steps = []
+    for slot, step in pipe.steps.items():
+        role = role_of(step)
+        entry: dict[str, Any] = {"slot": slot, "role": role}
+        if role:
+            entry["view"] = dataclasses.asdict(step.view)
+        if reading := getattr(step, "reading", None):
+            if not hasattr(reading.tokenizer, "dumps"):
+                raise UsageError(f"the tokenizer of {slot} cannot be written to a file", "export_tokenizer")
+            (partial / "tokenizers").mkdir(exist_ok=True)
+            entry |= {"reading": describe(reading), "tokenizer": f"tokenizers/{slot}.json"}
+            (partial / entry["tokenizer"]).write_text(reading.tokenizer.dumps(), encoding="utf-8")
+        steps.append(entry)
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "gsam": __version__,
+        "jax": jax.__version__,
+        "name": pipe.name,
+        "platforms": list(platforms),
+        "limits": dataclasses.asdict(pipe.limits),
+        "steps": steps,
+        "programs": [{"file": f"programs/{p.name}.bin", **p.note} for p in programs],
+    }
+
+
+def _canvases(views: Sequence[View], asked: Sequence[Canvas] | None) -> list[dict[str, Canvas]]:
+    """The rectangles of every view that is no square, by `View.key`: one entry a set of programs."""
+    free = [v for v in views if v.fit == "shortest"]
+    if not free:
+        return [{}]
+    if asked is None:
+        sets = [{v.key: canvas(v, [(1000 * h, 1000 * w)]) for v in free} for h, w in SHAPES]
+        return [c for i, c in enumerate(sets) if c not in sets[:i]]
+    if bad := [c for c in asked if min(c) <= 0 or any(n % 64 for n in c)]:
+        raise UsageError(f"a canvas is two multiples of 64, not {bad[0][0]}x{bad[0][1]}", "canvas_invalid")
+    return [dict.fromkeys([v.key for v in free], c) for c in dict.fromkeys(asked)]
