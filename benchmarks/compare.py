@@ -50,8 +50,28 @@ def scenes(ours: Outputs, theirs: Outputs) -> float:
     return worst
 
 
+def rough(ours: Outputs, theirs: Outputs) -> float:
+    """For bfloat16: root mean square of the difference in deviations of the peer's.  Of boxes and masks, which are ranked
+    by scores that rounding swaps, only the shapes."""
+    worst = 0.0
+    for k, reference in theirs.items():
+        if not _fits(ours, theirs, k):
+            return np.inf
+        if not {"boxes", "scores"} & theirs.keys() and reference.dtype != bool:
+            difference = ours[k].astype(np.float64) - reference
+            worst = max(worst, float(np.sqrt((difference**2).mean()) / max(reference.std(), 1e-9)))
+    return worst
+
+
+def agreement(half: Outputs, full: Outputs) -> float:
+    """The smallest IoU of masks from bfloat16 logits with those from float32: [.., h, w], above 0 is inside."""
+    a, b = (x["logits"].reshape(-1, *x["logits"].shape[-2:]) > 0 for x in (half, full))
+    both, either = ((f(a, b)).sum((1, 2)) for f in (np.logical_and, np.logical_or))
+    return float(np.where(either > 0, both / np.maximum(either, 1), 1.0).min())
+
+
 def _fits(ours: Outputs, theirs: Outputs, key: str) -> bool:
     return key in ours and ours[key].shape == theirs[key].shape and bool(np.isfinite(ours[key]).all())
 
 
-MEASURES = {"close": close, "masks": masks, "boxes": boxes, "scenes": scenes}
+MEASURES = {"rough": rough, "close": close, "masks": masks, "boxes": boxes, "scenes": scenes}

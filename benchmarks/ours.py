@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import inputs, whole
+from benchmarks import inputs, weights, whole
 from benchmarks.floors import least_bytes, products
 from benchmarks.inputs import Setting
-from gsam import store
 from gsam.build import keep_programs
 from gsam.formats.lowres import LowResMasks
 from gsam.pipeline.memory import lean
@@ -70,8 +69,8 @@ class Side:
     @functools.cache  # noqa: B019
     def load(self, name: str, role: str) -> tuple[Any, Any]:
         """A family's configuration and its parameters on the device, by role and folder."""
-        loaded = store.load(self.setting.folder / name, role=role, dtype=self.dtype)
-        return loaded.config, self.put(loaded.params)
+        config, params = weights.load(self.setting, name, role)
+        return config, self.put(params)
 
     def sam(self, size: str) -> Any:
         from gsam.segment import sam

@@ -64,6 +64,8 @@ def duration(seconds: float) -> str:
 
 def line(row: Row, measured: Mapping[str, Any]) -> str:
     """One row of the table of times."""
+    if "skipped" in measured:
+        return f"| {row.title} | not run: {measured['skipped']} | | | | |"
     if "wrong" in measured:
         return f"| {row.title} | **not timed**: {measured['wrong']} | | | | |"
     peer, seconds = fastest(measured), measured["seconds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,9 @@ HERE = Path(__file__).parent
 BUSY = 0.2
 """Cores that others used (or the host took) while a call ran, from which on it is marked."""
 
+ROUGH = 0.05
+"""How much of the peer's deviation two bfloat16 results may differ by, root mean square."""
+
 
 class Wrong(RuntimeError):
     """A side computes something else: nothing of the row is timed."""
@@ -30,11 +34,15 @@ class Wrong(RuntimeError):
 class Worker:
     """A side in a process of its own, idle between calls."""
 
+    patience: float = 600.0
+    """Seconds after which a call that has not been answered has failed, and its process is ended."""
+
     def __init__(self, form: str, setting: Setting) -> None:
         self.form = form
         given = {"folder": str(setting.folder), "small": setting.small, "device": setting.device, "half": setting.half}
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
         environment.setdefault("GSAM_CACHE", str(setting.folder / "cache"))
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the card is shared with the peers' processes
         if setting.device == "cpu":
             environment["JAX_PLATFORMS"] = "cpu"
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
@@ -48,6 +56,10 @@ class Worker:
         assert self.process.stdout is not None
         try:
             print(json.dumps({"do": do, **values}), file=self.process.stdin, flush=True)
+            ready, _, _ = select.select([self.process.stdout], [], [], self.patience)
+            if not ready:
+                self.process.kill()
+                return {"failed": f"no answer within {self.patience:.0f} s"}
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
@@ -67,6 +79,8 @@ class Sides:
         self.workers: dict[str, Worker] = {}
 
     def __getitem__(self, form: str) -> Worker:
+        if form in self.workers and self.workers[form].process.poll() is not None:
+            self.workers.pop(form).close()
         if form not in self.workers:
             self.workers[form] = Worker(form, self.setting)
         return self.workers[form]
@@ -92,10 +106,12 @@ def build(row: Row, sides: Any, folder: Path) -> tuple[dict[str, float], dict[st
             absent[form] = answer["failed"]
     ours = dict(np.load(folder / "gsam.npz"))
     for form in first.keys() - {"gsam"}:
-        found = MEASURES[row.measure](ours, dict(np.load(folder / f"{form}.npz")))
+        half = sides.setting.half  # rounding alone turns ranks and single pixels over: `smoke` compares in float32
+        measure, allowed = ("rough", ROUGH) if half else (row.measure, row.tolerance)
+        found = MEASURES[measure](ours, dict(np.load(folder / f"{form}.npz")))
         differences[form] = found
-        if not found <= row.tolerance:
-            raise Wrong(f"{row.name}: gsam and torch ({form}) differ by {found:.2e}, {row.tolerance:g} is allowed")
+        if not found <= allowed:
+            raise Wrong(f"{row.name}: gsam and torch ({form}) differ by {found:.2e}, {allowed:g} is allowed")
     return first, absent, differences
 
 

@@ -148,7 +148,7 @@ class Side:
         from transformers.models.grounding_dino.modeling_grounding_dino import MultiScaleDeformableAttention
 
         given, shapes = inputs.points(self.setting.small), list(inputs.maps(self.setting.small))
-        value, xy, weight = (self.put(given[k]) for k in ("value", "xy", "weight"))
+        value, xy, weight = (torch.from_numpy(given[k]).to(self.device) for k in ("value", "xy", "weight"))
         sizes = torch.tensor(shapes, device=self.device)
         starts = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
         run = self.formed(MultiScaleDeformableAttention())

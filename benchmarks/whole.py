@@ -57,20 +57,19 @@ class Ours:
 
         import jax
 
-        from gsam import store
+        from benchmarks import weights
         from gsam.detect import grounding_dino
         from gsam.pipeline import Limits, Pipeline
         from gsam.segment import sam
 
-        dtype, folder = "bfloat16" if setting.half else "float32", setting.folder
-        dino = store.load(folder / "dino", role="detect", dtype=dtype)
+        found, params = weights.load(setting, "dino", "detect")
         *_, size, limit = SIZES[setting.small]
-        config = dataclasses.replace(dino.config, size=size, limit=limit)
-        masks = store.load(folder / "sam_b", role="segment", dtype=dtype)
+        config = dataclasses.replace(found, size=size, limit=limit)
+        masks = weights.load(setting, "sam_b", "segment")
         limits = Limits(boxes=KEPT, threshold=-1.0, nms=1.0, duplicate=1.0, group=1.0, inside=1.0)
-        self.detector = grounding_dino.build(config, dino.params, Words())
+        self.detector = grounding_dino.build(config, params, Words())
         devices = jax.local_devices(backend=setting.device)
-        self.pipe = Pipeline(self.detector, sam.build(masks.config, masks.params), limits=limits, devices=devices)
+        self.pipe = Pipeline(self.detector, sam.build(*masks), limits=limits, devices=devices)
 
     def fresh(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
         result = self.pipe(picture, asked)

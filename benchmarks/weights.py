@@ -1,0 +1,33 @@
+"""What gsam's side loads: the seeded checkpoints, or random numbers of the same sizes where no torch could write any."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import jax.numpy as jnp
+
+from benchmarks.inputs import Setting
+from gsam import bind, store
+
+FAMILIES = {
+    "sam": ("gsam.segment.sam", "sam_vit_{}", "nano_sam"),
+    "owl": ("gsam.detect.owl_vit", "owlv2_base_patch16", "nano_owl"),
+    "clip": ("gsam.classify.clip", "clip_vit_base_patch32", "nano_clip"),
+    "dino": ("gsam.detect.grounding_dino", "grounding_dino_tiny", "grounding_dino_tiny"),
+}
+"""By the beginning of a checkpoint's name: the family, its variant, and the variant of reduced runs."""
+
+
+def load(setting: Setting, name: str, role: str) -> tuple[Any, Any]:
+    """Configuration and parameters of the checkpoint ``name``."""
+    dtype = "bfloat16" if setting.half else "float32"
+    if (setting.folder / name).is_dir():
+        loaded = store.load(setting.folder / name, role=role, dtype=dtype)
+        return loaded.config, loaded.params
+    kind, _, size = name.partition("_")
+    where, variant, reduced = FAMILIES[kind]
+    family = importlib.import_module(where)
+    config = family.VARIANTS[reduced if setting.small else variant.format(size)]
+    params = bind.random(family.spec(config))
+    return config, {key: value.astype(jnp.dtype(dtype)) for key, value in params.items()}

@@ -1,0 +1,91 @@
+"""The parts of the benchmarks that could be wrong without anybody noticing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import compare, floors, page, pairs
+from benchmarks.inputs import Setting
+from benchmarks.rows import Row
+
+ROW = Row("fake", "a fake", "fake", {}, frozenset(), ("eager",), goal=0.9, rounds=3)
+
+
+class Fake:
+    """A worker that computes ``value`` and takes ``seconds`` in turn."""
+
+    def __init__(self, value: float, seconds: list[float], others: float = 0.0) -> None:
+        self.value, self.seconds, self.others, self.timed = value, seconds, others, 0
+
+    def call(self, do: str, **given: Any) -> dict[str, Any]:
+        if do == "build":
+            np.savez(given["save"], x=np.arange(4.0) + self.value)
+            return {"first": 1.0, "peak": 1}
+        self.timed += 1
+        return {"seconds": self.seconds[given["number"]], "cpu": 1.0, "others": self.others, "stolen": 0.0, "peak": 1}
+
+
+class Sides(dict[str, Fake]):
+    setting = Setting(Path("."))
+
+
+def test_ratios_are_of_pairs() -> None:
+    sides = Sides(gsam=Fake(0, [1.0, 2.0, 9.0]), eager=Fake(0, [2.0, 5.0, 10.0]))
+    found = pairs.measure(ROW, sides)
+    ratio = found["ratios"]["eager"]
+    assert (ratio["median"], ratio["lowest"], ratio["highest"]) == (0.5, 0.4, 0.9)  # of medians it would be 0.4
+    assert (ratio["pairs"], ratio["quiet"]) == (3, 3)
+    assert page.verdict(ROW, found) == "met"
+    assert "**0.50** (0.40 to 0.90) to eager" in page.line(ROW, found)
+
+
+def test_busy_pairs_are_not_quiet() -> None:
+    sides = Sides(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [1.0] * 3, others=0.3))
+    ratio = pairs.measure(ROW, sides)["ratios"]["eager"]
+    assert (ratio["quiet"], ratio["quiet_median"]) == (0, None)
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_a_wrong_output_is_not_timed(value: float) -> None:
+    sides = Sides(gsam=Fake(value, [0.001] * 3), eager=Fake(0, [1.0] * 3))
+    with pytest.raises(pairs.Wrong, match="differ"):
+        pairs.measure(ROW, sides)
+    assert sides["gsam"].timed == sides["eager"].timed == 0
+
+
+def test_who_begins_changes() -> None:
+    assert [form for _, form in pairs.alternate(["a", "b"], 2)] == ["a", "b", "b", "a"]
+
+
+def test_shapes_must_fit() -> None:
+    assert compare.close({"x": np.zeros(3)}, {"x": np.zeros(4)}) == np.inf
+    assert compare.masks({"x": np.zeros((2, 2), bool)}, {"x": np.eye(2, dtype=bool)}) == 0.5
+
+
+def test_floor_of_a_product() -> None:
+    a, b = jnp.zeros((64, 32), jnp.bfloat16), jnp.zeros((32, 16), jnp.bfloat16)
+
+    def often(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda carry, _: (carry, a @ b), 0, length=3)[1]
+
+    assert floors.products(jnp.matmul, a, b) == 2 * 64 * 32 * 16
+    assert floors.products(jax.jit(often), a, b) == 3 * 2 * 64 * 32 * 16
+    assert floors.least_bytes(jnp.matmul, a, b) == 2 * (64 * 32 + 32 * 16 + 64 * 16)
+    assert floors.floor(790e12, 4.3e12 / 2) == pytest.approx(1.0)
+
+
+def test_page() -> None:
+    sides = Sides(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [2.0] * 3))
+    report = {
+        "kind": "cpu", "small": False, "command": "python -m benchmarks cpu", "date": "today", "machine": "a machine",
+        "versions": page.versions(), "load": "0", "took": 1.0,
+        "rows": {"fake": pairs.measure(ROW, sides)},
+    }  # fmt: skip
+    assert "| a fake | 1.00 s | eager 2.00 s |" in page.page(json.loads(json.dumps(report)), {"fake": ROW})
