@@ -92,7 +92,7 @@ class Side:
 
         def work(params: Any, features: jax.Array, corners: jax.Array, kinds: jax.Array) -> dict[str, Any]:
             logits, iou = stage.prompt(params, features, corners, kinds)
-            return {"logits": logits[:, 1:], "iou": iou[:, 1:]}
+            return {"logits": logits, "iou": iou}
 
         run = self.jit(work)
 

@@ -186,11 +186,12 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
         raise UsageError(f"{where}: a pipeline begins with [detect]")
 
 
-def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = jnp.float32) -> Any:
+def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
     from gsam import store
     from gsam.text import load_tokenizer
 
-    loaded = store.load(name, role=role, dtype=dtype)
+    keep_programs()
+    loaded = store.load(name, role=role, dtype=dtype or default_dtype(jax.local_devices()))
     found_role, _ = FAMILIES[loaded.family]
     if found_role != role:
         raise UsageError(f"{name!r} is a model to {found_role}, one to {role} is needed")

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.build import segmenter
+from gsam.formats.lowres import Enlarge
 from gsam.image import Source, open_image
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, PAD, TOP_LEFT
+from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.result import LowResMasks
 from gsam.types import Images, Params, View
@@ -32,6 +34,8 @@ class Promptable(Protocol):
     def params(self) -> Params: ...
     @property
     def view(self) -> View: ...
+    @property
+    def enlarge(self) -> Enlarge: ...
     def features(self, params: Params, images: Images) -> Any: ...
     def prompt(
         self,
@@ -43,7 +47,7 @@ class Promptable(Protocol):
         has_mask: Any = None,
         *,
         valid: Any = None,
-        masks: int = 4,
+        multimask: bool = True,
     ) -> tuple[jax.Array, jax.Array]: ...
 
 
@@ -56,8 +60,9 @@ class Predictor:
         """``model``: a name as for `gsam.segmenter`, or a segmenter."""
         self.model = cast(Promptable, segmenter(model, **settings)) if isinstance(model, str) else model
         self._params = jax.device_put(self.model.params)
-        self._embed = jax.jit(self.model.features)
-        self._decode = jax.jit(self.model.prompt, static_argnames="masks")
+        options = lean(jax.local_devices()[0].platform)
+        self._embed = jax.jit(self.model.features, compiler_options=options)
+        self._decode = jax.jit(self.model.prompt, static_argnames="multimask", compiler_options=options)
         self.reset_image()
 
     def reset_image(self) -> None:
@@ -131,13 +136,14 @@ class Predictor:
         rows = _power_of_two(count)
         points, labels = _pad(points, rows, 0.0), _pad(labels, rows, PAD)
         mask = None if mask is None else _pad(mask, rows, 0.0)
-        wanted = 4 if multimask_output else 1
         valid = np.arange(rows) < count
-        logits, iou = self._decode(self._params, features, points, labels, mask, valid=valid, masks=wanted)
-        chosen = slice(1, 4) if multimask_output else slice(0, 1)
-        low, quality = np.asarray(logits)[:count, chosen], np.asarray(iou)[:count, chosen]
+        logits, iou = self._decode(
+            self._params, features, points, labels, mask, valid=valid, multimask=multimask_output
+        )
+        low, quality = np.asarray(logits)[:count], np.asarray(iou)[:count]
         flat = low.reshape(-1, *low.shape[2:])
-        view = LowResMasks(flat, self.model.view.size, self.input_size, self.original_size, self.mask_threshold)
+        side, way = self.model.view.size, self.model.enlarge
+        view = LowResMasks(flat, side, self.input_size, self.original_size, self.mask_threshold, way)
         full = view.logits_full() if return_logits else view.dense()
         return full.reshape(count, -1, *self.original_size), quality, low
 

@@ -59,7 +59,11 @@ class Reuses(Protocol):
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Image and boxes -> masks."""
+    """Image and boxes -> masks.
+
+    What is larger than SAM's way from low-resolution logits to the picture may say so by ``enlarge``, see
+    `gsam.formats.lowres.Enlarge`.  One that answers points and masks too is a `gsam.nn.prompted.Prompted`.
+    """
 
     @property
     def params(self) -> Params: ...

@@ -96,6 +96,8 @@ class Program:
 class Stage:
     """What the pipeline asks of a stage on the host; its part on the device is in the programs."""
 
+    enlarge = "view"
+
     def __init__(self, role: str, view: View, params: Params, reading: Any, embed: Callable[..., Any] | None) -> None:
         self.params, self.view, self.reading = params, view, reading
         setattr(self, role, _compiled)
@@ -189,7 +191,9 @@ def _step(folder: Path, entry: Mapping[str, Any], weights: Mapping[str, Params],
         reading = revive(entry["reading"], load_tokenizer(folder / entry["tokenizer"]))
     embed = next((p for p in programs if p.kind == "embed" and p.slot == slot), None)
     call = None if embed is None else lambda params, tokens: embed.call(_tree(params), tokens)
-    return Stage(entry["role"], View(**entry["view"]), weights.get(slot, {}), reading, call)
+    stage = Stage(entry["role"], View(**entry["view"]), weights.get(slot, {}), reading, call)
+    stage.enlarge = entry.get("enlarge", "view")
+    return stage
 
 
 def _release(version: str) -> tuple[int, ...]:

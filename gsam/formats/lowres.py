@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 BAND = 32
 """Outputs made at a time."""
+Enlarge = Literal["view", "bilinear", "bicubic", "probability"]
+"""How [h, w] becomes [H, W]: ``view``, bilinear to the view, the padding cut off, bilinear to the picture (SAM); ``bilinear`` and
+``bicubic``, at once, for a view without padding (SAM 2, EfficientSAM); ``probability``, the same as ``bilinear`` of the sigmoid
+(MedSAM)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LowResMasks:
     """N logit maps over a segmenter's square view, and how to bring them back to the picture.
 
-    The original enlarges [h, w] to the view (bilinear, corners not aligned), cuts the padding off, and scales that to the
-    picture (bilinear again).  Both are linear in each axis, so here they are one matrix an axis, of which only the band that
-    is not zero is multiplied.
+    Every way of `Enlarge` is linear in each axis (corners not aligned), so here it is one matrix an axis, of which only the
+    band that is not zero is multiplied.
     """
 
     logits: NDArray[np.float32]
@@ -31,6 +35,8 @@ class LowResMasks:
     size: tuple[int, int]
     """Height and width of the picture."""
     threshold: float = 0.0
+    """Of logits, whatever is enlarged."""
+    way: Enlarge = "view"
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -42,18 +48,26 @@ class LowResMasks:
         """Logits of mask ``i`` at the size of the picture, [H, W]."""
         down, across = self._bands()
         out = np.empty(self.size, np.float32)
-        middle = _columns(self.logits[i], across)
+        middle = _columns(self._source(i), across)
         for band in down:
             np.matmul(band.weights, middle[band.source], out=out[band.target])
+        if self.way == "probability":
+            with np.errstate(divide="ignore"):
+                out = np.log(out / (1 - out))
         return out
 
     def mask_of(self, i: int) -> NDArray[np.bool_]:
         """[H, W] bool: logits above the threshold.
 
-        Every pixel is a weighted mean of low-resolution ones, so only what touches one above the threshold is computed.
+        Where every pixel is a weighted mean of low-resolution ones, only what touches one above the threshold is computed.
         """
         out = np.zeros(self.size, bool)
-        high = self.logits[i] > self.threshold
+        source, threshold = self._source(i), self.threshold
+        if self.way == "probability":
+            threshold = float(_sigmoid(np.full(1, threshold, np.float32))[0])
+        high: Any = source > threshold
+        if self.way == "bicubic":  # overshoots
+            high = np.ones_like(high)
         down, across = (
             [band for band in bands if hit[band.source].any()]
             for bands, hit in zip(self._bands(), (high.any(1), high.any(0)), strict=True)
@@ -62,9 +76,9 @@ class LowResMasks:
             return out
         across = [b for b in self._bands()[1] if across[0].target.start <= b.target.start <= across[-1].target.start]
         columns = slice(across[0].target.start, across[-1].target.stop)
-        middle = _columns(self.logits[i], across)
+        middle = _columns(source, across)
         for band in down:
-            np.greater(band.weights @ middle[band.source], self.threshold, out=out[band.target, columns])
+            np.greater(band.weights @ middle[band.source], threshold, out=out[band.target, columns])
         return out
 
     def logits_full(self) -> NDArray[np.float32]:
@@ -84,9 +98,13 @@ class LowResMasks:
     def _bands(self) -> tuple[list[_Band], list[_Band]]:
         """Of the rows, and of the columns."""
         return (
-            _bands(self.logits.shape[1], self.side, self.content[0], self.size[0]),
-            _bands(self.logits.shape[2], self.side, self.content[1], self.size[1]),
+            _bands(self.logits.shape[1], self.side, self.content[0], self.size[0], self.way),
+            _bands(self.logits.shape[2], self.side, self.content[1], self.size[1], self.way),
         )
+
+    def _source(self, i: int) -> NDArray[np.float32]:
+        """What is enlarged, [h, w]."""
+        return _sigmoid(self.logits[i]) if self.way == "probability" else self.logits[i]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +128,16 @@ def _columns(logits: NDArray[np.float32], bands: Sequence[_Band]) -> NDArray[np.
 
 
 @functools.lru_cache(maxsize=32)
-def _bands(source: int, side: int, content: int, size: int) -> list[_Band]:
-    """``source`` -> ``side``, the first ``content`` of it -> ``size``."""
-    matrix = (_bilinear(content, size) @ _bilinear(source, side)[:content]).astype(np.float32)
+def _bands(source: int, side: int, content: int, size: int, way: Enlarge) -> list[_Band]:
+    """``source`` -> ``side``, the first ``content`` of it -> ``size``; or ``source`` -> ``size``."""
+    if way == "view":
+        matrix = (_bilinear(content, size) @ _bilinear(source, side)[:content]).astype(np.float32)
+    else:
+        matrix = (_bicubic if way == "bicubic" else _bilinear)(source, size).astype(np.float32)
     bands = []
     for start in range(0, size, BAND):
         target = slice(start, min(start + BAND, size))
-        used = np.flatnonzero((matrix[target] > 0).any(0))
+        used = np.flatnonzero(matrix[target].any(0))
         reads = slice(int(used[0]), int(used[-1]) + 1)
         bands.append(_Band(target, reads, np.ascontiguousarray(matrix[target, reads])))
     return bands
@@ -131,3 +152,23 @@ def _bilinear(source: int, size: int) -> NDArray[np.float64]:
     np.add.at(out, (np.arange(size), low), 1 - (at - low))
     np.add.at(out, (np.arange(size), high), at - low)
     return out
+
+
+def _bicubic(source: int, size: int) -> NDArray[np.float64]:
+    """torch's ``interpolate(mode="bicubic", align_corners=False)`` of one axis: [size, source].
+
+    Keys' kernel with a = -0.75, four taps, those beyond the border moved onto it.
+    """
+    at = (np.arange(size) + 0.5) * (source / size) - 0.5
+    low = np.floor(at).astype(int)
+    out = np.zeros((size, source))
+    for tap in range(-1, 3):
+        x, a = np.abs(at - (low + tap)), -0.75
+        near = ((a + 2) * x - (a + 3)) * x * x + 1
+        far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        np.add.at(out, (np.arange(size), np.clip(low + tap, 0, source - 1)), np.where(x <= 1, near, far))
+    return out
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.exp(-np.logaddexp(np.float32(0), -x))

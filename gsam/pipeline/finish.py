@@ -25,8 +25,8 @@ def finish(
     text_threshold: float,
 ) -> list[Result]:
     """One result a picture, best score first.  Only what was found leaves the device as masks, at low resolution."""
-    views = [s.view for s in stages if hasattr(s, "segment")]
-    view: View | None = views[-1] if views else None
+    segmenters = [s for s in stages if hasattr(s, "segment")]
+    view: View | None = segmenters[-1].view if segmenters else None
     captions = [s for s in stages if hasattr(s, "caption")]
     found = jax.device_get((scene.boxes, scene.labels))
     boxes, labels = found
@@ -46,6 +46,7 @@ def finish(
                 (int(rows), int(columns)),
                 (height, width),
                 mask_threshold,
+                getattr(segmenters[-1], "enlarge", "view"),
             )
             quality = masks[1][i][order].astype(np.float32, copy=False)
         ids = labels.index[i][order]

@@ -65,7 +65,7 @@ def compare_sam(model: Any, folder: Path, pixels: np.ndarray) -> list[Row]:
     rows.append(Row("image embedding", relative(ours, last(theirs)), 1e-4))
 
     side = loaded.config.image_size
-    prompt = jax.jit(stage.prompt)
+    prompt = jax.jit(stage.prompt, static_argnames="multimask")
     points, labels = np.array([[0.2, 0.3], [0.7, 0.55]], np.float32) * side, np.array([1, 0])
     box = np.array([0.1, 0.2, 0.8, 0.7], np.float32) * side
     with torch.no_grad():
@@ -80,16 +80,16 @@ def compare_sam(model: Any, folder: Path, pixels: np.ndarray) -> list[Row]:
     padded = np.zeros((1, 4, 2), np.float32)
     padded[0, :2] = points
     logits, iou = prompt(stage.params, features, padded, np.array([[1, 0, -1, -2]]))
-    rows.append(Row("mask logits, two points", relative(logits[0, 1:], by_points.pred_masks[0, 0]), 1e-3))
-    rows.append(Row("predicted IoU, two points", relative(iou[0, 1:], by_points.iou_scores[0, 0]), 1e-3))
-    ours_mask, their_mask = np.asarray(logits[0, 1:]) > 0, by_points.pred_masks[0, 0].numpy() > 0
+    rows.append(Row("mask logits, two points", relative(logits[0], by_points.pred_masks[0, 0]), 1e-3))
+    rows.append(Row("predicted IoU, two points", relative(iou[0], by_points.iou_scores[0, 0]), 1e-3))
+    ours_mask, their_mask = np.asarray(logits[0]) > 0, by_points.pred_masks[0, 0].numpy() > 0
     iou_of_masks = (ours_mask & their_mask).sum() / max((ours_mask | their_mask).sum(), 1)
     rows.append(Row("1 - IoU of the masks", float(1 - iou_of_masks), 1e-3, "of the union"))
     corners = np.array([[2, 3]])
-    logits, _ = prompt(stage.params, features, box.reshape(1, 2, 2), corners)
-    rows.append(Row("mask logits, a box", relative(logits[0, :1], by_box.pred_masks[0, 0]), 1e-3))
-    logits, _ = prompt(stage.params, features, box.reshape(1, 2, 2), corners, mask.numpy()[0])
-    rows.append(Row("mask logits, a box and a mask", relative(logits[0, :1], by_mask.pred_masks[0, 0]), 1e-3))
+    logits, _ = prompt(stage.params, features, box.reshape(1, 2, 2), corners, multimask=False)
+    rows.append(Row("mask logits, a box", relative(logits[0], by_box.pred_masks[0, 0]), 1e-3))
+    logits, _ = prompt(stage.params, features, box.reshape(1, 2, 2), corners, mask.numpy()[0], multimask=False)
+    rows.append(Row("mask logits, a box and a mask", relative(logits[0], by_mask.pred_masks[0, 0]), 1e-3))
     return rows
 
 

@@ -9,28 +9,20 @@ import jax
 import jax.numpy as jnp
 
 from gsam import bind
-from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
+from gsam.nn.prompted import Prompted
 from gsam.ops.masks import filled
-from gsam.ops.top import in_chunks
-from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise, to_view
+from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
 from gsam.segment.sam.config import VARIANTS as VARIANTS
 from gsam.segment.sam.config import Config
 from gsam.segment.sam.model import Sam
-from gsam.types import Boxes, Images, Masks, Params, View
-
-CHUNK, WIDE = 4, 32
-"""Prompts whose images of 4 MB each stay in a CPU's cache, and enough of them to fill an accelerator."""
+from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
-    """See `gsam.roles.Segmenter`.  A box gives the mask of token 0, the original's ``multimask_output=False``."""
+class Stage(Prompted):
+    """Token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``, as in the original."""
 
     config: Config
-    spec: bind.Spec[Sam]
-    params: Params
-    chunk: int = 0
-    """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
 
     @property
     def view(self) -> View:
@@ -41,54 +33,15 @@ class Stage:
         dtype = params["image_encoder/pos_embed"].dtype
         return self.spec.bind(params).image_encoder(pixels(images, self.config, dtype))
 
-    def segment(self, params: Params, features: jax.Array, images: Images, boxes: Boxes) -> Masks:
-        """One mask a box: logits [B, N, 4h, 4w] over the view."""
-        model = self.spec.bind(params)
-
-        def one_image(features: jax.Array, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
-            kinds = jnp.broadcast_to(jnp.asarray([TOP_LEFT, BOTTOM_RIGHT]), (xyxy.shape[0], 2))
-            logits, iou = model.decode(features, xyxy.reshape(-1, 2, 2), kinds, box_prior(xyxy, self.config), masks=1)
-            return logits[:, 0], iou[:, 0]
-
-        def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return jax.vmap(one_image)(features, xyxy)
-
-        logits, iou = in_chunks(work, to_view(boxes.xyxy, images, self.view), boxes.valid, *self.chunks)
-        content = images.content[self.view.key].astype(jnp.float32) * (4 * self.config.grid / self.config.image_size)
-        return Masks(logits, iou, jnp.broadcast_to(content[:, None, :], (*boxes.valid.shape, 2)))
-
-    def prompt(
-        self,
-        params: Params,
-        features: jax.Array,
-        points: jax.Array,
-        labels: jax.Array,
-        mask: jax.Array | None = None,
-        has_mask: jax.Array | None = None,
-        *,
-        valid: jax.Array | None = None,
-        masks: int = 4,
+    def decode(
+        self, model: Sam, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """N prompts on one image's features [h, w, C], as `Sam.decode`: logits [N, masks, 4h, 4w] and IoU [N, 4].
+        logits, iou = model.decode(features, points, labels, **mask, masks=4 if multimask else 1)
+        return (logits[:, 1:], iou[:, 1:]) if multimask else (logits, iou[:, :1])
 
-        ``valid`` [N]: which prompts count; the others give anything, and take no time where a whole chunk is not valid.
-        """
-        model = self.spec.bind(params)
-        rows = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
-        rows = {name: value[None] for name, value in rows.items() if value is not None}
-
-        def work(some: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            logits, iou = model.decode(features, **{name: value[0] for name, value in some.items()}, masks=masks)
-            return logits[None], iou[None]
-
-        known = jnp.ones((1, points.shape[0]), bool) if valid is None else valid[None]
-        logits, iou = in_chunks(work, rows, known, *self.chunks)
-        return logits[0], iou[0]
-
-    @property
-    def chunks(self) -> tuple[int, int]:
-        """Prompts at a time on a CPU, and elsewhere."""
-        return self.chunk or CHUNK, self.chunk or WIDE
+    def prior(self, xyxy: jax.Array) -> jax.Array | None:
+        """nano's boxes bring their filled selves, [N, 4h, 4w]."""
+        return box_prior(xyxy, self.config)
 
 
 def view(config: Config) -> View:

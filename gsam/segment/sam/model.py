@@ -6,9 +6,9 @@ import jax
 from flax import nnx
 
 from gsam.nn.prompt import ABSENT, PromptEncoder
+from gsam.nn.sam_vit import ImageEncoder
 from gsam.nn.two_way import MaskDecoder
 from gsam.segment.sam.config import Config
-from gsam.segment.sam.encoder import ImageEncoder
 
 
 class Sam(nnx.Module):

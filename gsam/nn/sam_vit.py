@@ -6,6 +6,8 @@ and values are the bias of ``qkv``.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,7 +15,32 @@ from flax import nnx
 from gsam.bind import param
 from gsam.nn.layers import Conv, LayerNorm, Linear, PatchEmbed, by_rows, gelu
 from gsam.nn.relative import attention
-from gsam.segment.sam.config import Config
+
+
+class Sizes(Protocol):
+    """What the encoder needs to know of a configuration."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def global_blocks(self) -> tuple[int, ...]:
+        """Which blocks attend over the whole picture; the others within windows."""
+
+    @property
+    def patch(self) -> int: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def mlp_ratio(self) -> int: ...
+    @property
+    def out_chans(self) -> int: ...
+    @property
+    def grid(self) -> int:
+        """Patches a side."""
 
 
 class Attention(nnx.Module):
@@ -56,7 +83,7 @@ class MlpBlock(nnx.Module):
 
 
 class Block(nnx.Module):
-    def __init__(self, config: Config, *, window: int) -> None:
+    def __init__(self, config: Sizes, *, window: int) -> None:
         self.norm1 = LayerNorm(config.width, 1e-6)
         self.attn = Attention(config.width, config.heads, window or config.grid, window)
         self.norm2 = LayerNorm(config.width, 1e-6)
@@ -70,7 +97,7 @@ class Block(nnx.Module):
 class Projection(nnx.Module):
     """Holds the patch embedding under the name the checkpoint gives it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Sizes) -> None:
         self.proj = PatchEmbed(config.patch, 3, config.width)
 
 
@@ -90,7 +117,7 @@ class Neck(nnx.Module):
 class ImageEncoder(nnx.Module):
     """Normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Sizes) -> None:
         self.patch_embed = Projection(config)
         self.pos_embed = param(1, config.grid, config.grid, config.width)
         windows = [0 if i in config.global_blocks else config.window for i in range(config.depth)]

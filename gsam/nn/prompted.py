@@ -1,0 +1,115 @@
+"""What every segmenter that answers SAM's prompts does alike: boxes to prompts, many prompts in bounded memory."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
+from gsam.ops.top import in_chunks
+from gsam.ops.views import to_view
+from gsam.types import Boxes, Images, Masks, Params, View
+
+CHUNK, WIDE = 4, 32
+"""Prompts whose images of 4 MB each stay in a CPU's cache, and enough of them to fill an accelerator."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prompted(abc.ABC):
+    """A segmenter, see `gsam.roles.Segmenter`, that `gsam.Predictor` and `gsam.MaskGenerator` can use.
+
+    A family gives `view`, `features` and `decode`.
+    """
+
+    config: Any
+    """The family's sizes."""
+    spec: bind.Spec[Any]
+    params: Params
+    chunk: int = 0
+    """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
+
+    enlarge: ClassVar[Literal["view", "bilinear", "bicubic", "probability"]] = "view"
+    """How low-resolution logits become as large as the picture, see `gsam.formats.lowres`."""
+    takes: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
+    """The prompts that it understands."""
+
+    @property
+    @abc.abstractmethod
+    def view(self) -> View:
+        """How it wants to see a picture."""
+
+    @abc.abstractmethod
+    def features(self, params: Params, images: Images) -> Any:
+        """Pure: what is computed once an image, any pytree of arrays [B, ...]."""
+
+    @abc.abstractmethod
+    def decode(
+        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """N prompts on the features of one image, without a leading axis: logits [N, M, h, w] and predicted IoU [N, M].
+
+        ``points`` [N, P, 2] x y in pixels of the view and ``labels`` [N, P] as in `gsam.nn.prompt`; ``mask`` [N, h, w] and
+        ``has_mask`` [N] where a mask prompt is given.  ``multimask`` asks for what the original returns for an ambiguous
+        prompt (three masks of SAM), otherwise M is 1.
+        """
+
+    def prior(self, xyxy: jax.Array) -> jax.Array | None:
+        """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, h, w]; None for the official models."""
+        return None
+
+    def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
+        """One mask a box: logits [B, N, h, w] over the view.  The original's ``multimask_output=False``."""
+        model = self.spec.bind(params)
+
+        def one_image(features: Any, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
+            kinds = jnp.broadcast_to(jnp.asarray([TOP_LEFT, BOTTOM_RIGHT]), (xyxy.shape[0], 2))
+            prior = self.prior(xyxy)
+            more = {} if prior is None else {"mask": prior}
+            logits, iou = self.decode(model, features, xyxy.reshape(-1, 2, 2), kinds, multimask=False, **more)
+            return logits[:, 0], iou[:, 0]
+
+        def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jax.vmap(one_image)(features, xyxy)
+
+        logits, iou = in_chunks(work, to_view(boxes.xyxy, images, self.view), boxes.valid, *self.chunks)
+        content = images.content[self.view.key].astype(jnp.float32) * (logits.shape[-1] / self.view.size)
+        return Masks(logits, iou, jnp.broadcast_to(content[:, None, :], (*boxes.valid.shape, 2)))
+
+    def prompt(
+        self,
+        params: Params,
+        features: Any,
+        points: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
+        *,
+        valid: jax.Array | None = None,
+        multimask: bool = True,
+    ) -> tuple[jax.Array, jax.Array]:
+        """`decode` for any number of prompts: logits [N, M, h, w] and predicted IoU [N, M], both float32.
+
+        ``valid`` [N]: which prompts count; the others give anything, and take no time where a whole chunk is not valid.
+        """
+        model = self.spec.bind(params)
+        rows = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
+        rows = {name: value[None] for name, value in rows.items() if value is not None}
+
+        def work(some: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            given = {name: value[0] for name, value in some.items()}
+            logits, iou = self.decode(model, features, multimask=multimask, **given)
+            return logits[None], iou[None]
+
+        known = jnp.ones((1, points.shape[0]), bool) if valid is None else valid[None]
+        logits, iou = in_chunks(work, rows, known, *self.chunks)
+        return logits[0], iou[0]
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Prompts at a time on a CPU, and elsewhere."""
+        return self.chunk or CHUNK, self.chunk or WIDE
