@@ -126,7 +126,7 @@ def page(report: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
         f"behind it is their median. Load before the run: {report['load']}.",
         "eager, sdpa and compile are transformers' models in torch with that attention, and torch.compile of the sdpa form; "
         "onnx is ONNX Runtime on an export of the same model.",
-        "Peak memory: the most that was resident in a fresh process that loads and calls twice, compiled programs coming from "
+        "Peak memory: the most that was resident in a fresh process that loads and calls once, compiled programs coming from "
         "gsam's cache as in every start but the first.",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
         "Environment: " + (", ".join(f"{k}={os.environ[k]}" for k in FLAGS if k in os.environ) or "nothing set") + ".",

@@ -29,12 +29,15 @@ class FourierCode(nnx.Module):
         return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
 
     def grid(self, at: np.ndarray) -> jax.Array:
-        """The same of every pair of ``at`` [S], rows and columns: [D, S, S].  A sum's sine is made of the parts' own."""
+        """The same of every pair of ``at`` [S], rows and columns: [D, S, S].
+
+        The sine of a sum is made of the parts' own, as a product that is computed once and not wherever it is used.
+        """
         matrix = self.positional_encoding_gaussian_matrix[...].astype(jnp.float32)
         x, y = matrix[:, :, None] * ((2.0 * at - 1.0) * (2.0 * np.pi))  # [D / 2, S] each
-        x, y = x[:, None, :], y[:, :, None]
-        sines = jnp.sin(y) * jnp.cos(x) + jnp.cos(y) * jnp.sin(x)
-        return jnp.concatenate([sines, jnp.cos(y) * jnp.cos(x) - jnp.sin(y) * jnp.sin(x)])
+        down = jnp.concatenate([jnp.stack([jnp.sin(y), jnp.cos(y)], -1), jnp.stack([jnp.cos(y), -jnp.sin(y)], -1)])
+        across = jnp.stack([jnp.cos(x), jnp.sin(x)], 1)  # [D / 2, 2, S]
+        return jnp.matmul(down, jnp.concatenate([across, across]), precision="highest")
 
 
 class MaskDownscaling(nnx.Module):

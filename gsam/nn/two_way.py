@@ -128,9 +128,9 @@ class TwoWayTransformer(nnx.Module):
 
 
 class Upscaling(nnx.Module):
-    """[N, D, h w] -> [N, 2, 2, 2, 2, D/8, h w]; ``output_upscaling.0``, ``.1`` and ``.3`` in the original.
+    """[N, D, h w] -> [N, D/8, 2, 2, 2, 2, h w]; ``output_upscaling.0``, ``.1`` and ``.3`` in the original.
 
-    Both transposed convolutions make every pixel four: rows and columns of the first, then of the second, stay axes of their
+    Both transposed convolutions make every pixel four: rows and columns of the second, then of the first, stay axes of their
     own, so that nothing is moved.
     """
 
@@ -141,10 +141,10 @@ class Upscaling(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         n, _, pixels = x.shape
-        x = _quadruple(self.conv1, x)  # [N, 4, D/4, L]
+        x = _quadruple(self.conv1, x)  # [N, D/4, 4 L]
         x = gelu(over_channels(self.norm1, x))
-        x = gelu(_quadruple(self.conv2, x))  # [N, 4, 4, D/8, L]
-        return x.reshape(n, 2, 2, 2, 2, -1, pixels)
+        x = gelu(_quadruple(self.conv2, x))  # [N, D/8, 16 L]
+        return x.reshape(n, -1, 2, 2, 2, 2, pixels)
 
 
 class MaskDecoder(nnx.Module):
@@ -185,8 +185,8 @@ class MaskDecoder(nnx.Module):
         tokens, image = self.transformer(tokens, image, image_code, keep)
         pixels = self.output_upscaling(image)
         hyper = jnp.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps[:masks])], 1)
-        logits = jnp.einsum("nmc,nabxycl->nmabxyl", hyper, pixels)
-        logits = logits.reshape(n, masks, 2, 2, 2, 2, h, w).transpose(0, 1, 6, 2, 4, 7, 3, 5)
+        logits = hyper @ pixels.reshape(n, hyper.shape[-1], -1)
+        logits = logits.reshape(n, masks, 2, 2, 2, 2, h, w).transpose(0, 1, 6, 4, 2, 7, 5, 3)
         iou = self.iou_prediction_head(tokens[:, 0]).astype(jnp.float32)
         return logits.reshape(n, masks, 4 * h, 4 * w).astype(jnp.float32), iou
 
@@ -201,12 +201,15 @@ def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:
 
 
 def _quadruple(conv: ConvTranspose2x2, x: jax.Array) -> jax.Array:
-    """A transposed convolution of [..., D, L] -> [..., 4, E, L]: row and column of the new pixel, then its channels."""
+    """A transposed convolution of [N, D, L] -> [N, E, 4 L]: row and column of the new pixel, then the old one.
+
+    The kernel is repeated for every N because a product of one matrix with many is made by moving the many about.
+    """
     kernel = conv.kernel[...].astype(x.dtype)  # [2, 2, D, E]
-    out = kernel.shape[-1]
-    flat = kernel.transpose(0, 1, 3, 2).reshape(4 * out, -1)
-    y = flat @ x
-    return y.reshape(*x.shape[:-2], 4, out, x.shape[-1]) + conv.bias[...].astype(x.dtype)[:, None]
+    n, out = x.shape[0], kernel.shape[-1]
+    flat = kernel.transpose(3, 0, 1, 2).reshape(4 * out, -1)
+    y = jnp.broadcast_to(flat, (n, *flat.shape)) @ x
+    return y.reshape(n, out, -1) + conv.bias[...].astype(x.dtype)[:, None]
 
 
 def _bias(linear: Linear, dtype: jnp.dtype) -> jax.Array:
