@@ -1,0 +1,140 @@
+"""What each segmenter costs: ``python -m benchmarks.segmenters [--only VARIANT ...] [--rounds 3] [--out DIR]``.
+
+Every registered segmenter on random numbers of its own sizes, each in a process of its own: parameters, seconds to look at a
+picture of 1024 x 1536 once (view made and encoded), milliseconds for 1 and 16 boxes after that (low-resolution masks), and the
+most memory that was resident.  float32 on a CPU, bfloat16 elsewhere.  Rounds go through all of them in turns.  Writes
+``benchmarks/segmenters.md`` and ``.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page
+from gsam import store
+from gsam.registry import FAMILIES
+
+HERE = Path(__file__).parent
+SIZE = (1024, 1536)
+
+
+def measure(variant: str) -> dict[str, Any]:
+    """One segmenter, in this process."""
+    import importlib
+    import time
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from benchmarks.side import peak
+    from benchmarks.whole import photograph
+    from gsam import bind
+    from gsam.build import default_dtype, keep_programs
+    from gsam.image import open_image
+    from gsam.pipeline.memory import lean
+    from gsam.pipeline.prepare import gather
+    from gsam.registry import family_of
+    from gsam.types import Boxes
+
+    keep_programs()
+    role, family = family_of(variant) or ("", "")
+    package = importlib.import_module(f"gsam.{role}.{family}")
+    dtype = default_dtype(jax.local_devices())
+    spec = package.spec(package.VARIANTS[variant])
+    params = {k: v.astype(dtype) for k, v in bind.random(spec).items()}
+    stage = package.build(package.VARIANTS[variant], params)
+    options = lean(jax.local_devices()[0].platform)
+    features = jax.jit(stage.features, compiler_options=options)
+    segment = jax.jit(stage.segment, compiler_options=options)
+
+    def boxes(count: int) -> Boxes:
+        corners = np.random.default_rng(0).uniform(0, 0.5, (1, count, 2)) * SIZE[::-1]
+        xyxy = np.concatenate([corners, corners + 200], -1).astype(np.float32)
+        return Boxes(jnp.asarray(xyxy), jnp.ones((1, count)), jnp.ones((1, count), bool))
+
+    def seconds(work: Callable[[], Any], calls: int) -> float:
+        jax.block_until_ready(work())
+        each = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            jax.block_until_ready(work())
+            each.append(time.perf_counter() - began)
+        return statistics.median(each)
+
+    picture = open_image(photograph(SIZE, 0))
+    images = gather([picture], [stage.view])
+    seen = features(params, images)
+    found = {"look": seconds(lambda: features(params, gather([picture], [stage.view])), 1)}
+    for count in (1, 16):
+        asked = boxes(count)
+        found[f"boxes_{count}"] = seconds(lambda asked=asked: segment(params, seen, images, asked), 3)
+    return {**found, "parameters": spec.size, "view": stage.view.size, "peak": peak()}
+
+
+def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Every measurement of every segmenter, a process each, in turns."""
+    found: dict[str, list[dict[str, Any]]] = {v: [] for v in variants}
+    for number in range(rounds):
+        for variant in variants if number % 2 == 0 else reversed(variants):
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.segmenters", "--measure", variant]
+            done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{variant}: {done.stderr.strip().splitlines()[-1]}")
+            found[variant].append(json.loads(done.stdout.splitlines()[-1]))
+            print(variant, found[variant][-1], file=sys.stderr, flush=True)
+    return found
+
+
+def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
+    """The table."""
+    manifest = store.manifest()
+    head = "| variant | parameters | file, float32 | look once | 1 box | 16 boxes | peak memory | weights' licence |"
+    out = ["# What each segmenter costs", ""]
+    out += [f"Made by `python -m benchmarks.segmenters` on {datetime.date.today()}: {page.machine()}.", ""]
+    out += [head, "|---|---|---|---|---|---|---|---|"]
+    for variant, runs in found.items():
+        middle = {k: statistics.median(r[k] for r in runs) for k in runs[0]}
+        out.append(
+            f"| `{variant}` | {middle['parameters'] / 1e6:.1f} M | {middle['parameters'] * 4 / 1e6:.0f} MB | "
+            f"{page.duration(middle['look'])} | {page.duration(middle['boxes_1'])} | {page.duration(middle['boxes_16'])} | "
+            f"{middle['peak'] / 1e6:.0f} MB | {manifest.get(variant, {}).get('licence', 'Apache-2.0')} |"
+        )
+    out += [
+        "",
+        f"A picture of {SIZE[0]} x {SIZE[1]}; look once: its view is made and encoded, which further prompts on it do not",
+        f"repeat. Masks at low resolution. Medians of {rounds} processes each, random numbers for weights.",
+        "",
+    ]
+    return "\n".join(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = [v for role, variants in FAMILIES.values() if role == "segment" for v in variants]
+    parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="VARIANT")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure)))
+        return
+    found = run(args.only, args.rounds)
+    text = report(found, args.rounds)
+    print(text)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "segmenters.md").write_text(text)
+    (args.out / "segmenters.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
