@@ -22,7 +22,7 @@ from gsam.types import View
 
 RECIPE: Mapping[str, frozenset[str]] = {
     "detect": frozenset({"name", "template", "span", "labels"}),
-    "segment": frozenset({"name", "chunk"}),
+    "segment": frozenset({"name", "chunk", "hq_token_only"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
 }
@@ -35,7 +35,11 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "negatives": (list,),
 }
 """What is not a number in a recipe."""
-CHOICES = {"span": ("mean", "max"), "labels": ("queries", "phrases")}
+CHOICES: Mapping[str, tuple[str | int, ...]] = {
+    "span": ("mean", "max"),
+    "labels": ("queries", "phrases"),
+    "hq_token_only": (0, 1),
+}
 
 
 def detector(name: str, **settings: Any) -> Detector:
@@ -179,7 +183,8 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
             if not isinstance(value, wanted) or isinstance(value, bool):
                 raise UsageError(f"{where}: {table}.{key} is {value!r}, a {wanted[-1].__name__} is needed")
             if key in CHOICES and value not in CHOICES[key]:
-                raise UsageError(f"{where}: {table}.{key} is {value!r}, it must be one of {', '.join(CHOICES[key])}")
+                choices = ", ".join(map(str, CHOICES[key]))
+                raise UsageError(f"{where}: {table}.{key} is {value!r}, it must be one of {choices}")
         if table != "limits" and "name" not in values:
             raise UsageError(f"{where}: {table}.name is missing")
     if "detect" not in recipe:

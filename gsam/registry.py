@@ -37,6 +37,8 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "nano_sam")),
+    "sam_hq": ("segment", ("sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h", "sam_hq_vit_tiny")),
+    "mobile_sam": ("segment", ("mobile_sam",)),
     "clip": (
         "classify",
         (

@@ -270,8 +270,11 @@ def _from_dict(kind: Any, values: Mapping[str, Any]) -> Any:
     kinds = typing.get_type_hints(kind)
 
     def value(name: str, given: Any) -> Any:
-        if dataclasses.is_dataclass(kinds.get(name)) and isinstance(given, dict):
-            return _from_dict(kinds[name], given)
+        if isinstance(given, dict):
+            hint = kinds.get(name)
+            several = [k for k in typing.get_args(hint) or (hint,) if dataclasses.is_dataclass(k)]
+            fitting = [k for k in several if given.keys() == {f.name for f in dataclasses.fields(k)}] or several
+            return _from_dict(fitting[0], given) if fitting else given
         return tuple(given) if isinstance(given, list) else given
 
     return kind(**{name: value(name, given) for name, given in values.items()})

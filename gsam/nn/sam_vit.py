@@ -123,10 +123,17 @@ class ImageEncoder(nnx.Module):
         windows = [0 if i in config.global_blocks else config.window for i in range(config.depth)]
         self.blocks = nnx.List([Block(config, window=w) for w in windows])
         self.neck = Neck(config.width, config.out_chans)
+        self.early = min(config.global_blocks, default=-1)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
+        return self.with_early(pixels)[0]
+
+    def with_early(self, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Also what comes out of the first block that attends over the whole picture, [B, S/patch, S/patch, width]."""
         x = self.patch_embed.proj(pixels)
-        x = x + self.pos_embed[...].astype(x.dtype)
-        for block in self.blocks:
+        x = early = x + self.pos_embed[...].astype(x.dtype)
+        for i, block in enumerate(self.blocks):
             x = block(x)
-        return self.neck(x)
+            if i == self.early:
+                early = x
+        return self.neck(x), early

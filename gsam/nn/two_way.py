@@ -10,8 +10,11 @@ which makes every product with it a plain one, and only finished masks are broug
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -165,30 +168,65 @@ class MaskDecoder(nnx.Module):
         prompts: jax.Array,
         keep: jax.Array | None,
         dense: jax.Array,
-        masks: int = 4,
+        masks: Sequence[int] = range(4),
     ) -> tuple[jax.Array, jax.Array]:
         """One image's features [h, w, D] and its code [D, h, w], prompt tokens [N, P, D] with ``keep`` [N, P], dense prompts
         [N or 1, h or 1, w or 1, D].
 
-        Returns the logits of the first ``masks`` masks [N, masks, 4h, 4w] and predicted IoU [N, 4] (a regression: it may
-        leave 0..1), float32.
+        Returns, of the M ``masks`` asked for, logits [N, M, 4h, 4w] and predicted IoU [N, M] (a regression: it may leave
+        0..1), float32.
         """
+        tokens, image = self.read(features, image_code, prompts, keep, dense)
+        logits = in_place(self.hyper(tokens, masks), self.output_upscaling(image), features.shape[0])
+        return logits, self.iou(tokens, masks)
+
+    def own_tokens(self) -> jax.Array:
+        """The tokens that stand before the prompts, [T, D]: IoU, then masks."""
+        return jnp.concatenate([self.iou_token.embedding[...], self.mask_tokens.embedding[...]])
+
+    def read(
+        self,
+        features: jax.Array,
+        image_code: jax.Array,
+        prompts: jax.Array,
+        keep: jax.Array | None,
+        dense: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The arguments of a call -> own tokens and prompts [N, T + P, D] and the image [N, D, h w], transformed."""
         h, w, d = features.shape
         n = prompts.shape[0]
-        own = jnp.concatenate([self.iou_token.embedding[...], self.mask_tokens.embedding[...]]).astype(features.dtype)
-        tokens = jnp.concatenate([jnp.broadcast_to(own, (n, 5, d)), prompts.astype(features.dtype)], 1)
+        own = self.own_tokens().astype(features.dtype)
+        tokens = jnp.concatenate([jnp.broadcast_to(own, (n, *own.shape)), prompts.astype(features.dtype)], 1)
         if keep is not None:
-            keep = jnp.concatenate([jnp.ones((n, 5), bool), keep], 1)
+            keep = jnp.concatenate([jnp.ones((n, len(own)), bool), keep], 1)
         image = features + dense.astype(features.dtype)  # [N or 1, h, w, D]
         image = image.reshape(image.shape[0], h * w, d).swapaxes(1, 2)
         image_code = image_code.astype(features.dtype).reshape(1, d, h * w)
-        tokens, image = self.transformer(tokens, image, image_code, keep)
-        pixels = self.output_upscaling(image)
-        hyper = jnp.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps[:masks])], 1)
-        logits = hyper @ pixels.reshape(n, hyper.shape[-1], -1)
-        logits = logits.reshape(n, masks, 2, 2, 2, 2, h, w).transpose(0, 1, 6, 4, 2, 7, 5, 3)
-        iou = self.iou_prediction_head(tokens[:, 0]).astype(jnp.float32)
-        return logits.reshape(n, masks, 4 * h, 4 * w).astype(jnp.float32), iou
+        return self.transformer(tokens, image, image_code, keep)
+
+    def hyper(self, tokens: jax.Array, masks: Sequence[int]) -> jax.Array:
+        """What the pixels are multiplied with, of each of the ``masks``: [N, M, D/8]."""
+        return jnp.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in masks], 1)
+
+    def iou(self, tokens: jax.Array, masks: Sequence[int]) -> jax.Array:
+        """Predicted IoU of each of the ``masks``: [N, M], float32."""
+        return self.iou_prediction_head(tokens[:, 0])[:, np.asarray(masks)].astype(jnp.float32)
+
+
+def in_place(hyper: jax.Array, pixels: jax.Array, height: int) -> jax.Array:
+    """``hyper`` [N, M, E] times pixels as `Upscaling` leaves them, [N, E, 2, 2, 2, 2, h w] -> [N, M, 4h, 4w], float32."""
+    n, m, channels = hyper.shape
+    width = pixels.shape[-1] // height
+    logits = hyper @ pixels.reshape(n, channels, -1)
+    logits = logits.reshape(n, m, 2, 2, 2, 2, height, width).transpose(0, 1, 6, 4, 2, 7, 5, 3)
+    return logits.reshape(n, m, 4 * height, 4 * width).astype(jnp.float32)
+
+
+def channels_last(pixels: jax.Array, height: int) -> jax.Array:
+    """Pixels as `Upscaling` leaves them, [N, E, 2, 2, 2, 2, h w] -> [N, 4h, 4w, E]."""
+    n, channels, *_, length = pixels.shape
+    pixels = pixels.reshape(n, channels, 2, 2, 2, 2, height, length // height).transpose(0, 6, 4, 2, 7, 5, 3, 1)
+    return pixels.reshape(n, 4 * height, -1, channels)
 
 
 def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:

@@ -27,14 +27,15 @@ def inputs(prompts: int) -> tuple[jax.Array, ...]:
     return features, code, tokens, jnp.asarray([[True, True, False]] * prompts), jnp.zeros((1, 1, 1, WIDTH))
 
 
-def test_fewer_masks_are_the_first_ones(decoder) -> None:
+@pytest.mark.parametrize("masks", [range(1), range(1, 4), (2, 0)])
+def test_some_masks_are_those_of_all(decoder, masks) -> None:
     spec, params = decoder
-    run = jax.jit(lambda p, n, *a: spec.bind(p)(*a, n), static_argnums=1)
-    four, iou = run(params, 4, *inputs(3))
-    one, same = run(params, 1, *inputs(3))
+    run = jax.jit(lambda p, masks, *a: spec.bind(p)(*a, masks), static_argnums=1)
+    four, iou = run(params, range(4), *inputs(3))
+    some, theirs = run(params, masks, *inputs(3))
     assert four.shape == (3, 4, 4 * SIDE, 4 * SIDE)
-    np.testing.assert_allclose(one, four[:, :1], atol=1e-5)
-    np.testing.assert_array_equal(iou, same)
+    np.testing.assert_allclose(some, four[:, list(masks)], atol=1e-5)
+    np.testing.assert_allclose(theirs, iou[:, list(masks)], atol=1e-6)
 
 
 def test_a_dense_prompt_for_each_is_one_for_all(decoder) -> None:

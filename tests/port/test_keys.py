@@ -18,13 +18,21 @@ from tests.port.files import LISTS
 
 KNOWN = re.compile(  # what files hold and models do not use, or hold twice
     r".*position_ids|.*visual_projection.*|.*logit_scale|.*relative_position_index|.*bert\.pooler\..*|label_enc\.weight"
+    r"|image_encoder\.(norm_)?head\..*|.*num_batches_tracked"
     r"|bbox_embed\.[1-5]\..*|transformer\.decoder\.bbox_embed\.[0-5]\..*"
 )
+ORIGINAL = ("sam_", "mobile_sam", "groundingdino")
+"""How the sources begin that are no conversions."""
 TIED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 COUNTS = {  # the files' own numbers, and for OWL those that detection uses
     "sam_vit_b": 93_735_728,
     "sam_vit_l": 312_343_088,
     "sam_vit_h": 641_090_864,
+    "sam_hq_vit_b": 94_806_832,
+    "sam_hq_vit_l": 313_676_336,
+    "sam_hq_vit_h": 642_686_256,
+    "sam_hq_vit_tiny": 10_267_076,  # 10_588_743 in the file, 321_640 of them a classifier's, 27 counters
+    "mobile_sam": 9_818_564,  # 10_140_231
     "owlvit_base_patch32": 152_838_662,
     "owlvit_base_patch16": 152_396_294,
     "owlvit_large_patch14": 433_102_086,
@@ -68,7 +76,7 @@ def test_every_tensor_has_its_place(source: str, optional: bool) -> None:
     tensors = listed(source, optional=optional)
     spec, layouts = model(LISTS[source]["variant"])
     layout = fit(tensors, layouts, spec.shapes)
-    assert layout.name == ("original" if source.startswith(("sam_vit", "groundingdino")) else "hugging_face")
+    assert layout.name == ("original" if source.startswith(ORIGINAL) else "hugging_face")
     moves = plan(tensors, spec.shapes, layout)
     assert moves.keys() == spec.shapes.keys()
     assert len({m.name for m in moves.values()}) == len(moves)
@@ -135,6 +143,10 @@ def test_the_variant_follows_from_the_shapes(source: str) -> None:
     "source",
     [
         "sam_vit_h_4b8939",
+        "sam_hq_vit_l",
+        "sam_hq_vit_tiny",
+        "hf_sam-hq-vit-base",
+        "mobile_sam",
         "google__owlvit-base-patch32",
         "openai__clip-vit-base-patch16",
         "IDEA-Research__grounding-dino-tiny",
@@ -160,9 +172,12 @@ def test_parameter_counts(variant: str) -> None:
     assert store.manifest()[variant]["parameters"] == COUNTS[variant]
 
 
-@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith(("sam_", "openai", "google__siglip", "IDEA"))])
+@pytest.mark.parametrize(
+    "source", [s for s in LISTS if s.startswith(("sam_", "mobile_", "openai", "google__siglip", "IDEA"))]
+)
 def test_the_count_is_the_file_s(source: str) -> None:
-    size = sum(math.prod(s) for k, s in LISTS[source]["keys"].items() if not re.search("position_(ids|index)$", k))
+    aside = re.compile(r"position_(ids|index)$|image_encoder\.(norm_)?head\.|num_batches_tracked$")
+    size = sum(math.prod(s) for k, s in LISTS[source]["keys"].items() if not aside.search(k))
     assert size == COUNTS[LISTS[source]["variant"]]
 
 

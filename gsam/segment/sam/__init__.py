@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from gsam import bind
 from gsam.nn.prompted import Prompted
+from gsam.nn.sam import ONE, THREE
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
 from gsam.segment.sam.config import VARIANTS as VARIANTS
@@ -36,8 +37,7 @@ class Stage(Prompted):
     def decode(
         self, model: Sam, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        logits, iou = model.decode(features, points, labels, **mask, masks=4 if multimask else 1)
-        return (logits[:, 1:], iou[:, 1:]) if multimask else (logits, iou[:, :1])
+        return model.decode(features, points, labels, **mask, masks=THREE if multimask else ONE)
 
     def prior(self, xyxy: jax.Array) -> jax.Array | None:
         """nano's boxes bring their filled selves, [N, 4h, 4w]."""

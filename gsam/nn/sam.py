@@ -1,0 +1,98 @@
+"""What SAM and the models made of its parts share: how they see a picture, and an encoder, prompts and a decoder as one model."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gsam.nn.prompt import ABSENT, PromptEncoder
+from gsam.nn.prompted import Prompted
+from gsam.nn.two_way import MaskDecoder
+from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
+from gsam.types import Images, Params, View
+
+ONE, THREE = range(1), range(1, 4)
+"""The masks that answer an unambiguous prompt and an ambiguous one."""
+
+
+class Sizes(Protocol):
+    """What prompts and decoder need to know of a configuration."""
+
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def grid(self) -> int:
+        """Cells of the image embedding a side."""
+
+    @property
+    def out_chans(self) -> int: ...
+    @property
+    def decoder_heads(self) -> int: ...
+    @property
+    def decoder_mlp(self) -> int: ...
+    @property
+    def mask_chans(self) -> int: ...
+
+
+class Sam(nnx.Module):
+    """An image encoder [B, S, S, 3] -> [B, h, w, D], SAM's prompt encoder and its mask decoder, or one like it."""
+
+    def __init__(self, config: Sizes, image_encoder: nnx.Module, mask_decoder: MaskDecoder | None = None) -> None:
+        self.image_encoder = image_encoder
+        self.prompt_encoder = PromptEncoder(config.out_chans, config.grid, config.image_size, config.mask_chans)
+        self.mask_decoder = mask_decoder or MaskDecoder(config.out_chans, config.decoder_heads, config.decoder_mlp)
+
+    def decode(
+        self,
+        features: Any,
+        points: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
+        **settings: Any,
+    ) -> tuple[jax.Array, jax.Array]:
+        """N prompts on one image.
+
+        ``features`` [h, w, D]; ``points`` [N, P, 2] x y in pixels of the view; ``labels`` [N, P] as in `gsam.nn.prompt`
+        (a box is two points, `TOP_LEFT` and `BOTTOM_RIGHT`); ``mask`` [N, 4h, 4w] logits of an earlier answer and
+        ``has_mask`` [N] for which prompts it counts.  ``settings`` and what is returned are the mask decoder's.
+        """
+        prompts = self.prompt_encoder.points(points, labels)
+        dense = self.prompt_encoder.dense(mask, has_mask)
+        code = self.prompt_encoder.image_code()
+        return self.mask_decoder(features, code, prompts, labels != ABSENT, dense, **settings)
+
+
+class SamStage(Prompted):
+    """A segmenter whose model is a `Sam`: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``."""
+
+    @property
+    def view(self) -> View:
+        return view(self.config.image_size)
+
+    def features(self, params: Params, images: Images) -> Any:
+        """Image embeddings [B, h, w, C]."""
+        return self.spec.bind(params).image_encoder(self.pixels(params, images))
+
+    def pixels(self, params: Params, images: Images) -> jax.Array:
+        """The input of the image encoder [B, S, S, 3], in the dtype of the parameters."""
+        return pixels(images, self.view, params["mask_decoder/iou_token/embedding"].dtype)
+
+    def decode(
+        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return model.decode(features, points, labels, **mask, masks=THREE if multimask else ONE)
+
+
+def view(size: int) -> View:
+    """How SAM wants to see a picture: the longer side scaled to the model's, padded with zeros after normalisation."""
+    return View(size, "longest", "bilinear", 0.0)
+
+
+def pixels(images: Images, view: View, dtype: Any) -> jax.Array:
+    """The normalised view with its padding at zero, [B, S, S, 3]."""
+    x = normalise(images.view(view), SAM_MEAN, SAM_STD, dtype)
+    return jnp.where(inside(images, view), x, jnp.zeros((), dtype))

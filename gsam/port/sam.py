@@ -1,0 +1,55 @@
+"""How official files name the parts of SAM that several families have: for `gsam.port.rules.Layout`."""
+
+from __future__ import annotations
+
+Renames = tuple[tuple[str, str], ...]
+
+TRANSPOSED = r"output_upscaling/conv"
+
+ORIGINAL: Renames = (
+    (r"neck\.0\.", "neck.conv1."),
+    (r"neck\.1\.", "neck.norm1."),
+    (r"neck\.2\.", "neck.conv2."),
+    (r"neck\.3\.", "neck.norm2."),
+    (r"output_upscaling\.0\.", "output_upscaling.conv1."),
+    (r"output_upscaling\.1\.", "output_upscaling.norm1."),
+    (r"output_upscaling\.3\.", "output_upscaling.conv2."),
+    (r"mask_downscaling\.0\.", "mask_downscaling.conv1."),
+    (r"mask_downscaling\.1\.", "mask_downscaling.norm1."),
+    (r"mask_downscaling\.3\.", "mask_downscaling.conv2."),
+    (r"mask_downscaling\.4\.", "mask_downscaling.norm2."),
+    (r"mask_downscaling\.6\.", "mask_downscaling.conv3."),
+)
+ORIGINAL_UNUSED: Renames = ((r"pixel_(mean|std)", "constants of the preprocessing"),)
+
+HUGGING_FACE: Renames = (
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm", r"image_encoder.blocks.\1.norm"),
+    (r"^vision_encoder\.layers", "image_encoder.blocks"),
+    (r"^vision_encoder\.patch_embed\.projection", "image_encoder.patch_embed.proj"),
+    (r"^vision_encoder\.neck\.layer_norm", "image_encoder.neck.norm"),
+    (r"^vision_encoder", "image_encoder"),
+    (r"^shared_image_embedding\.positional_embedding$", "prompt_encoder.shared_embedding.positional_embedding"),
+    (r"shared_embedding\.positional_embedding$", "pe_layer.positional_encoding_gaussian_matrix"),
+    (r"\.point_embed\.", ".point_embeddings."),
+    (r"\.mask_embed\.conv", ".mask_downscaling.conv"),
+    (r"\.mask_embed\.layer_norm", ".mask_downscaling.norm"),
+    (r"transformer\.layers\.(\d+)\.layer_norm", r"transformer.layers.\1.norm"),
+    (r"\.layer_norm_final_attn\.", ".norm_final_attn."),
+    (r"\.upscale_conv", ".output_upscaling.conv"),
+    (r"\.upscale_layer_norm\.", ".output_upscaling.norm1."),
+    (r"(hypernetworks_mlps\.\d+|iou_prediction_head|hq_mask_mlp)\.layers\.0\.", r"\1.layers.1."),
+    (r"(hypernetworks_mlps\.\d+|iou_prediction_head|hq_mask_mlp)\.proj_in\.", r"\1.layers.0."),
+    (r"(hypernetworks_mlps\.\d+|iou_prediction_head|hq_mask_mlp)\.proj_out\.", r"\1.layers.2."),
+)
+HUGGING_FACE_TIED: Renames = (
+    ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"),
+)
+
+TINY_VIT: Renames = (
+    (r"patch_embed\.seq\.0\.", "patch_embed.conv1."),
+    (r"patch_embed\.seq\.2\.", "patch_embed.conv2."),
+)
+TINY_VIT_UNUSED: Renames = (
+    (r"image_encoder\.(norm_)?head\.(weight|bias)", "the classifier that the encoder was trained with"),
+    (r".*\.num_batches_tracked", "counts the steps of training"),
+)

@@ -1,0 +1,17 @@
+"""MobileSAM's checkpoint: the original ``mobile_sam.pt``.  transformers has no such model."""
+
+from __future__ import annotations
+
+from gsam.port import sam
+from gsam.port.rules import Layout
+
+LAYOUTS = (
+    Layout(
+        "original",
+        (*sam.ORIGINAL, *sam.TINY_VIT),
+        unused=(*sam.ORIGINAL_UNUSED, *sam.TINY_VIT_UNUSED),
+        transposed=sam.TRANSPOSED,
+    ),
+)
+
+MODEL_TYPES: tuple[str, ...] = ()

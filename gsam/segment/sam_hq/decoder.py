@@ -1,0 +1,112 @@
+"""SAM-HQ's mask decoder: SAM's, and one token more whose mask is read from finer features.
+
+Original: segment_anything/modeling/mask_decoder_hq.py.  The token stands between SAM's own and the prompts, so SAM's masks
+change a little too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gsam.nn.layers import Conv, ConvTranspose2x2, Embedding, LayerNorm, Mlp, gelu
+from gsam.nn.two_way import MaskDecoder, channels_last, in_place
+
+
+class Features(NamedTuple):
+    """What is computed once an image."""
+
+    image: jax.Array
+    """SAM's image embedding, [..., h, w, D]."""
+    hq: jax.Array
+    """The finer features, [..., 4h, 4w, D/8]."""
+
+
+class Finer(nnx.Module):
+    """[..., h, w, C] -> [..., 4h, 4w, E]; ``0``, ``1`` and ``3`` of a sequence in the original."""
+
+    def __init__(self, d_in: int, d_hidden: int, d_out: int) -> None:
+        self.conv1 = ConvTranspose2x2(d_in, d_hidden)
+        self.norm1 = LayerNorm(d_hidden, 1e-6)
+        self.conv2 = ConvTranspose2x2(d_hidden, d_out)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.conv2(gelu(self.norm1(self.conv1(x))))
+
+
+class MaskFeature(nnx.Module):
+    """Two convolutions, the second one asked for one direction of its channels only: that is a kernel of one channel."""
+
+    def __init__(self, width: int) -> None:
+        self.conv1 = Conv(3, width, 2 * width)
+        self.norm1 = LayerNorm(2 * width, 1e-6)
+        self.conv2 = Conv(3, 2 * width, width)
+
+    def __call__(self, x: jax.Array, along: jax.Array) -> jax.Array:
+        """[N, H, W, E] and a direction each, ``along`` [N, E] -> [N, H, W]."""
+        x = gelu(self.norm1(self.conv1(x)))
+        _, h, w, _ = x.shape
+        kernel, bias = self.conv2.kernel[...].astype(x.dtype), self.conv2.bias
+        assert bias is not None
+        taps = jnp.einsum("ijfe,ne->nijf", kernel, along)
+        seen = jnp.einsum("nijf,nhwf->nijhw", taps, x)
+        seen = jnp.pad(seen, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
+        shifted = (seen[:, i, j, i : i + h, j : j + w] for i, j in itertools.product(range(3), repeat=2))
+        return sum(shifted, (along @ bias[...].astype(x.dtype))[:, None, None])
+
+
+class HqMaskDecoder(MaskDecoder):
+    """One mask a prompt: the best of those asked for and the fine one, added."""
+
+    def __init__(self, width: int, heads: int, hidden: int, early_width: int) -> None:
+        super().__init__(width, heads, hidden)
+        self.hf_token = Embedding(1, width)
+        self.hf_mlp = Mlp(width, width, width // 8)
+        self.compress_vit_feat = Finer(early_width, width, width // 8)
+        self.embedding_encoder = Finer(width, width // 4, width // 8)
+        self.embedding_maskfeature = MaskFeature(width // 8)
+
+    def features(self, image: jax.Array, early: jax.Array) -> Features:
+        """From an image encoder's embedding [B, h, w, D] and early map [B, h, w, early_width]."""
+        return Features(image, self.embedding_encoder(image) + self.compress_vit_feat(early))
+
+    def __call__(  # type: ignore[override]
+        self,
+        features: Features,
+        image_code: jax.Array,
+        prompts: jax.Array,
+        keep: jax.Array | None,
+        dense: jax.Array,
+        masks: Sequence[int] = range(4),
+        *,
+        hq_token_only: bool = False,
+    ) -> tuple[jax.Array, jax.Array]:
+        """As SAM's, with the features of one image.
+
+        Of the ``masks`` asked for, the one with the highest predicted IoU counts: the logits [N, 1, 4h, 4w] are its own and
+        the fine mask's, added, or the fine mask's alone with ``hq_token_only``; the IoU [N, 1] is its own.  float32.
+        """
+        tokens, image = self.read(features.image, image_code, prompts, keep, dense)
+        pixels = self.output_upscaling(image)
+        height = features.image.shape[0]
+        iou = self.iou(tokens, masks)
+        best = iou.argmax(1)[:, None]
+        logits = self.fine(tokens[:, 5], channels_last(pixels, height), features.hq)[:, None].astype(jnp.float32)
+        if not hq_token_only:
+            hyper = jnp.take_along_axis(self.hyper(tokens, masks), best[..., None], 1)
+            logits = logits + in_place(hyper, pixels, height)
+        return logits, jnp.take_along_axis(iou, best, 1)
+
+    def own_tokens(self) -> jax.Array:
+        """IoU, masks, and the fine mask."""
+        return jnp.concatenate([super().own_tokens(), self.hf_token.embedding[...]])
+
+    def fine(self, token: jax.Array, pixels: jax.Array, hq: jax.Array) -> jax.Array:
+        """The fine mask of its token [N, D], from SAM's upscaled image [N, 4h, 4w, D/8] and the finer features: [N, 4h, 4w]."""
+        hyper = self.hf_mlp(token)
+        return self.embedding_maskfeature(pixels, hyper) + jnp.einsum("ne,hwe->nhw", hyper, hq)
