@@ -36,7 +36,8 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "llmdet_large",
         ),
     ),
-    "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "nano_sam")),
+    "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam_vit_b", "nano_sam")),
+    "efficient_sam": ("segment", ("efficient_sam_vitt", "efficient_sam_vits")),
     "clip": (
         "classify",
         (
