@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,15 @@ KNOWN = re.compile(  # what files hold and models do not use, or hold twice
     r".*position_ids|.*visual_projection.*|.*logit_scale|.*relative_position_index|.*bert\.pooler\..*|label_enc\.weight"
     r"|bbox_embed\.[1-5]\..*|transformer\.decoder\.bbox_embed\.[0-5]\..*"
 )
+ORIGINAL = ("sam_vit", "medsam", "efficient_sam", "groundingdino")
 TIED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 COUNTS = {  # the files' own numbers, and for OWL those that detection uses
     "sam_vit_b": 93_735_728,
     "sam_vit_l": 312_343_088,
     "sam_vit_h": 641_090_864,
+    "medsam_vit_b": 93_735_728,
+    "efficient_sam_vitt": 10_223_460,
+    "efficient_sam_vits": 26_413_284,
     "owlvit_base_patch32": 152_838_662,
     "owlvit_base_patch16": 152_396_294,
     "owlvit_large_patch14": 433_102_086,
@@ -68,7 +73,7 @@ def test_every_tensor_has_its_place(source: str, optional: bool) -> None:
     tensors = listed(source, optional=optional)
     spec, layouts = model(LISTS[source]["variant"])
     layout = fit(tensors, layouts, spec.shapes)
-    assert layout.name == ("original" if source.startswith(("sam_vit", "groundingdino")) else "hugging_face")
+    assert layout.name == ("original" if source.startswith(ORIGINAL) else "hugging_face")
     moves = plan(tensors, spec.shapes, layout)
     assert moves.keys() == spec.shapes.keys()
     assert len({m.name for m in moves.values()}) == len(moves)
@@ -128,13 +133,17 @@ def test_the_variant_follows_from_the_shapes(source: str) -> None:
     assert family_of(found) == family_of(variant)
     role, family = family_of(found) or ("", "")
     variants = importlib.import_module(f"gsam.{role}.{family}").VARIANTS
-    assert variants[found] == variants[variant]  # OWLv2's plain, finetuned and ensemble files differ in numbers only
+    known = variants[found]  # OWLv2's plain, finetuned and ensemble files differ in numbers only
+    if family == "sam":  # and so do SAM's and MedSAM's, but for what their tensors do not show
+        known = dataclasses.replace(known, preprocess=variants[variant].preprocess)
+    assert known == variants[variant]
 
 
 @pytest.mark.parametrize(
     "source",
     [
         "sam_vit_h_4b8939",
+        "efficient_sam_vits",
         "google__owlvit-base-patch32",
         "openai__clip-vit-base-patch16",
         "IDEA-Research__grounding-dino-tiny",
@@ -149,6 +158,31 @@ def test_the_likely_variant_survives_some_damage(source: str) -> None:
     assert found == LISTS[source]["variant"]
 
 
+def test_a_file_called_after_a_variant_is_that_one(tmp_path: Path) -> None:
+    """MedSAM's tensors are SAM's: only its name says which preprocessing it needs."""
+
+    def preprocess(name: str, path: Path, tensors: dict[str, Any]) -> str:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        family, config = store._identify(store.Found(name, path), tensors, "segment")
+        assert family == "sam"
+        return config.preprocess
+
+    tensors = listed("medsam_vit_b")
+    for name in ("medsam_vit_b.pth", "medsam_vit_b.pt.zip"):
+        assert preprocess(name, tmp_path / name, tensors) == "medsam"
+    for name in ("sam_vit_b_01ec64.pth", "own.pth", "sam_vit_l.pth"):
+        assert preprocess(name, tmp_path / name, tensors) == "sam"
+    assert preprocess("medsam_vit_b.pth", tmp_path / "medsam_vit_b.pth", listed("sam_vit_l_0b3195")) == "sam"
+
+
+def test_the_hub_s_medsam_is_medsam(tmp_path: Path) -> None:
+    tensors = listed("hf_sam-vit-base")
+    (tmp_path / "config.json").write_text('{"model_type": "sam"}')
+    for name, preprocess in (("wanglab/medsam-vit-base@main", "medsam"), ("facebook/sam-vit-base", "sam")):
+        assert store._identify(store.Found(name, tmp_path), tensors, "segment")[1].preprocess == preprocess
+
+
 def test_nothing_is_likely_for_a_stranger() -> None:
     assert store._likely({f"layer{i}.conv.weight": Shape((64, 64, 3, 3)) for i in range(20)}, None) is None
 
@@ -160,7 +194,9 @@ def test_parameter_counts(variant: str) -> None:
     assert store.manifest()[variant]["parameters"] == COUNTS[variant]
 
 
-@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith(("sam_", "openai", "google__siglip", "IDEA"))])
+@pytest.mark.parametrize(
+    "source", [s for s in LISTS if s.startswith(("sam_", "medsam", "efficient", "openai", "google__siglip", "IDEA"))]
+)
 def test_the_count_is_the_file_s(source: str) -> None:
     size = sum(math.prod(s) for k, s in LISTS[source]["keys"].items() if not re.search("position_(ids|index)$", k))
     assert size == COUNTS[LISTS[source]["variant"]]
