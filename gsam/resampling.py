@@ -1,7 +1,8 @@
 """torch's resampling of one axis, for the host and the device alike; numpy only.
 
 Corners are not aligned and nothing is anti-aliased, also when shrinking: ``interpolate(align_corners=False)``.  Positions are
-computed in float32, as torch computes them: at thousands of pixels that is what decides the last digits of a weight.
+float32 with the rounding of a fused multiply and add, as torch's are: at thousands of pixels that decides the last digits of
+a weight, and so the weights are torch's own.
 """
 
 from __future__ import annotations
@@ -46,5 +47,5 @@ def bicubic(source: int, size: int) -> NDArray[np.float64]:
 
 def _positions(source: int, size: int) -> NDArray[np.float32]:
     """Where the centres of the outputs lie among the inputs."""
-    scale = np.float32(source) / np.float32(size)
-    return scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
+    scale = np.float64(np.float32(source) / np.float32(size))
+    return (scale * (np.arange(size) + 0.5) - 0.5).astype(np.float32)

@@ -53,9 +53,10 @@ class LowResMasks:
         middle = _columns(self._source(i), across)
         for band in down:
             np.matmul(band.weights, middle[band.source], out=out[band.target])
-        if self.way == "probability":
-            with np.errstate(divide="ignore"):
-                out = np.log(out / (1 - out))
+        if self.way == "probability":  # back to logits, finite ones
+            kind = np.finfo(np.float32)
+            out = np.clip(out, kind.tiny, 1 - kind.epsneg)
+            out = np.log(out / (1 - out))
         return out
 
     def mask_of(self, i: int) -> NDArray[np.bool_]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from gsam import bind
 from gsam.nn.prompted import Prompted
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.segment.efficient_sam.config import POINTS, Config
 from gsam.segment.efficient_sam.config import VARIANTS as VARIANTS
-from gsam.segment.efficient_sam.config import Config
 from gsam.segment.efficient_sam.model import EfficientSam
 from gsam.types import Images, Params, View
 
@@ -21,22 +21,18 @@ from gsam.types import Images, Params, View
 class Stage(Prompted):
     """Three masks a prompt, always; ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.
 
-    Foreground points and boxes, which are two points: `Config.points` together, and a prompt of more gives NaN.
+    Foreground points and boxes, of `most_points` together: more of them, which the original leaves out, give NaN.
     """
 
     config: Config
 
     enlarge: ClassVar[Literal["bicubic"]] = "bicubic"
     takes: ClassVar[frozenset[str]] = frozenset({"foreground", "box"})
+    most_points: ClassVar[int] = POINTS
 
     @property
     def view(self) -> View:
         return view(self.config)
-
-    @property
-    def most_points(self) -> int:
-        """How many points a prompt may have; a box counts as two."""
-        return self.config.points
 
     def features(self, params: Params, images: Images) -> jax.Array:
         """Image embeddings [B, h, w, C]."""

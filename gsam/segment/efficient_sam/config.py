@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+POINTS = 6
+"""Point tokens of every prompt; what it lacks is filled with tokens that say so and are attended to."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -18,8 +21,6 @@ class Config:
     out_chans: int = 256
     decoder_heads: int = 8
     decoder_mlp: int = 2048
-    points: int = 6
-    """Point tokens of every prompt; what it lacks is filled with tokens that say so and are attended to."""
 
     @property
     def grid(self) -> int:

@@ -18,7 +18,7 @@ from jax import lax
 from gsam.nn.layers import ConvTranspose2x2, Embedding, LayerNorm, Linear, gelu
 from gsam.nn.prompt import FourierCode
 from gsam.nn.two_way import Attention, TwoWayTransformer, over_channels
-from gsam.segment.efficient_sam.config import Config
+from gsam.segment.efficient_sam.config import POINTS, Config
 
 
 class PromptEncoder(nnx.Module):
@@ -28,22 +28,22 @@ class PromptEncoder(nnx.Module):
         self.point_embeddings = Embedding(1, config.out_chans)
         self.bbox_top_left_embeddings = Embedding(1, config.out_chans)
         self.bbox_bottom_right_embeddings = Embedding(1, config.out_chans)
-        self.count, self.image_size = config.points, config.image_size
+        self.image_size = config.image_size
 
     def __call__(self, points: jax.Array, labels: jax.Array) -> jax.Array:
-        """Pixels of the view [N, P, 2] as x y, labels [N, P] -> tokens [N, count, D] float32.
+        """Pixels of the view [N, P, 2] as x y, labels [N, P] -> tokens [N, `POINTS`, D] float32.
 
         Rows with a label below 0 are left out, wherever they are, and as many tokens of position -1, -1 fill up.  Half a pixel
         is added to every position; a background point is a position and nothing more, as in the original, which was not
-        trained with any.  A prompt of more points than ``count`` gives NaN.
+        trained with any.  A prompt of more points than `POINTS` gives NaN.
         """
         points, labels = points.astype(jnp.float32), jnp.maximum(labels, -1)
-        spare = max(self.count - labels.shape[1], 0)
+        spare = max(POINTS - labels.shape[1], 0)
         points = jnp.pad(points, ((0, 0), (0, spare), (0, 0)))
         labels = jnp.pad(labels, ((0, 0), (0, spare)), constant_values=-1)
         known = labels >= 0
-        if labels.shape[1] > self.count:
-            first = jnp.argsort(~known, axis=1, stable=True)[:, : self.count]
+        if labels.shape[1] > POINTS:
+            first = jnp.argsort(~known, axis=1, stable=True)[:, :POINTS]
             points = jnp.take_along_axis(points, first[..., None], 1)
             labels = jnp.take_along_axis(labels, first, 1)
         points = jnp.where((labels >= 0)[..., None], points, jnp.float32(-1))
@@ -51,7 +51,7 @@ class PromptEncoder(nnx.Module):
         kinds = [self.point_embeddings, self.bbox_top_left_embeddings, self.bbox_bottom_right_embeddings]
         invalid, *others = (e.embedding[...].astype(jnp.float32) for e in (self.invalid_points, *kinds))
         table = jnp.concatenate([invalid, jnp.zeros_like(invalid), *others])  # of -1, 0, 1, 2, 3
-        too_many = known.sum(1) > self.count
+        too_many = known.sum(1) > POINTS
         return jnp.where(too_many[:, None, None], jnp.nan, code + table[jnp.clip(labels, -1, 3) + 1])
 
 
