@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
-from gsam import Predictor, store
-from gsam.image import make_view
+from gsam import store
+from gsam.formats.lowres import LowResMasks
+from gsam.image import open_image
+from gsam.nn.prompt import ABSENT
+from gsam.pipeline.prepare import gather, prepared
 from gsam.segment import efficient_sam as ours
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
@@ -60,62 +64,82 @@ def config_of(sizes: reference.Sizes) -> ours.Config:
 def compare(model: reference.EfficientSam, folder: Path, picture: np.ndarray) -> list[Row]:
     """``picture`` [H, W, 3] uint8, of any size."""
     stage = load(model, folder)
-    size = picture.shape[:2]
+    rows, features = compare_encoder(model, stage, picture)
+    return rows + compare_decoder(model, stage, features, picture.shape[:2])
+
+
+def compare_encoder(
+    model: reference.EfficientSam, stage: ours.Stage, picture: np.ndarray
+) -> tuple[list[Row], torch.Tensor]:
+    """Rows, and the reference's features [1, D, h, w]."""
     given = torch.tensor(picture.transpose(2, 0, 1).copy())[None].float() / 255
     seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    pixels: list[np.ndarray] = []
     hooks = [
         block.register_forward_hook(lambda _, args, out, i=i: seen.update({i: (args[0].numpy(), out.numpy())}))
         for i, block in enumerate(model.image_encoder.blocks)
     ]
-    pixels: list[np.ndarray] = []
-    hooks.append(
-        model.image_encoder.register_forward_pre_hook(
-            lambda _, args: pixels.append(args[0].numpy().transpose(0, 2, 3, 1))
-        )
-    )
+    hooks.append(model.image_encoder.register_forward_pre_hook(lambda _, args: pixels.append(args[0].numpy())))
     with torch.no_grad():
         theirs = model.embed(given)
     for hook in hooks:
         hook.remove()
-    view = make_view(picture, stage.view).astype(np.float32) / np.float32(255)
-    view = (view - np.float32(ours.IMAGENET_MEAN)) / np.float32(ours.IMAGENET_STD)
-    rows = [Row("pixels", relative(view, pixels[0][0]), 1e-4)]
-    run = jax.jit(lambda p, x, i: stage.spec.bind(p).image_encoder.blocks[i](x), static_argnums=2)
-    side, worst = stage.config.grid, 0.0
-    for i, (x, y) in seen.items():
-        block = run(stage.params, jnp.asarray(x.reshape(1, side, side, -1)), i)
-        worst = max(worst, relative(np.asarray(block).reshape(y.shape), y))
-    rows.append(Row(f"each of {len(seen)} encoder blocks, worst", worst, 1e-5))
-    predictor = Predictor(stage)
-    predictor.set_image(picture)
-    rows.append(Row("image embedding", relative(predictor.features, last(theirs)), 1e-4))
+    images = gather([prepared(open_image(picture), [stage.view])], [stage.view])
+    mine = np.asarray(images.view(stage.view)) / np.float32(255)
+    mine = (mine - np.float32(ours.IMAGENET_MEAN)) / np.float32(ours.IMAGENET_STD)
+    rows = [Row("pixels", relative(mine.transpose(0, 3, 1, 2), pixels[0]), 1e-4)]
 
-    predictor.features = jnp.asarray(last(theirs))
+    def block(params: Any, name: str, x: jax.Array) -> jax.Array:
+        """One program for all of them, each under the first one's name."""
+        own = {k.replace(f"/{name}/", "/0/"): v for k, v in params.items() if f"/blocks/{name}/" in k}
+        return stage.spec.bind(params | own).image_encoder.blocks[0](x)
+
+    run, side, worst = jax.jit(block, static_argnums=1), stage.config.grid, 0.0
+    for i, (x, y) in seen.items():
+        found = np.asarray(run(stage.params, str(i), jnp.asarray(x.reshape(1, side, side, -1))))
+        worst = max(worst, relative(found.reshape(y.shape), y))
+    rows.append(Row(f"each of {len(seen)} encoder blocks, worst", worst, 1e-5))
+    rows.append(Row("image embedding", relative(jax.jit(stage.features)(stage.params, images), last(theirs)), 1e-4))
+    return rows, theirs
+
+
+def compare_decoder(
+    model: reference.EfficientSam, stage: ours.Stage, features: torch.Tensor, size: tuple[int, int]
+) -> list[Row]:
+    """Three prompts at once, padded to eight rows; each as the reference answers it alone."""
     corner = np.array([[size[1], size[0]]], np.float32)
-    points, box = np.array([[0.2, 0.3], [0.7, 0.55]]) * corner, np.ravel(np.array([[0.1, 0.2], [0.8, 0.7]]) * corner)
+    points, box = np.array([[0.2, 0.3], [0.7, 0.55]]) * corner, np.array([[0.1, 0.2], [0.8, 0.7]]) * corner
     prompts = {
-        "two points": (dict(point_coords=points, point_labels=[1, 1]), points, [1, 1]),
-        "a box": (dict(box=box), box.reshape(2, 2), [2, 3]),
+        "two points": (points, [1, 1]),
+        "a box": (box, [2, 3]),
         "four points and a box": (
-            dict(point_coords=np.tile(points, (2, 1)), point_labels=[1] * 4, box=box),
-            np.concatenate([np.tile(points, (2, 1)), box.reshape(2, 2)]), [1, 1, 1, 1, 2, 3],
-        ),
-    }  # fmt: skip
-    for what, (words, xy, labels) in prompts.items():
-        given_points = torch.tensor(xy, dtype=torch.float32)[None], torch.tensor([labels])
+            np.concatenate([points, points / 2, box]),
+            [1, 1, 0, 1, 2, 3],
+        ),  # one of the background
+    }
+    xy, labels = np.zeros((3, 8, 2), np.float32), np.full((3, 8), ABSENT)
+    for i, (some, kinds) in enumerate(prompts.values()):
+        xy[i, 8 - len(kinds) :], labels[i, 8 - len(kinds) :] = some * stage.config.image_size / corner, kinds
+    run = jax.jit(stage.prompt, static_argnames="multimask")
+    given = (stage.params, jnp.asarray(last(features)[0]), jnp.asarray(xy), jnp.asarray(labels, jnp.int32))
+    logits, quality = (np.asarray(x) for x in run(*given, multimask=True))
+    one, best = (np.asarray(x) for x in run(*given, multimask=False))
+    rows = []
+    for i, (what, (some, kinds)) in enumerate(prompts.items()):
         with torch.no_grad():
-            low, iou = model.prompt(theirs, *given_points, size)
-            full = torch.nn.functional.interpolate(low, size, mode="bicubic", align_corners=False)
-        masks, quality, logits = predictor.predict(**words, return_logits=True)
-        rows.append(Row(f"mask logits, {what}", relative(logits, low[0]), 1e-3))
-        rows.append(Row(f"predicted IoU, {what}", relative(quality, iou[0]), 1e-3))
-        rows.append(Row(f"mask logits at the picture's size, {what}", relative(masks, full[0]), 1e-3))
-        best = int(iou[0].argmax())
-        mask, chosen, _ = predictor.predict(**words, multimask_output=False)
-        rows.append(Row(f"IoU of the best, {what}", float(abs(chosen[0] - iou[0, best])), 1e-3, "of 1"))
-        theirs_mask = full[0, best].numpy() >= 0
-        union = max((mask[0] | theirs_mask).sum(), 1)
-        rows.append(
-            Row(f"1 - IoU of the masks, {what}", float((mask[0] ^ theirs_mask).sum() / union), 1e-3, "of the union")
-        )
+            low, iou = model.prompt(
+                features, torch.tensor(some, dtype=torch.float32)[None], torch.tensor([kinds]), size
+            )
+            full = torch.nn.functional.interpolate(low, size, mode="bicubic", align_corners=False)[0].numpy()
+        first = int(iou[0].argmax())
+        rows.append(Row(f"mask logits, {what}", relative(logits[i], low[0]), 1e-3))
+        rows.append(Row(f"predicted IoU, {what}", relative(quality[i], iou[0]), 1e-3))
+        rows.append(Row(f"mask logits of the best, {what}", relative(one[i, 0], low[0, first]), 1e-3))
+        rows.append(Row(f"predicted IoU of the best, {what}", float(abs(best[i, 0] - iou[0, first])), 1e-3, "of 1"))
+        side = stage.config.image_size
+        masks = LowResMasks(logits[i], side, (side, side), size, way=stage.enlarge)
+        rows.append(Row(f"logits at the picture's size, {what}", relative(masks.logits_full(), full), 1e-3))
+        union = max((masks.dense() | (full >= 0)).sum(), 1)
+        off = float((masks.dense() ^ (full >= 0)).sum() / union)
+        rows.append(Row(f"1 - IoU of the masks, {what}", off, 1e-3, "of the union"))
     return rows
