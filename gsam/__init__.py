@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.3.0"
 
 if TYPE_CHECKING:
+    from gsam import medical as medical
     from gsam.build import classifier as classifier
     from gsam.build import detector as detector
     from gsam.build import load as load
@@ -40,10 +41,14 @@ _HOME = {
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
 }
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
-__all__ = ["__version__", *sorted(_PUBLIC)]
+_ROOMS = ("medical",)
+"""Modules that are public as such."""
+__all__ = ["__version__", *sorted([*_PUBLIC, *_ROOMS])]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"gsam.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'gsam' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
@@ -52,4 +57,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_ROOMS})

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gsam.errors import ImageError
+from gsam.resampling import between
 from gsam.types import View
 
 Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
@@ -94,20 +95,17 @@ def open_image(
 def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> NDArray[Any]:
     """What a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`); [H, W, 3] where ``shape`` says so."""
     h, w = pixels.shape[:2]
-    size = view.size
     if view.fit == "square":
         side = max(h, w)
-        padded = np.full((side, side, 3), view.pad, np.float32 if view.filter == "gaussian" else np.uint8)
+        padded = np.full((side, side, 3), view.pad, view.dtype)
         padded[:h, :w] = pixels
-        if view.filter == "gaussian":
-            return _gaussian(padded, size)
-        return _pillow(padded, (size, size), view.filter)
+        return _resized(padded, (view.size, view.size), view.filter)
     rows, columns = content(view, (h, w))
-    small = _pillow(pixels, (rows, columns), view.filter)
+    small = _resized(pixels, (rows, columns), view.filter)
     shape = shape or canvas(view, [(h, w)])
     if (rows, columns) == shape:
         return small
-    out = np.full((*shape, 3), round(view.pad), np.uint8)
+    out = np.full((*shape, 3), round(view.pad), small.dtype)
     out[:rows, :columns] = small
     return out
 
@@ -159,13 +157,47 @@ def _shortest(view: View, h: int, w: int) -> tuple[int, int]:
     return (size, longer) if h <= w else (longer, size)
 
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def _pillow(pixels: NDArray[np.uint8], size: tuple[int, int], name: str) -> NDArray[np.uint8]:
+def _resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[Any]:
+    """By one of the filters of `View`: [h, w, 3] -> [H, W, 3]."""
+    if name == "gaussian":
+        return _gaussian(pixels, size[0])
+    if name == "linear":
+        return _linear(pixels, size)
+    if name == "spline":
+        return _spline(pixels, size)
     if pixels.shape[:2] == size:
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), _FILTERS[name]))
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), _PILLOW[name]))
+
+
+def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, some rows at a time."""
+    (top, bottom, down), (left, right, across) = (between(n, m) for n, m in zip(pixels.shape[:2], size, strict=True))
+    out = np.empty((*size, 3), np.float32)
+    for start in range(0, size[0], 32):
+        rows = slice(start, start + 32)
+        part = down[rows, None, None]
+        lines = pixels[top[rows]] * (1 - part) + pixels[bottom[rows]] * part
+        out[rows] = lines[:, left] * (1 - across[:, None]) + lines[:, right] * across[:, None]
+    return out
+
+
+def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to whole grey levels.
+
+    To the bit, because cutting makes a level of the last one: in float64, a Gaussian of sigma (f - 1) / 2 where it shrinks, a
+    cubic spline that goes through the channels too, both mirrored about the outermost pixels, clipped to the picture's range.
+    """
+    from scipy import ndimage
+
+    x = pixels.astype(np.float64)
+    factor = [n / m for n, m in zip(x.shape, (*size, 3), strict=True)]
+    smooth = ndimage.gaussian_filter(x, [max(0.0, (f - 1) / 2) for f in factor], mode="mirror")
+    out = ndimage.zoom(smooth, [1 / f for f in factor], order=3, mode="mirror", grid_mode=True)
+    return np.clip(out, x.min(), x.max()).astype(np.uint8)
 
 
 def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:

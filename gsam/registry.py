@@ -36,9 +36,10 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "llmdet_large",
         ),
     ),
-    "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "nano_sam")),
+    "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam_vit_b", "nano_sam")),
     "sam_hq": ("segment", ("sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h", "sam_hq_vit_tiny")),
     "mobile_sam": ("segment", ("mobile_sam",)),
+    "efficient_sam": ("segment", ("efficient_sam_vitt", "efficient_sam_vits")),
     "clip": (
         "classify",
         (

@@ -1,7 +1,8 @@
 """Where weights are: any way of naming a model -> its files -> its parameters.
 
 A name may be one of a manifest (``weights/manifests``), a hub id (``owner/name``, ``owner/name@revision``), a folder with
-``config.json`` and safetensors, one ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, or an Orbax folder that `save` wrote.
+``config.json`` and safetensors, one ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file or a ``.zip`` of one, or an Orbax folder
+that `save` wrote.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gsam.port.rules import convert, fit, plan, precision
 from gsam.registry import FAMILIES, family_of
 from gsam.types import Params
 
-FILES = (".safetensors", ".pth", ".pt", ".bin")
+FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip")
 NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier"}
 ORBAX_NOTE = "gsam.json"
 
@@ -293,7 +294,30 @@ def _from_manifest(name: str, entry: Mapping[str, Any]) -> Found:
 
 
 def _identify(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
-    """Family and configuration: by name, by ``config.json``, else by the tensors themselves."""
+    """Family and configuration: by name, by ``config.json``, else by the tensors themselves.
+
+    Of several variants with the same tensors (MedSAM's are SAM's) it is the one that the file or the hub model is called after.
+    """
+    family, config = _identified(found, tensors, role)
+    called = _stem(found.path) if found.path.is_file() else _by_hub().get(found.name.partition("@")[0])
+    variants = _modules(family)[0].VARIANTS
+    if found.variant is None and called in variants and _shapes(family, variants[called]) == _shapes(family, config):
+        return family, variants[called]
+    return family, config
+
+
+def _stem(path: Path) -> str:
+    """A file's name without what says how it is packed."""
+    return _stem(path.with_suffix("")) if path.suffix in FILES else path.name
+
+
+@functools.cache
+def _by_hub() -> Mapping[str, str]:
+    """Hub id -> the official name, of models that have one there."""
+    return {entry["hub"]: name for name, entry in manifest().items() if "hub" in entry}
+
+
+def _identified(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
     if found.variant is not None and (known := family_of(found.variant)):
         module, _ = _modules(known[1])
         return known[1], module.VARIANTS[found.variant]

@@ -26,13 +26,14 @@ class View:
     ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges;
     ``"shortest"`` scales the shorter side to ``size``, or less so that the longer stays near ``limit``, and pads to one of
     the few rectangles of `gsam.image.canvas`.
-    ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"gaussian"`` is scikit-image's anti-aliased order 1
-    on floats (OWL).  ``pad``: the grey level of the padding, 0..255.
+    ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"linear"`` is torch's bilinear on floats, which is
+    not anti-aliased (EfficientSAM); ``"gaussian"`` is scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its
+    anti-aliased order 3, cut to uint8 (MedSAM).  ``pad``: the grey level of the padding, 0..255.
     """
 
     size: int
     fit: Literal["longest", "square", "squash", "at_most", "shortest"] = "longest"
-    filter: Literal["bilinear", "bicubic", "gaussian"] = "bilinear"
+    filter: Literal["bilinear", "bicubic", "linear", "gaussian", "spline"] = "bilinear"
     pad: float = 0.0
     limit: int = 0
 
@@ -42,7 +43,7 @@ class View:
 
     @property
     def dtype(self) -> str:
-        return "float32" if self.filter == "gaussian" else "uint8"
+        return "float32" if self.filter in ("linear", "gaussian") else "uint8"
 
 
 @jax.tree_util.register_dataclass

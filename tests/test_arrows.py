@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "gsam"
-LEAVES = {"types", "registry", "errors"}
+LEAVES = {"types", "registry", "errors", "resampling"}
 MODEL = {"nn", "ops", "port", "bind"} | LEAVES
 PIPELINE = {"roles", "ops", "image", "text", "result"} | LEAVES
 BUILD = {"pipeline", "store"} | PIPELINE
@@ -29,9 +29,11 @@ MAY: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "registry": set(),
+    "resampling": set(),
+    "medical": LEAVES,
     "roles": {"types"},
     "bind": {"types"},
-    "ops": {"types"},
+    "ops": {"types", "resampling"},
     "port": LEAVES,
     "nn": {"bind", "ops", "types"},
     "reading": {"ops", "text"},
@@ -41,7 +43,7 @@ MAY: dict[str, set[str]] = {
     "image": LEAVES,
     "text": LEAVES,
     "result": {"errors", "formats"},
-    "formats": {"errors", "result"},
+    "formats": {"errors", "result", "resampling"},
     "store": {"port", "bind", "detect", "segment", "classify"} | LEAVES,
     "pipeline": PIPELINE,
     "export": {"pipeline", "reading", "port", "nn"} | PIPELINE,
@@ -50,7 +52,7 @@ MAY: dict[str, set[str]] = {
     "evaluation": TOP | {"training"},
     "training": TOP,
     "cli": TOP | {"__init__", "cli", "evaluation"},
-    "__init__": TOP,
+    "__init__": TOP | {"medical"},
     "__main__": {"cli"},
 }
 ONLY_IN = {
@@ -60,7 +62,11 @@ ONLY_IN = {
     "orbax": {"store", "training"},
     "PIL": {"image", "result", "formats", "training", "evaluation", "cli"},
     "torch": set[str](),
-    "jax": set(MAY) - {"image", "text", "result", "formats", "errors", "registry", "__init__", "__main__"},
+    "jax": set(MAY)
+    - {"image", "text", "result", "formats", "errors", "registry", "resampling", "medical", "__init__", "__main__"},
+    "nibabel": {"medical"},
+    "pydicom": {"medical"},
+    "scipy": {"image", "training"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -93,6 +93,61 @@ def test_content_of_a_square_view(size: tuple[int, int]) -> None:
     assert content(View(100, "square", "gaussian"), size) == content(View(100, "longest"), size)
 
 
+@pytest.mark.parametrize(("h", "w"), [(90, 120), (30, 200), (64, 64), (7, 1), (1, 1)])
+def test_linear_is_torch_s(h: int, w: int) -> None:
+    """Not anti-aliased, also when shrinking, and whatever the aspect."""
+    torch = pytest.importorskip("torch")
+    pixels = picture(h, w)
+    view = make_view(pixels, View(64, "squash", "linear"))
+    assert (view.dtype, View(64, "squash", "linear").dtype) == (np.float32, "float32")
+    given = torch.tensor(pixels.transpose(2, 0, 1))[None].float()
+    expected = torch.nn.functional.interpolate(given, (64, 64), mode="bilinear", align_corners=False)[0]
+    np.testing.assert_allclose(view, expected.numpy().transpose(1, 2, 0), atol=1e-4)
+    padded = make_view(pixels, View(64, "longest", "linear", 9.0))
+    rows, columns = content(View(64), (h, w))
+    expected = torch.nn.functional.interpolate(given, (rows, columns), mode="bilinear", align_corners=False)[0]
+    np.testing.assert_allclose(padded[:rows, :columns], expected.numpy().transpose(1, 2, 0), atol=1e-4)
+    assert (padded[rows:] == 9).all()
+    assert (padded[:, columns:] == 9).all()
+
+
+SPLINES = {  # red of skimage.transform.resize(order=3, preserve_range=True, anti_aliasing=True).astype(uint8), skimage 0.26
+    (9, 14, 6): [
+        [81, 131, 111, 106, 148, 133],
+        [155, 121, 102, 174, 131, 117],
+        [60, 155, 158, 92, 176, 145],
+        [160, 103, 111, 106, 133, 97],
+        [96, 113, 156, 141, 94, 132],
+        [188, 160, 130, 89, 184, 143],
+    ],
+    (5, 3, 8): [
+        [21, 5, 35, 90, 147, 189, 209, 199],
+        [45, 24, 63, 124, 163, 169, 165, 168],
+        [113, 88, 132, 183, 172, 101, 48, 78],
+        [121, 132, 112, 83, 69, 74, 82, 77],
+        [165, 205, 132, 39, 33, 117, 185, 147],
+        [216, 246, 190, 113, 105, 169, 221, 192],
+        [145, 135, 152, 169, 161, 129, 105, 118],
+        [113, 90, 130, 178, 170, 108, 61, 87],
+    ],
+}
+
+
+@pytest.mark.parametrize("case", SPLINES)
+def test_spline_is_skimage_s_to_the_bit(case: tuple[int, int, int]) -> None:
+    h, w, size = case
+    pixels = (np.arange(h * w * 3).reshape(h, w, 3) * 37 % 251).astype(np.uint8)
+    view = make_view(pixels, View(size, "squash", "spline"))
+    assert (view.dtype, View(size, "squash", "spline").dtype) == (np.uint8, "uint8")
+    assert view[..., 0].tolist() == SPLINES[case]
+    assert int(view.sum()) == {6: 13547, 8: 22533}[size]
+
+
+def test_a_spline_of_one_pixel_is_that_pixel() -> None:
+    pixel = np.array([[[7, 130, 255]]], np.uint8)
+    np.testing.assert_array_equal(make_view(pixel, View(8, "squash", "spline")), np.tile(pixel, (8, 8, 1)))
+
+
 def test_all_sources_give_the_same(tmp_path) -> None:
     pixels = picture(12, 17)
     image = Image.fromarray(pixels)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.resampling import bicubic, bilinear
+
 BAND = 32
 """Outputs made at a time."""
 Enlarge = Literal["view", "bilinear", "bicubic", "probability"]
@@ -51,9 +53,10 @@ class LowResMasks:
         middle = _columns(self._source(i), across)
         for band in down:
             np.matmul(band.weights, middle[band.source], out=out[band.target])
-        if self.way == "probability":
-            with np.errstate(divide="ignore"):
-                out = np.log(out / (1 - out))
+        if self.way == "probability":  # back to logits, finite ones
+            kind = np.finfo(np.float32)
+            out = np.clip(out, kind.tiny, 1 - kind.epsneg)
+            out = np.log(out / (1 - out))
         return out
 
     def mask_of(self, i: int) -> NDArray[np.bool_]:
@@ -131,9 +134,9 @@ def _columns(logits: NDArray[np.float32], bands: Sequence[_Band]) -> NDArray[np.
 def _bands(source: int, side: int, content: int, size: int, way: Enlarge) -> list[_Band]:
     """``source`` -> ``side``, the first ``content`` of it -> ``size``; or ``source`` -> ``size``."""
     if way == "view":
-        matrix = (_bilinear(content, size) @ _bilinear(source, side)[:content]).astype(np.float32)
+        matrix = (bilinear(content, size) @ bilinear(source, side)[:content]).astype(np.float32)
     else:
-        matrix = (_bicubic if way == "bicubic" else _bilinear)(source, size).astype(np.float32)
+        matrix = (bicubic if way == "bicubic" else bilinear)(source, size).astype(np.float32)
     bands = []
     for start in range(0, size, BAND):
         target = slice(start, min(start + BAND, size))
@@ -141,33 +144,6 @@ def _bands(source: int, side: int, content: int, size: int, way: Enlarge) -> lis
         reads = slice(int(used[0]), int(used[-1]) + 1)
         bands.append(_Band(target, reads, np.ascontiguousarray(matrix[target, reads])))
     return bands
-
-
-def _bilinear(source: int, size: int) -> NDArray[np.float64]:
-    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of one axis: [size, source]."""
-    at = np.maximum((np.arange(size) + 0.5) * (source / size) - 0.5, 0.0)
-    low = np.minimum(np.floor(at).astype(int), source - 1)
-    high = np.minimum(low + 1, source - 1)
-    out = np.zeros((size, source))
-    np.add.at(out, (np.arange(size), low), 1 - (at - low))
-    np.add.at(out, (np.arange(size), high), at - low)
-    return out
-
-
-def _bicubic(source: int, size: int) -> NDArray[np.float64]:
-    """torch's ``interpolate(mode="bicubic", align_corners=False)`` of one axis: [size, source].
-
-    Keys' kernel with a = -0.75, four taps, those beyond the border moved onto it.
-    """
-    at = (np.arange(size) + 0.5) * (source / size) - 0.5
-    low = np.floor(at).astype(int)
-    out = np.zeros((size, source))
-    for tap in range(-1, 3):
-        x, a = np.abs(at - (low + tap)), -0.75
-        near = ((a + 2) * x - (a + 3)) * x * x + 1
-        far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-        np.add.at(out, (np.arange(size), np.clip(low + tap, 0, source - 1)), np.where(x <= 1, near, far))
-    return out
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

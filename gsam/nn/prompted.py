@@ -37,6 +37,8 @@ class Prompted(abc.ABC):
     """How low-resolution logits become as large as the picture, see `gsam.formats.lowres`."""
     takes: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
     """The prompts that it understands."""
+    most_points: ClassVar[int | None] = None
+    """How many points a prompt may have, of which a box is two; None for any number."""
 
     @property
     @abc.abstractmethod

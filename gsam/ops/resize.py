@@ -6,12 +6,27 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from gsam import resampling
 
 
 def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     """torch's ``interpolate(mode="bilinear", align_corners=False)`` of [..., h, w]; no anti-aliasing."""
     shape = (*x.shape[:-2], height, width)
     return jax.image.resize(x, shape, "linear", antialias=False, precision=jax.lax.Precision.HIGHEST)
+
+
+def bicubic(x: jax.Array, height: int, width: int) -> jax.Array:
+    """torch's ``interpolate(mode="bicubic", align_corners=False)`` of [..., h, w]; no anti-aliasing.
+
+    `jax.image.resize` has another kernel (a = -0.5) and leaves out what lies beyond the border.
+    """
+    *_, h, w = x.shape
+    rows, columns = (resampling.bicubic(*axis).astype(np.float32) for axis in ((h, height), (w, width)))
+    exact = jax.lax.Precision.HIGHEST
+    y = jnp.einsum("yh,...hw->...yw", rows, x.astype(jnp.float32), precision=exact)
+    return jnp.einsum("...yw,xw->...yx", y, columns, precision=exact).astype(x.dtype)
 
 
 def crop_weights(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import io
 import json
 import math
 import pickle
@@ -15,7 +16,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -33,6 +34,9 @@ STORAGES: dict[str, Any] = {
     "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
 }  # fmt: skip
 
+MOST_PACKED = 100
+"""Times its size that a zipped checkpoint may become: numbers are not packed to a hundredth."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
@@ -45,6 +49,8 @@ class Tensor:
     dtype: Any
     strides: tuple[int, ...] | None = None
     """In elements; None for contiguous."""
+    packed: bytes | None = dataclasses.field(default=None, repr=False)
+    """What the offset is in, where ``file`` is a zip that holds the checkpoint itself."""
 
     def load(self) -> NDArray[Any]:
         """Read it: a contiguous array of ``shape`` and ``dtype``."""
@@ -53,9 +59,12 @@ class Tensor:
         strides = self.strides or _contiguous(self.shape)
         span = 1 + sum((n - 1) * s for n, s in zip(self.shape, strides, strict=True))
         item = np.dtype(self.dtype).itemsize
-        with self.file.open("rb") as file:
-            file.seek(self.offset)
-            raw = np.fromfile(file, np.uint8, span * item)
+        if self.packed is not None:
+            raw = np.frombuffer(self.packed, np.uint8)[self.offset : self.offset + span * item]
+        else:
+            with self.file.open("rb") as file:
+                file.seek(self.offset)
+                raw = np.fromfile(file, np.uint8, span * item)
         if raw.size != span * item:
             raise CheckpointError(f"{self.file.name} is truncated", "checkpoint_truncated")
         flat = raw.view(self.dtype)
@@ -67,6 +76,8 @@ class Tensor:
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, or of a folder with ``model.safetensors``, its shards, or ``pytorch_model.bin``.
+
+    A zip may hold one torch archive more, as EfficientSAM-S is shipped; that one is unpacked in memory.
 
     Raises `CheckpointError`: ``checkpoint_missing``, ``checkpoint_truncated``, ``checkpoint_unsafe``, ``checkpoint_format``.
     """
@@ -211,12 +222,15 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(str(key), storage.dtype, int(count))
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch(path: Path, packed: bytes | None = None) -> dict[str, Tensor]:
+    """Of the file, or of ``packed`` that was in it."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if packed is None else io.BytesIO(packed)) as archive:
             entries = {i.filename: i for i in archive.infolist()}
             names = [n for n in entries if n.endswith("data.pkl") and n.count("/") <= 1]
             if not names:
+                if packed is None and (inner := _inner(path, archive)) is not None:
+                    return _read_torch(path, inner)
                 raise CheckpointError(f"{path.name} is a zip file, but no torch checkpoint", "checkpoint_format")
             root = names[0][: -len("data.pkl")]
             if any(n.startswith(root + "code/") for n in entries):
@@ -234,7 +248,28 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # a crafted pickle fails in any way it likes
         raise CheckpointError(f"{path.name} cannot be read: {error}", "checkpoint_format") from None
-    return {name: _place(path, entries, root, name, view) for name, view in _state_dict(path, found).items()}
+    views = _state_dict(path, found)
+    with path.open("rb") if packed is None else io.BytesIO(packed) as file:
+        places = {name: _place(path, file, entries, root, name, view) for name, view in views.items()}
+    return places if packed is None else {k: dataclasses.replace(t, packed=packed) for k, t in places.items()}
+
+
+def _inner(path: Path, archive: zipfile.ZipFile) -> bytes | None:
+    """The one torch archive in a zip, or None.  What unpacks to far more than weights can is refused before it does."""
+    found = [i for i in archive.infolist() if i.filename.endswith((".pt", ".pth")) and not _hidden(i.filename)]
+    if len(found) != 1:
+        return None
+    if found[0].file_size > MOST_PACKED * max(found[0].compress_size, 1):
+        raise CheckpointError(
+            f"{path.name} holds a file that is {found[0].file_size:,} bytes unpacked", "checkpoint_unsafe"
+        )
+    content = archive.read(found[0])
+    return content if content[:4] == b"PK\x03\x04" else None
+
+
+def _hidden(name: str) -> bool:
+    """What a Mac puts beside every file."""
+    return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
 
 
 def _state_dict(path: Path, found: Any) -> dict[str, _View]:
@@ -251,14 +286,15 @@ def _state_dict(path: Path, found: Any) -> dict[str, _View]:
     return {str(k): v for k, v in views.items()}
 
 
-def _place(path: Path, entries: dict[str, zipfile.ZipInfo], root: str, name: str, view: _View) -> Tensor:
+def _place(
+    path: Path, file: IO[bytes], entries: dict[str, zipfile.ZipInfo], root: str, name: str, view: _View
+) -> Tensor:
     entry = entries.get(f"{root}data/{view.storage.key}")
     item = np.dtype(view.storage.dtype).itemsize
     if entry is None or entry.compress_type != zipfile.ZIP_STORED or entry.file_size < view.storage.elements * item:
         raise CheckpointError(f"{path.name}: the numbers of {name} are missing", "checkpoint_truncated")
-    with path.open("rb") as file:  # the local header's extra field is not the directory's
-        file.seek(entry.header_offset + 26)
-        lengths = file.read(4)
+    file.seek(entry.header_offset + 26)  # the local header's extra field is not the directory's
+    lengths = file.read(4)
     if len(lengths) < 4:
         raise CheckpointError(f"{path.name} is damaged: {name} is beyond its end", "checkpoint_truncated")
     name_length, extra_length = struct.unpack("<HH", lengths)

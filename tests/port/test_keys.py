@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ KNOWN = re.compile(  # what files hold and models do not use, or hold twice
     r"|image_encoder\.(norm_)?head\..*|.*num_batches_tracked"
     r"|bbox_embed\.[1-5]\..*|transformer\.decoder\.bbox_embed\.[0-5]\..*"
 )
-ORIGINAL = ("sam_", "mobile_sam", "groundingdino")
+ORIGINAL = ("sam_", "mobile_sam", "medsam", "efficient_sam", "groundingdino")
 """How the sources begin that are no conversions."""
 TIED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 COUNTS = {  # the files' own numbers, and for OWL those that detection uses
@@ -33,6 +34,9 @@ COUNTS = {  # the files' own numbers, and for OWL those that detection uses
     "sam_hq_vit_h": 642_686_256,
     "sam_hq_vit_tiny": 10_267_076,  # 10_588_743 in the file, 321_640 of them a classifier's, 27 counters
     "mobile_sam": 9_818_564,  # 10_140_231
+    "medsam_vit_b": 93_735_728,
+    "efficient_sam_vitt": 10_223_460,
+    "efficient_sam_vits": 26_413_284,
     "owlvit_base_patch32": 152_838_662,
     "owlvit_base_patch16": 152_396_294,
     "owlvit_large_patch14": 433_102_086,
@@ -136,7 +140,10 @@ def test_the_variant_follows_from_the_shapes(source: str) -> None:
     assert family_of(found) == family_of(variant)
     role, family = family_of(found) or ("", "")
     variants = importlib.import_module(f"gsam.{role}.{family}").VARIANTS
-    assert variants[found] == variants[variant]  # OWLv2's plain, finetuned and ensemble files differ in numbers only
+    known = variants[found]  # OWLv2's plain, finetuned and ensemble files differ in numbers only
+    if family == "sam":  # and so do SAM's and MedSAM's, but for what their tensors do not show
+        known = dataclasses.replace(known, preprocess=variants[variant].preprocess)
+    assert known == variants[variant]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +154,7 @@ def test_the_variant_follows_from_the_shapes(source: str) -> None:
         "sam_hq_vit_tiny",
         "hf_sam-hq-vit-base",
         "mobile_sam",
+        "efficient_sam_vits",
         "google__owlvit-base-patch32",
         "openai__clip-vit-base-patch16",
         "IDEA-Research__grounding-dino-tiny",
@@ -161,6 +169,31 @@ def test_the_likely_variant_survives_some_damage(source: str) -> None:
     assert found == LISTS[source]["variant"]
 
 
+def test_a_file_called_after_a_variant_is_that_one(tmp_path: Path) -> None:
+    """MedSAM's tensors are SAM's: only its name says which preprocessing it needs."""
+
+    def preprocess(name: str, path: Path, tensors: dict[str, Any]) -> str:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        family, config = store._identify(store.Found(name, path), tensors, "segment")
+        assert family == "sam"
+        return config.preprocess
+
+    tensors = listed("medsam_vit_b")
+    for name in ("medsam_vit_b.pth", "medsam_vit_b.pt.zip"):
+        assert preprocess(name, tmp_path / name, tensors) == "medsam"
+    for name in ("sam_vit_b_01ec64.pth", "own.pth", "sam_vit_l.pth"):
+        assert preprocess(name, tmp_path / name, tensors) == "sam"
+    assert preprocess("medsam_vit_b.pth", tmp_path / "medsam_vit_b.pth", listed("sam_vit_l_0b3195")) == "sam"
+
+
+def test_the_hub_s_medsam_is_medsam(tmp_path: Path) -> None:
+    tensors = listed("hf_sam-vit-base")
+    (tmp_path / "config.json").write_text('{"model_type": "sam"}')
+    for name, preprocess in (("wanglab/medsam-vit-base@main", "medsam"), ("facebook/sam-vit-base", "sam")):
+        assert store._identify(store.Found(name, tmp_path), tensors, "segment")[1].preprocess == preprocess
+
+
 def test_nothing_is_likely_for_a_stranger() -> None:
     assert store._likely({f"layer{i}.conv.weight": Shape((64, 64, 3, 3)) for i in range(20)}, None) is None
 
@@ -173,7 +206,8 @@ def test_parameter_counts(variant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [s for s in LISTS if s.startswith(("sam_", "mobile_", "openai", "google__siglip", "IDEA"))]
+    "source",
+    [s for s in LISTS if s.startswith(("sam_", "mobile_", "medsam", "efficient", "openai", "google__siglip", "IDEA"))],
 )
 def test_the_count_is_the_file_s(source: str) -> None:
     aside = re.compile(r"position_(ids|index)$|image_encoder\.(norm_)?head\.|num_batches_tracked$")

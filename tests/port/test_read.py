@@ -72,6 +72,40 @@ def test_torch_round_trip(tmp_path: Path, dtype: str) -> None:
     same(read(tmp_path / "a.pth"), tensors)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_checkpoint_in_a_zip(tmp_path: Path, compression: int) -> None:
+    """As EfficientSAM-S is shipped, with what a Mac puts beside it."""
+    torch = pytest.importorskip("torch")
+    tensors = {"a": torch.randn(3, 50), "b": torch.arange(7)}
+    tensors["turned"] = tensors["a"].T
+    torch.save({"model": tensors}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt.zip", "w", compression) as file:
+        file.write(tmp_path / "x.pt", "weights/x.pt")
+        file.writestr("__MACOSX/weights/._x.pt", b"Mac OS X")
+        file.writestr("weights/._x.pt", b"Mac OS X")
+        file.writestr("README", b"read me")
+    same(read(tmp_path / "x.pt.zip"), tensors)
+
+
+def test_zips_that_are_refused(tmp_path: Path) -> None:
+    def zipped(name: str, *members: tuple[str, bytes]) -> Path:
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as file:
+            for member, content in members:
+                file.writestr(member, content)
+        return tmp_path / name
+
+    inner = state_dict(tmp_path / "x.pt", {"a": np.ones(3, np.float32)}).read_bytes()
+    refused(zipped("two.zip", ("a.pt", inner), ("b.pt", inner)), "checkpoint_format", "no torch checkpoint")
+    refused(zipped("none.zip", ("a.txt", inner)), "checkpoint_format", "no torch checkpoint")
+    refused(zipped("text.zip", ("a.pt", b"a text")), "checkpoint_format", "no torch checkpoint")
+    refused(zipped("short.zip", ("a.pt", inner[:-40])), "checkpoint_truncated")
+    outer = zipped("again.zip", ("a.pt", zipped("inner.zip", ("a.pt", inner)).read_bytes()))
+    refused(outer, "checkpoint_format", "no torch checkpoint")  # one in one in one
+    refused(zipped("bomb.zip", ("a.pt", bytes(10**7))), "checkpoint_unsafe", "10,000,000 bytes unpacked")
+    evil = archive(tmp_path / "evil.pt", Call("os", "system", "true")).read_bytes()
+    refused(zipped("evil.zip", ("a.pt", evil)), "checkpoint_unsafe", "os.system")
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt"])
 def test_torch_suffixes(tmp_path: Path, suffix: str) -> None:
     torch = pytest.importorskip("torch")

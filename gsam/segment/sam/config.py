@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Config:
     mask_chans: int = 16
     box_prior: float = 0.0
     """Above 0, a box without a mask prompt brings its filled self as one: this inside, minus this outside (nano)."""
+    preprocess: Literal["sam", "medsam"] = "sam"
+    """What was done to the pictures it was trained on, which its tensors do not show: see `gsam.segment.sam.MedSam`."""
 
     @property
     def grid(self) -> int:
@@ -32,6 +35,7 @@ VARIANTS: dict[str, Config] = {
     "sam_vit_b": Config(768, 12, 12, (2, 5, 8, 11)),
     "sam_vit_l": Config(1024, 24, 16, (5, 11, 17, 23)),
     "sam_vit_h": Config(1280, 32, 16, (7, 15, 23, 31)),
+    "medsam_vit_b": Config(768, 12, 12, (2, 5, 8, 11), preprocess="medsam"),
     "nano_sam": Config(
         128,
         4,

@@ -1,0 +1,51 @@
+"""torch's resampling of one axis, for the host and the device alike; numpy only.
+
+Corners are not aligned and nothing is anti-aliased, also when shrinking: ``interpolate(align_corners=False)``.  Positions are
+float32 with the rounding of a fused multiply and add, as torch's are: at thousands of pixels that decides the last digits of
+a weight, and so the weights are torch's own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def between(source: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Of each of ``size`` outputs the two of ``source`` inputs it lies between, and how far it is from the first, 0..1."""
+    at = np.maximum(_positions(source, size), np.float32(0))
+    low = np.minimum(np.floor(at).astype(np.int64), source - 1)
+    return low, np.minimum(low + 1, source - 1), at - low.astype(np.float32)
+
+
+def bilinear(source: int, size: int) -> NDArray[np.float64]:
+    """``mode="bilinear"`` of one axis: [size, source]."""
+    low, high, part = between(source, size)
+    rows, out = np.arange(size), np.zeros((size, source))
+    np.add.at(out, (rows, low), np.float32(1) - part)
+    np.add.at(out, (rows, high), part)
+    return out
+
+
+def bicubic(source: int, size: int) -> NDArray[np.float64]:
+    """``mode="bicubic"`` of one axis: [size, source].
+
+    Keys' kernel with a = -0.75, four taps, those beyond the border moved onto it.
+    """
+    at = _positions(source, size)
+    low = np.floor(at)
+    part = (at - low).astype(np.float64)
+    rows, out = np.arange(size), np.zeros((size, source))
+    for tap in range(-1, 3):
+        x, a = np.abs(part - tap), -0.75
+        near = ((a + 2) * x - (a + 3)) * x * x + 1
+        far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        there = np.clip(low.astype(np.int64) + tap, 0, source - 1)
+        np.add.at(out, (rows, there), np.where(x <= 1, near, far))
+    return out
+
+
+def _positions(source: int, size: int) -> NDArray[np.float32]:
+    """Where the centres of the outputs lie among the inputs."""
+    scale = np.float64(np.float32(source) / np.float32(size))
+    return (scale * (np.arange(size) + 0.5) - 0.5).astype(np.float32)

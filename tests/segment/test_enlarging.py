@@ -1,0 +1,72 @@
+"""A segmenter's way of enlarging, and its view, on their way through a pipeline and an exported one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from gsam.detect import owl_vit
+from gsam.export import export, load_exported
+from gsam.formats.lowres import LowResMasks
+from gsam.nn.prompted import Prompted
+from gsam.pipeline import Pipeline
+from tests.segment import small
+from tests.test_export import letters
+
+WAYS = {"efficient_sam": "bicubic", "medsam": "probability"}
+
+
+@pytest.fixture(autouse=True)
+def _as_users_run_it() -> Iterator[None]:
+    with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def pipeline(name: str) -> Pipeline:
+    segmenter: Prompted = small.efficient() if name == "efficient_sam" else small.medsam()
+    detector = owl_vit.build(small.OWL, small.params(owl_vit.spec(small.OWL)), letters())
+    keep = dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)
+    return Pipeline(detector, segmenter, boxes=4, threshold=0.0, devices=jax.devices()[:1], **keep)
+
+
+def masks(result: Any) -> LowResMasks:
+    assert result.low_res is not None
+    return result.low_res
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_from_the_stage_to_the_masks(name: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pipe = pipeline(name)
+    picture = np.random.default_rng(0).integers(0, 256, (45, 90, 3), dtype=np.uint8)
+    result = pipe(picture, "ab. c")
+    assert len(result) > 1
+    low = masks(result)
+    assert (low.way, low.content, low.size) == (WAYS[name], (64, 64), (45, 90))
+    given = torch.tensor(low.logits)[None]
+    if name == "medsam":
+        given, threshold = torch.sigmoid(given), 0.5
+    else:
+        threshold = 0.0
+    mode = {"bicubic": "bicubic", "probability": "bilinear"}[low.way]
+    large = torch.nn.functional.interpolate(given, (45, 90), mode=mode, align_corners=False)[0].numpy()
+    sure = np.abs(large - threshold) > 1e-5
+    assert sure.mean() > 0.99
+    np.testing.assert_array_equal(result.masks[sure], (large > threshold)[sure])
+
+    other = load_exported(export(pipe, tmp_path / "out", platforms=["cpu"]), devices=jax.devices()[:1])
+    stage = other.steps["segment"]
+    assert (stage.view, stage.enlarge) == (pipe.steps["segment"].view, WAYS[name])
+    if name == "medsam":  # for both it would only take longer
+        again = other(picture, "ab. c")
+        assert (masks(again).way, len(again)) == (WAYS[name], len(result))
+        i, j = (np.argsort(r.xyxy.sum(1), kind="stable") for r in (result, again))
+        np.testing.assert_allclose(result.xyxy[i], again.xyxy[j], atol=1e-3)
+        assert (result.masks[i] != again.masks[j]).mean() < 1e-3
