@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gsam.generator import MaskGenerator as MaskGenerator
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
+    from gsam.pipeline.everything import Everything as Everything
     from gsam.predictor import Predictor as Predictor
     from gsam.result import Result as Result
     from gsam.types import Boxes as Boxes
@@ -37,6 +38,7 @@ _HOME = {
     "gsam.errors": ("GsamError",),
     "gsam.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Limits", "Pipeline"),
+    "gsam.pipeline.everything": ("Everything",),
     "gsam.predictor": ("Predictor",),
     "gsam.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),

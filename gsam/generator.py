@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.build import segmenter
-from gsam.errors import UsageError
 from gsam.everything.device import OnDevice
 from gsam.everything.found import (
     Found,
@@ -37,7 +36,7 @@ from gsam.everything.found import (
 )
 from gsam.everything.grid import Crop, crops
 from gsam.everything.measure import Frame, Measured, measure, run_lengths
-from gsam.everything.settings import OutputMode, Settings
+from gsam.everything.settings import OutputMode, Settings, needs_points
 from gsam.image import Picture, Source, open_image
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.nn.prompted import Prompted
@@ -115,8 +114,8 @@ class MaskGenerator:
             use_m2m=use_m2m,
             multimask_output=multimask_output,
         )
-        named: Any = segmenter(model, **settings) if isinstance(model, str) else model
-        self.model = promptable(named, model if isinstance(model, str) else type(model).__name__, use_m2m)
+        self.model = cast(Prompted, segmenter(model, **settings) if isinstance(model, str) else model)
+        needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
         self.progress = progress
         device = jax.local_devices()[0]
         options = lean(device.platform)
@@ -264,18 +263,6 @@ class MaskGenerator:
         known = jnp.clip(logits, -CLAMP, CLAMP)
         refined = [ask(mask=known[:, m], has_mask=valid, multimask=False) for m in range(logits.shape[1])]
         return jnp.concatenate([x for x, _ in refined], 1), jnp.concatenate([x for _, x in refined], 1)
-
-
-def promptable(model: Any, name: str, with_masks: bool = False) -> Prompted:
-    """``model``, if it takes points, and masks where they are asked for.  Raises `UsageError`."""
-    takes: frozenset[str] = getattr(model, "takes", frozenset())
-    if not hasattr(model, "prompt") or "foreground" not in takes:
-        raise UsageError(
-            f"{name} cannot be asked with points, which is how everything is found", "model_takes_no_points"
-        )
-    if with_masks and "mask" not in takes:
-        raise UsageError(f"{name} takes no masks as prompts, which use_m2m needs", "model_takes_no_masks")
-    return cast(Prompted, model)
 
 
 class _Bar:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "gsam"
 LEAVES = {"types", "registry", "errors"}
 MODEL = {"nn", "ops", "port", "bind"} | LEAVES
-PIPELINE = {"roles", "ops", "image", "text", "result"} | LEAVES
+PIPELINE = {"roles", "ops", "nn", "image", "text", "result", "formats", "everything"} | LEAVES
 BUILD = {"pipeline", "store"} | PIPELINE
 TOP = {
     "build",
