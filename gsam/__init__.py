@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from gsam.build import recipes as recipes
     from gsam.build import segmenter as segmenter
     from gsam.errors import GsamError as GsamError
+    from gsam.generator import MaskGenerator as MaskGenerator
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
+    from gsam.pipeline.everything import Everything as Everything
     from gsam.predictor import Predictor as Predictor
     from gsam.result import Result as Result
     from gsam.types import Boxes as Boxes
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
 _HOME = {
     "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter"),
     "gsam.errors": ("GsamError",),
+    "gsam.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Limits", "Pipeline"),
+    "gsam.pipeline.everything": ("Everything",),
     "gsam.predictor": ("Predictor",),
     "gsam.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),

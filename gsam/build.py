@@ -27,7 +27,10 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
 }
 """The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
-
+_EVERYTHING = frozenset(
+    {"points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh"}
+)
+RECIPE = {"everything": RECIPE["segment"] | _EVERYTHING, **RECIPE}
 
 KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "span", "labels", "canvas"), (str,)),
@@ -72,7 +75,8 @@ def load(
 
     A text that is the name of a recipe is that recipe, whatever lies in the working folder: ``"./nano"`` is a folder.
 
-    ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name; ``limits`` are those of
+    ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name (``segmenter`` that of everything, where
+    no other segments); ``limits`` are those of
     `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
     ``dtype``: float32 on CPU and bfloat16 elsewhere by default.
     ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
@@ -88,7 +92,11 @@ def load(
         }
         return _exported(Path(name), fixed, _devices(device), limits)
     recipe = read_recipe(name)
-    replaced = {"detect": detector, "segment": segmenter, "classify": classifier}
+    masks = "everything" if "everything" in recipe and "segment" not in recipe else "segment"
+    replaced = {"detect": detector, masks: segmenter, "classify": classifier}
+    if "everything" in recipe and (detector or labels is not None):
+        what = "labels are" if labels is not None else "detector is"
+        raise UsageError(f"{name} finds everything without words: no {what} to be changed")
     recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
     if labels is not None:
         recipe["detect"] = {**recipe["detect"], "labels": labels}
@@ -99,7 +107,7 @@ def load(
     devices = _devices(device)
     stages = [
         _stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, dtype or default_dtype(devices))
-        for role in replaced
+        for role in ("everything", "detect", "segment", "classify")
         if (table := recipe.get(role))
     ]
     limit = Limits(**{**recipe.get("limits", {}), **limits})
@@ -187,14 +195,16 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
                 raise UsageError(f"{where}: {table}.{key} is {value!r}, it must be one of {choices}")
         if table != "limits" and "name" not in values:
             raise UsageError(f"{where}: {table}.name is missing")
-    if "detect" not in recipe:
-        raise UsageError(f"{where}: a pipeline begins with [detect]")
+    if ("detect" in recipe) == ("everything" in recipe):
+        raise UsageError(f"{where}: a pipeline begins with [detect] or with [everything]")
 
 
 def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
     from gsam import store
     from gsam.text import load_tokenizer
 
+    if role == "everything":
+        return _everything(name, settings, dtype)
     keep_programs()
     loaded = store.load(name, role=role, dtype=dtype or default_dtype(jax.local_devices()))
     found_role, _ = FAMILIES[loaded.family]
@@ -208,6 +218,19 @@ def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None)
         raise UsageError(f"{name!r} does not take this setting: {error}") from error
     except ValueError as error:
         raise UsageError(f"{name!r}: {error}") from error
+
+
+def _everything(name: str, settings: Mapping[str, Any], dtype: Any) -> Any:
+    """A segmenter that proposes by itself, or one that is asked on a grid of points."""
+    own = {k: v for k, v in settings.items() if k in _EVERYTHING}
+    segmenter = _stage("segment", name, {k: v for k, v in settings.items() if k not in own}, dtype)
+    if not hasattr(segmenter, "propose"):
+        from gsam.pipeline.everything import Everything
+
+        return Everything(segmenter, **own)
+    if own:
+        raise UsageError(f"{name!r} finds everything by itself and does not take {next(iter(own))}")
+    return segmenter
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:

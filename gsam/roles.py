@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, View
+from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 Step = Callable[[Scene], Scene]
 """Anything that takes what is known and gives back more (or less) of it."""
@@ -36,6 +36,27 @@ class Detector(Protocol):
 
         ``text``: what `embed` gave, or what ``arrange`` made of it, with a leading axis B; ``valid`` [B, C]: which queries
         are real.
+        """
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """Image -> boxes and masks of whatever is there, to be named by a classifier.
+
+    Only the first step of a pipeline proposes; a segmenter that can do both segments anywhere else.
+    """
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def view(self) -> View: ...
+    def features(self, params: Params, images: Images) -> Any:
+        """Pure: what is computed once an image.  Leading axis B."""
+
+    def propose(self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Any) -> Scene:
+        """Pure: the ``n`` best things of each image as a scene of boxes and masks, best first.
+
+        All have the first query's label (``index`` 0), and their own score for every query that is ``valid`` [B, C].
         """
 
 

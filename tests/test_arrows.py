@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "gsam"
 LEAVES = {"types", "registry", "errors", "resampling"}
 MODEL = {"nn", "ops", "port", "bind"} | LEAVES
-PIPELINE = {"roles", "ops", "image", "text", "result"} | LEAVES
+PIPELINE = {"roles", "ops", "nn", "image", "text", "result", "formats", "everything"} | LEAVES
 BUILD = {"pipeline", "store"} | PIPELINE
 TOP = {
     "build",
@@ -21,6 +21,8 @@ TOP = {
     "predictor",
     "nn",
     "formats",
+    "everything",
+    "generator",
     "detect",
     "segment",
     "classify",
@@ -48,7 +50,9 @@ MAY: dict[str, set[str]] = {
     "pipeline": PIPELINE,
     "export": {"pipeline", "reading", "port", "nn"} | PIPELINE,
     "build": {"export"} | BUILD,
+    "everything": {"formats"} | LEAVES,
     "predictor": TOP - {"predictor"},
+    "generator": TOP - {"predictor"},
     "evaluation": TOP | {"training"},
     "training": TOP,
     "cli": TOP | {"__init__", "cli", "evaluation"},

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer import Argument, Option
@@ -65,7 +65,7 @@ def segment(
 
     queries = [name for part in query for name in parse_queries(part).names] if len(query) > 1 else query[0]
     names = parse_queries(queries).names
-    kinds = _formats(formats)
+    kinds = formats_of(formats, FORMATS)
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"a threshold is between 0 and 1, not {threshold}")
     if overlap is not None and not 0 <= overlap < 1:
@@ -169,11 +169,7 @@ class Run:
 
         def refuse(source: Any, error: Exception) -> None:
             bad.add(source)
-            self.failed.append(next(i for i in items if i.path == source))
-            code = getattr(error, "code", "image_unreadable")
-            where = "" if str(error).startswith(_shown(source)) else f"{_shown(source)}: "
-            bar.say(f"gsam: {where}{error} [{code}]")
-            bar.step()
+            self.refuse(next(i for i in items if i.path == source), error, bar)
 
         signals.finish_batch(True)
         try:
@@ -194,26 +190,41 @@ class Run:
                 self.outputs.close()
             raise
         except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            bar.close()
-            what = f": {error.filename}" if error.filename else ""
-            print(f"gsam: cannot write{what}: {error.strerror or error} [output_failed]", file=sys.stderr)
-            raise typer.Exit(1) from None
+            self.unwritten(error, bar)
         finally:
             signals.finish_batch(False)
             bar.close()
 
+    def refuse(self, item: Item, error: Exception, bar: Progress) -> None:
+        """A picture that cannot be read."""
+        self.failed.append(item)
+        code = getattr(error, "code", "image_unreadable")
+        where = "" if str(error).startswith(shown(item.path)) else f"{shown(item.path)}: "
+        bar.say(f"gsam: {where}{error} [{code}]")
+        bar.step()
+
+    def unwritten(self, error: OSError, bar: Progress) -> NoReturn:
+        """The disk is full, or something like it: the run ends."""
+        if isinstance(error, BrokenPipeError):
+            raise error
+        bar.close()
+        what = f": {error.filename}" if error.filename else ""
+        print(f"gsam: cannot write{what}: {error.strerror or error} [output_failed]", file=sys.stderr)
+        raise typer.Exit(1) from None
+
     def tell(self, item: Item, result: Result, written: Sequence[Path]) -> None:
-        """One picture on stdout.  When nobody reads it any more, files are still written."""
-        if self.silent:
-            return
+        """One picture on stdout."""
         if self.as_json:
             from gsam.formats import scene_json
 
-            text = scene_json.dumps(result)
+            self.say(scene_json.dumps(result))
         else:
-            text = _summary(item, result, written, details=self.total == 1)
+            self.say(_summary(item, result, written, details=self.total == 1))
+
+    def say(self, text: str) -> None:
+        """A line on stdout.  When nobody reads it any more, files are still written."""
+        if self.silent:
+            return
         try:
             print(text, flush=True)
         except BrokenPipeError:
@@ -228,7 +239,7 @@ class Run:
             parts = [f"{self.pictures} of {self.total} pictures, {self.objects} objects, {seconds:.1f} s"]
             parts += [f"{self.skipped} were done before"] if self.skipped else []
             parts += (
-                [f"{len(self.failed)} failed: {', '.join(_shown(i.path) for i in self.failed)}"] if self.failed else []
+                [f"{len(self.failed)} failed: {', '.join(shown(i.path) for i in self.failed)}"] if self.failed else []
             )
             parts += [f"results in {self.outputs.folder}"] if self.outputs else []
             print("gsam: " + "; ".join(parts), file=sys.stderr)
@@ -243,12 +254,13 @@ def _matched(items: Sequence[Item], results: Iterator[Result], bad: set[Path]) -
         yield next(i for i in waiting if i.path not in bad), result
 
 
-def _formats(text: str) -> list[str]:
+def formats_of(text: str, known: Sequence[str]) -> list[str]:
+    """The formats that are named, each once.  Raises `UsageError`."""
     kinds = list(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    if unknown := [k for k in kinds if k not in FORMATS]:
-        raise UsageError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}", "format_unknown")
+    if unknown := [k for k in kinds if k not in known]:
+        raise UsageError(f"no format {unknown[0]!r}; there are {', '.join(known)}", "format_unknown")
     if not kinds:
-        raise UsageError(f"no format is named; there are {', '.join(FORMATS)}", "format_unknown")
+        raise UsageError(f"no format is named; there are {', '.join(known)}", "format_unknown")
     return kinds
 
 
@@ -271,8 +283,8 @@ def _batch_size(pipe: Any, count: int) -> int:
 def _summary(item: Item, result: Result, written: Sequence[Path], details: bool) -> str:
     counts = {label: result.labels.count(label) for label in dict.fromkeys(result.labels)}
     found = ", ".join(f"{n} {label}" for label, n in counts.items()) or "nothing"
-    places = f" -> {', '.join(map(_shown, written))}" if written else ""
-    lines = [f"{_shown(item.path)}: {found}{places}"]
+    places = f" -> {', '.join(map(shown, written))}" if written else ""
+    lines = [f"{shown(item.path)}: {found}{places}"]
     if details:
         wide = max((len(label) for label in result.labels), default=0)
         for label, score, box in zip(result.labels, result.scores, result.xyxy, strict=True):
@@ -280,6 +292,7 @@ def _summary(item: Item, result: Result, written: Sequence[Path], details: bool)
     return "\n".join(lines)
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """A path for a line of text, whatever its name."""
     text = str(path)
     return text if text.isprintable() else repr(text)

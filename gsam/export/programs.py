@@ -18,7 +18,7 @@ import numpy as np
 
 from gsam.errors import UsageError
 from gsam.export.artefact import plain
-from gsam.pipeline import ROLES, Pipeline
+from gsam.pipeline import Pipeline
 from gsam.pipeline.ask import ROWS
 from gsam.types import Images, Text
 
@@ -44,7 +44,7 @@ def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: 
 
     ``canvases``: the rectangles of the views that are no squares, by `View.key`.
     """
-    stages = {slot: s for slot, s in pipe.steps.items() if role_of(s)}
+    stages = {slot: s for slot, s in pipe.steps.items() if pipe.roles[slot]}
     for slot, stage in stages.items():
         if hasattr(stage, "encode") and not hasattr(stage, "reading"):
             raise UsageError(f"{slot} reads text with code of its own: it needs a `reading`, see gsam.reading")
@@ -56,11 +56,6 @@ def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: 
             yield _embed(slot, stage, symbols)
     for canvas in canvases:
         yield from _Seen(pipe, images, text, canvas, symbols).programs()
-
-
-def role_of(step: Any) -> str | None:
-    """What a step does for the pipeline; None for a function of the user's own."""
-    return next((role for role in ROLES if hasattr(step, role)), None)
 
 
 def _embed(slot: str, stage: Any, symbols: Symbols) -> Program:
@@ -126,7 +121,7 @@ class _Seen:
 
     @functools.cached_property
     def params(self) -> Any:
-        return {slot: _shapes(dict(s.params)) for slot, s in self.pipe.steps.items() if role_of(s)}
+        return {slot: _shapes(dict(s.params)) for slot, s in self.pipe.steps.items() if self.pipe.roles[slot]}
 
     @functools.cached_property
     def features(self) -> Any:

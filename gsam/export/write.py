@@ -15,7 +15,7 @@ import jax
 from gsam.errors import UsageError
 from gsam.export.artefact import KIND, NOTE, PLATFORMS, VERSION, WEIGHTS, listed, serialisation
 from gsam.export.load import Exported
-from gsam.export.programs import Canvas, Program, programs, role_of
+from gsam.export.programs import Canvas, Program, programs
 from gsam.image import canvas
 from gsam.pipeline import Pipeline
 from gsam.port import ported
@@ -65,7 +65,7 @@ def export(
             (partial / "programs" / f"{program.name}.bin").write_bytes(lowered.serialize())
         if progress:
             progress(len(todo), len(todo))
-        stages = {slot: s for slot, s in pipe.steps.items() if role_of(s)}
+        stages = {slot: s for slot, s in pipe.steps.items() if pipe.roles[slot]}
         ported.write({f"{slot}/{k}": v for slot, s in stages.items() for k, v in s.params.items()}, partial / WEIGHTS)
         note = _note(pipe, platforms, todo, partial)
         note["files"] = dict(listed(partial))
@@ -85,7 +85,7 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[Program],
 
     steps = []
     for slot, step in pipe.steps.items():
-        role = role_of(step)
+        role = pipe.roles[slot]
         entry: dict[str, Any] = {"slot": slot, "role": role}
         if role:
             entry["view"] = dataclasses.asdict(step.view)

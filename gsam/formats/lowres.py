@@ -48,9 +48,9 @@ class LowResMasks:
 
     def logits_of(self, i: int) -> NDArray[np.float32]:
         """Logits of mask ``i`` at the size of the picture, [H, W]."""
-        down, across = self._bands()
+        down, across = self.axes()
         out = np.empty(self.size, np.float32)
-        middle = _columns(self._source(i), across)
+        middle = across_columns(self._source(i), across)
         for band in down:
             np.matmul(band.weights, middle[band.source], out=out[band.target])
         if self.way == "probability":  # back to logits, finite ones
@@ -67,19 +67,19 @@ class LowResMasks:
         out = np.zeros(self.size, bool)
         source, threshold = self._source(i), self.threshold
         if self.way == "probability":
-            threshold = float(_sigmoid(np.full(1, threshold, np.float32))[0])
+            threshold = float(sigmoid(np.full(1, threshold, np.float32))[0])
         high: Any = source > threshold
         if self.way == "bicubic":  # overshoots
             high = np.ones_like(high)
         down, across = (
-            [band for band in bands if hit[band.source].any()]
-            for bands, hit in zip(self._bands(), (high.any(1), high.any(0)), strict=True)
+            [band for band in axis if hit[band.source].any()]
+            for axis, hit in zip(self.axes(), (high.any(1), high.any(0)), strict=True)
         )
         if not down or not across:
             return out
-        across = [b for b in self._bands()[1] if across[0].target.start <= b.target.start <= across[-1].target.start]
+        across = [b for b in self.axes()[1] if across[0].target.start <= b.target.start <= across[-1].target.start]
         columns = slice(across[0].target.start, across[-1].target.stop)
-        middle = _columns(source, across)
+        middle = across_columns(source, across)
         for band in down:
             np.greater(band.weights @ middle[band.source], threshold, out=out[band.target, columns])
         return out
@@ -98,20 +98,20 @@ class LowResMasks:
             out[i] = self.mask_of(i)
         return out
 
-    def _bands(self) -> tuple[list[_Band], list[_Band]]:
+    def axes(self) -> tuple[list[Band], list[Band]]:
         """Of the rows, and of the columns."""
         return (
-            _bands(self.logits.shape[1], self.side, self.content[0], self.size[0], self.way),
-            _bands(self.logits.shape[2], self.side, self.content[1], self.size[1], self.way),
+            bands(self.logits.shape[1], self.side, self.content[0], self.size[0], self.way),
+            bands(self.logits.shape[2], self.side, self.content[1], self.size[1], self.way),
         )
 
     def _source(self, i: int) -> NDArray[np.float32]:
         """What is enlarged, [h, w]."""
-        return _sigmoid(self.logits[i]) if self.way == "probability" else self.logits[i]
+        return sigmoid(self.logits[i]) if self.way == "probability" else self.logits[i]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Band:
+class Band:
     """A few outputs and what they are made of."""
 
     target: slice
@@ -120,7 +120,7 @@ class _Band:
     """[target, source]."""
 
 
-def _columns(logits: NDArray[np.float32], bands: Sequence[_Band]) -> NDArray[np.float32]:
+def across_columns(logits: NDArray[np.float32], bands: Sequence[Band]) -> NDArray[np.float32]:
     """[h, w] -> [h, W], of consecutive bands."""
     start = bands[0].target.start
     out = np.empty((len(logits), bands[-1].target.stop - start), np.float32)
@@ -131,20 +131,21 @@ def _columns(logits: NDArray[np.float32], bands: Sequence[_Band]) -> NDArray[np.
 
 
 @functools.lru_cache(maxsize=32)
-def _bands(source: int, side: int, content: int, size: int, way: Enlarge) -> list[_Band]:
+def bands(source: int, side: int, content: int, size: int, way: Enlarge) -> list[Band]:
     """``source`` -> ``side``, the first ``content`` of it -> ``size``; or ``source`` -> ``size``."""
     if way == "view":
         matrix = (bilinear(content, size) @ bilinear(source, side)[:content]).astype(np.float32)
     else:
         matrix = (bicubic if way == "bicubic" else bilinear)(source, size).astype(np.float32)
-    bands = []
+    found = []
     for start in range(0, size, BAND):
         target = slice(start, min(start + BAND, size))
         used = np.flatnonzero(matrix[target].any(0))
         reads = slice(int(used[0]), int(used[-1]) + 1)
-        bands.append(_Band(target, reads, np.ascontiguousarray(matrix[target, reads])))
-    return bands
+        found.append(Band(target, reads, np.ascontiguousarray(matrix[target, reads])))
+    return found
 
 
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Without overflow."""
     return np.exp(-np.logaddexp(np.float32(0), -x))

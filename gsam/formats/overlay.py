@@ -42,12 +42,12 @@ def colours(labels: Iterable[str]) -> dict[str, Colour]:
         while any(min((hue - t) % 1, (t - hue) % 1) < apart for t in taken):
             hue = (hue + 0.381966) % 1  # the golden angle finds the gaps
         taken.append(hue)
-        found[name] = _screen((0.64, 0.71, 0.78)[digest[4] % 3], hue)
+        found[name] = shade((0.64, 0.71, 0.78)[digest[4] % 3], hue)
     return found
 
 
 @functools.cache
-def _screen(light: float, hue: float) -> Colour:
+def shade(light: float, hue: float) -> Colour:
     """OKLCh, where equal steps look equal, in the most vivid colour that a screen can show."""
     for chroma in (0.22, 0.20, 0.18, 0.16, 0.14, 0.12, 0.10, 0.08):
         rgb = _from_oklch(light, chroma, 2 * math.pi * hue)
@@ -66,7 +66,7 @@ def draw(result: Result) -> Image.Image:
     image = Image.fromarray(result.pixels)
     small_last = sorted(range(len(result)), key=lambda i: -result.areas[i])
     for i in small_last:
-        _paint(image, result.rles[i], ink[result.labels[i]], line)
+        paint(image, result.rles[i], ink[result.labels[i]], line)
     pen = ImageDraw.Draw(image)
     for i in small_last:
         x0, y0, x1, y1 = (round(float(v)) for v in result.xyxy[i])
@@ -91,7 +91,7 @@ def write(image: Image.Image, path: Path) -> None:
         image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}))
 
 
-def _paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> None:
+def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> None:
     """Tint a mask and draw its outline, in place: full colour inside, a dark hair outside so that it shows on anything."""
     x0, y0, x1, y1 = bounds(rle)
     if x1 <= x0 or y1 <= y0:

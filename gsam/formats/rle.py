@@ -41,3 +41,12 @@ def bounds(rle: dict[str, Any]) -> tuple[int, int, int, int]:
 def _bytes(rle: dict[str, Any]) -> dict[str, Any]:
     counts = rle["counts"]
     return {"size": rle["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
+
+
+def compress(rle: dict[str, Any]) -> dict[str, Any]:
+    """Run lengths as numbers -> as text."""
+    from pycocotools import mask as coco
+
+    height, width = rle["size"]
+    short = coco.frPyObjects(rle, height, width)
+    return {"size": [int(height), int(width)], "counts": short["counts"].decode("ascii")}

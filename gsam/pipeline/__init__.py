@@ -1,4 +1,4 @@
-"""detect -> suppress -> segment -> classify, compiled as one function of fixed shapes."""
+"""detect -> suppress -> segment -> classify, or propose -> classify, compiled as one function of fixed shapes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gsam.pipeline.memory import give_back, lean
 from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
 from gsam.pipeline.shapes import bucket
 from gsam.pipeline.shard import replicate, spread
-from gsam.pipeline.suppress import deduplicate, part_of_another, suppress
+from gsam.pipeline.suppress import confident, deduplicate, part_of_another, suppress
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.result import Result
-from gsam.roles import Classifier, Detector, Segmenter, Step
+from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step
 from gsam.text import Queries, Query, parse_queries
 from gsam.types import Images, Params, Scene, Text, View
 
-Stage = Detector | Segmenter | Classifier | Step
+Stage = Detector | Proposer | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
 REMEMBERED = 4
 """Pictures whose features are kept for the next query."""
@@ -77,7 +77,8 @@ class _Begun:
 class Pipeline:
     """Steps in order, each a detector, a segmenter, a classifier or a function ``Scene -> Scene`` of your own.
 
-    The first step is a detector.  `apply` is the pure function behind it: jit, vmap, shard or export it yourself.
+    The first step is a detector, or proposes everything (`gsam.Everything`).  `apply` is the pure function behind it: jit,
+    vmap, shard or export it yourself.
     """
 
     def __init__(
@@ -88,11 +89,15 @@ class Pipeline:
         devices: Sequence[jax.Device] | None = None,
         **settings: Any,
     ) -> None:
-        if not steps or _role(steps[0]) != "detect":
-            raise TypeError("the first step of a pipeline is a detector: it needs a method `detect`")
+        if not steps or _role(steps[0], 0) not in ("detect", "propose"):
+            raise TypeError(
+                "the first step of a pipeline is a detector: it needs a method `detect`, or `propose` for everything"
+            )
         self.name = name
         self.limits = dataclasses.replace(limits or Limits(), **settings)
         self.steps = _slots(steps)
+        self.roles = {slot: _role(step, i) for i, (slot, step) in enumerate(self.steps.items())}
+        """What the step of each slot does; None for a function of one's own."""
         self.devices = tuple(devices or jax.local_devices()[:1])
         self._readers = readers(self._stages(), lambda: self.params)
         self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
@@ -129,13 +134,16 @@ class Pipeline:
     ) -> Scene:
         """Pure.  ``images`` and ``tokens`` as `prepare` makes them, ``features`` as `encode` does."""
         features = self.encode(params, images) if features is None else features
-        (slot, detector), *rest = self.steps.items()
+        (slot, first), *rest = self.steps.items()
         known = {"features": features[slot]} if slot in features else {}
-        text = tokens.stages.get(slot)
-        boxes, labels = detector.detect(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
-        scene = suppress(Scene(images, tokens, boxes, labels))
+        if self.roles[slot] == "propose":
+            scene = confident(first.propose(params[slot], images, tokens, tokens.valid, self.limits.boxes, **known))
+        else:
+            text = tokens.stages.get(slot)
+            boxes, labels = first.detect(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
+            scene = suppress(Scene(images, tokens, boxes, labels))
         for slot, step in rest:
-            role = _role(step)
+            role = self.roles[slot]
             if role == "segment":
                 masks = step.segment(params[slot], features[slot], images, scene.boxes)
                 scene = part_of_another(dataclasses.replace(scene, masks=masks))
@@ -311,10 +319,12 @@ class Pipeline:
         )
 
     def _stages(self) -> dict[str, Any]:
-        return {slot: step for slot, step in self.steps.items() if _role(step)}
+        return {slot: step for slot, step in self.steps.items() if self.roles[slot]}
 
 
-def _role(step: Any) -> str | None:
+def _role(step: Any, place: int) -> str | None:
+    if place == 0 and hasattr(step, "propose"):
+        return "propose"
     return next((role for role in ROLES if hasattr(step, role)), None)
 
 
@@ -322,7 +332,7 @@ def _slots(steps: Sequence[Any]) -> dict[str, Any]:
     """A name for every step, its role where it has one: ``detect``, ``step_1``, ``segment``, ``classify``, ``classify_4``."""
     slots: dict[str, Any] = {}
     for i, step in enumerate(steps):
-        role = _role(step)
+        role = _role(step, i)
         if role is None and not callable(step):
             raise TypeError(f"step {i} ({type(step).__name__}) is neither a stage nor a function Scene -> Scene")
         name = role or f"step_{i}"

@@ -25,7 +25,7 @@ def finish(
     text_threshold: float,
 ) -> list[Result]:
     """One result a picture, best score first.  Only what was found leaves the device as masks, at low resolution."""
-    segmenters = [s for s in stages if hasattr(s, "segment")]
+    segmenters = [s for s in stages if hasattr(s, "segment") or hasattr(s, "propose")]
     view: View | None = segmenters[-1].view if segmenters else None
     captions = [s for s in stages if hasattr(s, "caption")]
     found = jax.device_get((scene.boxes, scene.labels))

@@ -20,10 +20,14 @@ CELLS = 64
 
 def suppress(scene: Scene) -> Scene:
     """Drop boxes below the threshold of their query, those around a group of others, and then `deduplicate`."""
-    above = scene.labels.score > take(scene.text.threshold, scene.labels.index)
-    scene = _keep(scene, scene.boxes.valid & above)
-    scene = deduplicate(scene)
+    scene = deduplicate(confident(scene))
     return _front(scene, scene.boxes.valid & ~surrounding(scene))
+
+
+def confident(scene: Scene) -> Scene:
+    """Only boxes above the threshold of their query."""
+    above = scene.labels.score > take(scene.text.threshold, scene.labels.index)
+    return _keep(scene, scene.boxes.valid & above)
 
 
 def deduplicate(scene: Scene) -> Scene:

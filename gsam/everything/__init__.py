@@ -1,0 +1,1 @@
+"""The parts of `gsam.MaskGenerator`: where to ask, what to keep of the answers, and what is told about them."""

@@ -1,0 +1,46 @@
+"""Small holes filled and small islands dropped."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_EIGHT = np.ones((3, 3), bool)
+
+
+def clean(mask: NDArray[np.bool_], least: float) -> tuple[NDArray[np.bool_], bool]:
+    """A mask [H, W] without holes, then without islands of fewer than ``least`` pixels; and whether that changed it.
+
+    Neighbours touch by sides or corners, holes too, and what is not mask at the picture's border counts as a hole like any
+    other.  When all islands are small, the largest stays (the first, in reading order, of several).
+    """
+    filled, holes = _without(mask, least, "holes")
+    kept, islands = _without(filled, least, "islands")
+    return kept, holes or islands
+
+
+def _without(
+    mask: NDArray[np.bool_], least: float, kind: Literal["holes", "islands"]
+) -> tuple[NDArray[np.bool_], bool]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    # A region that leaves a window so much wider than the mask is not small, so nothing farther away matters.
+    margin = int(np.ceil(least)) if kind == "holes" else 0
+    window = tuple(slice(max(int(a[0]) - margin, 0), int(a[-1]) + 1 + margin) for a in (rows, columns) if len(a))
+    seen = mask[window] if len(rows) else mask
+    labels, count = ndimage.label(seen if kind == "islands" else ~seen, _EIGHT)
+    sizes = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
+    small = sizes < least
+    if not small.any():
+        return mask, False
+    chosen = np.concatenate([[False], small if kind == "holes" else ~small])
+    if kind == "islands" and small.all():
+        chosen[1 + int(sizes.argmax())] = True
+    out = mask.copy()
+    if kind == "holes":
+        out[window if len(rows) else ...] |= chosen[labels]
+    else:
+        out[window] = chosen[labels]
+    return out, True

@@ -1,0 +1,51 @@
+"""One picture's masks as segment_anything's ``scripts/amg.py`` writes them: ``0.png`` ... in 0 and 255, and ``metadata.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gsam.formats.files import whole_file
+from gsam.formats.rle import decode
+
+METADATA = "metadata.csv"
+COLUMNS = (
+    "id", "area", "bbox_x0", "bbox_y0", "bbox_w", "bbox_h", "point_input_x", "point_input_y", "predicted_iou",
+    "stability_score", "crop_box_x0", "crop_box_y0", "crop_box_w", "crop_box_h",
+)  # fmt: skip
+
+
+def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``.
+
+    The table comes last, so that it is there only when all pictures are; those of an earlier run are removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / METADATA).unlink(missing_ok=True)
+    for old in folder.glob("*.png"):
+        if old.stem.isdigit() and int(old.stem) >= len(records):
+            old.unlink()
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    labels = any("label" in r for r in records)
+    table.writerow([*COLUMNS, "label"] if labels else COLUMNS)
+    for i, record in enumerate(records):
+        with whole_file(folder / f"{i}.png") as file:
+            Image.fromarray(decode(record["segmentation"]) * np.uint8(255)).save(file, "PNG")
+        point = record["point_coords"][0]
+        scores = (record["predicted_iou"], record["stability_score"])
+        row = [i, record["area"], *record["bbox"], *point, *scores, *record["crop_box"]]
+        table.writerow([*row, _cell(record["label"])] if labels else row)
+    with whole_file(folder / METADATA) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cell(text: str) -> str:
+    """A label that no spreadsheet takes for a formula."""
+    return "'" + text if text[:1] in tuple("=+-@\t\r") else text

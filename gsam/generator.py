@@ -1,0 +1,305 @@
+"""`MaskGenerator`: everything in a picture, in the words of segment_anything's SamAutomaticMaskGenerator.
+
+A grid of points is asked, one at a time as far as the model is concerned; what it doubts, what is unstable and what another
+mask says already is dropped.  Same options, same order and same records as the original, and SAM 2's additions.
+
+The picture (or crop) is encoded once, and points go through the decoder in batches of one size.  Only what passes the predicted
+IoU is made as large as the crop, a band at a time on a CPU's threads or a tile at a time on an accelerator, and only run lengths
+are kept: memory does not grow with the number of points, and no program depends on the size of a picture.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import functools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gsam.build import segmenter
+from gsam.everything.device import OnDevice
+from gsam.everything.found import (
+    Found,
+    Record,
+    cut_off,
+    nms,
+    prefer_small_crops,
+    records,
+    without_small_regions,
+)
+from gsam.everything.grid import Crop, crops
+from gsam.everything.measure import Frame, Measured, measure, run_lengths
+from gsam.everything.settings import OutputMode, Settings, needs_points
+from gsam.image import Picture, Source, open_image
+from gsam.nn.prompt import FOREGROUND, PAD
+from gsam.nn.prompted import Prompted
+from gsam.pipeline.memory import lean
+from gsam.pipeline.prepare import gather
+from gsam.types import Images, Params
+
+CLAMP = 32.0
+"""SAM 2 cuts logits at this before they become a prompt."""
+
+
+class MaskGenerator:
+    """Segment everything.
+
+    Differences to the original, all where it fails or has no say: crops without a pixel are left out, points go to the model
+    in float32, and ``point_grids`` says how it must look.  SAM 2's options do what they do there, but
+    ``min_mask_region_area`` cleans masks at the size of the picture, in its pixels, as SAM's does (SAM 2 cleans them at low
+    resolution, and without its CUDA extension not at all); boxes stay whole numbers.
+    """
+
+    def __init__(
+        self,
+        model: str | Prompted,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: Sequence[ArrayLike] | None = None,
+        min_mask_region_area: int = 0,
+        output_mode: OutputMode = "binary_mask",
+        *,
+        mask_threshold: float = 0.0,
+        use_m2m: bool = False,
+        multimask_output: bool = True,
+        progress: bool = True,
+        **settings: Any,
+    ) -> None:
+        """``model``: a name as for `gsam.segmenter` (with ``settings``), or a segmenter that takes points.
+
+        ``points_per_side`` points an axis, or ``point_grids``, [P, 2] in 0..1 for every layer of crops, ``points_per_batch``
+        of them decoded together.  Kept is what has a predicted IoU above ``pred_iou_thresh`` and a stability of
+        ``stability_score_thresh`` at least: the IoU of the mask cut ``stability_score_offset`` above and below
+        ``mask_threshold``.  Thresholds of 0 or less keep everything.  Of two masks whose boxes overlap by more than
+        ``box_nms_thresh``, the better stays.
+
+        ``crop_n_layers``: layer i looks at 2^i by 2^i crops of the picture too, which overlap by ``crop_overlap_ratio``, with
+        points divided by ``crop_n_points_downscale_factor`` from layer to layer; of duplicates among crops (``crop_nms_thresh``)
+        that of the smaller crop stays.  ``min_mask_region_area``: smaller holes and islands are removed.
+        ``output_mode``: ``"binary_mask"``, ``"uncompressed_rle"`` or ``"coco_rle"``.
+
+        ``use_m2m``: every mask is asked for once more with itself as the prompt.  ``multimask_output``: all masks of a point,
+        or one.  ``progress``: a bar on a terminal, where it takes more than two seconds.  Raises `UsageError`.
+        """
+        self.settings = Settings(
+            points_per_side=points_per_side,
+            points_per_batch=points_per_batch,
+            pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh,
+            stability_score_offset=stability_score_offset,
+            box_nms_thresh=box_nms_thresh,
+            crop_n_layers=crop_n_layers,
+            crop_nms_thresh=crop_nms_thresh,
+            crop_overlap_ratio=crop_overlap_ratio,
+            crop_n_points_downscale_factor=crop_n_points_downscale_factor,
+            point_grids=point_grids,
+            min_mask_region_area=min_mask_region_area,
+            output_mode=output_mode,
+            mask_threshold=mask_threshold,
+            use_m2m=use_m2m,
+            multimask_output=multimask_output,
+        )
+        self.model = cast(Prompted, segmenter(model, **settings) if isinstance(model, str) else model)
+        needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
+        self.progress = progress
+        device = jax.local_devices()[0]
+        options = lean(device.platform)
+        self._params = jax.device_put(self.model.params, device)
+        self._embed = jax.jit(self._features, compiler_options=options)
+        self._decode = jax.jit(self._answers, static_argnames=("multimask", "again"), compiler_options=options)
+        self._on_device = None if device.platform == "cpu" else OnDevice()
+
+    def generate(self, image: Source) -> list[Record]:
+        """Records of everything in a picture: uint8 RGB [H, W, 3], or anything else `gsam.image.open_image` opens.
+
+        ``segmentation`` (by ``output_mode``), ``area``, ``bbox`` (x y width height, from the first to the last pixel, so that
+        a single pixel has no extent), ``predicted_iou``, ``point_coords``, ``stability_score``, ``crop_box``; best first.
+        """
+        picture = open_image(image)
+        return records(self.find(picture.pixels), _size(picture.pixels), self.settings.output_mode)
+
+    def find(self, pixels: NDArray[np.uint8]) -> Found:
+        """The same of pixels [H, W, 3] before it is made into records."""
+        settings, size = self.settings, _size(pixels)
+        places = crops(size, settings.crop_n_layers, settings.crop_overlap_ratio)
+        total = sum(len(settings.grids[crop.layer]) for crop in places)
+        with _Bar(total, self.progress) as bar, concurrent.futures.ThreadPoolExecutor(_cores(), "gsam-mask") as pool:
+            found = Found.of([self._crop(pixels, crop, bar, pool) for crop in places])
+        if len(places) > 1:
+            found = prefer_small_crops(found, settings.crop_nms_thresh)
+        if settings.min_mask_region_area > 0:
+            overlap = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+            found = without_small_regions(found, size, settings.min_mask_region_area, overlap)
+        return found
+
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        programs: list[Any] = [self._embed, self._decode, *([self._on_device.look] if self._on_device else [])]
+        return sum(int(p._cache_size()) for p in programs)
+
+    def _crop(self, pixels: NDArray[np.uint8], crop: Crop, bar: _Bar, pool: concurrent.futures.Executor) -> Found:
+        settings, (x0, y0, x1, y1) = self.settings, crop.xyxy
+        picture = Picture(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+        height, width = _size(picture.pixels)
+        points = settings.grids[crop.layer] * np.array([width, height])
+        frame, parts = None, []
+        for some, logits, iou in self._batches(picture, points):
+            frame = frame or self._frame(picture, logits.shape[2:])
+            flat = iou.reshape(-1)
+            index = np.arange(flat.size)
+            if settings.pred_iou_thresh > 0:
+                index = index[flat > settings.pred_iou_thresh]
+            asked = some[index // iou.shape[1]]
+            parts.append(self._measured(logits, flat, index, asked, frame, crop, _size(pixels), pool))
+            bar.step(len(some))
+        found = Found.of(parts)
+        return found[nms(found.boxes, found.iou, settings.box_nms_thresh)]
+
+    def _batches(
+        self, picture: Picture, points: NDArray[np.float64]
+    ) -> Iterator[tuple[NDArray[np.float64], jax.Array, NDArray[np.float32]]]:
+        """Points of a crop [P, 2], logits [N, M, h, w] of which the first P count, and predicted IoU [P, M].
+
+        The device works on a batch while the one before is measured.
+        """
+        images = gather([picture], [self.model.view])
+        features = self._embed(self._params, images)
+        scaled = points * _scale(self.model.view, images)
+        together = self.settings.points_per_batch
+        how = {"multimask": self.settings.multimask_output, "again": self.settings.use_m2m}
+        begun: collections.deque[Any] = collections.deque()
+        for start in range(0, len(points), together):
+            some = scaled[start : start + together]
+            count = len(some)
+            xy = np.zeros((together, 2, 2), np.float32)
+            xy[:count, 0] = some
+            valid = np.arange(together) < count
+            begun.append((points[start : start + count], *self._decode(self._params, features, xy, valid, **how)))
+            if len(begun) > 1:
+                yield _arrived(*begun.popleft())
+        while begun:
+            yield _arrived(*begun.popleft())
+
+    def _measured(
+        self,
+        logits: jax.Array,
+        iou: NDArray[np.float32],
+        index: NDArray[np.int64],
+        points: NDArray[np.float64],
+        frame: Frame,
+        crop: Crop,
+        size: tuple[int, int],
+        pool: concurrent.futures.Executor,
+    ) -> Found:
+        """What is stable and does not end at the crop's edge, of the masks ``index`` of logits [N, M, h, w]."""
+        least, (x0, y0, _, _) = self.settings.stability_score_thresh, crop.xyxy
+
+        def keep(one: Measured) -> tuple[Any, np.float32, NDArray[np.int64]] | None:
+            stability = one.stability
+            if least > 0 and not stability >= least:
+                return None
+            box = one.box()
+            box = (box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0)
+            if cut_off(box, crop.xyxy, size):
+                return None
+            return box, stability, run_lengths(one.part, (one.corner[0] + y0, one.corner[1] + x0), size)
+
+        if self._on_device is None:
+            flat = np.asarray(logits).reshape(-1, *logits.shape[2:])
+            kept = list(pool.map(lambda i: keep(measure(flat[i], frame)), index))
+        else:
+            kept = list(pool.map(keep, self._on_device(logits, index, frame)))
+        rows = [i for i, one in enumerate(kept) if one is not None]
+        good = [one for one in kept if one is not None]
+        return Found(
+            np.array([box for box, _, _ in good], np.int64).reshape(-1, 4),
+            iou[index[rows]],
+            np.array([stability for _, stability, _ in good], np.float32),
+            points[rows].reshape(-1, 2) + np.array([x0, y0]),
+            np.tile(np.array(crop.xyxy, np.int64), (len(rows), 1)),
+            [counts for _, _, counts in good],
+        )
+
+    def _frame(self, picture: Picture, source: Sequence[int]) -> Frame:
+        from gsam.image import content
+
+        view, settings, size = self.model.view, self.settings, _size(picture.pixels)
+        cut, offset = settings.mask_threshold, settings.stability_score_offset
+        cuts = (cut - offset, cut, cut + offset)
+        return Frame((source[0], source[1]), view.size, content(view, size), size, self.model.enlarge, cuts)
+
+    def _features(self, params: Params, images: Images) -> Any:
+        """Pure: what the decoder needs of one picture, without a leading axis."""
+        return jax.tree.map(lambda x: x[0], self.model.features(params, images))
+
+    def _answers(
+        self, params: Params, features: Any, points: jax.Array, valid: jax.Array, *, multimask: bool, again: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Pure: points [N, 2, 2] of which each second one is padding -> logits [N, M, h, w] and predicted IoU [N, M].
+
+        ``again``: every mask is the prompt of a second round.
+        """
+        kinds = jnp.broadcast_to(jnp.asarray([FOREGROUND, PAD]), points.shape[:2])
+        ask = functools.partial(self.model.prompt, params, features, points, kinds, valid=valid)
+        logits, iou = ask(multimask=multimask)
+        if not again:
+            return logits, iou
+        known = jnp.clip(logits, -CLAMP, CLAMP)
+        refined = [ask(mask=known[:, m], has_mask=valid, multimask=False) for m in range(logits.shape[1])]
+        return jnp.concatenate([x for x, _ in refined], 1), jnp.concatenate([x for _, x in refined], 1)
+
+
+class _Bar:
+    """How many points are done, on a terminal, where it takes long."""
+
+    def __init__(self, total: int, wanted: bool) -> None:
+        from tqdm import tqdm
+
+        off = not (wanted and sys.stderr.isatty())
+        self.bar: Any = tqdm(total=total, unit="point", file=sys.stderr, leave=False, delay=2, disable=off)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def step(self, points: int) -> None:
+        self.bar.update(points)
+
+
+def _arrived(points: NDArray[np.float64], logits: jax.Array, iou: jax.Array) -> tuple[Any, jax.Array, Any]:
+    return points, logits, np.asarray(iou)[: len(points)]
+
+
+def _scale(view: Any, images: Images) -> NDArray[np.float64]:
+    """View pixels per picture pixel, x y."""
+    height, width = (int(v) for v in np.asarray(images.size)[0])
+    if view.fit == "square":
+        return np.full(2, view.size / max(height, width))
+    rows, columns = np.asarray(images.content[view.key])[0]
+    return np.array([columns / width, rows / height])
+
+
+def _size(pixels: NDArray[np.uint8]) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
