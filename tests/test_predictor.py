@@ -51,7 +51,7 @@ def test_padding_points_and_prompts_changes_nothing(predictor: Predictor, stage:
     rng = np.random.default_rng(1)
     coords, labels = rng.uniform(0, 40, (3, 5, 2)), rng.integers(0, 2, (3, 5))
     boxes = np.array([[1, 2, 30, 30], [5, 5, 90, 35], [0, 0, 10, 10]], float)
-    _, iou, low = predictor.predict_batch(coords, labels, boxes)
+    _, iou, low = predictor.predict_many(coords, labels, boxes)
     for i in range(3):
         scale = np.array([64 / 100, 26 / 40])
         points = np.concatenate([coords[i], boxes[i].reshape(2, 2)]) * scale
@@ -67,7 +67,7 @@ def test_the_picture_is_encoded_once(predictor: Predictor, monkeypatch: pytest.M
     def never(*_: object) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(predictor, "_embed", never)
+    monkeypatch.setattr(predictor._encode, "_embed", never)
     predictor.predict(point_coords=[[1, 1]], point_labels=[0])
     predictor.predict(box=[0, 0, 9, 9])
     with pytest.raises(AssertionError, match="again"):
