@@ -39,7 +39,7 @@ class Encoder:
         """How many pictures so far."""
         self._params, self._device = params, device
         self._embed: Any = jax.jit(model.features, compiler_options=lean(device.platform))
-        self._split: Any = jax.jit(_split)
+        self._split: Any = jax.jit(self._parts)
 
     @property
     def programs(self) -> int:
@@ -98,8 +98,7 @@ class Encoder:
         kind = "-".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.owner.like)}))
         return folder / f"{self.owner.fingerprint}-{picture_fingerprint(pixels).hex()}-{kind}.safetensors"
 
-
-def _split(features: Any) -> list[Any]:
-    """[B, ...] -> B times [1, ...]."""
-    count = jax.tree.leaves(features)[0].shape[0]
-    return [jax.tree.map(lambda x, i=i: x[i : i + 1], features) for i in range(count)]
+    def _parts(self, features: Any) -> list[Any]:
+        """Pure: [B, ...] -> B times [1, ...]."""
+        count = jax.tree.leaves(features)[0].shape[0]
+        return [jax.tree.map(lambda x, i=i: x[i : i + 1], features) for i in range(count)]
