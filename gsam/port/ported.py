@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+NAMES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
 VERSION = 1
 """Of how models are converted: another one converts again."""
 
@@ -35,9 +37,9 @@ def keep(params: Mapping[str, Any], target: Path) -> None:
         write(params, target)
 
 
-def write(params: Mapping[str, Any], target: Path) -> None:
-    """Tensors of floats as one safetensors file, whole or not at all.  Raises `OSError`."""
-    header: dict[str, Any] = {}
+def write(params: Mapping[str, Any], target: Path, note: Mapping[str, str] | None = None) -> None:
+    """Tensors as one safetensors file, with a ``note`` in its header, whole or not at all.  Raises `OSError`."""
+    header: dict[str, Any] = {"__metadata__": dict(note)} if note else {}
     at = 0
     for name, value in params.items():
         size = value.size * np.dtype(value.dtype).itemsize

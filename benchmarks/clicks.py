@@ -1,0 +1,219 @@
+"""nano under simulated clicks, as SAM is judged: ``python -m benchmarks.clicks [--scenes 100]``.
+
+The first click is the point of a thing farthest from its border; every next one the point farthest inside the larger error
+of the last mask, foreground where it lacks and background where it spills, and the last mask's low-resolution logits come
+along as mask prompt.  The first answer is the best of three by the model's own estimate, the others the single one.  Scenes are
+held out and drawn, so Noto Color Emoji is needed; ``--folder tests/data/heldout`` measures on those that ship, and only prints.
+Writes ``benchmarks/clicks.md``, ``clicks.json`` and ``clicks.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.ndimage import distance_transform_edt
+
+import gsam
+from benchmarks import page
+from gsam.evaluation import heldout
+
+HERE = Path(__file__).parent
+CLICKS = 7
+SHOWN = (1, 3, 5)
+"""Clicks after which masks are shown, and after which the mean IoU has to have risen."""
+SMALL = 32
+"""Side of a thing, the square root of its area where the picture's longer side has 160 pixels, that counts as large."""
+SIZES = ("all", "large", "small")
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """One thing and what was clicked."""
+
+    rgb: np.ndarray
+    truth: np.ndarray
+    large: bool
+    points: np.ndarray
+    """[P, 2]."""
+    labels: np.ndarray
+    """[P]."""
+    ious: list[float]
+    """After each click."""
+    masks: list[np.ndarray]
+    """After the clicks of `SHOWN`."""
+
+
+def farthest(region: np.ndarray) -> tuple[tuple[int, int], float]:
+    """The pixel (x, y) of a region [H, W] that is farthest from what is not region, and how far; (0, 0), 0 of an empty one.
+
+    What lies beyond the picture is not region.
+    """
+    if not region.any():
+        return (0, 0), 0.0
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    y0, x0 = int(rows[0]), int(columns[0])
+    part = np.pad(region[y0 : rows[-1] + 1, x0 : columns[-1] + 1], 1)
+    distance = distance_transform_edt(part)
+    y, x = np.unravel_index(distance.argmax(), distance.shape)
+    return (int(x) + x0 - 1, int(y) + y0 - 1), float(distance.max())
+
+
+def correction(mask: np.ndarray, truth: np.ndarray, known: np.ndarray) -> tuple[tuple[int, int], int]:
+    """The next click (x, y) and its label; where nothing is wrong, the middle of the thing again."""
+    (lacks, depth), (spills, height) = farthest(truth & ~mask & known), farthest(mask & ~truth & known)
+    if depth == height == 0.0:
+        return farthest(truth)[0], 1
+    return (lacks, 1) if depth >= height else (spills, 0)
+
+
+def iou(mask: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
+    """Over the pixels that have a label."""
+    return float((mask & truth & known).sum() / max(((mask | truth) & known).sum(), 1))
+
+
+def play(predictor: gsam.Predictor, example: heldout.Example, clicks: int = CLICKS) -> list[Session]:
+    """Click every thing of a scene, all of them at once."""
+    truths = [mask for mask in example.masks if mask.any()]
+    if not truths:
+        return []
+    predictor.set_image(example.rgb)
+    known = ~example.ignored
+    side = [np.sqrt(t.sum()) * 160 / max(t.shape) for t in truths]
+    points = np.array([[farthest(t)[0]] for t in truths], float)  # [N, 1, 2]
+    labels = np.ones((len(truths), 1), int)
+    ious: list[list[float]] = [[] for _ in truths]
+    shown: list[list[np.ndarray]] = [[] for _ in truths]
+    low = None
+    for click in range(1, clicks + 1):
+        found = predictor.predict_many(points, labels, mask_input=low, multimask_output=click == 1)
+        best = found.iou.argmax(1)
+        rows = np.arange(len(truths))
+        masks, low = found.masks[rows, best], found.low_res[rows, best][:, None]
+        nexts = [correction(m, t, known) for m, t in zip(masks, truths, strict=True)]
+        for i, (mask, truth) in enumerate(zip(masks, truths, strict=True)):
+            ious[i].append(iou(mask, truth, known))
+            if click in SHOWN:
+                shown[i].append(mask)
+        if click < clicks:
+            points = np.concatenate([points, np.array([[at] for at, _ in nexts], float)], 1)
+            labels = np.concatenate([labels, np.array([[label] for _, label in nexts])], 1)
+    return [
+        Session(example.rgb, truths[i], side[i] >= SMALL, points[i], labels[i], ious[i], shown[i])
+        for i in range(len(truths))
+    ]
+
+
+def curve(sessions: Sequence[Session]) -> dict[str, Any]:
+    """Mean IoU after each click: of all things, large ones and small ones."""
+    chosen = {
+        "all": sessions,
+        "large": [s for s in sessions if s.large],
+        "small": [s for s in sessions if not s.large],
+    }
+    return {
+        size: {"things": len(some), "iou": np.mean([s.ious for s in some], 0).tolist() if some else []}
+        for size, some in chosen.items()
+    }
+
+
+def sheet(sessions: Sequence[Session], count: int = 8, side: int = 200) -> Image.Image:
+    """A row a thing: what is meant, then the mask and the clicks so far."""
+    image = Image.new("RGB", ((1 + len(SHOWN)) * side, count * side), "white")
+    step = max(len(sessions) // count, 1)
+    for row, session in enumerate(sessions[::step][:count]):
+        for column, mask in enumerate([session.truth, *session.masks]):
+            clicks = SHOWN[column - 1] if column else 0
+            picture = _drawn(session, mask, clicks)
+            picture.thumbnail((side - 6, side - 6), Image.Resampling.LANCZOS)
+            text = f"{session.ious[clicks - 1]:.2f} after {clicks}" if clicks else "meant"
+            ImageDraw.Draw(picture).text((4, 3), text, fill="white", stroke_width=2, stroke_fill="black", font_size=13)
+            image.paste(picture, (column * side + 3, row * side + 3))
+    return image
+
+
+def _drawn(session: Session, mask: np.ndarray, clicks: int) -> Image.Image:
+    rgb = session.rgb.astype(np.float32)
+    rgb[mask] = 0.45 * rgb[mask] + 0.55 * np.array([255.0, 60.0, 160.0])
+    rgb[~mask] *= 0.75
+    picture = Image.fromarray(rgb.astype(np.uint8))
+    pen, radius = ImageDraw.Draw(picture), max(picture.size) / 60
+    for (x, y), label in zip(session.points[:clicks], session.labels[:clicks], strict=True):
+        pen.ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill="lime" if label else "red", outline="black", width=2
+        )
+    return picture
+
+
+def written(found: dict[str, Any]) -> str:
+    """The page for people."""
+    every = found["curve"]
+    lines = ["# nano under clicks", "", f"`{found['command']}`, {found['date']}, {found['machine']}.", ""]
+    lines += [
+        f"{found['scenes']} held-out scenes, {every['all']['things']} things.  Mean mask IoU after each click: the first in the "
+        "middle of the thing, every next one in the middle of what is most wrong, with the last logits as mask prompt.",
+        "",
+        "| | things | " + " | ".join(f"{k} click{'s' * (k > 1)}" for k in range(1, CLICKS + 1)) + " |",
+        "|---|---|" + "---|" * CLICKS,
+    ]
+    names = {"all": "all", "large": f"{SMALL} pixels of 160 and more", "small": "smaller"}
+    for size in SIZES:
+        row = every[size]
+        lines.append(f"| {names[size]} | {row['things']} | " + " | ".join(f"{v:.3f}" for v in row["iou"]) + " |")
+    values = [every["all"]["iou"][k - 1] for k in SHOWN]
+    told = " -> ".join(f"{v:.3f}" for v in values)
+    verdict = "rises" if rises(every) else "**does not rise**"
+    lines += [
+        "",
+        f"From {' to '.join(map(str, SHOWN))} clicks it {verdict}: {told}.",
+        "",
+        "![some things](clicks.png)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def rises(found: dict[str, Any]) -> bool:
+    """Whether the mean over all things rises from each of `SHOWN` to the next."""
+    values = [found["all"]["iou"][k - 1] for k in SHOWN]
+    return all(a < b for a, b in itertools.pairwise(values))
+
+
+def measure(model: str, scenes: Iterable[heldout.Example]) -> list[Session]:
+    predictor = gsam.Predictor(model)
+    return [session for example in scenes for session in play(predictor, example)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--model", default="nano_sam")
+    parser.add_argument("--folder", type=Path, help="measure on scenes written before, and only print")
+    parser.add_argument("--out", type=Path, default=HERE)
+    args = parser.parse_args()
+    scenes = heldout.read(args.folder)[: args.scenes] if args.folder else heldout.examples("test", args.scenes)
+    sessions = measure(args.model, scenes)
+    found = {
+        "command": f"python -m benchmarks.clicks --scenes {args.scenes}", "date": datetime.date.today().isoformat(),
+        "machine": page.machine(), "versions": page.versions(), "model": args.model, "scenes": args.scenes,
+        "curve": curve(sessions),
+    }  # fmt: skip
+    print(written(found))
+    if args.folder:
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "clicks.json").write_text(json.dumps(found, indent=1) + "\n")
+    (args.out / "clicks.md").write_text(written(found))
+    sheet(sessions).quantize(256).save(args.out / "clicks.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Prompts on an embedding -> masks: in blocks, so that any number of prompts needs little memory and few programs."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
+from gsam.nn.prompted import Prompted
+from gsam.pipeline.memory import lean
+from gsam.predictor.embedding import Embedding
+from gsam.predictor.prompts import Prompt, Room
+from gsam.result import LowResMasks, PlacedMasks, Result
+from gsam.types import Params
+
+Masks = NDArray[np.bool_] | NDArray[np.float32]
+
+BLOCK = 64
+"""Prompts that one call decodes."""
+
+
+class Prediction(NamedTuple):
+    """What is predicted for one prompt; with N in front for several."""
+
+    masks: Masks
+    """[C, H, W], bool, or float32 logits."""
+    iou: NDArray[np.float32]
+    """[C], the model's own estimate of its masks; SAM's is a regression that may leave 0..1."""
+    low_res: NDArray[np.float32]
+    """[C, h, w], logits over the model's view.  One of them, [1, h, w], can be a mask prompt."""
+
+    @classmethod
+    def empty(cls, count: int, low: tuple[int, ...], size: tuple[int, int], logits: bool) -> Prediction:
+        """Room for ``count`` prompts with answers of shape ``low``, [C, h, w]."""
+        masks: Masks = (
+            np.zeros((count, low[0], *size), np.float32) if logits else np.zeros((count, low[0], *size), bool)
+        )
+        return cls(masks, np.zeros((count, low[0]), np.float32), np.zeros((count, *low), np.float32))
+
+    def squeezed(self) -> Prediction:
+        """Without the leading axis, where that is 1."""
+        return Prediction(self.masks[0], self.iou[0], self.low_res[0]) if len(self.iou) == 1 else self
+
+
+class Decoder:
+    """A model's prompt side, compiled."""
+
+    def __init__(self, model: Prompted, params: Params, device: jax.Device) -> None:
+        self.model, self._params = model, params
+        self._decode: Any = jax.jit(self._pure, static_argnames="multimask", compiler_options=lean(device.platform))
+
+    @property
+    def programs(self) -> int:
+        """How many are compiled."""
+        return int(self._decode._cache_size())
+
+    def low(self, picture: Embedding, multimask: bool) -> tuple[int, int, int]:
+        """Masks a prompt, and their rows and columns; those of a mask prompt are the same.  Nothing is computed."""
+        one = Room(1, 1, None).pack([])
+        logits, _ = self._decode.eval_shape(self._params, picture.features, **one, multimask=multimask)
+        return cast(tuple[int, int, int], logits.shape[1:])
+
+    def together(
+        self,
+        picture: Embedding,
+        asked: Sequence[Prompt],
+        room: Room,
+        *,
+        threshold: float,
+        multimask: bool,
+        logits: bool,
+    ) -> Prediction:
+        """All prompts' answers, N in front."""
+        if not asked:
+            return Prediction.empty(0, self.low(picture, multimask), picture.size, logits)
+        found: Prediction | None = None
+        at = 0
+        for low, iou in self._blocks(picture, asked, room, multimask):
+            found = found or Prediction.empty(len(asked), low.shape[1:], picture.size, logits)
+            here = slice(at, at + len(low))
+            found.iou[here], found.low_res[here] = iou, low
+            flat = found.masks[here].reshape(-1, *picture.size)
+            for i, mask in enumerate(self._enlarged(picture, low, threshold, logits)):
+                flat[i] = mask
+            at += len(low)
+        assert found is not None
+        return found
+
+    def each(
+        self,
+        picture: Embedding,
+        asked: Sequence[Prompt],
+        room: Room,
+        *,
+        threshold: float,
+        multimask: bool,
+        logits: bool,
+    ) -> Iterator[Prediction]:
+        """One prompt's answer after the other."""
+        for low, iou in self._blocks(picture, asked, room, multimask):
+            for one, own in zip(low, iou, strict=True):
+                masks: Any = np.stack(list(self._enlarged(picture, one[None], threshold, logits)))
+                yield Prediction(masks, own.copy(), one.copy())
+
+    def _pure(
+        self,
+        params: Params,
+        features: Any,
+        points: jax.Array,
+        labels: jax.Array,
+        valid: jax.Array,
+        mask: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
+        *,
+        multimask: bool,
+    ) -> tuple[jax.Array, jax.Array]:
+        """What `Room.pack` gives, on features [1, ...]; a box without a mask brings the model's own, if it has one."""
+        boxed = (labels == TOP_LEFT).any(1)
+        ends = [jnp.where((labels == kind)[..., None], points, 0.0).sum(1) for kind in (TOP_LEFT, BOTTOM_RIGHT)]
+        prior = self.model.prior(jnp.concatenate(ends, 1))
+        if prior is not None:
+            if mask is not None and has_mask is not None:
+                prior, boxed = jnp.where(has_mask[:, None, None], mask, prior), has_mask | boxed
+            mask, has_mask = prior, boxed
+        one = jax.tree.map(lambda x: x.reshape(x.shape[1:]), features)
+        return self.model.prompt(params, one, points, labels, mask, has_mask, valid=valid, multimask=multimask)
+
+    def _blocks(
+        self, picture: Embedding, asked: Sequence[Prompt], room: Room, multimask: bool
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Logits [n, C, h, w] and IoU [n, C], n at most `Room.rows`; the next block is begun before one is given."""
+        begun: collections.deque[tuple[int, Any]] = collections.deque()
+        for start in range(0, len(asked), room.rows):
+            some = asked[start : start + room.rows]
+            answer = self._decode(self._params, picture.features, **room.pack(some), multimask=multimask)
+            begun.append((len(some), answer))
+            if len(begun) == 2:
+                yield _fetched(*begun.popleft())
+        while begun:
+            yield _fetched(*begun.popleft())
+
+    def _enlarged(
+        self, picture: Embedding, low: NDArray[np.float32], threshold: float, logits: bool
+    ) -> Iterator[Masks]:
+        """[n, C, h, w] -> n C masks [H, W], or their logits, one by one."""
+        flat = low.reshape(-1, *low.shape[2:])
+        side, way = self.model.view.size, self.model.enlarge
+        view = LowResMasks(flat, side, picture.content, picture.size, threshold, way)
+        return (view.logits_of(i) if logits else view.mask_of(i) for i in range(len(flat)))
+
+
+def result(
+    pixels: NDArray[np.uint8],
+    masks: NDArray[np.bool_],
+    iou: NDArray[np.float32],
+    labels: Sequence[str] | None,
+    name: str,
+) -> Result:
+    """Masks [N, C, H, W] and their IoU [N, C] as N C objects; labels are numbers from 1 by default."""
+    flat = masks.reshape(-1, *pixels.shape[:2])
+    words = [str(i + 1) for i in range(len(flat))] if labels is None else list(labels)
+    if len(words) != len(flat):
+        raise ValueError(f"{len(words)} labels for {len(flat)} masks")
+    boxes = np.zeros((len(flat), 4), np.int64)
+    for i, mask in enumerate(flat):
+        if mask.any():
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    parts = [mask[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(flat, boxes, strict=True)]
+    known = list(dict.fromkeys(words))
+    scores = iou.reshape(-1).clip(0.0, 1.0).astype(np.float32)
+    return Result(
+        pixels,
+        known,
+        boxes.astype(np.float32),
+        words,
+        np.array([known.index(word) for word in words], np.int64),
+        scores,
+        scores,
+        PlacedMasks(boxes[:, 1::-1], parts, (pixels.shape[0], pixels.shape[1])),
+        pipeline=name,
+    )
+
+
+def _fetched(count: int, answer: tuple[jax.Array, jax.Array]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    logits, iou = answer
+    return np.asarray(logits)[:count], np.asarray(iou)[:count]

@@ -1,0 +1,127 @@
+"""A picture as its model has encoded it, and the file that keeps it: safetensors that say whose they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import CheckpointError, UsageError
+from gsam.image import MAX_PIXELS, content
+from gsam.nn.prompted import Prompted
+from gsam.port import ported
+from gsam.port.read import read
+from gsam.types import View
+
+KIND, VERSION = "gsam.embedding", "1"
+SAMPLE = 1024
+"""Numbers of each tensor that tell a model from another."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Embedding:
+    """What every prompt on a picture shares."""
+
+    features: Any
+    """The model's, any pytree of arrays [1, ...]."""
+    size: tuple[int, int]
+    """Height and width of the picture."""
+    content: tuple[int, int]
+    """Rows and columns of the view that are picture."""
+    pixels: NDArray[np.uint8] | None = None
+    """[H, W, 3]; None where only the features are known."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """The model that embeddings belong to."""
+
+    name: str
+    fingerprint: str
+    """Of its configuration and its weights, whatever their precision: see `fingerprint`."""
+    view: View
+    like: Any
+    """The pytree of its features, as shapes and dtypes."""
+
+
+def fingerprint(model: Prompted) -> str:
+    """32 hex digits of a model's family, configuration, view and weights.
+
+    Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half precision is the same one.
+    """
+    described = [type(model).__module__, repr(getattr(model, "config", None)), model.view.key]
+    digest = hashlib.blake2b("\n".join(described).encode(), digest_size=16)
+    for name, value in sorted(model.params.items()):
+        flat = np.asarray(value).reshape(-1)
+        some = flat[:: max(flat.size // SAMPLE, 1)].astype(ml_dtypes.bfloat16)
+        digest.update(f"{name} {value.shape}".encode() + some.tobytes())
+    return digest.hexdigest()
+
+
+def save(embedding: Embedding, path: Path, owner: Owner) -> None:
+    """Write a ``.safetensors`` file, whole or not at all.  Raises `UsageError` for another suffix, `OSError`."""
+    arrays = {name: np.asarray(value) for name, value in _named(embedding.features).items()}
+    note = {"kind": KIND, "version": VERSION, "model": owner.name, "fingerprint": owner.fingerprint}
+    note |= {"view": owner.view.key, "height": str(embedding.size[0]), "width": str(embedding.size[1])}
+    note["dtype"] = ", ".join(sorted({str(a.dtype) for a in arrays.values()}))
+    _checked(path).parent.mkdir(parents=True, exist_ok=True)
+    ported.write(arrays, path, note)
+
+
+def load(path: Path, owner: Owner) -> Embedding:
+    """Read what `save` wrote, in the precision of ``owner``.
+
+    Raises `UsageError`: ``embedding_missing``, ``embedding_unreadable`` (damaged, or another kind of file) and
+    ``embedding_other_model``.
+    """
+    try:
+        tensors, note = read(_checked(path)), _note(path)
+    except CheckpointError as error:
+        code = "embedding_missing" if error.code == "checkpoint_missing" else "embedding_unreadable"
+        raise UsageError(str(error), code) from None
+    if note.get("kind") != KIND or note.get("version") != VERSION:
+        what = f"version {note['version']}" if note.get("kind") == KIND else "no embedding that gsam wrote"
+        raise UsageError(f"{path.name} is {what}: encode the picture again", "embedding_unreadable")
+    if note.get("fingerprint") != owner.fingerprint:
+        whose = note.get("model", "another model")
+        other = f"{whose!r}, not of {owner.name!r}" if whose != owner.name else f"another {whose!r}, of other weights"
+        raise UsageError(f"{path.name} is an embedding of {other}: encode the picture again", "embedding_other_model")
+    wanted = _named(owner.like)
+    if {name: t.shape for name, t in tensors.items()} != {name: w.shape for name, w in wanted.items()}:
+        raise UsageError(f"{path.name} does not hold what {owner.name!r} computes", "embedding_unreadable")
+    arrays = {name: tensors[name].load() for name in wanted}
+    if broken := [n for n, a in arrays.items() if not np.isfinite(a.astype(np.float32)).all()]:
+        raise UsageError(f"{path.name}: {broken[0]} holds numbers that are not finite", "embedding_unreadable")
+    leaves = [jnp.asarray(arrays[name].astype(wanted[name].dtype)) for name in wanted]
+    features = jax.tree.unflatten(jax.tree.structure(owner.like), leaves)
+    sides = [note.get(side, "") for side in ("height", "width")]
+    height, width = (int(side) if side.isdecimal() else 0 for side in sides)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise UsageError(f"{path.name} is of a picture of {sides[1]} x {sides[0]} pixels", "embedding_unreadable")
+    return Embedding(features, (height, width), content(owner.view, (height, width)))
+
+
+def _named(features: Any) -> dict[str, Any]:
+    """The arrays of a pytree by their paths, ``features`` where it is one array."""
+    return {f"features{jax.tree_util.keystr(at)}": x for at, x in jax.tree_util.tree_flatten_with_path(features)[0]}
+
+
+def _checked(path: Path) -> Path:
+    if path.suffix != ".safetensors":
+        raise UsageError(f"an embedding is a .safetensors file, not {path.name!r}", "embedding_name")
+    return path
+
+
+def _note(path: Path) -> Mapping[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file:
+        return file.metadata() or {}

@@ -1,0 +1,104 @@
+"""Pictures -> embeddings, several at a time, and those that a folder keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import UsageError
+from gsam.image import Picture, content
+from gsam.nn.prompted import Prompted
+from gsam.pipeline import LARGE
+from gsam.pipeline.memory import lean
+from gsam.pipeline.prepare import fingerprint as picture_fingerprint
+from gsam.pipeline.prepare import gather
+from gsam.predictor import embedding
+from gsam.predictor.embedding import Embedding, Owner
+from gsam.predictor.prompts import power_of_two
+from gsam.types import Images, Params
+
+TOGETHER = 8
+"""Pictures that one call encodes."""
+
+
+class Encoder:
+    """A model's image side, compiled."""
+
+    def __init__(self, model: Prompted, name: str, params: Params, device: jax.Device, cache: Path | None) -> None:
+        """``cache``: a folder where embeddings are kept and looked for."""
+        self.model, self.name, self.cache = model, name, cache
+        self.encoded = 0
+        """How many pictures so far."""
+        self._params, self._device = params, device
+        self._embed: Any = jax.jit(model.features, compiler_options=lean(device.platform))
+        self._split: Any = jax.jit(self._parts)
+
+    @property
+    def programs(self) -> int:
+        """How many are compiled."""
+        return int(self._embed._cache_size()) + int(self._split._cache_size())
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
+        """Of each picture.  Several go through one call, in numbers that are powers of two so that programs are few."""
+        found = [self._kept(picture) for picture in pictures]
+        todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
+        view = self.model.view
+        alone = view.size >= LARGE and self._device.platform == "cpu"  # they gain nothing from company but memory
+        fresh: list[Embedding] = []
+        for start in range(0, len(todo), 1 if alone else TOGETHER):
+            batch = todo[start : start + (1 if alone else TOGETHER)]
+            count = power_of_two(len(batch))
+            features = self.features(gather([*batch, *[batch[-1]] * (count - len(batch))], [view]), len(batch))
+            for picture, own in zip(batch, [features] if count == 1 else self._split(features), strict=False):
+                height, width = picture.pixels.shape[:2]
+                size = height, width
+                fresh.append(Embedding(own, size, content(view, size), picture.pixels))
+                self._keep(fresh[-1])
+        rest = iter(fresh)
+        return [next(rest) if known is None else known for known in found]
+
+    def features(self, images: Images, count: int = 1) -> Any:
+        """Of a batch, the first ``count`` of which are real."""
+        self.encoded += count
+        return self._embed(self._params, images)
+
+    @functools.cached_property
+    def owner(self) -> Owner:
+        """This model, as its embeddings' files know it."""
+        view = self.model.view
+        pair: Any = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+        pixels: Any = jax.ShapeDtypeStruct((1, view.size, view.size, 3), view.dtype)
+        like = self._embed.eval_shape(self._params, Images({view.key: pixels}, {view.key: pair}, pair))
+        return Owner(self.name, embedding.fingerprint(self.model), view, like)
+
+    def _kept(self, picture: Picture) -> Embedding | None:
+        if self.cache is None:
+            return None
+        place = self._place(self.cache, picture.pixels)
+        try:
+            known = embedding.load(place, self.owner) if place.is_file() else None
+        except (UsageError, OSError):  # damaged: it will be written anew
+            return None
+        return None if known is None else Embedding(known.features, known.size, known.content, picture.pixels)
+
+    def _keep(self, fresh: Embedding) -> None:
+        if self.cache is not None and fresh.pixels is not None:
+            with contextlib.suppress(OSError):  # full or read-only
+                embedding.save(fresh, self._place(self.cache, fresh.pixels), self.owner)
+
+    def _place(self, folder: Path, pixels: NDArray[np.uint8]) -> Path:
+        kind = "-".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.owner.like)}))
+        return folder / f"{self.owner.fingerprint}-{picture_fingerprint(pixels).hex()}-{kind}.safetensors"
+
+    def _parts(self, features: Any) -> list[Any]:
+        """Pure: [B, ...] -> B times [1, ...]."""
+        count = jax.tree.leaves(features)[0].shape[0]
+        return [jax.tree.map(lambda x, i=i: x[i : i + 1], features) for i in range(count)]

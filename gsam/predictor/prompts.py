@@ -1,0 +1,275 @@
+"""What SamPredictor and SAM2ImagePredictor take, checked, as the padded arrays that a decoder takes.
+
+Several prompts are rows of arrays, or lists with one entry a prompt, which may be None and may differ in their number of
+points.  What pads them is `ABSENT`, which attention skips, so that each prompt gets what it would get alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gsam.image import content, make_view
+from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, PAD, TOP_LEFT
+from gsam.types import View
+
+Several = ArrayLike | Sequence[ArrayLike | None]
+"""One entry a prompt: an array's rows, or a list."""
+Given = tuple[list[Any] | None, list[Any] | None, list[Any] | None, list[Any] | None]
+"""Points, labels, boxes and masks, each with one entry a prompt."""
+WORDS = {"foreground": "foreground clicks", "background": "background clicks", "box": "boxes", "mask": "masks"}
+NAMES = ("sets of points", "sets of labels", "boxes", "masks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """In what coordinates are given, and what the model makes of them."""
+
+    size: tuple[float, float]
+    """Height and width of the picture, in the units of the coordinates."""
+    content: tuple[int, int]
+    """Rows and columns of the view that are picture."""
+    takes: frozenset[str]
+    """See `gsam.nn.prompted.Prompted.takes`."""
+    side: Callable[[], tuple[int, int]]
+    """Rows and columns of a mask prompt."""
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """Pixels of the view per unit, x and y."""
+        return np.array(self.content[::-1], np.float64) / np.array(self.size[::-1], np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """One prompt, checked, in pixels of the view."""
+
+    xy: NDArray[np.float32]
+    """[P, 2]: points, then the corners of the box."""
+    kinds: NDArray[np.int32]
+    """[P] as in `gsam.nn.prompt`."""
+    mask: NDArray[np.float32] | None
+    """[h, w]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """The shapes of a decoder's program."""
+
+    rows: int
+    points: int
+    mask: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, asked: Sequence[Sequence[Prompt]], most: int) -> Room:
+        """Enough for the prompts of several pictures, at most ``most`` at a time: powers of two, so that programs are few."""
+        rows = max((len(some) for some in asked), default=1)
+        points = max((len(p.kinds) for some in asked for p in some), default=1)
+        mask = next((p.mask for some in asked for p in some if p.mask is not None), None)
+        side = None if mask is None else (mask.shape[0], mask.shape[1])
+        return cls(min(power_of_two(rows), most), power_of_two(points), side)
+
+    def pack(self, some: Sequence[Prompt]) -> dict[str, NDArray[Any]]:
+        """The arguments of `gsam.nn.prompted.Prompted.prompt`."""
+        xy = np.zeros((self.rows, self.points, 2), np.float32)
+        kinds = np.full((self.rows, self.points), ABSENT, np.int32)
+        for i, prompt in enumerate(some):
+            xy[i, : len(prompt.xy)], kinds[i, : len(prompt.kinds)] = prompt.xy, prompt.kinds
+        packed: dict[str, NDArray[Any]] = {"points": xy, "labels": kinds, "valid": np.arange(self.rows) < len(some)}
+        if self.mask is not None:
+            packed["mask"] = np.zeros((self.rows, *self.mask), np.float32)
+            packed["has_mask"] = np.zeros(self.rows, bool)
+            for i, prompt in enumerate(some):
+                if prompt.mask is not None:
+                    packed["mask"][i], packed["has_mask"][i] = prompt.mask, True
+        return packed
+
+
+def one_or_more(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
+    """One prompt, [P, 2] [P] [4] [1, h, w], or several, with N in front."""
+    return (
+        _entries(coords, 2, "point_coords", "[P, 2], or [N, P, 2]"),
+        _entries(labels, 1, "point_labels", "[P], or [N, P]"),
+        _entries(boxes, 1, "box", "[4], or [N, 4]"),
+        _entries(masks, 3, "mask_input", "[1, h, w], or [N, 1, h, w]"),
+    )
+
+
+def several(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
+    """N prompts."""
+    names = ("point_coords", "point_labels", "boxes", "mask_input")
+    found: list[list[Any] | None] = []
+    for value, name in zip((coords, labels, boxes, masks), names, strict=True):
+        try:
+            value = np.asarray(value) if hasattr(value, "__array__") else value
+            found.append(None if value is None else list(value))
+        except TypeError:
+            raise ValueError(f"{name} needs one entry a prompt, it is {value!r}") from None
+    return found[0], found[1], found[2], found[3]
+
+
+def read(given: Given, frame: Frame) -> list[Prompt]:
+    """Every prompt; without anything given, one that asks for nothing, as in the original.
+
+    Raises `ValueError`: numbers that do not go together or are not finite, points outside the picture, labels other than 0
+    and 1, corners of a box in the wrong order, a mask of the wrong size, and what the model does not take.
+    """
+    if (given[0] is None) != (given[1] is None):
+        raise ValueError("point_coords and point_labels go together: one is missing")
+    counts = [(len(rows), name) for rows, name in zip(given, NAMES, strict=True) if rows is not None]
+    count, first = counts[0] if counts else (1, "")
+    for other, name in counts[1:]:
+        if other != count:
+            raise ValueError(f"{count} {first} but {other} {name}")
+    found = []
+    for i in range(count):
+        try:
+            coords, labels, box, mask = (None if rows is None else rows[i] for rows in given)
+            found.append(_prompt(coords, labels, box, mask, frame))
+        except ValueError as error:
+            if count == 1:
+                raise
+            raise ValueError(f"prompt {i}: {error}") from None
+    return found
+
+
+def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: Frame) -> Prompt:
+    if (coords is None) != (labels is None):
+        raise ValueError("point_coords and point_labels go together: one is missing")
+    if coords is None and box is None and mask is None and "mask" not in frame.takes:
+        raise ValueError(f"nothing is asked: this model takes {_words(frame.takes)}")
+    xy, kinds = [], []
+    if coords is not None:
+        at, kind = _points(coords, labels, frame)
+        xy, kinds = [at], [kind]
+        if box is None:  # the original adds one "not a point" where there is no box
+            xy.append(np.zeros((1, 2)))
+            kinds.append(np.array([PAD]))
+    if box is not None:
+        xy.append(_corners(box, frame))
+        kinds.append(np.array([TOP_LEFT, BOTTOM_RIGHT]))
+    if not xy:
+        xy, kinds = [np.zeros((0, 2))], [np.zeros(0)]
+    scaled = np.concatenate(xy) * frame.scale
+    return Prompt(scaled.astype(np.float32), np.concatenate(kinds).astype(np.int32), _mask(mask, frame))
+
+
+def _points(coords: Any, labels: Any, frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    xy, kind = _numbers(coords, "point_coords"), _numbers(labels, "point_labels")
+    xy = xy.reshape(0, 2) if xy.size == 0 else xy
+    if xy.ndim != 2 or xy.shape[1] != 2 or kind.shape != xy.shape[:1]:
+        raise ValueError(f"points [P, 2] and labels [P] are needed, got {xy.shape} and {kind.shape}")
+    if not np.isin(kind, (0, 1)).all():
+        raise ValueError(f"point labels are 1 (foreground) or 0 (background), got {np.unique(kind).tolist()}")
+    for label, word in ((1, "foreground"), (0, "background")):
+        if word not in frame.takes and (kind == label).any():
+            raise _unknown(word, frame)
+    _finite(xy, "point_coords")
+    outside = ((xy < 0) | (xy > np.array(frame.size[::-1]) + 1e-6)).any(1)
+    if outside.any():
+        bad = tuple(xy[outside.argmax()].tolist())
+        raise ValueError(f"point {bad} is outside the picture, {frame.size[1]} x {frame.size[0]}")
+    return xy, kind
+
+
+def _corners(box: Any, frame: Frame) -> NDArray[np.float64]:
+    if "box" not in frame.takes:
+        raise _unknown("box", frame)
+    corners = _numbers(box, "box")
+    if corners.shape not in ((4,), (1, 4), (2, 2)):
+        raise ValueError(f"a box is four numbers x0 y0 x1 y1, got shape {corners.shape}")
+    corners = corners.reshape(4)
+    _finite(corners, "box")
+    if corners[2] < corners[0] or corners[3] < corners[1]:
+        raise ValueError("a box is x0 y0 x1 y1 with x0 <= x1 and y0 <= y1")
+    return corners.reshape(2, 2)
+
+
+def _mask(mask: Any, frame: Frame) -> NDArray[np.float32] | None:
+    if mask is None:
+        return None
+    if "mask" not in frame.takes:
+        raise _unknown("mask", frame)
+    rows, columns = frame.side()
+    given = _numbers(mask, "mask_input", np.float32)
+    if given.shape != (1, rows, columns):
+        raise ValueError(
+            f"mask_input must be [1, {rows}, {columns}] a prompt, low-resolution logits; got {list(given.shape)}"
+        )
+    _finite(given, "mask_input")
+    return given[0]
+
+
+def _entries(value: Any, axes: int, name: str, shapes: str) -> list[Any] | None:
+    if value is None:
+        return None
+    array = _numbers(value, name, None)
+    if array.size == 0 and array.ndim <= axes:
+        return [] if name == "box" else [array]
+    if array.ndim not in (axes, axes + 1):
+        raise ValueError(f"{name} must be {shapes}, it is {list(array.shape)}")
+    return [array] if array.ndim == axes else list(array)
+
+
+def _numbers(value: Any, name: str, dtype: Any = np.float64) -> NDArray[Any]:
+    try:
+        found = np.asarray(value, dtype)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers, in rows of one length (predict_many takes others)") from None
+    if found.dtype == object:
+        raise ValueError(f"{name} must be numbers, it holds something else")
+    return found
+
+
+def _finite(values: NDArray[Any], name: str) -> None:
+    known = np.isfinite(values)
+    if not known.all():
+        raise ValueError(f"{name} holds a number that is not finite, at index {np.argwhere(~known)[0].tolist()}")
+
+
+def _unknown(word: str, frame: Frame) -> ValueError:
+    return ValueError(f"this model takes {_words(frame.takes)}, not {WORDS[word]}")
+
+
+def _words(takes: frozenset[str]) -> str:
+    *some, last = [text for word, text in WORDS.items() if word in takes] or ["nothing"]
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+@functools.cache
+def power_of_two(count: int) -> int:
+    """The next one up, at least 1."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """From pixels of a picture to pixels of the view: segment_anything's ``ResizeLongestSide``, for any fit."""
+
+    view: View
+
+    @property
+    def target_length(self) -> int:
+        return self.view.size
+
+    def apply_image(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """uint8 [H, W, 3] -> the picture as the model sees it, without padding."""
+        rows, columns = content(self.view, (image.shape[0], image.shape[1]))
+        return make_view(np.ascontiguousarray(image), self.view)[:rows, :columns]
+
+    def apply_coords(self, coords: ArrayLike, original_size: tuple[int, int]) -> NDArray[np.float64]:
+        """[..., 2] x y; ``original_size`` is height and width."""
+        rows, columns = content(self.view, original_size)
+        height, width = original_size
+        return np.asarray(coords, np.float64) * np.array([columns / width, rows / height])
+
+    def apply_boxes(self, boxes: ArrayLike, original_size: tuple[int, int]) -> NDArray[np.float64]:
+        """[..., 4] -> [N, 4]."""
+        return self.apply_coords(np.asarray(boxes, np.float64).reshape(-1, 2, 2), original_size).reshape(-1, 4)
+
+    apply_coords_torch, apply_boxes_torch = apply_coords, apply_boxes
