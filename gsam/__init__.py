@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gsam.build import recipes as recipes
     from gsam.build import segmenter as segmenter
     from gsam.errors import GsamError as GsamError
+    from gsam.fast_sam import FastSAM as FastSAM
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.predictor import Predictor as Predictor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _HOME = {
     "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter"),
     "gsam.errors": ("GsamError",),
+    "gsam.fast_sam": ("FastSAM",),
     "gsam.pipeline": ("Limits", "Pipeline"),
     "gsam.predictor": ("Predictor",),
     "gsam.result": ("Result",),

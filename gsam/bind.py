@@ -79,7 +79,7 @@ def random(spec: Spec[Any], seed: int = 0) -> Params:
 
 def _initial(name: str, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
     leaf = name.rsplit("/", 1)[-1]
-    if leaf == "scale":
+    if leaf in ("scale", "running_var"):
         return jnp.ones(shape)
     if leaf == "bias":
         return jnp.zeros(shape)

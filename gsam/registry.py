@@ -37,6 +37,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "nano_sam")),
+    "fast_sam": ("segment", ("fast_sam_s", "fast_sam_x")),
     "clip": (
         "classify",
         (

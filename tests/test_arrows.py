@@ -19,6 +19,7 @@ TOP = {
     "bind",
     "port",
     "predictor",
+    "fast_sam",
     "nn",
     "formats",
     "detect",
@@ -38,7 +39,8 @@ MAY: dict[str, set[str]] = {
     "detect": MODEL | {"text", "reading"},
     "segment": MODEL,
     "classify": MODEL | {"reading"},
-    "image": LEAVES,
+    "letterbox": set(),
+    "image": {"letterbox"} | LEAVES,
     "text": LEAVES,
     "result": {"errors", "formats"},
     "formats": {"errors", "result"},
@@ -47,6 +49,7 @@ MAY: dict[str, set[str]] = {
     "export": {"pipeline", "reading", "port", "nn"} | PIPELINE,
     "build": {"export"} | BUILD,
     "predictor": TOP - {"predictor"},
+    "fast_sam": TOP - {"predictor"},
     "evaluation": TOP | {"training"},
     "training": TOP,
     "cli": TOP | {"__init__", "cli", "evaluation"},
@@ -60,7 +63,7 @@ ONLY_IN = {
     "orbax": {"store", "training"},
     "PIL": {"image", "result", "formats", "training", "evaluation", "cli"},
     "torch": set[str](),
-    "jax": set(MAY) - {"image", "text", "result", "formats", "errors", "registry", "__init__", "__main__"},
+    "jax": set(MAY) - {"letterbox", "image", "text", "result", "formats", "errors", "registry", "__init__", "__main__"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 
