@@ -231,20 +231,23 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             if root + "byteorder" in entries and archive.read(root + "byteorder") != b"little":
                 raise CheckpointError(f"{path.name} was written on a big-endian machine", "checkpoint_format")
             with archive.open(names[0]) as file:
-                views = _state_dict(path, _Unpickler(file).load())
+                found = _Unpickler(file).load()
     except (zipfile.BadZipFile, EOFError) as error:
         raise CheckpointError(f"{path.name} is damaged or truncated: {error}", "checkpoint_truncated") from None
     except CheckpointError:
         raise
     except Exception as error:  # a crafted pickle fails in any way it likes
         raise CheckpointError(f"{path.name} cannot be read: {error}", "checkpoint_format") from None
-    return {name: _place(path, entries, root, name, view) for name, view in views.items()}
+    return {name: _place(path, entries, root, name, view) for name, view in _state_dict(path, found).items()}
 
 
 def _state_dict(path: Path, found: Any) -> dict[str, _View]:
     """The tensors, out of the wrappers training scripts put around them, or out of a network."""
-    if (tensors := named_tensors(found, _View)) is not None:
-        found = tensors
+    try:
+        tensors = named_tensors(found, _View)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error}", "checkpoint_format") from None
+    found = found if tensors is None else tensors
     for key in ("model", "state_dict", "params", "ema_state_dict"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

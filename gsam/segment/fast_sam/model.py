@@ -63,8 +63,8 @@ class Head(nnx.Module):
             distance, logits, weights = (through(p[i], x, frame) for p in (self.cv2, self.cv3, self.cv4))
             share = softmax(distance.astype(jnp.float32).reshape(b, h, w, 4, self.bins))
             sides = (share * jnp.arange(self.bins, dtype=jnp.float32)).sum(-1)  # left, top, right, bottom
-            y, x_ = jnp.meshgrid(jnp.arange(h) + 0.5, jnp.arange(w) + 0.5, indexing="ij")
-            place = jnp.stack([x_, y], -1).astype(jnp.float32)
+            across, down = (jnp.arange(n, dtype=jnp.float32) + 0.5 for n in (w, h))
+            place = jnp.stack(jnp.meshgrid(across, down), -1)  # [h, w, 2] as x y
             corners = jnp.concatenate([place - sides[..., :2], place + sides[..., 2:]], -1) * stride
             score = jax.nn.sigmoid(logits.astype(jnp.float32)).max(-1)
             boxes.append(corners.reshape(b, h * w, 4))
