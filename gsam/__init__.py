@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gsam.build import recipes as recipes
     from gsam.build import segmenter as segmenter
     from gsam.errors import GsamError as GsamError
+    from gsam.fast_sam import FastSAM as FastSAM
     from gsam.generator import MaskGenerator as MaskGenerator
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOME = {
     "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter"),
     "gsam.errors": ("GsamError",),
+    "gsam.fast_sam": ("FastSAM",),
     "gsam.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Limits", "Pipeline"),
     "gsam.pipeline.everything": ("Everything",),

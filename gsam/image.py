@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gsam import letterbox
 from gsam.errors import ImageError
 from gsam.resampling import between
 from gsam.types import View
@@ -100,6 +101,8 @@ def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | No
         padded = np.full((side, side, 3), view.pad, view.dtype)
         padded[:h, :w] = pixels
         return _resized(padded, (view.size, view.size), view.filter)
+    if view.fit == "letterbox":
+        return letterbox.place(pixels, view.size, shape or canvas(view, [(h, w)]), round(view.pad))
     rows, columns = content(view, (h, w))
     small = _resized(pixels, (rows, columns), view.filter)
     shape = shape or canvas(view, [(h, w)])
@@ -120,6 +123,8 @@ def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
     h, w = size
     if view.fit == "squash":
         return view.size, view.size
+    if view.fit == "letterbox":
+        return letterbox.content(view.size, size)
     if view.fit == "shortest":
         return _shortest(view, h, w)
     scale = view.size * 1.0 / max(h, w)
@@ -131,8 +136,11 @@ def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
 def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Rows and columns of a view that holds pictures of ``sizes`` (h, w) together.
 
-    A square, but for the fit ``"shortest"``: there one of a few rectangles, multiples of 64, so that few programs are compiled.
+    A square, but for the fits ``"shortest"`` and ``"letterbox"``: there one of a few rectangles, multiples of 64 and of 128, so
+    that few programs are compiled.
     """
+    if view.fit == "letterbox":
+        return letterbox.canvas(view.size, sizes)
     if view.fit != "shortest":
         return view.size, view.size
     rows, columns = np.max([content(view, s) for s in sizes], axis=0)
@@ -142,6 +150,23 @@ def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     short = full if long < most else next(s for s in [*range(128, full, 128), full, most] if s >= min(rows, columns))
     short = long if min(rows, columns) > short else short
     return (short, long) if columns >= rows else (long, short)
+
+
+def middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A whole picture as CLIP's own preprocessing squares it: the shorter side to ``size``, bicubic, of the longer the middle.
+
+    A picture longer than 16:1 is cut to its middle first, so that scaling it needs no memory for what is cut anyway.
+    """
+    h, w = pixels.shape[:2]
+    short = min(h, w)
+    if max(h, w) > 16 * short:
+        top, left = max((h - 16 * short) // 2, 0), max((w - 16 * short) // 2, 0)
+        pixels = np.ascontiguousarray(pixels[top : top + 16 * short, left : left + 16 * short])
+        h, w = pixels.shape[:2]
+    rows, columns = (size, int(size * w / h)) if h <= w else (int(size * h / w), size)
+    small = np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BICUBIC))
+    top, left = round((rows - size) / 2.0), round((columns - size) / 2.0)
+    return small[top : top + size, left : left + size]
 
 
 def _up(side: int) -> int:

@@ -40,6 +40,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "sam_hq": ("segment", ("sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h", "sam_hq_vit_tiny")),
     "mobile_sam": ("segment", ("mobile_sam",)),
     "efficient_sam": ("segment", ("efficient_sam_vitt", "efficient_sam_vits")),
+    "fast_sam": ("segment", ("fast_sam_s", "fast_sam_x")),
     "clip": (
         "classify",
         (

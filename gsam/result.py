@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.formats.boxed import BoxedMasks as BoxedMasks
 from gsam.formats.lowres import LowResMasks as LowResMasks
 from gsam.formats.placed import PlacedMasks as PlacedMasks
 
@@ -42,7 +43,7 @@ class Result:
     """[N] in 0..1."""
     mask_scores: NDArray[np.float32]
     """[N], the segmenter's own estimate of its masks."""
-    low_res: LowResMasks | PlacedMasks | None = None
+    low_res: LowResMasks | BoxedMasks | PlacedMasks | None = None
     image: str | None = None
     """The file's name, if there was one."""
     pipeline: str = "custom"

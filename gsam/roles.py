@@ -7,7 +7,7 @@ Two methods more are used where a stage that reads text has them: `Arranges` and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
@@ -109,3 +109,21 @@ class Classifier(Protocol):
     def embed(self, params: Params, tokens: Any) -> Any: ...
     def classify(self, params: Params, scene: Scene, text: Any, valid: jax.Array) -> Scene:
         """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds."""
+
+
+class Compares(Protocol):
+    """A classifier that looks at whole pictures too: what `gsam.FastSAM` needs for a text."""
+
+    whole: ClassVar[Literal["middle", "squash"]]
+    """How a picture becomes the square that it reads: the middle of it (`gsam.image.middle`), or all of it squashed."""
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def config(self) -> Any:
+        """Its sizes; ``image_size`` is the side of the square."""
+
+    def encode(self, queries: Sequence[str]) -> Any: ...
+    def embed(self, params: Params, tokens: Any) -> Any: ...
+    def compare(self, params: Params, pixels: jax.Array, text: Any) -> jax.Array:
+        """Pure: squares [N, S, S, 3] uint8 and what `embed` gave, [C, ...]: logits [N, C]."""

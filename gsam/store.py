@@ -19,6 +19,7 @@ import re
 import shutil
 import tomllib
 import typing
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,18 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
         raise CheckpointError(f"{found.name}: {error}{hint}", error.code) from None
     if kept is not None and not kept.is_file():
         ported.keep(params, kept)
+    _notice(family)
     return Loaded(family, config, params, found.tokenizer, found.name)
+
+
+@functools.cache
+def _notice(family: str) -> None:
+    """Say, once a process, what the manifests want everybody to know who uses a family's weights."""
+    notices = dict.fromkeys(
+        entry["notice"] for v in FAMILIES[family][1] if "notice" in (entry := manifest().get(v, {}))
+    )
+    for notice in notices:
+        warnings.warn(notice, stacklevel=3)
 
 
 def find(name: str | Path) -> Found:
@@ -167,8 +179,8 @@ def is_cached(name: str) -> bool:
         return True
     if entry is None:
         return False
-    if url := entry.get("url"):
-        return (cache_folder() / "weights" / url.rsplit("/", 1)[-1]).is_file()
+    if file := entry.get("file") or entry.get("url", "").rsplit("/", 1)[-1]:
+        return (cache_folder() / "weights" / file).is_file()
     return download.in_hub_cache(entry["hub"], entry.get("revision"))
 
 
@@ -263,6 +275,7 @@ def _load_orbax(found: Found, dtype: Any) -> Loaded:
         raise CheckpointError(f"{found.path} cannot be restored: {error}", "checkpoint_mismatch") from None
     if broken := [k for k, v in params.items() if not np.isfinite(np.asarray(v)).all()]:
         raise CheckpointError(f"{found.path}: {broken[0]} holds numbers that are not finite", "checkpoint_not_finite")
+    _notice(note["family"])
     return Loaded(note["family"], config, params, found.tokenizer, note["name"])
 
 
@@ -282,6 +295,12 @@ def _from_dict(kind: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _from_manifest(name: str, entry: Mapping[str, Any]) -> Found:
+    if page := entry.get("page"):  # a person has to fetch it
+        target = cache_folder() / "weights" / entry["file"]
+        if not target.is_file():
+            text = f"{name} is not downloaded by gsam: get {entry['file']} ({entry['licence']}) from {page} and give its path, "
+            raise CheckpointError(f"{text}or save it as {target}", "checkpoint_missing")
+        return Found(name, target, name, sha256=entry.get("sha256"), downloaded=True)
     if url := entry.get("url"):
         target = cache_folder() / "weights" / url.rsplit("/", 1)[-1]
         return Found(

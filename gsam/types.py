@@ -20,19 +20,20 @@ Params = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How a stage wants to see a picture: made on the host by `gsam.image`, a square of ``size`` pixels but for one ``fit``.
+    """How a stage wants to see a picture: made on the host by `gsam.image`, a square of ``size`` pixels but for two ``fit``s.
 
     ``fit``: ``"longest"`` scales the longer side to ``size`` and pads right and bottom; ``"square"`` pads to a square with
     ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges;
     ``"shortest"`` scales the shorter side to ``size``, or less so that the longer stays near ``limit``, and pads to one of
-    the few rectangles of `gsam.image.canvas`.
+    the few rectangles of `gsam.image.canvas`; ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the
+    picture into the middle of a rectangle of multiples of 32, see `gsam.letterbox`.
     ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"linear"`` is torch's bilinear on floats, which is
     not anti-aliased (EfficientSAM); ``"gaussian"`` is scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its
     anti-aliased order 3, cut to uint8 (MedSAM).  ``pad``: the grey level of the padding, 0..255.
     """
 
     size: int
-    fit: Literal["longest", "square", "squash", "at_most", "shortest"] = "longest"
+    fit: Literal["longest", "square", "squash", "at_most", "shortest", "letterbox"] = "longest"
     filter: Literal["bilinear", "bicubic", "linear", "gaussian", "spline"] = "bilinear"
     pad: float = 0.0
     limit: int = 0
@@ -119,6 +120,9 @@ class Masks:
     """[B, N] float32: the segmenter's own estimate of its quality."""
     content: jax.Array | None = None
     """[B, N, 2] float32: rows and columns of the logits that are picture; None if all are."""
+    within: jax.Array | None = None
+    """[B, N, 4] float32 pixels of the original picture: what lies outside is not mask; None where logits alone decide.  Then
+    the logits are of the picture itself, so many of their first rows and columns as ``content`` says."""
 
 
 @jax.tree_util.register_dataclass

@@ -16,21 +16,42 @@ SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 def scale(images: Images, view: View) -> jax.Array:
     """View pixels per original pixel, [B, 2] as x y, float32."""
     size = images.size.astype(jnp.float32)
+    if view.fit == "letterbox":
+        factor = (rectangle(images, view).astype(jnp.float32) / size).min(-1, keepdims=True)
+        return jnp.concatenate([factor, factor], -1)
     if view.fit == "square":
         factor = view.size / size.max(-1, keepdims=True)
         return jnp.concatenate([factor, factor], -1)
     return (images.content[view.key].astype(jnp.float32) / size)[:, ::-1]
 
 
+def rectangle(images: Images, view: View) -> jax.Array:
+    """Rows and columns of the view that a letterboxed picture takes, padding included, [B, 2] int32: multiples of 32."""
+    return (images.content[view.key] + 31) // 32 * 32
+
+
+def corner(images: Images, view: View) -> jax.Array:
+    """Where the picture begins in the view, [B, 2] as x y, float32: not at 0 only where it is letterboxed.
+
+    There it lies in the middle of its rectangle, unrounded; exactly at 0 along the axis that it fills.
+    """
+    if view.fit != "letterbox":
+        return jnp.zeros(images.size.shape, jnp.float32)
+    sides, size = rectangle(images, view)[:, ::-1], images.size[:, ::-1]
+    spare = sides * size[:, ::-1] - sides[:, ::-1] * size
+    return jnp.maximum(spare, 0).astype(jnp.float32) / (2 * size[:, ::-1]).astype(jnp.float32)
+
+
 def to_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
     """Boxes [B, N, 4] in original pixels -> in pixels of the view."""
-    factor = scale(images, view)
-    return xyxy * jnp.concatenate([factor, factor], -1)[:, None, :]
+    factor, start = scale(images, view), corner(images, view)
+    return xyxy * jnp.concatenate([factor, factor], -1)[:, None, :] + jnp.concatenate([start, start], -1)[:, None, :]
 
 
 def from_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
     """Boxes [B, N, 4] in pixels of the view -> in original pixels, clipped to the picture."""
-    factor = scale(images, view)
+    factor, start = scale(images, view), corner(images, view)
+    xyxy = xyxy - jnp.concatenate([start, start], -1)[:, None, :]
     xyxy = xyxy / jnp.concatenate([factor, factor], -1)[:, None, :]
     limit = images.size[:, ::-1].astype(jnp.float32)
     return jnp.clip(xyxy, 0.0, jnp.concatenate([limit, limit], -1)[:, None, :])
@@ -40,7 +61,9 @@ def inside(images: Images, view: View) -> jax.Array:
     """[B, H, W, 1] bool: which pixels of the view are picture."""
     content = images.content[view.key]
     _, height, width, _ = images.view(view).shape
-    rows, columns = jnp.arange(height) < content[:, :1], jnp.arange(width) < content[:, 1:]
+    start = (rectangle(images, view) - content) // 2 if view.fit == "letterbox" else jnp.zeros_like(content)
+    rows, columns = jnp.arange(height) - start[:, :1], jnp.arange(width) - start[:, 1:]
+    rows, columns = (rows >= 0) & (rows < content[:, :1]), (columns >= 0) & (columns < content[:, 1:])
     return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.image import Picture
-from gsam.result import LowResMasks, Result
+from gsam.result import BoxedMasks, LowResMasks, Result
 from gsam.text import Queries
 from gsam.types import Masks, Scene, View
 
@@ -31,13 +31,22 @@ def finish(
     found = jax.device_get((scene.boxes, scene.labels))
     boxes, labels = found
     masks = _found(scene.masks, 1 + int(np.flatnonzero(boxes.valid.any(0)).max(initial=-1)))
+    boxed = scene.masks is not None and scene.masks.within is not None
+    within = jax.device_get((scene.masks.content, scene.masks.within)) if boxed else None  # type: ignore[union-attr]
     content = None if view is None else np.asarray(scene.images.content[view.key])
     results = []
     for i, (picture, asked) in enumerate(zip(pictures, queries, strict=True)):
         order = np.flatnonzero(boxes.valid[i])
         order = order[np.argsort(-labels.score[i][order], kind="stable")]
-        low_res, quality = None, np.zeros(len(order), np.float32)
-        if masks is not None and view is not None and content is not None:
+        low_res: LowResMasks | BoxedMasks | None = None
+        quality = np.zeros(len(order), np.float32)
+        if masks is not None and within is not None:
+            logits = masks[0][i][order].astype(np.float32, copy=False)
+            rows, columns = within[0][i][0].astype(int).tolist()
+            size = picture.pixels.shape[:2]
+            low_res = BoxedMasks.of(logits, (rows, columns), size, within[1][i][order], mask_threshold)
+            quality = masks[1][i][order].astype(np.float32, copy=False)
+        elif masks is not None and view is not None and content is not None:
             height, width = picture.pixels.shape[:2]
             rows, columns = content[i]
             low_res = LowResMasks(

@@ -1,7 +1,8 @@
 """Checkpoint files -> named tensors, read one at a time and never executed: safetensors, and torch's archives.
 
 Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw storages; the pickle is run
-by an unpickler that knows the six names such a file needs and refuses every other.
+by an unpickler that knows the six names such a file needs and refuses every other; but for the classes of whole networks,
+which become objects that do nothing (`gsam.port.modules`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError
+from gsam.port.modules import Inert, inert, named_tensors
 
 DTYPES: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
@@ -195,7 +197,7 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what a state dict needs.  Everything else is refused before it is looked up."""
+    """Knows what a state dict or a network needs.  Everything else is refused before it is looked up."""
 
     KNOWN: Mapping[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
@@ -206,6 +208,8 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
+        if inert(module, name):
+            return Inert
         try:
             return self.KNOWN[module, name]
         except KeyError:
@@ -273,7 +277,12 @@ def _hidden(name: str) -> bool:
 
 
 def _state_dict(path: Path, found: Any) -> dict[str, _View]:
-    """The tensors, out of the wrappers training scripts put around them."""
+    """The tensors, out of the wrappers training scripts put around them, or out of a network."""
+    try:
+        tensors = named_tensors(found, _View)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error}", "checkpoint_format") from None
+    found = found if tensors is None else tensors
     for key in ("model", "state_dict", "params", "ema_state_dict"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

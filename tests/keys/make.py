@@ -34,6 +34,8 @@ VARIANTS = {
     "groundingdino_swinb_cogcoor": "grounding_dino_base",
     "IDEA-Research__grounding-dino-tiny": "grounding_dino_tiny",
     "IDEA-Research__grounding-dino-base": "grounding_dino_base",
+    "FastSAM-s": "fast_sam_s",
+    "FastSAM-x": "fast_sam_x",
     "openai__clip-vit-base-patch32": "clip_vit_base_patch32",
     "openai__clip-vit-base-patch16": "clip_vit_base_patch16",
     "openai__clip-vit-large-patch14": "clip_vit_large_patch14",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from gsam.classify.clip.model import Clip
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
 from gsam.ops.templates import Template, templates
 from gsam.ops.top import in_chunks
-from gsam.ops.views import CLIP_MEAN, CLIP_STD
+from gsam.ops.views import CLIP_MEAN, CLIP_STD, normalise
 from gsam.reading.sentences import Sentences, Tokenizer
 from gsam.types import Params, Scene, View
 
@@ -49,6 +49,9 @@ class Stage:
     canvas: View | None = None
     """Which view crops are cut from; by default the picture at 1024 pixels at most."""
     chunk: int = 16
+
+    whole: ClassVar[Literal["middle", "squash"]] = "middle"
+    """How a picture becomes a square for `compare`."""
 
     @property
     def view(self) -> View:
@@ -96,6 +99,13 @@ class Stage:
         labels = reweigh(scene.labels, probability, valid, self.weight)
         keep = scene.boxes.valid & (labels.score >= scene.text.reject)
         return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
+
+    def compare(self, params: Params, pixels: jax.Array, text: jax.Array) -> jax.Array:
+        """Whole pictures [N, S, S, 3] uint8 with `embed`'s vectors [C, P]: logits [N, C], of a softmax."""
+        model = self.spec.bind(params)
+        dtype = params["visual_projection/kernel"].dtype
+        seen = model.image(normalise(pixels.astype(jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, dtype))
+        return jnp.exp(params["logit_scale"].astype(jnp.float32)) * similarity(seen[None], text[None])[0]
 
 
 def spec(config: Config) -> bind.Spec[Clip]:

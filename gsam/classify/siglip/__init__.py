@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from gsam.classify.siglip.model import Siglip
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
 from gsam.ops.templates import Template, templates
 from gsam.ops.top import in_chunks
+from gsam.ops.views import normalise
 from gsam.reading.sentences import Marked, Tokenizer
 from gsam.reading.sentences import canonical as canonical
 from gsam.reading.sentences import finished as finished
@@ -56,6 +57,9 @@ class Stage:
     canvas: View | None = None
     """Which view crops are cut from; by default the picture at 1024 pixels at most."""
     chunk: int = 16
+
+    whole: ClassVar[Literal["middle", "squash"]] = "squash"
+    """How a picture becomes a square for `compare`."""
 
     @property
     def view(self) -> View:
@@ -102,6 +106,13 @@ class Stage:
         believed = jnp.take_along_axis(own, labels.index[..., None], -1)[..., 0]
         keep = scene.boxes.valid & (believed >= scene.text.reject) & (believed >= others.max(-1, initial=0.0))
         return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
+
+    def compare(self, params: Params, pixels: jax.Array, text: jax.Array) -> jax.Array:
+        """Whole pictures [N, S, S, 3] uint8 with `embed`'s vectors [C, D]: logits [N, C], of a sigmoid."""
+        model = self.spec.bind(params)
+        dtype = params["vision_model/head/mlp/fc2/kernel"].dtype
+        seen = model.image(normalise(pixels.astype(jnp.float32) / 255.0, MEAN, STD, dtype))
+        return model.logits(similarity(seen[None], text[None])[0])
 
 
 def spec(config: Config) -> bind.Spec[Siglip]:

@@ -1,0 +1,272 @@
+"""`FastSAM`: the vocabulary of FastSAM and its FastSAMPrompt: everything at once, then prompts that select of it.
+
+``found = gsam.FastSAM("fast_sam_s")(picture)``, then ``found.everything_prompt()``, ``box_prompt``, ``point_prompt`` and
+``text_prompt``, each a `gsam.Result`: ``.masks``, ``.plot()``, ``.save(...)``.  What differs from the original is said where
+it does; the measures of its prompts are the same, on masks at the size of the picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gsam.build import classifier as load_classifier
+from gsam.build import segmenter
+from gsam.formats.lowres import LowResMasks
+from gsam.image import Picture, Source, make_view, middle, open_image
+from gsam.letterbox import rectangle
+from gsam.pipeline.memory import lean
+from gsam.pipeline.prepare import gather
+from gsam.result import BoxedMasks, PlacedMasks, Result
+from gsam.roles import Compares
+from gsam.types import View
+
+NAME = "object"
+"""What things are called that nobody named."""
+SMALL = 100
+"""Masks of no more pixels are not shown to a classifier."""
+TOGETHER = 16
+"""Crops that a classifier looks at together."""
+
+Rank = Callable[[str, Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
+"""How well each of some pictures fits a text: logits."""
+
+
+class FastSAM:
+    """Segment everything in a picture in one pass, and select of it by boxes, points or words."""
+
+    def __init__(
+        self, model: str | Any = "fast_sam_s", classifier: str | Compares = "clip_vit_base_patch32", **settings: Any
+    ) -> None:
+        """``model``: a name as for `gsam.segmenter`, or its stage; ``settings`` are those of
+        `gsam.segment.fast_sam.Stage`, ``size`` being the original's ``imgsz``.
+
+        ``classifier``: what reads words, a name as for `gsam.classifier` or a stage; loaded at the first `text_prompt`.
+        """
+        self.model: Any = cast(Any, segmenter(model, **settings)) if isinstance(model, str) else model
+        if not hasattr(self.model, "everything"):
+            raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")
+        self._classifier = classifier
+        self._params = jax.device_put(self.model.params)
+        options = lean(jax.local_devices()[0].platform)
+        self._find = jax.jit(self.model.everything, static_argnames="n", compiler_options=options)
+
+    def __call__(
+        self, image: Source, *, conf: float | None = None, iou: float | None = None, max_det: int | None = None
+    ) -> Everything:
+        """Everything in a picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
+
+        ``conf``: what scores less is left out; ``iou``: of boxes that overlap more the best stays; by default the stage's,
+        0.25 and 0.7 (the original's demo has 0.4 and 0.9).  Neither compiles anything; another ``max_det``, by default 300,
+        does.  Arrays are RGB, where the original takes them for BGR.
+        """
+        for name, value in (("conf", conf), ("iou", iou)):
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, it must be in 0..1")
+        if max_det is not None and max_det < 1:
+            raise ValueError(f"max_det is {max_det}, at least 1 is needed")
+        picture, stage = open_image(image), self.model
+        images = gather([picture], [stage.view])
+        limits = [np.float32(own if v is None else v) for v, own in ((conf, stage.conf), (iou, stage.iou))]
+        found = jax.device_get(self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det))
+        rows, columns = np.asarray(images.content[stage.view.key])[0].tolist()
+        n = int(found.valid[0].sum())
+        return Everything(
+            picture,
+            found.xyxy[0, :n],
+            found.framed[0, :n],
+            found.score[0, :n],
+            found.coefficients[0, :n],
+            found.prototypes[0],
+            (int(found.cells[0, 0]), int(found.cells[0, 1])),
+            (int(found.corner[0, 0]), int(found.corner[0, 1])),
+            rectangle(rows, columns),
+            self._rank,
+        )
+
+    def _rank(self, text: str, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        stage, embed, compare = self._words
+        read = embed(stage.params, stage.encode([text]))
+        found = []
+        for start in range(0, len(pictures), TOGETHER):
+            some = _square(pictures[start : start + TOGETHER], stage.whole, stage.config.image_size)
+            spare = ((0, TOGETHER - len(some)), (0, 0), (0, 0), (0, 0))
+            found.append(np.asarray(compare(stage.params, np.pad(some, spare), read))[: len(some), 0])
+        return np.concatenate(found)
+
+    @functools.cached_property
+    def _words(self) -> tuple[Compares, Any, Any]:
+        """The classifier, and what it does with texts and with pictures."""
+        given = self._classifier
+        stage = cast(Compares, load_classifier(given, template="{}")) if isinstance(given, str) else given
+        if not hasattr(stage, "compare"):
+            raise TypeError("this classifier does not compare whole pictures with a text: it has no `compare`")
+        return stage, jax.jit(stage.embed), jax.jit(stage.compare)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Everything:
+    """The N things found in one picture, best first, and the prompts that select of them."""
+
+    picture: Picture
+    xyxy: NDArray[np.float32]
+    """[N, 4] pixels of the picture."""
+    framed: NDArray[np.float32]
+    """[N, 4] pixels of the letterboxed picture."""
+    scores: NDArray[np.float32]
+    """[N] in 0..1."""
+    coefficients: NDArray[np.float32]
+    """[N, P]."""
+    prototypes: NDArray[np.float32]
+    """[h, w, P], the picture in the upper left corner."""
+    cells: tuple[int, int]
+    """Rows and columns of them that are picture."""
+    corner: tuple[int, int]
+    """Rows and columns that lie before the picture in the letterboxed one."""
+    frame: tuple[int, int]
+    """Height and width of the letterboxed picture."""
+    rank: Rank
+    """What reads words."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def everything_prompt(self) -> Result:
+        """All of it, best first; masks as the original's ``retina_masks=True``."""
+        return self._everything
+
+    def box_prompt(self, bboxes: ArrayLike) -> Result:
+        """For each box [4] or [n, 4] x0 y0 x1 y1 in pixels, the mask of the highest IoU with the box, in the boxes' order.
+
+        Boxes count whole pixels.  The original gives the masks of several boxes once each, in no certain order.
+        """
+        boxes = np.asarray(bboxes, np.float64).reshape(-1, np.shape(bboxes)[-1] if np.ndim(bboxes) else 1)
+        if boxes.shape[-1] != 4 or not np.isfinite(boxes).all():
+            raise ValueError(f"a box is four finite numbers x0 y0 x1 y1, got {np.asarray(bboxes).tolist()}")
+        height, width = self.picture.pixels.shape[:2]
+        whole = np.round(boxes).clip(0, [width, height, width, height]).astype(int)
+        if (empty := (whole[:, 2:] <= whole[:, :2]).any(-1)).any():
+            raise ValueError(f"box {boxes[empty][0].tolist()} has no pixel of the picture, {width} x {height}")
+        if not len(self):
+            return self._everything
+        area = (whole[:, 2] - whole[:, 0]) * (whole[:, 3] - whole[:, 1])
+        overlap = np.zeros((len(whole), len(self)))
+        for i in range(len(self)):
+            mask = self._everything.mask(i)
+            shared = np.array([np.count_nonzero(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in whole])
+            overlap[:, i] = shared / (area + np.count_nonzero(mask) - shared)
+        return self._everything[overlap.argmax(1)]
+
+    def point_prompt(self, points: ArrayLike, pointlabel: ArrayLike) -> Result:
+        """One mask from points [P, 2] x y in pixels and their labels [P], 1 foreground and 0 background.
+
+        From the largest mask to the smallest, and in each from point to point: a mask that holds a foreground point is
+        painted, one that holds a background point erased.  Nothing, if nothing is left.
+        """
+        xy, labels = np.asarray(points, np.float64), np.asarray(pointlabel)
+        height, width = self.picture.pixels.shape[:2]
+        if xy.ndim != 2 or xy.shape[1] != 2 or labels.shape != xy.shape[:1]:
+            raise ValueError(f"points [P, 2] and labels [P] are needed, got {xy.shape} and {labels.shape}")
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"point labels are 1 (foreground) or 0 (background), got {np.unique(labels).tolist()}")
+        if (outside := ~((xy >= 0) & (xy < [width, height])).all(1)).any():
+            raise ValueError(f"point {xy[outside][0].tolist()} is outside the picture, {width} x {height} pixels")
+        everything, painted, scores = self._everything, np.zeros((height, width), bool), [0.0]
+        for i in np.argsort([-a for a in everything.areas], kind="stable").tolist():
+            mask = everything.mask(i)
+            for (x, y), label in zip(xy.astype(int).tolist(), labels.tolist(), strict=True):
+                if mask[y, x]:
+                    painted[mask] = bool(label)
+                    scores += [float(self.scores[i])] * bool(label)
+        return _alone(everything, painted, max(scores))
+
+    def text_prompt(self, text: str) -> Result:
+        """The one thing that a text fits best; its score is the share it has among all, a softmax over their crops.
+
+        A crop is the box of a thing with white for what is not its mask.  Masks of `SMALL` pixels or less are left out.
+        """
+        if not text.strip():
+            raise ValueError("nothing is asked for: the text is empty")
+        everything = self._everything
+        known = [i for i, area in enumerate(everything.areas) if area > SMALL]
+        if not known:
+            return everything[:0]
+        logits = self.rank(text, [_crop(everything, i) for i in known]).astype(np.float64)
+        share = np.exp(logits - logits.max())
+        one = everything[[known[int(share.argmax())]]]
+        score = np.asarray([share.max() / share.sum()], np.float32)
+        return dataclasses.replace(one, queries=[text], labels=[text], scores=score)
+
+    def letterboxed(self) -> NDArray[np.bool_]:
+        """Masks [N, h, w] over the letterboxed picture, the original's ``retina_masks=False``: cut to the box first, at a
+        quarter of the resolution, and enlarged then."""
+        height, width = self.frame
+        whole = np.roll(self.prototypes, self.corner, (0, 1))[: height // 4, : width // 4]
+        logits = _dot(self.coefficients, whole)
+        x0, y0, x1, y1 = (self.framed.T / 4)[:, :, None, None]
+        y, x = np.arange(height // 4)[:, None], np.arange(width // 4)[None]
+        logits = np.where((x >= x0) & (x < x1) & (y >= y0) & (y < y1), logits, np.float32(0))
+        return LowResMasks(logits, max(self.frame), self.frame, self.frame, 0.0, "bilinear").dense()
+
+    @functools.cached_property
+    def _everything(self) -> Result:
+        n, size = len(self), self.picture.pixels.shape[:2]
+        logits = _dot(self.coefficients, self.prototypes[: self.cells[0], : self.cells[1]])
+        return Result(
+            pixels=self.picture.pixels,
+            queries=[NAME],
+            xyxy=self.xyxy,
+            labels=[NAME] * n,
+            label_ids=np.zeros(n, np.int64),
+            scores=self.scores,
+            mask_scores=self.scores,
+            low_res=BoxedMasks.of(logits, self.cells, (size[0], size[1]), self.xyxy),
+            image=self.picture.name,
+            pipeline="fast_sam",
+        )
+
+
+def _dot(coefficients: NDArray[np.float32], prototypes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, P] and [h, w, P] -> [N, h, w]."""
+    h, w, p = prototypes.shape
+    return (coefficients @ prototypes.reshape(h * w, p).T).reshape(-1, h, w)
+
+
+def _crop(result: Result, i: int) -> NDArray[np.uint8]:
+    """What of the picture thing ``i`` is, on white, within its box."""
+    mask = result.mask(i)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    here = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return np.where(mask[here][..., None], result.pixels[here], np.uint8(255))
+
+
+def _square(pictures: Sequence[NDArray[np.uint8]], how: str, size: int) -> NDArray[np.uint8]:
+    """[n, size, size, 3]."""
+    if how == "middle":
+        return np.stack([middle(p, size) for p in pictures])
+    return np.stack([make_view(p, View(size, "squash", "bilinear")) for p in pictures])
+
+
+def _alone(everything: Result, mask: NDArray[np.bool_], score: float) -> Result:
+    """A result of one mask [H, W]; of none, if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return everything[:0]
+    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    scores = np.asarray([score], np.float32)
+    placed = PlacedMasks(np.asarray([[y0, x0]], np.int64), [mask[y0:y1, x0:x1]], everything.size)
+    return dataclasses.replace(
+        everything,
+        xyxy=np.asarray([[x0, y0, x1, y1]], np.float32),
+        labels=[NAME],
+        label_ids=np.zeros(1, np.int64),
+        scores=scores,
+        mask_scores=scores,
+        low_res=placed,
+    )

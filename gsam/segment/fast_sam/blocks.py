@@ -1,0 +1,147 @@
+"""YOLOv8's blocks (Jocher et al. 2023), channels last, on canvases of which each picture takes its own part."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from gsam.bind import param
+from gsam.nn.layers import ConvTranspose2x2
+
+EPS = 1e-3
+"""Of the norms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Which rows and columns of a canvas are each picture's: what a picture alone would be given.
+
+    Outside, every layer finds what its own padding would be.  So what a picture gives depends neither on the canvas nor on
+    its company.
+    """
+
+    rows: jax.Array
+    """[B] int32, multiples of 32."""
+    columns: jax.Array
+    canvas: tuple[int, int]
+
+    def inside(self, height: int, width: int) -> jax.Array:
+        """The same on a map of the canvas, [B, height, width] bool."""
+        rows = jnp.arange(height) * (self.canvas[0] // height) < self.rows[:, None]
+        columns = jnp.arange(width) * (self.canvas[1] // width) < self.columns[:, None]
+        return rows[:, :, None] & columns[:, None, :]
+
+    def cut(self, x: jax.Array, outside: float = 0.0) -> jax.Array:
+        """``x`` [B, h, w, D], and ``outside`` around each picture."""
+        return jnp.where(self.inside(*x.shape[1:3])[..., None], x, jnp.asarray(outside, x.dtype))
+
+
+class Conv(nnx.Module):
+    """A convolution of stride 1 or 2, padded by half its kernel on each side."""
+
+    def __init__(self, d_in: int, d_out: int, kernel: int = 1, stride: int = 1, *, bias: bool = False) -> None:
+        self.kernel = param(kernel, kernel, d_in, d_out)
+        self.bias = param(d_out) if bias else None
+        self.stride = stride
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(x.dtype)
+        pad = kernel.shape[0] // 2
+        if pad == 0 and self.stride == 1:
+            y = x @ kernel[0, 0]
+        else:
+            y = lax.conv_general_dilated(
+                x, kernel, (self.stride,) * 2, [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class BatchNorm(nnx.Module):
+    """As trained: one product and one sum a channel, worked out in float32."""
+
+    def __init__(self, width: int) -> None:
+        self.scale = param(width)
+        self.bias = param(width)
+        self.running_mean = param(width)
+        self.running_var = param(width)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> float32."""
+        scale, bias, mean, variance = (
+            p[...].astype(jnp.float32) for p in (self.scale, self.bias, self.running_mean, self.running_var)
+        )
+        factor = scale * lax.rsqrt(variance + EPS)
+        return x.astype(jnp.float32) * factor + (bias - mean * factor)
+
+
+class ConvBlock(nnx.Module):
+    """Convolution, norm, SiLU."""
+
+    def __init__(self, d_in: int, d_out: int, kernel: int = 1, stride: int = 1) -> None:
+        self.conv = Conv(d_in, d_out, kernel, stride)
+        self.bn = BatchNorm(d_out)
+
+    def __call__(self, x: jax.Array, frame: Frame) -> jax.Array:
+        return frame.cut(jax.nn.silu(self.bn(self.conv(x))).astype(x.dtype))
+
+
+class Bottleneck(nnx.Module):
+    def __init__(self, width: int, shortcut: bool) -> None:
+        self.cv1 = ConvBlock(width, width, 3)
+        self.cv2 = ConvBlock(width, width, 3)
+        self.shortcut = shortcut
+
+    def __call__(self, x: jax.Array, frame: Frame) -> jax.Array:
+        y = self.cv2(self.cv1(x, frame), frame)
+        return x + y if self.shortcut else y
+
+
+class C2f(nnx.Module):
+    """Two halves; the second through one bottleneck after another; all that came about, side by side, mixed."""
+
+    def __init__(self, d_in: int, d_out: int, count: int, shortcut: bool) -> None:
+        half = d_out // 2
+        self.cv1 = ConvBlock(d_in, 2 * half)
+        self.cv2 = ConvBlock((2 + count) * half, d_out)
+        self.m = nnx.List([Bottleneck(half, shortcut) for _ in range(count)])
+
+    def __call__(self, x: jax.Array, frame: Frame) -> jax.Array:
+        parts = jnp.split(self.cv1(x, frame), 2, -1)
+        for block in self.m:
+            parts.append(block(parts[-1], frame))
+        return self.cv2(jnp.concatenate(parts, -1), frame)
+
+
+class Sppf(nnx.Module):
+    """The largest value around each place, at three ranges."""
+
+    def __init__(self, d_in: int, d_out: int, side: int = 5) -> None:
+        self.cv1 = ConvBlock(d_in, d_in // 2)
+        self.cv2 = ConvBlock(4 * (d_in // 2), d_out)
+        self.side = side
+
+    def __call__(self, x: jax.Array, frame: Frame) -> jax.Array:
+        parts = [self.cv1(x, frame)]
+        window = (1, self.side, self.side, 1)
+        for _ in range(3):
+            seen = frame.cut(parts[-1], -jnp.inf)
+            parts.append(lax.reduce_window(seen, jnp.asarray(-jnp.inf, x.dtype), lax.max, window, (1,) * 4, "SAME"))
+        return self.cv2(frame.cut(jnp.concatenate(parts, -1)), frame)
+
+
+class Proto(nnx.Module):
+    """Prototypes of masks, at twice the resolution: [B, h, w, D] -> [B, 2h, 2w, P]."""
+
+    def __init__(self, d_in: int, width: int, prototypes: int) -> None:
+        self.cv1 = ConvBlock(d_in, width, 3)
+        self.upsample = ConvTranspose2x2(width, width)
+        self.cv2 = ConvBlock(width, width, 3)
+        self.cv3 = ConvBlock(width, prototypes)
+
+    def __call__(self, x: jax.Array, frame: Frame) -> jax.Array:
+        x = frame.cut(self.upsample(self.cv1(x, frame)))
+        return self.cv3(self.cv2(x, frame), frame)
