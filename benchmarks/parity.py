@@ -23,8 +23,9 @@ import transformers
 from gsam.detect import grounding_dino
 from gsam.image import content, make_view, open_image
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
+from gsam.segment import mobile_sam, sam_hq
 from gsam.types import View
-from tests.parity import compare, grounding, oracles
+from tests.parity import compare, grounding, oracles, sam_family
 from tests.parity.compare import Row
 
 HERE = Path(__file__).parent
@@ -39,6 +40,25 @@ def normalised(image: Path, view: View, mean: tuple[float, ...], std: tuple[floa
 def run_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     pixels = normalised(image, View(1024, "longest"), SAM_MEAN, SAM_STD, 1.0)
     return "SAM", "ViT-B, 1024", compare.compare_sam(oracles.sam("vit_b"), folder, pixels)
+
+
+def run_mobile_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    config = mobile_sam.VARIANTS["mobile_sam"]
+    pixels = normalised(image, View(1024, "longest"), SAM_MEAN, SAM_STD, 1.0)
+    model = sam_family.seed(sam_family.model(config))
+    return "MobileSAM", "TinyViT-5M, 1024", sam_family.compare_mobile_sam(model, folder, pixels)
+
+
+def run_sam_hq(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    pixels = normalised(image, View(1024, "longest"), SAM_MEAN, SAM_STD, 1.0)
+    model = sam_family.seed(sam_family.model(sam_hq.VARIANTS["sam_hq_vit_b"]))
+    return "SAM-HQ", "ViT-B, 1024", sam_family.compare_sam_hq(model, folder, pixels)
+
+
+def run_light_sam_hq(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    pixels = normalised(image, View(1024, "longest"), SAM_MEAN, SAM_STD, 1.0)
+    model = sam_family.seed(sam_family.model(sam_hq.VARIANTS["sam_hq_vit_tiny"]))
+    return "Light HQ-SAM", "TinyViT-5M, 1024", sam_family.compare_light_sam_hq(model, folder, pixels)
 
 
 def run_owl(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
@@ -94,6 +114,9 @@ def _grounding(image: Path, folder: Path, size: str) -> tuple[str, list[Row]]:
 
 SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "sam": run_sam,
+    "mobile_sam": run_mobile_sam,
+    "sam_hq": run_sam_hq,
+    "light_sam_hq": run_light_sam_hq,
     "owl": run_owl,
     "clip": run_clip,
     "siglip": run_siglip,
@@ -103,6 +126,8 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
 }
 
 CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE}
+OWN = dict.fromkeys(("mobile_sam", "sam_hq", "light_sam_hq"), sam_family.ORACLE)
+"""Systems whose oracle is none of transformers', and what it is."""
 SWAPS = """\
 Grounding DINO ranks its first guesses by score and gives each rank a query of its own. Guesses whose scores lie closer than
 the arithmetic's noise may swap ranks: 'first guesses ranked otherwise' counts those. Both sides are right then, but the two
@@ -124,6 +149,9 @@ def table(results: list[tuple[str, str, list[Row]]], image: Path, seconds: float
         "",
         "Oracle: transformers, set to the original repository's arithmetic where the two differ:",
         *[f"- {name}: {change}" for name, change in CHANGES.items()],
+        "",
+        "Where transformers has no faithful model:",
+        *[f"- {name}: {oracle}" for name, oracle in OWN.items()],
         "",
         "| system | size | what | largest difference | limit | |",
         "|---|---|---|---|---|---|",
