@@ -117,10 +117,13 @@ def compare_decoder(
     xy, labels = np.zeros((3, 8, 2), np.float32), np.full((3, 8), ABSENT)
     for i, (some, kinds) in enumerate(prompts):
         xy[i, 8 - len(kinds) :], labels[i, 8 - len(kinds) :] = some * stage.config.image_size / corner, kinds
-    run = jax.jit(stage.prompt, static_argnames="multimask")
+
+    @jax.jit
+    def run(*given: Any) -> Any:
+        return [stage.prompt(*given, multimask=many) for many in (True, False)]
+
     given = (stage.params, jnp.asarray(last(features)[0]), jnp.asarray(xy), jnp.asarray(labels, jnp.int32))
-    logits, quality = (np.asarray(x) for x in run(*given, multimask=True))
-    one, best = (np.asarray(x) for x in run(*given, multimask=False))
+    (logits, quality), (one, best) = jax.tree.map(np.asarray, run(*given))
     side, found = stage.config.image_size, []
     for i, (some, kinds) in enumerate(prompts):
         with torch.no_grad():
