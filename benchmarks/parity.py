@@ -25,8 +25,9 @@ from gsam.image import content, make_view, open_image
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
 from gsam.segment import mobile_sam, sam_hq
 from gsam.types import View
-from tests.parity import compare, grounding, oracles, sam_family
+from tests.parity import compare, efficient_sam, grounding, medsam, oracles, sam_family
 from tests.parity.compare import Row
+from tests.parity.reference import efficient_sam as efficient_sam_reference
 
 HERE = Path(__file__).parent
 
@@ -88,6 +89,23 @@ def _siglip(image: Path, folder: Path, version: int) -> list[Row]:
     return compare.compare_siglip(model, folder, pixels, ids)
 
 
+def run_efficient_sam_ti(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "EfficientSAM", "Ti, 1024; own reference", _efficient_sam(image, folder, efficient_sam_reference.TI)
+
+
+def run_efficient_sam_s(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "EfficientSAM", "S, 1024; own reference", _efficient_sam(image, folder, efficient_sam_reference.S)
+
+
+def _efficient_sam(image: Path, folder: Path, sizes: efficient_sam_reference.Sizes) -> list[Row]:
+    return efficient_sam.compare(efficient_sam.model(sizes), folder, open_image(image).pixels)
+
+
+def run_medsam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    rows = medsam.compare(oracles.sam("vit_b"), folder, open_image(image).pixels)
+    return "MedSAM", "ViT-B, 1024; transformers and scipy", rows
+
+
 def run_grounding_dino(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     size, rows = _grounding(image, folder, "tiny")
     return "Grounding DINO", f"Swin-T, {size}", rows
@@ -117,6 +135,9 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "mobile_sam": run_mobile_sam,
     "sam_hq": run_sam_hq,
     "light_sam_hq": run_light_sam_hq,
+    "efficient_sam_ti": run_efficient_sam_ti,
+    "efficient_sam_s": run_efficient_sam_s,
+    "medsam": run_medsam,
     "owl": run_owl,
     "clip": run_clip,
     "siglip": run_siglip,
@@ -125,8 +146,11 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "grounding_dino_base": run_grounding_dino_base,
 }
 
-CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE}
-OWN = dict.fromkeys(("mobile_sam", "sam_hq", "light_sam_hq"), sam_family.ORACLE)
+CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE, "medsam": medsam.ORACLE}
+OWN = {
+    **dict.fromkeys(("mobile_sam", "sam_hq", "light_sam_hq"), sam_family.ORACLE),
+    "efficient_sam": efficient_sam.ORACLE,
+}
 """Systems whose oracle is none of transformers', and what it is."""
 SWAPS = """\
 Grounding DINO ranks its first guesses by score and gives each rank a query of its own. Guesses whose scores lie closer than

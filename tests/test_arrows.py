@@ -85,7 +85,7 @@ ONLY_IN = {
     },
     "nibabel": {"medical"},
     "pydicom": {"medical"},
-    "scipy": {"image", "training"},
+    "scipy": {"image", "everything", "training"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -82,18 +82,18 @@ def test_no_mask_prompts(predictor: Predictor) -> None:
         predictor.predict([[1, 1], [9, 9]], [1, 1], mask_input=np.zeros((1, 32, 32)))
 
 
-def test_bfloat16(stage: efficient_sam.Stage) -> None:
+def test_bfloat16(stage: efficient_sam.Stage, predictor: Predictor) -> None:
     half = {k: v.astype(precision(k, jnp.bfloat16)) for k, v in stage.params.items()}
     seen = gather([Picture(PICTURE)], [stage.view])
 
     @jax.jit
-    def run(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def run(params: Params, points: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         features = stage.features(params, seen)
-        corners = jnp.asarray([[[6.0, 6.0], [50.0, 40.0]]])
-        return features, *stage.prompt(params, features[0], corners, jnp.asarray([[2, 3]]))
+        return features, *stage.prompt(params, features[0], points, jnp.asarray([[1, 1]]))
 
-    exact, rough = run(stage.params), run(half)
-    assert [x.dtype for x in rough] == [jnp.bfloat16, jnp.float32, jnp.float32]
-    for one, other in zip(exact[:2], rough[:2], strict=True):
-        off = one - other.astype(jnp.float32)
-        assert 0 < float(jnp.sqrt((off**2).mean()) / one.std()) < 0.1
+    _, _, low = predictor.predict([[10, 20], [60, 5]], [1, 1])
+    features, logits, iou = run(half, jnp.asarray([[[6.4, 32.0], [38.4, 8.0]]]))  # of the squashed view
+    assert [x.dtype for x in (features, logits, iou)] == [jnp.bfloat16, jnp.float32, jnp.float32]
+    for exact, rough in ((predictor.features, features), (low[None], logits)):
+        off = np.asarray(exact) - np.asarray(rough.astype(jnp.float32))
+        assert 0 < np.sqrt((off**2).mean()) / np.std(exact) < 0.1

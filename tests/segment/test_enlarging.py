@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,13 +12,10 @@ import pytest
 
 from gsam.detect import owl_vit
 from gsam.export import export, load_exported
-from gsam.formats.lowres import LowResMasks
 from gsam.nn.prompted import Prompted
 from gsam.pipeline import Pipeline
 from tests.segment import small
 from tests.test_export import letters
-
-WAYS = {"efficient_sam": "bicubic", "medsam": "probability"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,37 +32,27 @@ def pipeline(name: str) -> Pipeline:
     return Pipeline(detector, segmenter, boxes=4, threshold=0.0, devices=jax.devices()[:1], **keep)
 
 
-def masks(result: Any) -> LowResMasks:
-    assert result.low_res is not None
-    return result.low_res
-
-
-@pytest.mark.parametrize("name", WAYS)
-def test_from_the_stage_to_the_masks(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "way", "exported"), [("efficient_sam", "bicubic", False), ("medsam", "probability", True)]
+)
+def test_from_the_stage_to_the_masks(name: str, way: str, exported: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     pipe = pipeline(name)
+    if exported:
+        view = pipe.steps["segment"].view
+        pipe = load_exported(export(pipe, tmp_path / "out", platforms=["cpu"]), devices=jax.devices()[:1])
+        assert pipe.steps["segment"].view == view
     picture = np.random.default_rng(0).integers(0, 256, (45, 90, 3), dtype=np.uint8)
     result = pipe(picture, "ab. c")
     assert len(result) > 1
-    low = masks(result)
-    assert (low.way, low.content, low.size) == (WAYS[name], (64, 64), (45, 90))
+    low = result.low_res
+    assert low is not None
+    assert (low.way, low.content, low.size) == (way, (64, 64), (45, 90))
     given = torch.tensor(low.logits)[None]
-    if name == "medsam":
-        given, threshold = torch.sigmoid(given), 0.5
-    else:
-        threshold = 0.0
-    mode = {"bicubic": "bicubic", "probability": "bilinear"}[low.way]
+    given, threshold = (torch.sigmoid(given), 0.5) if way == "probability" else (given, 0.0)
+    mode = "bicubic" if way == "bicubic" else "bilinear"
     large = torch.nn.functional.interpolate(given, (45, 90), mode=mode, align_corners=False)[0].numpy()
     sure = np.abs(large - threshold) > 1e-5
     assert sure.mean() > 0.99
     np.testing.assert_array_equal(result.masks[sure], (large > threshold)[sure])
-
-    other = load_exported(export(pipe, tmp_path / "out", platforms=["cpu"]), devices=jax.devices()[:1])
-    stage = other.steps["segment"]
-    assert (stage.view, stage.enlarge) == (pipe.steps["segment"].view, WAYS[name])
-    if name == "medsam":  # for both it would only take longer
-        again = other(picture, "ab. c")
-        assert (masks(again).way, len(again)) == (WAYS[name], len(result))
-        i, j = (np.argsort(r.xyxy.sum(1), kind="stable") for r in (result, again))
-        np.testing.assert_allclose(result.xyxy[i], again.xyxy[j], atol=1e-3)
-        assert (result.masks[i] != again.masks[j]).mean() < 1e-3
+    assert 0.01 < result.masks.mean() < 0.99

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -52,11 +51,6 @@ def test_one_mask_a_box_whatever_is_asked(stage: sam.MedSam) -> None:
     predictor.set_image(PICTURE)
     masks, iou, low = predictor.predict(box=[10, 4, 90, 36], multimask_output=True)
     assert (masks.shape, iou.shape, low.shape) == ((1, 40, 100), (1,), (1, 32, 32))
-    token = sam.build(stage.config, stage.params, preprocess="sam")
-    corners = jnp.asarray([[[6.4, 6.4], [57.6, 57.6]]])
-    run = jax.jit(token.prompt, static_argnames="multimask")
-    logits, _ = run(stage.params, predictor.features[0], corners, jnp.asarray([[2, 3]]), multimask=False)
-    np.testing.assert_allclose(low, logits[0], atol=1e-4)  # token 0, and the box scaled to the square
 
 
 def test_it_is_kept_when_saved(stage: sam.MedSam, tmp_path: Path) -> None:

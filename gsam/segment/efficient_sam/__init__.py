@@ -21,7 +21,8 @@ from gsam.types import Images, Params, View
 class Stage(Prompted):
     """Three masks a prompt, always; ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.
 
-    Foreground points and boxes, of `most_points` together: more of them, which the original leaves out, give NaN.
+    Foreground points and boxes, of `most_points` together: more of them, which the original leaves out, give NaN.  A logit of
+    exactly 0 is mask in the original's examples and none here.
     """
 
     config: Config
