@@ -23,8 +23,9 @@ import transformers
 from gsam.detect import grounding_dino
 from gsam.image import content, make_view, open_image
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
+from gsam.segment.fast_sam import VARIANTS
 from gsam.types import View
-from tests.parity import compare, grounding, oracles
+from tests.parity import compare, fast_sam, grounding, oracles
 from tests.parity.compare import Row
 
 HERE = Path(__file__).parent
@@ -92,6 +93,19 @@ def _grounding(image: Path, folder: Path, size: str) -> tuple[str, list[Row]]:
     return f"{h} x {w}", compared
 
 
+def run_fast_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "FastSAM", "s, 1024", _fast_sam(image, folder, "s")
+
+
+def run_fast_sam_x(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "FastSAM", "x, 1024", _fast_sam(image, folder, "x")
+
+
+def _fast_sam(image: Path, folder: Path, size: str) -> list[Row]:
+    config, pixels = VARIANTS[f"fast_sam_{size}"], open_image(image).pixels
+    return fast_sam.compare(fast_sam.reference.seeded(size), config, folder, pixels)
+
+
 SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "sam": run_sam,
     "owl": run_owl,
@@ -100,9 +114,11 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "siglip2": run_siglip2,
     "grounding_dino": run_grounding_dino,
     "grounding_dino_base": run_grounding_dino_base,
+    "fast_sam": run_fast_sam,
+    "fast_sam_x": run_fast_sam_x,
 }
 
-CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE}
+CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE, "fast_sam": fast_sam.CHANGE}
 SWAPS = """\
 Grounding DINO ranks its first guesses by score and gives each rank a query of its own. Guesses whose scores lie closer than
 the arithmetic's noise may swap ranks: 'first guesses ranked otherwise' counts those. Both sides are right then, but the two
