@@ -23,9 +23,10 @@ import transformers
 from gsam.detect import grounding_dino
 from gsam.image import content, make_view, open_image
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
+from gsam.segment import fast_sam as our_fast_sam
 from gsam.segment import mobile_sam, sam_hq
 from gsam.types import View
-from tests.parity import compare, efficient_sam, grounding, medsam, oracles, sam_family
+from tests.parity import compare, efficient_sam, fast_sam, grounding, medsam, oracles, sam_family
 from tests.parity.compare import Row
 from tests.parity.reference import efficient_sam as efficient_sam_reference
 
@@ -130,6 +131,19 @@ def _grounding(image: Path, folder: Path, size: str) -> tuple[str, list[Row]]:
     return f"{h} x {w}", compared
 
 
+def run_fast_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "FastSAM", "s, 1024", _fast_sam(image, folder, "s")
+
+
+def run_fast_sam_x(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    return "FastSAM", "x, 1024", _fast_sam(image, folder, "x")
+
+
+def _fast_sam(image: Path, folder: Path, size: str) -> list[Row]:
+    config, pixels = our_fast_sam.VARIANTS[f"fast_sam_{size}"], open_image(image).pixels
+    return fast_sam.compare(fast_sam.reference.seeded(size), config, folder, pixels)
+
+
 SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "sam": run_sam,
     "mobile_sam": run_mobile_sam,
@@ -144,12 +158,15 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "siglip2": run_siglip2,
     "grounding_dino": run_grounding_dino,
     "grounding_dino_base": run_grounding_dino_base,
+    "fast_sam": run_fast_sam,
+    "fast_sam_x": run_fast_sam_x,
 }
 
 CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE, "medsam": medsam.ORACLE}
 OWN = {
     **dict.fromkeys(("mobile_sam", "sam_hq", "light_sam_hq"), sam_family.ORACLE),
     "efficient_sam": efficient_sam.ORACLE,
+    "fast_sam": fast_sam.CHANGE,
 }
 """Systems whose oracle is none of transformers', and what it is."""
 SWAPS = """\

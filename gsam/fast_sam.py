@@ -25,7 +25,7 @@ from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.result import BoxedMasks, PlacedMasks, Result
 from gsam.roles import Compares
-from gsam.types import View
+from gsam.types import Images, View
 
 NAME = "object"
 """What things are called that nobody named."""
@@ -74,8 +74,13 @@ class FastSAM:
         picture, stage = open_image(image), self.model
         images = gather([picture], [stage.view])
         limits = [np.float32(own if v is None else v) for v, own in ((conf, stage.conf), (iou, stage.iou))]
-        found = jax.device_get(self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det))
-        rows, columns = np.asarray(images.content[stage.view.key])[0].tolist()
+        found = self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det)
+        return self._held(picture, images, found)
+
+    def _held(self, picture: Picture, images: Images, found: Any) -> Everything:
+        """What was found in one picture, on the host."""
+        found = jax.device_get(found)
+        rows, columns = np.asarray(images.content[self.model.view.key])[0].tolist()
         n = int(found.valid[0].sum())
         return Everything(
             picture,

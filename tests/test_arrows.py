@@ -55,7 +55,7 @@ MAY: dict[str, set[str]] = {
     "everything": {"formats"} | LEAVES,
     "predictor": TOP - {"predictor"},
     "generator": TOP - {"predictor"},
-    "fast_sam": TOP - {"predictor"},
+    "fast_sam": {"letterbox"} | TOP - {"predictor"},
     "evaluation": TOP | {"training"},
     "training": TOP,
     "cli": TOP | {"__init__", "cli", "evaluation"},

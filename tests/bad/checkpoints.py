@@ -142,6 +142,30 @@ def _server(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
             thread.join()
 
 
+def _by_hand(folder: Path) -> Callable[[], Any]:
+    def run() -> None:
+        with mock.patch.dict("os.environ", GSAM_CACHE=str(folder)):
+            store.load("fast_sam_s")
+
+    return run
+
+
+def _network(folder: Path) -> Callable[[], Any]:
+    """A network pickled whole, in which a call hides where a tensor should be."""
+    marker = folder / "marker"
+    tensors = {"weight": files.Call("os", "system", f"touch {marker}")}
+    made = files.Call("ultralytics.nn.tasks", "SegmentationModel", state={"_parameters": tensors})
+    path = files.archive(folder / "x.pt", {"model": made})
+
+    def run() -> None:
+        try:
+            store.load(path)
+        finally:
+            assert not marker.exists(), "the file was executed"
+
+    return run
+
+
 def _hub(name: str, status: int, error: str = "") -> Callable[[Path], Callable[[], Any]]:
     """A hub that answers with an error; status 0 is a hub that is not there."""
 
@@ -241,6 +265,7 @@ _TABLE: tuple[tuple[str, str, Callable[[Path], Callable[[], Any]], type[GsamErro
         _UNSAFE,
     ),
     ("32d", "a pickle that opens a file", _pickle("builtins", "open", "{marker}", "w"), CheckpointError, _UNSAFE),
+    ("32e", "a network in a .pt that hides a call", _network, CheckpointError, "checkpoint_unsafe"),
     ("33a", "a truncated .pth", _truncated, CheckpointError, _BROKEN),
     ("33b", "a truncated .safetensors", _safetensors(_TWO, bytes(7)), CheckpointError, _BROKEN),
     ("33c", "a .safetensors with bytes after its end", _safetensors(_TWO, bytes(9)), CheckpointError, _BROKEN),
@@ -317,6 +342,7 @@ _TABLE: tuple[tuple[str, str, Callable[[Path], Callable[[], Any]], type[GsamErro
         "hub_revision",
     ),
     ("37f", "a name no hub model can have", _hub("so me/mo del", 500), CheckpointError, "hub_not_found"),
+    ("37h", "a model that a person has to fetch, not fetched", _by_hand, CheckpointError, "checkpoint_missing"),
     ("37g", "a disk that is full", _full, CheckpointError, "download_failed"),
     ("38", "two first loads at once of a wrong file", _together, CheckpointError, "checkpoint_hash"),
     ("39a", "a recipe that is not TOML", _recipe("detect ="), UsageError, "usage"),

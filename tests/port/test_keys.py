@@ -21,8 +21,9 @@ KNOWN = re.compile(  # what files hold and models do not use, or hold twice
     r".*position_ids|.*visual_projection.*|.*logit_scale|.*relative_position_index|.*bert\.pooler\..*|label_enc\.weight"
     r"|image_encoder\.(norm_)?head\..*|.*num_batches_tracked"
     r"|bbox_embed\.[1-5]\..*|transformer\.decoder\.bbox_embed\.[0-5]\..*"
+    r"|model\.22\.dfl\.conv\.weight"
 )
-ORIGINAL = ("sam_", "mobile_sam", "medsam", "efficient_sam", "groundingdino")
+ORIGINAL = ("sam_", "mobile_sam", "medsam", "efficient_sam", "FastSAM", "groundingdino")
 """How the sources begin that are no conversions."""
 TIED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 COUNTS = {  # the files' own numbers, and for OWL those that detection uses
@@ -46,6 +47,8 @@ COUNTS = {  # the files' own numbers, and for OWL those that detection uses
     "grounding_dino_base": 232_313_216,
     "mm_grounding_dino_tiny_o365v1_goldg": 172_912_156,
     "mm_grounding_dino_base_all": 232_976_282,
+    "fast_sam_s": 11_811_459,
+    "fast_sam_x": 71_812_179,
     "clip_vit_base_patch32": 151_277_313,
     "clip_vit_base_patch16": 149_620_737,
     "clip_vit_large_patch14": 427_616_513,
@@ -213,6 +216,14 @@ def test_the_count_is_the_file_s(source: str) -> None:
     aside = re.compile(r"position_(ids|index)$|image_encoder\.(norm_)?head\.|num_batches_tracked$")
     size = sum(math.prod(s) for k, s in LISTS[source]["keys"].items() if not aside.search(k))
     assert size == COUNTS[LISTS[source]["variant"]]
+
+
+@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("FastSAM")])
+def test_a_network_s_count_is_the_file_s_but_for_what_is_no_weight(source: str) -> None:
+    keys = LISTS[source]["keys"]
+    beside = [math.prod(s) for k, s in keys.items() if re.search("num_batches_tracked|dfl", k)]
+    assert sum(math.prod(s) for s in keys.values()) - sum(beside) == COUNTS[LISTS[source]["variant"]]
+    assert sum(beside) == 16 + sum("num_batches_tracked" in k for k in keys)
 
 
 def test_every_list_is_of_a_registered_variant() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import torch
@@ -150,21 +151,21 @@ SIZES = {"s": (0.33, 0.5, 1024), "x": (1.0, 1.25, 512), "tiny": (0.33, 0.125, 51
 
 
 def seeded(size: str, number: int = 0) -> FastSam:
-    """Random weights that keep activations at unit order, norms that have seen something, scores of 0.2 to 0.8."""
+    """Random weights that keep activations near unit order; norms that have seen something, and answers that differ."""
     generator = torch.Generator().manual_seed(number)
     model = FastSam(*SIZES[size])
     with torch.no_grad():
         for name, p in [*model.named_parameters(), *model.named_buffers()]:
-            noise = torch.randn(p.shape, generator=generator) if p.is_floating_point() else torch.zeros(p.shape)
             if "dfl" in name or not p.is_floating_point():
                 continue
+            noise = torch.randn(p.shape, generator=generator)
             if name.endswith("running_var"):
                 p.copy_(0.6 + 0.1 * noise.abs())
             elif p.ndim == 1:
                 p.copy_((1.0 if name.endswith("bn.weight") else 0.0) + 0.1 * noise)
             else:
                 fan_in = p.shape[0] if "upsample" in name else p[0].numel()
-                p.copy_(1.4 * noise / fan_in**0.5)
+                p.copy_((8.0 if re.search(r"cv[234]\.\d\.2\.", name) else 1.2) * noise / fan_in**0.5)
     return model.eval()
 
 
