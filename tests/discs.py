@@ -27,8 +27,8 @@ class Discs(Prompted):
         return View(SIZE, "squash")
 
     def features(self, params: Params, images: Images) -> Any:
-        grey = images.view(self.view).astype(jnp.float32).mean(-1, keepdims=True) * params["gain"]
-        return {"fine": grey.astype(params["gain"].dtype), "coarse": (grey[:, ::8, ::8].astype(params["gain"].dtype),)}
+        grey = images.view(self.view).astype(jnp.float32).mean(-1, keepdims=True).astype(params["gain"].dtype)
+        return {"fine": grey * params["gain"], "coarse": (grey[:, ::8, ::8] * params["gain"],)}
 
     def decode(
         self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array

@@ -49,9 +49,10 @@ def error(
 
 def rows() -> list[Row]:
     """The rows that `test_bad` runs, in order."""
-    from tests.bad import files, geometry, grounding, images, prompts
+    from tests.bad import clicks, files, geometry, grounding, images, prompts
 
-    return sorted([*images.ROWS, *prompts.ROWS, *geometry.ROWS, *files.ROWS, *grounding.ROWS], key=_place)
+    every = (images, prompts, geometry, clicks, files, grounding)
+    return sorted([row for part in every for row in part.ROWS], key=_place)
 
 
 def others() -> list[Row]:
