@@ -14,6 +14,12 @@ SAM = {
     "h": dict(hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, global_attn_indexes=[7, 15, 23, 31]),
 }
 """How the sizes of SAM's image encoder differ from ViT-B."""
+FEW = 4
+"""Points a side of the call of `benchmarks.everything` that warms up."""
+CUTS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""Mask thresholds that are tried to get masks of things."""
+SMOOTH = "smooth"
+"""ViT-B whose random masks follow the picture: noise of single pixels is nothing a mask generator meets."""
 MAP = ((104, 136), (52, 68), (26, 34), (13, 17))
 """The maps of an 800 x 1066 picture on its canvas of 832 x 1088, in Grounding DINO."""
 KEPT = 5
@@ -42,7 +48,9 @@ def write(folder: Path, small: bool, names: set[str]) -> None:
     for name in sorted(names - {p.name for p in folder.iterdir()}):
         kind, _, size = name.partition("_")
         if kind == "sam":
-            model = oracles.sam("tiny") if small else _sam(size)
+            model = oracles.sam("tiny") if small else _sam("b" if size == SMOOTH else size)
+            if size == SMOOTH:
+                _smooth(model)
         elif kind == "owl":
             model = oracles.owl("tiny" if small else "base_patch16")
         elif kind == "clip":
@@ -69,9 +77,34 @@ def _sam(size: str) -> Any:
     return oracles.seed(transformers.SamModel(config))
 
 
+def _smooth(sam: Any) -> None:
+    """The four pixels that an upscaling makes of one become equal, and logits ten times as far from zero."""
+    import torch
+
+    with torch.no_grad():
+        for conv in (sam.mask_decoder.upscale_conv1, sam.mask_decoder.upscale_conv2):
+            conv.weight.copy_(conv.weight.mean((2, 3), keepdim=True).expand_as(conv.weight))
+        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
+            mlp.proj_out.weight.mul_(10)
+            mlp.proj_out.bias.mul_(10)
+
+
 def pixels(batch: int, side: int) -> np.ndarray:
     """Normalised pictures [B, S, S, 3] float32."""
     return np.random.default_rng(0).standard_normal((batch, side, side, 3), np.float32)
+
+
+def opened(photo: str, small: bool) -> np.ndarray:
+    """A photograph [H, W, 3], or a seeded picture in its place; small, if wanted."""
+    from PIL import Image
+
+    from benchmarks import whole
+
+    if not photo:
+        return whole.photograph((200, 300) if small else (1200, 1800), 0)
+    with Image.open(photo) as file:
+        picture = file.convert("RGB")
+        return np.asarray(picture.resize((300, 200)) if small else picture)
 
 
 def embedding(side: int, width: int) -> np.ndarray:

@@ -172,6 +172,40 @@ class Side:
     def grounded_sam(self, kind: str, pictures: int = 1) -> Run:
         return whole.runs(self.whole, self.setting.small, kind, pictures)
 
+    def everything(self, photo: str, points: int, **options: Any) -> Run:
+        """The first call asks few points: it compiles, and is compared."""
+        import gsam
+
+        stage, picture = self.sam(inputs.SMOOTH), inputs.opened(photo, self.setting.small)
+        few, all_ = (gsam.MaskGenerator(stage, side, progress=False, **options) for side in (inputs.FEW, points))
+        all_._embed, all_._decode = few._embed, few._decode
+
+        def run(number: int) -> dict[str, Any]:
+            found = (all_ if number else few).generate(picture)
+            return {
+                "masks": np.array([r["segmentation"].sum() for r in found]),
+                "iou": np.array([r["predicted_iou"] for r in found], np.float32),
+            }
+
+        return run
+
+    def answers(self, photo: str) -> Run:
+        """Of a few points: predicted IoU, and the share of pixels above zero and their logits, to choose thresholds by."""
+        import gsam
+
+        stage, picture = self.sam(inputs.SMOOTH), inputs.opened(photo, self.setting.small)
+        loose = {"pred_iou_thresh": -1e9, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0, "progress": False}
+        found = [
+            gsam.MaskGenerator(stage, inputs.FEW, mask_threshold=cut, **loose).find(picture) for cut in inputs.CUTS
+        ]
+        area = np.array([[c[1::2].sum() for c in f.counts] for f in found]) / picture[..., 0].size
+        answers = {
+            "area": area,
+            "iou": np.stack([f.iou for f in found]),
+            "stability": np.stack([f.stability for f in found]),
+        }
+        return lambda number: answers
+
     def nano(self, pictures: int = 64, batch: int = 32) -> Run:
         import gsam
 

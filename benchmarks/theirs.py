@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -169,6 +170,31 @@ class Side:
 
         return detect
 
+    def everything(self, photo: str, points: int, points_per_batch: int = 64, **options: Any) -> Run:
+        from PIL import Image
+        from transformers import pipeline
+        from transformers.models.sam import image_processing_pil_sam
+
+        _have_nms()
+        model = self.load(f"sam_{inputs.SMOOTH}", "SamModel")
+        side = model.config.vision_config.image_size
+        processor = image_processing_pil_sam.SamImageProcessorPil(
+            size={"longest_edge": side}, pad_size={"height": side, "width": side}, mask_size={"longest_edge": side // 4}
+        )
+        if "torchvision.ops.boxes" in sys.modules:  # past the check that it is installed
+            processor.post_process_for_mask_generation = image_processing_pil_sam._post_process_for_mask_generation
+        generator = pipeline("mask-generation", model=model, image_processor=processor, device=self.device)
+        picture = Image.fromarray(inputs.opened(photo, self.setting.small))
+        options["crops_nms_thresh"] = options.pop("box_nms_thresh")
+
+        def run(number: int) -> dict[str, Any]:
+            side = points if number else inputs.FEW
+            found = generator(picture, points_per_batch=points_per_batch, points_per_crop=side, **options)
+            masks = np.array([np.asarray(m).sum() for m in found["masks"]])
+            return {"masks": masks, "iou": np.asarray(found["scores"], np.float32)}
+
+        return run
+
     def clip_crops(self) -> Run:
         model = self.load("clip_b", "CLIPModel")
         pixels = self.put(inputs.pixels(16, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
@@ -201,6 +227,33 @@ def enlarge(logits: Any, side: int, content: tuple[int, int], size: tuple[int, i
 
     view = interpolate(logits, (side, side), mode="bilinear", align_corners=False)[..., : content[0], : content[1]]
     return interpolate(view, size, mode="bilinear", align_corners=False) > 0
+
+
+def _have_nms() -> None:
+    """transformers takes it from torchvision; where that is not installed, a plain one does."""
+    import importlib.util
+    import types
+
+    import torch
+
+    if importlib.util.find_spec("torchvision"):
+        return
+
+    def batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
+        order, kept = scores.argsort(descending=True, stable=True), []
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        while len(order):
+            best, order = order[0], order[1:]
+            kept.append(best)
+            low = torch.maximum(boxes[best, :2], boxes[order, :2])
+            side = (torch.minimum(boxes[best, 2:], boxes[order, 2:]) - low).clamp(min=0)
+            shared = side.prod(1)
+            order = order[~(shared / (area[best] + area[order] - shared) > iou_threshold)]
+        return torch.stack(kept) if kept else torch.zeros(0, dtype=torch.long)
+
+    names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes")
+    sys.modules.update({name: types.ModuleType(name) for name in names if name not in sys.modules})
+    sys.modules[names[2]].batched_nms = batched_nms  # type: ignore[attr-defined]
 
 
 def wait(outputs: Any) -> None:
