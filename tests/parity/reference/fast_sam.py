@@ -165,7 +165,7 @@ def seeded(size: str, number: int = 0) -> FastSam:
                 p.copy_((1.0 if name.endswith("bn.weight") else 0.0) + 0.1 * noise)
             else:
                 fan_in = p.shape[0] if "upsample" in name else p[0].numel()
-                p.copy_((8.0 if re.search(r"cv[234]\.\d\.2\.", name) else 1.2) * noise / fan_in**0.5)
+                p.copy_((8.0 if re.search(r"cv[234]\.\d\.2\.", name) else 1.0) * noise / fan_in**0.5)
     return model.eval()
 
 
