@@ -49,9 +49,11 @@ def error(
 
 def rows() -> list[Row]:
     """The rows that `test_bad` runs, in order."""
-    from tests.bad import files, geometry, grounding, images, prompts
+    from tests.bad import everything, files, geometry, grounding, images, prompts
 
-    return sorted([*images.ROWS, *prompts.ROWS, *geometry.ROWS, *files.ROWS, *grounding.ROWS], key=_place)
+    return sorted(
+        [*images.ROWS, *prompts.ROWS, *geometry.ROWS, *files.ROWS, *grounding.ROWS, *everything.ROWS], key=_place
+    )
 
 
 def others() -> list[Row]:

@@ -33,7 +33,10 @@ from gsam.formats.lowres import LowResMasks
         ({"crop_n_layers": True}, "is a number"),
         ({"crop_overlap_ratio": 1.0}, "below 1"),
         ({"crop_n_points_downscale_factor": 0}, "at least 1"),
-        ({"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2}, "no point is left in layer 3"),
+        (
+            {"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2},
+            "no point is left in layer 3",
+        ),
         ({"min_mask_region_area": -5}, "at least 0"),
         ({"output_mode": "polygon"}, "coco_rle"),
         ({"points_per_side": None, "point_grids": [[[0.5, 0.5]]], "crop_n_layers": 1}, "1 grids, 2 layers"),
@@ -48,9 +51,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 
 
 def test_points_run_along_x_first() -> None:
-    np.testing.assert_allclose(
-        grid.point_grid(2), [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]], atol=1e-12
-    )
+    np.testing.assert_allclose(grid.point_grid(2), [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]], atol=1e-12)
 
 
 def test_crops_of_a_photograph() -> None:
