@@ -462,7 +462,7 @@ def test_help_is_quick_and_loads_nothing() -> None:
     assert min(seconds) < 0.8  # 0.15 on an idle machine
 
 
-@pytest.mark.parametrize("command", ["segment", "doctor", "weights"])
+@pytest.mark.parametrize("command", ["segment", "everything", "doctor", "weights"])
 def test_every_command_explains_itself(run: Gsam, capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run(command, "--help") == 0
     assert re.search(rf"Usage: gsam {command}", capsys.readouterr().out)

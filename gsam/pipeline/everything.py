@@ -120,17 +120,17 @@ class Everything:
         inside = (rows < content[:, :1])[:, :, None] & (columns < content[:, 1:])[:, None]
         inside = inside[:, None, None]
         offset = self.stability_score_offset
-        small, large = (((logits > cut) & inside).sum((-2, -1), dtype=jnp.int32) for cut in (offset, -offset))
+        small, large = (((logits > cut) & inside).sum((-2, -1), dtype=jnp.float32) for cut in (offset, -offset))
         mask = (logits > 0) & inside
         ends = [
             _ends(mask.any(axis), limit[:, None, None]) for axis, limit in ((-2, content[:, 1]), (-1, content[:, 0]))
         ]
         box = jnp.stack([ends[0][0], ends[1][0], ends[0][1], ends[1][1]], -1)
         box = jnp.where(mask.any((-2, -1))[..., None], box, 0.0)
-        return {"stability": small / jnp.maximum(large, 1).astype(jnp.float32), "box": box}
+        return {"stability": small / jnp.maximum(large, 1.0), "box": box}
 
 
 def _ends(line: jax.Array, limit: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Where the first cell of lines [..., S] that is set begins and the last one ends, as shares of ``limit``."""
-    last = line.shape[-1] - jnp.argmax(line[..., ::-1], -1)
-    return jnp.argmax(line, -1) / limit, jnp.minimum(last / limit, 1.0)
+    first, last = jnp.argmax(line, -1), line.shape[-1] - jnp.argmax(line[..., ::-1], -1)
+    return first.astype(jnp.float32) / limit, jnp.minimum(last.astype(jnp.float32) / limit, 1.0)
