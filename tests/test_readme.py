@@ -90,3 +90,29 @@ def test_grounded_sam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert space["result"].image == "b.jpg"
     assert space["small"].size == (70, 1100)
     assert space["pipe"].counts["pictures"] == 1 + 2 + 3  # street.jpg once, a pair, and the whole with two tiles
+
+
+def test_click_and_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The blocks for SAM's words, with nano's segmenter in place of the official one."""
+    from PIL import Image
+
+    for name in ("street.jpg", "a.jpg", "b.jpg"):
+        Image.open(ROOT / "notebooks" / "scene.png").convert("RGB").resize((90, 70)).save(tmp_path / name)
+    nano, predictor, generator = gsam.segmenter("nano_sam"), gsam.Predictor, gsam.MaskGenerator
+    monkeypatch.setattr(gsam, "Predictor", lambda name: predictor(nano), raising=False)
+    monkeypatch.setattr(
+        gsam,
+        "MaskGenerator",
+        lambda name, points_per_side: generator(nano, 8, pred_iou_thresh=0.0, stability_score_thresh=0.0),
+        raising=False,
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    space: dict[str, Any] = {"gsam": gsam}
+    exec(block("predict_many"), space)
+    assert space["many"].masks.shape == (2, 3, 70, 90)
+    assert [m.shape for m in space["masks"]] == [(1, 70, 90), (2, 1, 70, 90)]
+    assert (tmp_path / "out" / "clicked.png").is_file()
+    assert (tmp_path / "out" / "street.safetensors").is_file()
+    exec(block("points_per_side=32"), space)
+    assert {"segmentation", "predicted_iou", "stability_score"} <= space["records"][0].keys()
