@@ -113,7 +113,7 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[Program],
 
 def _canvases(views: Sequence[View], asked: Sequence[Canvas] | None) -> list[dict[str, Canvas]]:
     """The rectangles of every view that is no square, by `View.key`: one entry a set of programs."""
-    free = [v for v in views if v.fit == "shortest"]
+    free = [v for v in views if v.fit in ("shortest", "letterbox")]
     if not free:
         return [{}]
     if asked is None:

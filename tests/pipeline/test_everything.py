@@ -15,6 +15,8 @@ import gsam
 from gsam import bind
 from gsam.build import read_recipe
 from gsam.errors import UsageError
+from gsam.evaluation.heldout import read
+from gsam.evaluation.matching import overlaps
 from gsam.everything.found import nms
 from gsam.segment import sam
 from gsam.types import Boxes, Labels, Masks, Scene
@@ -130,14 +132,18 @@ def test_a_proposer_only_proposes_first() -> None:
         gsam.Pipeline(gsam.segmenter("nano_sam"))
 
 
-def test_the_recipe_finds_and_names(scene: np.ndarray) -> None:
+def test_the_recipe_finds_and_names() -> None:
+    """Of the things in six scenes, more than a third (of all 24 scenes it was 63 of 90)."""
     pipe = gsam.load("everything_nano")
     assert list(pipe.roles.values()) == ["propose", "classify"]
-    found = pipe(scene, "penguin. pizza. dog. clock")
-    assert "clock" not in found.labels or len(found) > 1
-    with Image.open(HELDOUT / "01.jpg") as file:
-        chair = pipe(np.asarray(file.convert("RGB")), "chair. dog")
-    assert chair.labels == ["chair"]
+    right = total = 0
+    for example in read(HELDOUT)[:6]:
+        found = pipe(example.rgb, list(dict.fromkeys(example.names)))
+        good = overlaps(found.masks, example.masks) >= 0.5
+        for k, name in enumerate(example.names):
+            total += 1
+            right += any(good[i, k] and label == name for i, label in enumerate(found.labels))
+    assert right > total / 3
 
 
 def test_recipes_and_what_replaces_what(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

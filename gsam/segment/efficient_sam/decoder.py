@@ -34,8 +34,8 @@ class PromptEncoder(nnx.Module):
         """Pixels of the view [N, P, 2] as x y, labels [N, P] -> tokens [N, `POINTS`, D] float32.
 
         Rows with a label below 0 are left out, wherever they are, and as many tokens of position -1, -1 fill up.  Half a pixel
-        is added to every position; a background point is a position and nothing more, as in the original, which was not
-        trained with any.  A prompt of more points than `POINTS` gives NaN.
+        is added to every position; a background point is a position and nothing more, as in the original, which has no
+        embedding for one.  A prompt of more points than `POINTS` gives NaN.
         """
         points, labels = points.astype(jnp.float32), jnp.maximum(labels, -1)
         spare = max(POINTS - labels.shape[1], 0)
