@@ -79,7 +79,7 @@ class SamStage(Prompted):
 
     def pixels(self, params: Params, images: Images) -> jax.Array:
         """The input of the image encoder [B, S, S, 3], in the dtype of the parameters."""
-        return pixels(images, self.view, params["mask_decoder/iou_token/embedding"].dtype)
+        return pixels(images, self.view, dtype_of(params))
 
     def decode(
         self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
@@ -96,3 +96,8 @@ def pixels(images: Images, view: View, dtype: Any) -> jax.Array:
     """The normalised view with its padding at zero, [B, S, S, 3]."""
     x = normalise(images.view(view), SAM_MEAN, SAM_STD, dtype)
     return jnp.where(inside(images, view), x, jnp.zeros((), dtype))
+
+
+def dtype_of(params: Params) -> Any:
+    """What the parameters of a `Sam` are kept in."""
+    return params["mask_decoder/iou_token/embedding"].dtype

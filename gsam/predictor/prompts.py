@@ -38,6 +38,8 @@ class Frame:
     """See `gsam.nn.prompted.Prompted.takes`."""
     side: Callable[[], tuple[int, int]]
     """Rows and columns of a mask prompt."""
+    most: int | None = None
+    """See `gsam.nn.prompted.Prompted.most_points`."""
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -155,6 +157,9 @@ def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: Frame) -> Prom
         kinds.append(np.array([TOP_LEFT, BOTTOM_RIGHT]))
     if not xy:
         xy, kinds = [np.zeros((0, 2))], [np.zeros(0)]
+    count = int((np.concatenate(kinds) != PAD).sum())
+    if frame.most is not None and count > frame.most:
+        raise ValueError(f"this model takes {frame.most} points a prompt, of which a box is two; these are {count}")
     scaled = np.concatenate(xy) * frame.scale
     return Prompt(scaled.astype(np.float32), np.concatenate(kinds).astype(np.int32), _mask(mask, frame))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -40,11 +39,6 @@ class Way(sam.Stage):
     @property
     def enlarge(self) -> Any:  # type: ignore[override]
         return self.way
-
-    def features(self, params: Any, images: Any) -> Any:
-        wanted = sam.view(self.config).key
-        views, sizes = ({wanted: v[self.view.key]} for v in (images.views, images.content))
-        return super().features(params, dataclasses.replace(images, views=views, content=sizes))
 
 
 @functools.cache

@@ -111,7 +111,7 @@ class Proposes:
         b = features.shape[0]
         score = jax.numpy.linspace(0.9, 0.1, n)[None].repeat(b, 0)
         boxes = jax.numpy.tile(jax.numpy.asarray([0.0, 0.0, 5.0, 5.0]), (b, n, 1))
-        labels = Labels(jax.numpy.zeros((b, n), "int32"), score, score[..., None] * valid[:, None])
+        labels = Labels(jax.numpy.zeros((b, n), "int32"), score, score[..., None] * valid[:, None].astype(score.dtype))
         logits = jax.numpy.ones((b, n, 8, 8))
         return Scene(images, text, Boxes(boxes, score, score > 0), labels, Masks(logits, score))
 

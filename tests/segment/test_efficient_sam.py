@@ -77,6 +77,17 @@ def test_shapes_and_the_best_of_three(predictor: Predictor) -> None:
     assert (predictor.original_size, predictor.input_size) == ((40, 100), (64, 64))
 
 
+def test_more_points_than_it_takes_are_refused(predictor: Predictor) -> None:
+    spots = np.linspace(1, 30, 7)[:, None].repeat(2, 1)
+    masks, _, _ = predictor.predict(spots[:6], np.ones(6))
+    assert np.isfinite(predictor.predict(spots[:6], np.ones(6), return_logits=True)[0]).all()
+    assert masks.shape == (3, 40, 100)
+    with pytest.raises(ValueError, match="6 points a prompt, of which a box is two; these are 7"):
+        predictor.predict(spots, np.ones(7))
+    with pytest.raises(ValueError, match="these are 7"):
+        predictor.predict(spots[:5], np.ones(5), box=[0, 0, 9, 9])
+
+
 def test_no_mask_prompts(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"no mask prompts|not masks"):
         predictor.predict([[1, 1], [9, 9]], [1, 1], mask_input=np.zeros((1, 32, 32)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -39,7 +38,7 @@ def test_the_configuration_decides(stage: sam.MedSam) -> None:
 
 def test_pixels_are_stretched_and_nothing_more(stage: sam.MedSam) -> None:
     pictures = [Picture(PICTURE), Picture(np.full((9, 9, 3), 77, np.uint8))]
-    found = np.asarray(sam.pixels(gather(pictures, [stage.view]), stage.config, jnp.float32))
+    found = np.asarray(stage.pixels(stage.params, gather(pictures, [stage.view])))
     assert (found.shape, found.dtype) == ((2, 64, 64, 3), np.float32)
     assert (found[0].min(), found[0].max()) == (0, 1)  # each by its own range
     assert found[0].std() > 0.1

@@ -68,10 +68,8 @@ def test_one_mask_a_box_and_chunks_change_nothing(stage: Any) -> None:
     np.testing.assert_allclose(masks.content[0, 0], [side * 60 / 90, side], atol=side / stage.config.image_size)
 
 
-def test_clicks(stage: Any, request: pytest.FixtureRequest) -> None:
+def test_clicks(stage: Any) -> None:
     many = 1 if isinstance(stage, sam_hq.Stage) else 3
-    if many == 1 and not Path(__file__).parents[2].joinpath("gsam", "predictor").is_dir():
-        request.applymarker(pytest.mark.xfail(reason="this Predictor wants features that are one array", strict=True))
     predictor = Predictor(stage)
     predictor.set_image(np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8))
     masks, iou, low = predictor.predict(point_coords=[[10, 20]], point_labels=[1])

@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from gsam import bind
-from gsam.nn.prompted import Prompted
-from gsam.nn.sam import ONE, THREE
+from gsam.nn.sam import SamStage, dtype_of
 from gsam.ops.masks import filled
-from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
 from gsam.segment.sam.config import VARIANTS as VARIANTS
 from gsam.segment.sam.config import Config
 from gsam.segment.sam.model import Sam
@@ -20,24 +18,10 @@ from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(Prompted):
-    """Token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``, as in the original."""
+class Stage(SamStage):
+    """See `gsam.nn.sam.SamStage`."""
 
     config: Config
-
-    @property
-    def view(self) -> View:
-        return view(self.config)
-
-    def features(self, params: Params, images: Images) -> jax.Array:
-        """Image embeddings [B, h, w, C]."""
-        dtype = params["image_encoder/pos_embed"].dtype
-        return self.spec.bind(params).image_encoder(pixels(images, self.config, dtype))
-
-    def decode(
-        self, model: Sam, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        return model.decode(features, points, labels, **mask, masks=THREE if multimask else ONE)
 
     def prior(self, xyxy: jax.Array) -> jax.Array | None:
         """nano's boxes bring their filled selves, [N, 4h, 4w]."""
@@ -55,31 +39,21 @@ class MedSam(Stage):
     enlarge: ClassVar[Literal["probability"]] = "probability"
     takes: ClassVar[frozenset[str]] = frozenset({"box"})
 
+    @property
+    def view(self) -> View:
+        """Straight to the square."""
+        return View(self.config.image_size, "squash", "spline")
+
+    def pixels(self, params: Params, images: Images) -> jax.Array:
+        """The whole view's range becomes 0..1, [B, S, S, 3]."""
+        x = images.view(self.view).astype(jnp.float32)
+        low, high = (reduce(x, (1, 2, 3), keepdims=True) for reduce in (jnp.min, jnp.max))
+        return ((x - low) / jnp.maximum(high - low, 1e-8)).astype(dtype_of(params))
+
     def decode(
-        self, model: Sam, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         return super().decode(model, features, points, labels, False, **mask)
-
-
-def view(config: Config) -> View:
-    """How SAM wants to see a picture: the longer side scaled to the model's, padded with zeros after normalisation.
-
-    MedSAM: straight to the square.
-    """
-    if config.preprocess == "medsam":
-        return View(config.image_size, "squash", "spline")
-    return View(config.image_size, "longest", "bilinear", 0.0)
-
-
-def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
-    """The normalised input of the image encoder, [B, S, S, 3]."""
-    seen = view(config)
-    if config.preprocess == "medsam":
-        x = images.view(seen).astype(jnp.float32)
-        low, high = (reduce(x, (1, 2, 3), keepdims=True) for reduce in (jnp.min, jnp.max))
-        return ((x - low) / jnp.maximum(high - low, 1e-8)).astype(dtype)
-    x = normalise(images.view(seen), SAM_MEAN, SAM_STD, dtype)
-    return jnp.where(inside(images, seen), x, jnp.zeros((), dtype))
 
 
 def box_prior(xyxy: jax.Array, config: Config) -> jax.Array | None:
