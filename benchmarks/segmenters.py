@@ -1,4 +1,4 @@
-"""What each segmenter costs: ``python -m benchmarks.segmenters [--only VARIANT ...] [--rounds 3] [--out DIR]``.
+"""What each segmenter costs: ``python -m benchmarks.segmenters [--only VARIANT ...] [--rounds 1] [--out DIR]``.
 
 Every registered segmenter on random numbers of its own sizes, each in a process of its own: parameters, seconds to look at a
 picture of 1024 x 1536 once (view made and encoded), milliseconds for 1 and 16 boxes after that (low-resolution masks), and the
@@ -111,7 +111,8 @@ def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
     out += [
         "",
         f"A picture of {SIZE[0]} x {SIZE[1]}; look once: its view is made and encoded, which further prompts on it do not",
-        f"repeat. Masks at low resolution. Medians of {rounds} processes each, random numbers for weights.",
+        "repeat. Masks at low resolution, random numbers for weights. "
+        + ("One process each." if rounds == 1 else f"Medians of {rounds} processes each."),
         "",
     ]
     return "\n".join(out)
@@ -121,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = [v for role, variants in FAMILIES.values() if role == "segment" for v in variants]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="VARIANT")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
