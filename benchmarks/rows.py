@@ -169,8 +169,8 @@ CPU = (
         rounds=2,
         options={"kind": "again"},
     ),
-    _row("owlv2", "OWLv2 base, 960 x 960, 8 names", "owlv2", "owl_2", "sdpa +eager", rounds=2),
-    _row("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +eager +compile", rounds=7),
+    _row("owlv2", "OWLv2 base, 960 x 960, 8 names", "owlv2", "owl_2", "sdpa +eager", rounds=2, full=True),
+    _row("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +eager +compile", rounds=7, full=True),
     _row(
         "folder_16",
         "Grounded SAM, a folder of 16",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+from gsam.types import Bank, Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 Step = Callable[[Scene], Scene]
 """Anything that takes what is known and gives back more (or less) of it."""
@@ -127,3 +127,47 @@ class Compares(Protocol):
     def embed(self, params: Params, tokens: Any) -> Any: ...
     def compare(self, params: Params, pixels: jax.Array, text: Any) -> jax.Array:
         """Pure: squares [N, S, S, 3] uint8 and what `embed` gave, [C, ...]: logits [N, C]."""
+
+
+class Tracker(Protocol):
+    """One frame of a video and its objects at a time: what `gsam.VideoPredictor` and ``pipe.track`` need.
+
+    Everything but the attributes is pure.  ``features`` below are one frame's, without a leading axis.  Answers about N objects
+    are ``(logits [N, s, s], predicted IoU [N], object score [N], pointer [N, D])``, float32; a score above 0: it is there.
+    """
+
+    @property
+    def config(self) -> Any:
+        """Its sizes: ``grid`` (s = 4 grid), ``num_maskmem``, ``mem_dim``, ``max_obj_ptrs``, ``width``."""
+
+    @property
+    def params(self) -> Params: ...
+    @property
+    def view(self) -> View: ...
+    def features(self, params: Params, images: Images) -> Any:
+        """What is computed once a frame, [B, ...]."""
+
+    def click(
+        self,
+        params: Params,
+        features: Any,
+        points: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array,
+        has_mask: jax.Array,
+        bank: Bank | None = None,
+        *,
+        multimask: bool,
+    ) -> Any:
+        """Points and corners of boxes [N, P, 2] in pixels of the view, earlier answers [N, s, s]; memories if there are any."""
+
+    def draw(self, params: Params, features: Any, masks: jax.Array) -> Any:
+        """Masks [N, S, S] of 0 and 1 over the view, as somebody drew them."""
+
+    def track(self, params: Params, features: Any, bank: Bank, valid: jax.Array) -> tuple[Any, jax.Array]:
+        """Objects without a prompt by what they remember, and what they will remember of this frame, [N, ...]."""
+
+    def remember(
+        self, params: Params, features: Any, logits: jax.Array, score: jax.Array, prompted: jax.Array
+    ) -> jax.Array:
+        """What objects with prompts will remember of this frame, [N, ...]."""

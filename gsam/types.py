@@ -135,3 +135,24 @@ class Scene:
     boxes: Boxes
     labels: Labels
     masks: Masks | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """What an object of a video remembers on one frame.  With leading axes for several; padded, ``keep`` and ``kept`` are what is."""
+
+    memory: Any
+    """[M, h w, E]: frames, each in a slot."""
+    age: Any
+    """[M] int32: how many frames ago, less one; the last row of the table for frames with prompts."""
+    keep: Any
+    """[M] bool."""
+    pointers: Any
+    """[P, D] float32: object pointers."""
+    offsets: Any
+    """[P] float32: how many frames ago, negative for frames to come."""
+    kept: Any
+    """[P] bool."""
+    span: Any
+    """[] float32: what ``offsets`` are divided by, the greatest number of pointers less one."""

@@ -111,7 +111,8 @@ class Asked:
     queries: list[str]
     classifier: Mapping[str, Any]
     """``name`` and settings; nothing without queries."""
-    reject: float = 0.0
+    limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What of the named masks is kept, see `gsam.pipeline.naming.Namer`."""
 
     @classmethod
     def of(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Mapping[str, Any]) -> Asked:
@@ -135,7 +136,8 @@ class Asked:
         if "classify" not in by and classifier is None:
             raise UsageError(f"{model} names nothing by itself: say which classifier does with -c")
         named = dict(by.get("classify", {"name": classifier}))
-        return cls(name, stage, options, queries, named, float(by.get("limits", {}).get("reject", 0.0)))
+        limits = {k: float(v) for k, v in by.get("limits", {}).items() if k in ("reject", "nms", "duplicate", "inside")}
+        return cls(name, stage, options, queries, named, limits)
 
     @property
     def note(self) -> dict[str, Any]:
@@ -153,7 +155,7 @@ class Asked:
         from gsam.pipeline.naming import Namer
 
         settings = {k: v for k, v in self.classifier.items() if k != "name"}
-        namer = Namer(gsam.classifier(self.classifier["name"], **settings), self.queries, self.reject)
+        namer = Namer(gsam.classifier(self.classifier["name"], **settings), self.queries, **self.limits)
         return lambda pixels: namer(pixels, generator.generate(pixels))
 
 

@@ -17,6 +17,12 @@ def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     return jax.image.resize(x, shape, "linear", antialias=False, precision=jax.lax.Precision.HIGHEST)
 
 
+def antialiased(x: jax.Array, height: int, width: int) -> jax.Array:
+    """torch's ``interpolate(mode="bilinear", antialias=True)`` of [..., h, w]."""
+    shape = (*x.shape[:-2], height, width)
+    return jax.image.resize(x, shape, "linear", antialias=True, precision=jax.lax.Precision.HIGHEST)
+
+
 def bicubic(x: jax.Array, height: int, width: int) -> jax.Array:
     """torch's ``interpolate(mode="bicubic", align_corners=False)`` of [..., h, w]; no anti-aliasing.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from gsam.pipeline.ask import Reader
 from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.pipeline.shapes import bucket
+from gsam.pipeline.suppress import deduplicate, part_of_another
 from gsam.roles import Classifier
 from gsam.text import Query, parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
@@ -30,17 +32,28 @@ class Namer:
     """Gives records of `gsam.MaskGenerator` a ``label`` and a ``label_score``.
 
     The score is the predicted IoU and the classifier's probability, weighted as the classifier says; what stays below
-    ``reject`` is left out.
+    ``reject`` is left out.  A grid of points finds a thing and its parts; of those with one name the best stays, as in a
+    pipeline (`gsam.Limits`): ``nms``, ``duplicate`` and ``inside`` say how much two may share.
     """
 
-    def __init__(self, classifier: Classifier, query: Query, reject: float = 0.0) -> None:
-        self.classifier, self.queries, self.reject = classifier, parse_queries(query), reject
+    def __init__(
+        self,
+        classifier: Classifier,
+        query: Query,
+        reject: float = 0.0,
+        *,
+        nms: float = 0.7,
+        duplicate: float = 1.0,
+        inside: float = 0.9,
+    ) -> None:
+        self.classifier, self.queries = classifier, parse_queries(query)
+        self.limits = {"nms": nms, "duplicate": duplicate, "group": 1.0, "inside": inside, "reject": reject}
         self._params = jax.device_put(classifier.params, jax.local_devices()[0])
         self._classify = jax.jit(self._names, compiler_options=lean(jax.local_devices()[0].platform))
         self._text: Any = None
 
     def __call__(self, pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Records of ``output_mode="coco_rle"`` of a picture [H, W, 3], those that are named."""
+        """Records of ``output_mode="coco_rle"`` of a picture [H, W, 3], those that are named, best first."""
         if not records:
             return []
         count = max(LEAST, 1 << (len(records) - 1).bit_length())
@@ -55,11 +68,10 @@ class Namer:
             quality[0, i] = min(max(record["predicted_iou"], 0.0), 1.0)
         images = gather([Picture(pixels)], [self.classifier.view])
         found = self._classify(self._params, images, self._asked(), boxes, masks, quality, valid)
-        index, score, keep = (x[0] for x in jax.device_get(found))
+        rows, index, score, keep = (x[0] for x in jax.device_get(found))
         return [
-            {**record, "label": self.queries.labels[index[i]], "label_score": float(score[i])}
-            for i, record in enumerate(records)
-            if keep[i]
+            {**records[row], "label": self.queries.labels[label], "label_score": float(value)}
+            for row, label, value in zip(rows[keep], index[keep], score[keep], strict=True)
         ]
 
     def _names(
@@ -71,13 +83,18 @@ class Namer:
         masks: jax.Array,
         quality: jax.Array,
         valid: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Pure: index, score and whether it is kept, of each box [1, N]."""
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Pure: of N boxes, best first, their row, index and score and whether they are kept: [1, N] each."""
         scores = jnp.where(text.valid[:, None], quality[..., None], 0.0)
         labels = Labels(jnp.zeros(valid.shape, jnp.int32), quality, scores)
         scene = Scene(images, text, Boxes(boxes, quality, valid), labels, Masks(masks, quality))
         scene = self.classifier.classify(params, scene, text.stages["classify"], text.valid)
-        return scene.labels.index, scene.labels.score, scene.boxes.valid
+        # Which row is which travels in the place of the masks' IoU, which nothing reads from here on.
+        rows = jnp.broadcast_to(jnp.arange(valid.shape[1], dtype=jnp.float32), valid.shape)
+        scene = dataclasses.replace(scene, masks=Masks(masks, rows))
+        scene = part_of_another(deduplicate(scene))
+        assert scene.masks is not None
+        return scene.masks.iou.astype(jnp.int32), scene.labels.index, scene.labels.score, scene.boxes.valid
 
     def _asked(self) -> Text:
         """What is asked, read once."""
@@ -86,9 +103,7 @@ class Namer:
             count = bucket(len(prompts))
             read = Reader(self.classifier, lambda: self._params).ask([*prompts, *[""] * (count - len(prompts))])
             valid = jnp.arange(count)[None] < len(prompts)
-            one = jnp.float32(1.0)
             read = jax.tree.map(lambda x: x[None], read)
-            self._text = Text(
-                {"classify": read}, valid, jnp.zeros(valid.shape), one, one, one, one, jnp.float32(self.reject)
-            )
+            limits = (jnp.float32(self.limits[name]) for name in ("nms", "duplicate", "group", "inside", "reject"))
+            self._text = Text({"classify": read}, valid, jnp.zeros(valid.shape), *limits)
         return self._text

@@ -55,10 +55,10 @@ class State:
     """Steps whose loss or gradient was not finite, [] int32."""
 
 
-def begin(task: Task, plan: Plan) -> State:
-    """The state before the first step."""
+def begin(task: Task, plan: Plan, start: Params | None = None) -> State:
+    """The state before the first step, from parameters ``start`` or the task's own."""
     # Through NumPy, which drops weak types: they would compile the second step anew.
-    params = {k: jnp.asarray(np.asarray(v)) for k, v in task.start(plan.seed).items()}
+    params = {k: jnp.asarray(np.asarray(v)) for k, v in (start or task.start(plan.seed)).items()}
     average = jax.tree.map(jnp.array, params)
     return State(params, average, optimiser(plan).init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
@@ -107,16 +107,18 @@ def _plain(value: Any) -> Any:
     return number if math.isfinite(number) else str(number)
 
 
-def train(task: Task, plan: Plan, out: Path, *, resume: bool = False, quiet: bool = False) -> State:
+def train(
+    task: Task, plan: Plan, out: Path, *, start: Params | None = None, resume: bool = False, quiet: bool = False
+) -> State:
     """Run ``plan`` to its end, or until SIGTERM or SIGINT, and leave a checkpoint in ``out/checkpoints``.
 
-    ``out/log.jsonl`` gets one line every ``plan.log_every`` steps and one an evaluation.  With ``resume`` the newest
+    It begins with the parameters ``start``, or with those of the task.  ``out/log.jsonl`` gets one line every ``plan.log_every`` steps and one an evaluation.  With ``resume`` the newest
     checkpoint is taken up; without, `FileExistsError` is raised where there is one.
     """
     with Checkpoints(out / "checkpoints") as saved:
         if saved.latest is not None and not resume:
             raise FileExistsError(f"{out} holds a run already: resume it, or choose another folder")
-        state, spent = begin(task, plan), 0.0
+        state, spent = begin(task, plan, start), 0.0
         if saved.latest is not None:
             state, notes = saved.restore(state)
             spent = float(notes["seconds"])

@@ -202,6 +202,32 @@ def test_a_recipe_names_with_its_own_settings(run: Gsam, tmp_path: Path, monkeyp
     assert [a["label"] for a in read(tmp_path / "out" / "a.json")["annotations"]] == ["large"]
 
 
+def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid of points finds a thing and, inside it, its part."""
+
+    def generate(self: Any, pixels: np.ndarray) -> list[dict[str, Any]]:
+        found = []
+        for (y0, y1, x0, x1), iou in (((2, 12, 2, 9), 0.8), ((2, 18, 2, 26), 0.9), ((13, 17, 2, 24), 0.7)):
+            mask = np.zeros(pixels.shape[:2], bool)
+            mask[y0:y1, x0:x1] = True
+            record = {"segmentation": rle.encode(mask), "area": int(mask.sum()), "bbox": [x0, y0, x1 - x0 - 1, y1 - y0 - 1]}
+            more = {"point_coords": [[x0, y0]], "stability_score": 1.0, "crop_box": [0, 0, 30, 20]}
+            found.append({**record, "predicted_iou": iou, **more})
+        return found
+
+    monkeypatch.setattr(Fake, "generate", generate)
+    monkeypatch.setattr(gsam, "classifier", lambda name, **s: Bright(), raising=False)
+    picture(tmp_path / "a.png")
+    assert run("a.png", "-q", "small. large", "-c", "clip_vit_base_patch32") == 0
+    assert [a["predicted_iou"] for a in read(tmp_path / "out" / "a.json")["annotations"]] == [0.9]
+    keep_all = "[everything]\nname = 'nano_sam'\n[classify]\nname = 'nano_clip'\n[limits]\ninside = 1.0\n"
+    (tmp_path / "own.toml").write_text(keep_all)
+    assert run("a.png", "-m", "own.toml", "-q", "small. large", "-o", "all") == 0
+    assert [a["predicted_iou"] for a in read(tmp_path / "all" / "a.json")["annotations"]] == [0.9, 0.8, 0.7]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

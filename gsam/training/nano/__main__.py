@@ -40,6 +40,7 @@ def main() -> int:
         length.add_argument("--steps", type=int)
         job.add_argument("--rate", type=float, default=RATES[name])
         job.add_argument("--seed", type=int, default=0)
+        job.add_argument("--start", type=Path, help="safetensors of `ship` to go on from, with a new schedule")
         job.add_argument("--machine", default=f"{os.cpu_count()} CPU cores ({platform.machine()})")
         job.add_argument("--resume", action="store_true")
     job = jobs.add_parser("ship", help="write weights/nano from finished or running runs")
@@ -79,6 +80,7 @@ def run(asked: argparse.Namespace) -> None:
     task = make(asked.job, asked.pool, asked.seed)
     length = f"--minutes {asked.minutes:g}" if asked.minutes else f"--steps {asked.steps}"
     given = f"{asked.job} --pool POOL --out RUNS {length} --rate {asked.rate:g} --seed {asked.seed}"
+    given += " --start WEIGHTS" if asked.start else ""
     told = {
         "command": f"python -m gsam.training.nano {given}",
         "machine": asked.machine,
@@ -87,7 +89,17 @@ def run(asked: argparse.Namespace) -> None:
         "scenes": task.train.count,
     }
     (folder / "run.json").write_text(json.dumps(told, indent=1))
-    train(task, plan, folder, resume=asked.resume)
+    train(task, plan, folder, start=read_weights(asked.start, task.spec) if asked.start else None, resume=asked.resume)
+
+
+def read_weights(path: Path, spec: Any) -> Any:
+    """Parameters that `ship` wrote, as float32.  Raises `ModelConfigError` where they are another model's."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    params = {k: v.astype(np.float32) for k, v in load_file(path).items()}
+    spec.check(params)
+    return params
 
 
 def make(job: str, pool: Path, seed: int) -> Any:

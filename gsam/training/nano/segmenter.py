@@ -2,9 +2,9 @@
 
 The picture is encoded once and answers several prompts.  nano always gives a box its filled self as mask prompt
 (`Config.box_prior`: +6 inside, -6 outside, in between where an edge cuts a cell), which is worth more than an hour of
-training at this size; most boxes here come with it, some without, so that both work.  A second round adds a click where
-the first was wrong and its logits as mask prompt.  Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone
-click.
+training at this size; most boxes here come with it, some without, so that both work.  Some prompts go on for up to
+`ROUNDS` clicks, each where the last answer was wrong and with its logits as mask prompt; the last of these answers is learnt
+from too.  Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone click.
 """
 
 from __future__ import annotations
@@ -18,20 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
-from gsam.nn.prompt import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
+from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.segment import sam
 from gsam.segment.sam.config import Config
 from gsam.training import losses
+from gsam.training.nano import clicks
 from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
 from gsam.training.nano.detector import waves
 from gsam.types import Params
 
-CORRECTED = 2
-"""How many prompts of each picture get a second round."""
+CORRECTED = 3
+"""How many prompts of each picture are corrected."""
+ROUNDS = 6
+"""Clicks by which they are, at most."""
+SECOND = 0.6
+"""What an answer to corrections weighs, to one of first answers."""
+FIRST = 3
+"""Rows of a prompt that are not corrections: two corners and a click."""
 
-KINDS = {"prior": 0.66, "box": 0.08, "point": 0.13, "both": 0.13}
+KINDS = {"prior": 0.46, "box": 0.08, "point": 0.33, "both": 0.13}
 """How often a prompt is a box with its filled self, a box alone, one click, or a box (filled) and a click."""
 
 
@@ -45,15 +52,17 @@ class Asked:
     box: Any
     """[B, Q, 4] float32 pixels, jittered."""
     points: Any
-    """[B, Q, 4, 2] float32: two corners, a click, and room for a correction."""
+    """[B, Q, P, 2] float32: two corners, a click, and room for `ROUNDS` corrections."""
     labels: Any
-    """[B, Q, 4] int32 as in `gsam.nn.prompt`."""
+    """[B, Q, P] int32 as in `gsam.nn.prompt`."""
     prior: Any
     """[B, Q] bool: the filled box is given as mask."""
     lone: Any
     """[B, Q] bool: nothing but one click."""
     real: Any
     """[B, Q] bool."""
+    rounds: Any
+    """[B, Q] int32: how many corrections follow, 1 to `ROUNDS`."""
     seed: Any
     """[] uint32, for the corrections."""
 
@@ -77,6 +86,7 @@ class Segmentation:
         self.spec = sam.spec(config)
         self.side = 4 * config.grid
         self.forward = jax.jit(self._forward)
+        self.answers = jax.jit(self._answers)
 
     def start(self, seed: int) -> Params:
         return initial(bind.random(self.spec, seed), self.config)
@@ -94,16 +104,16 @@ class Segmentation:
         priors = self.priors(asked.box)
         logits, guess = jax.vmap(model.decode)(features, asked.points, asked.labels, priors, asked.prior)
         first, iou = judged(logits, guess, truth, known, asked.lone)
-        shown = jnp.where(asked.lone[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0])
-        shown = jax.lax.stop_gradient(shown)
         some = slice(None), slice(CORRECTED)
-        points, labels = self.corrected(asked, shown, truth)
-        given = jnp.ones((len(real), CORRECTED), bool)
-        again, guess = jax.vmap(model.decode)(features, points[some], labels[some], shown[some], given)
-        second, better = judged(again, guess, truth[some], known, ~given)
+        shown = jnp.where(asked.lone[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0])
+        fixed = jax.lax.stop_gradient((params, features, shown[some]))
+        points, labels, shown = self.corrected(*fixed, asked, truth[some], known[some])
+        given = jnp.ones(shown.shape[:2], bool)
+        again, guess = jax.vmap(model.decode)(features, points, labels, shown, given)
+        second, better = judged(again, guess, truth[some], known[some], ~given)
         told = {"first": losses.weighted_mean(first, real), "second": losses.weighted_mean(second, real[some])}
         told |= {"iou": losses.weighted_mean(iou, real), "corrected": losses.weighted_mean(better, real[some])}
-        return told["first"] + 0.3 * told["second"], told
+        return told["first"] + SECOND * told["second"], told
 
     def priors(self, box: jax.Array) -> jax.Array:
         """What boxes [B, Q, 4] bring along as mask: [B, Q, 4h, 4w] logits."""
@@ -120,17 +130,39 @@ class Segmentation:
 
         return shrink(instances == which[..., None, None] + 1), shrink(instances != IGNORE) > 0.5
 
-    def corrected(self, asked: Asked, logits: jax.Array, truth: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The prompts with one more click, on a random cell that ``logits`` [B, Q, h, w] has wrong."""
-        want = truth > 0.5
-        wrong = (logits > 0) != want
-        noise = jax.random.uniform(jax.random.key(asked.seed), wrong.shape)
-        at = jnp.where(wrong, 1.0 + noise, noise).reshape(*wrong.shape[:2], -1).argmax(-1)
-        inside = jnp.take_along_axis(want.reshape(*want.shape[:2], -1), at[..., None], -1)[..., 0]
+    def corrected(
+        self, params: Params, features: Any, shown: jax.Array, asked: Asked, truth: jax.Array, known: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The prompts of the first Q things after all their corrections, and the logits [B, Q, h, w] that they correct.
+
+        Each round clicks where ``shown`` is wrong; all but the last are answered here, which nothing is learnt from.
+        """
+        decode = jax.vmap(self.spec.bind(params).decode)
+        count = shown.shape[1]
+        rounds = jnp.asarray(asked.rounds)[:, :count]
+        want, given = truth > 0.5, jnp.ones(shown.shape[:2], bool)
+        points, labels = jnp.asarray(asked.points)[:, :count], jnp.asarray(asked.labels)[:, :count]
         step = self.config.image_size / self.side
-        xy = (jnp.stack([at % self.side, at // self.side], -1).astype(jnp.float32) + 0.5) * step - 0.5
-        points = jnp.asarray(asked.points).at[:, :, 3].set(xy)
-        return points, jnp.asarray(asked.labels).at[:, :, 3].set(jnp.where(inside, FOREGROUND, BACKGROUND))
+
+        def click(round: Any, points: jax.Array, labels: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(asked.seed), round), len(shown))
+            cell, label = jax.vmap(clicks.correction)(keys, shown > 0, want, known)
+            xy = (cell.astype(jnp.float32) + 0.5) * step - 0.5
+            due = round < rounds
+            at = FIRST + round
+            return (
+                points.at[:, :, at].set(jnp.where(due[..., None], xy, points[:, :, at])),
+                labels.at[:, :, at].set(jnp.where(due, label, labels[:, :, at])),
+            )
+
+        def answered(round: Any, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            points, labels, shown = state
+            points, labels = click(round, points, labels, shown)
+            logits, _ = decode(features, points, labels, shown, given)
+            return points, labels, jnp.where((round < rounds - 1)[..., None, None], logits[:, :, 0], shown)
+
+        points, labels, shown = jax.lax.fori_loop(0, ROUNDS - 1, answered, (points, labels, shown))
+        return *click(ROUNDS - 1, points, labels, shown), shown
 
     def _forward(self, params: Params, examples: Examples, asked: Asked) -> tuple[jax.Array, jax.Array]:
         model = self.spec.bind(params)
@@ -147,7 +179,7 @@ class Segmentation:
         """Mean IoU at full resolution: jittered boxes with their prior, without, clicks, and the filled box itself."""
         if self.validation is None:
             return {}
-        told: dict[str, float] = {}
+        told: dict[str, float] = self.clicked(params, scenes)
         for kind in ("prior", "box", "point"):
             rng = np.random.default_rng(0)
             ious, errors, plain = [], [], []
@@ -163,6 +195,31 @@ class Segmentation:
             told |= {kind: float(np.mean(ious)), f"{kind}_above_75": float(np.mean(np.array(ious) > 0.75))}
             told |= {f"{kind}_guess_error": float(np.mean(errors)), "filled_box": float(np.mean(plain))}
         return told
+
+
+    def clicked(self, params: Params, scenes: int) -> dict[str, float]:
+        """Mean IoU, at low resolution, of the answers to 1 and to 1 + `ROUNDS` clicks."""
+        assert self.validation is not None
+        rng = np.random.default_rng(0)
+        told: list[list[float]] = [[], []]
+        for begin in range(0, min(scenes, self.validation.count) // 16 * 16, 16):
+            examples = self.validation.examples(np.arange(begin, begin + 16))
+            asked = ask(rng, examples, CORRECTED, 0.0, {"point": 1.0})
+            asked = dataclasses.replace(asked, rounds=np.full_like(asked.rounds, ROUNDS))
+            for ious, found in zip(told, self.answers(params, examples, asked), strict=True):
+                ious += np.asarray(found)[asked.real].tolist()
+        return {f"clicks_{k}": float(np.mean(v)) for k, v in zip((1, 1 + ROUNDS), told, strict=True)}
+
+    def _answers(self, params: Params, examples: Examples, asked: Asked) -> tuple[jax.Array, jax.Array]:
+        model = self.spec.bind(params)
+        features = model.image_encoder(pixels(examples, SAM_MEAN, SAM_STD))
+        truth, known = self.truth(examples, asked.which)
+        logits, guess = jax.vmap(model.decode)(features, jnp.asarray(asked.points), jnp.asarray(asked.labels))
+        first = _pick(logits[:, :, 1:], guess[:, :, 1:])
+        points, labels, shown = self.corrected(params, features, first, asked, truth, known)
+        last, _ = jax.vmap(model.decode)(features, points, labels, shown, jnp.ones(shown.shape[:2], bool))
+        first, last = (losses.mask_iou(jnp.where(known, m, -20.0), truth * known) for m in (first, last[:, :, 0]))
+        return first, last
 
 
 def judged(
@@ -191,7 +248,8 @@ def ask(
     batch = len(examples.leaf)
     which = np.zeros((batch, prompts), np.int32)
     box = np.tile(np.array([0, 0, 8, 8], np.float32), (batch, prompts, 1))
-    points, labels = np.zeros((batch, prompts, 4, 2), np.float32), np.full((batch, prompts, 4), ABSENT, np.int32)
+    rows = FIRST + ROUNDS
+    points, labels = np.zeros((batch, prompts, rows, 2), np.float32), np.full((batch, prompts, rows), ABSENT, np.int32)
     prior, lone, real = (np.zeros((batch, prompts), bool) for _ in range(3))
     for b in range(batch):
         present = np.flatnonzero(examples.leaf[b] >= 0)
@@ -216,7 +274,8 @@ def ask(
             prior[b, q] = kind in ("prior", "both")
             if kind == "point":
                 labels[b, q, 0] = PAD
-    return Asked(which, box, points, labels, prior, lone, real, np.uint32(rng.integers(2**32)))
+    rounds = rng.integers(1, ROUNDS + 1, (batch, prompts)).astype(np.int32)
+    return Asked(which, box, points, labels, prior, lone, real, rounds, np.uint32(rng.integers(2**32)))
 
 
 def _jitter(

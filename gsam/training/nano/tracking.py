@@ -1,0 +1,243 @@
+"""Training of nano's tracker: SAM 2's classes at 256 pixels, from nothing, on clips of moving pictograms.
+
+The frames of a clip are encoded together.  Some of its objects are prompted on the first by a click, a box or a mask, and
+followed to the last with the model's own masks as memory; gradients go through all frames.  Clips of one frame teach the
+picture's side alone, which is cheap and comes first (``--frames 1``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam import bind
+from gsam.nn.prompt import ABSENT, PAD
+from gsam.ops.resize import antialiased, bicubic
+from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.segment.sam2 import tracker
+from gsam.segment.sam2.config import Config
+from gsam.segment.sam2.model import Answer, Features
+from gsam.training import losses
+from gsam.training.nano.clips import IGNORE
+from gsam.training.nano.lessons import Lesson, lesson
+from gsam.types import Bank, Params
+
+
+class Tracking:
+    """See `gsam.training.trainer.Task`."""
+
+    def __init__(
+        self,
+        config: Config,
+        train: dict[str, NDArray[Any]],
+        validation: dict[str, NDArray[Any]] | None = None,
+        *,
+        seed: int = 0,
+        batch_size: int = 3,
+        objects: int = 2,
+        frames: int = 6,
+    ) -> None:
+        self.config, self.pool, self.validation = config, train, validation
+        self.seed, self.batch_size, self.objects, self.frames = seed, batch_size, objects, frames
+        self.count = len(train["leaf"])
+        self.spec = tracker.spec(config)
+        self.side = 4 * config.grid
+        self.answers = jax.jit(self.follow)
+
+    def start(self, seed: int) -> Params:
+        return initial(bind.random(self.spec, seed))
+
+    def batch(self, rng: np.random.Generator, step: int) -> Lesson:
+        at = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = np.random.default_rng([self.seed, int(at[0]) // self.count])
+        rows = epochs.permutation(self.count)[at % self.count]
+        return lesson(rng, self.pool, rows, self.frames, self.objects)
+
+    def loss(self, params: Params, batch: Lesson, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        cost, iou, score, seen = self.follow(params, batch)
+        real = jnp.broadcast_to(jnp.asarray(batch.real)[..., None], cost.shape).astype(jnp.float32)
+        told = {
+            "mask": losses.weighted_mean(cost, real * seen),
+            "there": losses.weighted_mean(losses.cross_entropy(score, seen), real),
+            "first": losses.weighted_mean(iou[..., 0], real[..., 0]),
+            "last": losses.weighted_mean(iou[..., -1], (real * seen)[..., -1]),
+        }
+        return told["mask"] + told["there"], told
+
+    def evaluate(self, params: Params, clips: int = 32) -> dict[str, float]:
+        """Of what is clicked on in the first frame: mean IoU, at low resolution and where it is seen, in the first frame, in
+        all and in the last; and how often it is right whether it is there."""
+        if self.validation is None:
+            return {}
+        rng = np.random.default_rng(0)
+        frames = self.validation["rgb"].shape[1] if self.frames > 1 else 1
+        told: dict[str, list[float]] = {"first": [], "every": [], "last": [], "there": []}
+        for begin in range(0, min(clips, len(self.validation["leaf"])) // 4 * 4, 4):
+            rows = np.arange(begin, begin + 4)
+            asked = lesson(rng, self.validation, rows, frames, self.objects, {"click": 1.0}, still=True)
+            _, ious, scores, seens = (np.asarray(x) for x in self.answers(params, asked))
+            for b, q in np.argwhere(asked.real):
+                iou, score, seen = ious[b, q], scores[b, q], seens[b, q] > 0
+                told["first"].append(iou[0])
+                told["every"] += iou[seen].tolist()
+                told["last"] += iou[-1:][seen[-1:]].tolist()
+                told["there"] += ((score > 0) == seen).tolist()
+        return {name: float(np.mean(values)) for name, values in told.items()}
+
+    def follow(self, params: Params, asked: Lesson) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Of every object on every frame, [B, Q, T]: loss of its mask, IoU of the mask that is chosen, object score, and whether
+        it is seen at all."""
+        model = self.spec.bind(params)
+        pixels = self.pixels(asked)
+        b, t = pixels.shape[:2]
+        features = model.encode(pixels.reshape(b * t, *pixels.shape[2:]))
+        features = jax.tree.map(lambda y: y.reshape(b, t, *y.shape[1:]), features)
+        instances = jnp.asarray(asked.instances)[:, None]
+        which = jnp.asarray(asked.which)[..., None, None, None] + 1
+        masks = (instances == which).astype(jnp.float32)  # [B, Q, T, s, s]
+        truth = antialiased(masks, self.side, self.side)
+        known = antialiased((instances != IGNORE).astype(jnp.float32), self.side, self.side) > 0.99
+        scale = self.config.image_size / asked.rgb.shape[2]
+        points = jnp.asarray(asked.points) * scale
+
+        def clip(features: Any, truth: jax.Array, known: jax.Array, full: jax.Array, *prompt: jax.Array) -> Any:
+            return Clip(self.config, model, Features(*features), truth, known)(full, *prompt)
+
+        full = (antialiased(masks[:, :, 0], self.config.image_size, self.config.image_size) >= 0.5).astype(jnp.float32)
+        known = jnp.broadcast_to(known, truth.shape)
+        prompt = points, jnp.asarray(asked.labels), jnp.asarray(asked.drawn)
+        cost, iou, score = jax.vmap(clip)(features, truth, known, full, *prompt)
+        return cost, iou, score, ((truth > 0.5).any((-2, -1))).astype(jnp.float32)
+
+    def pixels(self, asked: Lesson) -> jax.Array:
+        """Frames as the model wants them, [B, T, S, S, 3]."""
+        size = self.config.image_size
+        x = jnp.asarray(asked.rgb).astype(jnp.float32)
+        x = x * jnp.asarray(asked.gain)[:, None, None, None] + jnp.asarray(asked.shift)[:, None, None, None, None]
+        if x.shape[2] != size:
+            x = bicubic(x.transpose(0, 1, 4, 2, 3), size, size).transpose(0, 1, 3, 4, 2)
+        return normalise(jnp.clip(x, 0.0, 255.0) / 255.0, IMAGENET_MEAN, IMAGENET_STD, jnp.dtype(jnp.float32))
+
+
+@dataclasses.dataclass
+class Clip:
+    """One clip and its Q objects, frame by frame."""
+
+    config: Config
+    model: tracker.Sam2
+    features: Features
+    """[T, ...]."""
+    truth: jax.Array
+    """[Q, T, s, s] in 0..1."""
+    known: jax.Array
+    """[Q, T, s, s] bool."""
+
+    def __call__(self, full: jax.Array, points: jax.Array, labels: jax.Array, drawn: jax.Array) -> Any:
+        """Loss, IoU and object score, [Q, T] each; ``full`` [Q, S, S] are the masks on the first frame."""
+        q, t = self.truth.shape[:2]
+        first, *told = self.prompted(full, points, labels, drawn)
+        if t == 1:
+            return tuple(x[:, None] for x in told)
+        memory, pointer = first
+        bank = Bank(
+            memory=jnp.zeros((q, t, *memory.shape[1:])).at[:, 0].set(memory),
+            age=jnp.zeros((q, t), jnp.int32),
+            keep=jnp.zeros((q, t), bool),
+            pointers=jnp.zeros((q, t, pointer.shape[1])).at[:, 0].set(pointer),
+            offsets=jnp.zeros((q, t)),
+            kept=jnp.zeros((q, t), bool),
+            span=jnp.full(q, float(min(t, self.config.max_obj_ptrs) - 1)),
+        )
+        later = jax.tree.map(lambda y: y[1:], self.features)
+        turned = (x.swapaxes(0, 1)[1:] for x in (self.truth, self.known))
+        _, rest = jax.lax.scan(self.followed, bank, (later, *turned, jnp.arange(1, t)))
+        return tuple(jnp.concatenate([a[:, None], b.swapaxes(0, 1)], 1) for a, b in zip(told, rest, strict=True))
+
+    def prompted(self, full: jax.Array, points: jax.Array, labels: jax.Array, drawn: jax.Array) -> Any:
+        """The first frame: what is remembered of it, loss, IoU and object score."""
+        q = len(points)
+        frame = jax.tree.map(lambda y: y[0], self.features)
+        points = jnp.concatenate([points, jnp.zeros((q, 1, 2))], 1)
+        labels = jnp.concatenate([labels, jnp.full((q, 1), PAD, jnp.int32)], 1)
+        truth, known = self.truth[:, 0], self.known[:, 0]
+        given = self.model.without_memory(frame)
+        several = self.model.decode(given, points, labels, multimask=True)
+        single = self.model.decode(given, points, labels, multimask=False, dynamic=False)
+        lone = labels[:, 0] == ABSENT
+        costs, ious, logits, pointers = zip(
+            *(self.judged(answer, truth, known) for answer in (several, single)), strict=True
+        )
+        cost = jnp.where(lone, costs[0] + 0.3 * costs[1], costs[1] + 0.1 * costs[0])
+        iou = jnp.where(lone, *ious)
+        low = jnp.where(lone[:, None, None], *logits)
+        pointer = jnp.where(lone[:, None], *pointers)
+        as_drawn = self.model.given(frame, full)
+        low = jnp.where(drawn[:, None, None], as_drawn.logits, low)
+        pointer = jnp.where(drawn[:, None], as_drawn.pointer, pointer)
+        score = jnp.where(drawn, as_drawn.score, several.object_score)
+        memory = self.model.remember(frame, low, score, jnp.ones(q, bool))
+        return (memory, pointer), cost, iou, several.object_score
+
+    def followed(self, bank: Bank, xs: Any) -> tuple[Bank, Any]:
+        """A later frame, by memory."""
+        features, truth, known, number = xs
+        features = Features(*features)
+        frames = jnp.arange(bank.keep.shape[1])
+        ago = number - frames
+        last = self.config.num_maskmem - 1
+        now = dataclasses.replace(
+            bank,
+            age=jnp.broadcast_to(jnp.where(frames == 0, last, jnp.clip(ago - 1, 0, last - 1)), bank.age.shape),
+            keep=jnp.broadcast_to((ago > 0) & ((ago <= last) | (frames == 0)), bank.keep.shape),
+            offsets=jnp.broadcast_to(ago.astype(jnp.float32), bank.offsets.shape),
+            kept=jnp.broadcast_to((ago > 0) & ((ago < self.config.max_obj_ptrs) | (frames == 0)), bank.kept.shape),
+        )
+        begun = self.model.memory_attention.begin(features.embedding)
+        own = jax.vmap(lambda one: self.model.recall(begun, one))(now)
+        q = len(truth)
+        answer = self.model.decode(features._replace(embedding=own), *tracker.nothing(q), multimask=True)
+        cost, iou, logits, pointer = self.judged(answer, truth, known)
+        memory = self.model.remember(features, logits, answer.object_score, jnp.zeros(q, bool))
+        bank = dataclasses.replace(
+            bank,
+            memory=bank.memory.at[:, number].set(memory),
+            pointers=bank.pointers.at[:, number].set(pointer),
+        )
+        return bank, (cost, iou, answer.object_score)
+
+    def judged(self, answer: Answer, truth: jax.Array, known: jax.Array) -> tuple[jax.Array, ...]:
+        """Of M masks an object: the loss [Q] of the best and of their estimates, and of the mask that the model thinks best its
+        IoU [Q], logits [Q, s, s] and pointer [Q, D], as inference has them."""
+        seen = known[:, None].astype(jnp.float32)
+        want = truth[:, None] * seen
+        quiet = jnp.where(known[:, None], answer.logits, -20.0)
+        local = (losses.focal(answer.logits, want) * seen).sum((-2, -1)) / seen.sum((-2, -1))
+        costs = 20.0 * local + losses.dice(quiet, want)  # [Q, M]
+        iou = losses.mask_iou(jax.lax.stop_gradient(quiet), want)
+        cost = (costs * losses.best_mask(costs)).sum(-1) + 0.05 * costs.mean(-1)
+        cost = cost + ((answer.iou - iou) ** 2).mean(-1)
+        best = answer.iou.argmax(1)[:, None]
+        there = answer.object_score > 0
+        logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
+        logits = jnp.where(there[:, None, None], logits, tracker.ABSENT_LOGIT)
+        token = jnp.take_along_axis(answer.tokens, best[..., None], 1)[:, 0]
+        pointer = self.model.pointer(self.model.obj_ptr_proj(token), there)
+        return cost, jnp.take_along_axis(iou, best, 1)[:, 0], logits, pointer
+
+
+def initial(params: Params) -> Params:
+    """Random parameters, moved to where training from nothing begins well: places told apart, objects taken to be there."""
+    code = "sam_prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
+    score = "sam_mask_decoder/pred_obj_score_head/layers/2/bias"
+    new = {
+        code: 50.0 * np.asarray(params[code]),  # unit normal, as in the original; random() gives 0.02
+        score: np.full_like(params[score], 2.0),
+    }
+    new |= {k: 50.0 * np.asarray(v) for k, v in params.items() if k.endswith("/embedding")}
+    new |= {k: np.full_like(v, 0.1) for k, v in params.items() if k.endswith("/gamma")}
+    return params | {k: jnp.asarray(v) for k, v in new.items()}

@@ -1,0 +1,123 @@
+"""What is done to a video's objects, frame by frame: between the words of `gsam.VideoPredictor` and the compiled steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import UsageError
+from gsam.image import Picture
+from gsam.nn.prompt import PAD
+from gsam.pipeline.prepare import prepared
+from gsam.video.recall import recall
+from gsam.video.session import Session
+from gsam.video.step import Step
+from gsam.video.track import Output, Points, Track
+
+
+class EndOfFrames(UsageError):
+    """A live source has no further frame, or a video fewer than it said."""
+
+
+class Engine:
+    """Prompts become outputs, outputs memories, and objects are followed from frame to frame."""
+
+    def __init__(self, step: Step, *, correct: bool = True, forgetful: bool = False) -> None:
+        """``correct``: a prompt on a frame that was gone over makes it a frame with a prompt.  ``forgetful``: near a frame with
+        a prompt, what was followed is forgotten."""
+        self.step, self.reach, self.correct, self.forgetful = step, step.reach, correct, forgetful
+
+    def click(self, state: Session, track: Track, frame: int, points: Points) -> Output:
+        """``points`` instead of what was asked on this frame; the last answer there is fed back."""
+        features = self.features(state, frame)
+        track.points[frame] = points
+        track.masks.pop(frame, None)
+        earlier = track.latest(frame)
+        recalled = None
+        if frame in track.tracked and track.prompted:
+            recalled = recall(track, frame, track.tracked[frame], state.count, self.reach)
+        padded = Points(np.concatenate([points.xy, np.zeros((1, 2), np.float32)]), np.append(points.labels, np.int32(PAD)))
+        mask = None if earlier is None else earlier.mask
+        return self._asked(track, frame, self.step.click(features, padded, mask, recalled, state.count, state.shelf))
+
+    def draw(self, state: Session, track: Track, frame: int, mask: NDArray[np.bool_]) -> Output:
+        """A mask [S, S] over the view, instead of what was asked on this frame."""
+        features = self.features(state, frame)
+        track.masks[frame] = mask
+        track.points.pop(frame, None)
+        return self._asked(track, frame, self.step.draw(features, mask, state.shelf))
+
+    def take_up(self, state: Session) -> None:
+        """What was asked since the last time is remembered, and counts from now on."""
+        frames = sorted({frame for track in state.tracks.values() for asked in track.asked.values() for frame in asked})
+        for frame in frames:
+            found = [
+                (track, prompted, asked.pop(frame))
+                for track in state.tracks.values()
+                for prompted, asked in track.asked.items()
+                if frame in asked
+            ]
+            self.step.remember(self.features(state, frame), [output for *_, output in found])
+            for track, prompted, output in found:
+                (track.prompted if prompted else track.followed)[frame] = output
+                if self.forgetful:
+                    track.forget_around(frame, self.reach.slots * self.reach.stride)
+        for track in state.tracks.values():
+            for frame in track.prompted:
+                track.followed.pop(frame, None)
+
+    def follow(self, state: Session, frame: int, reverse: bool = False) -> None:
+        """All objects without a prompt on this frame, by what they remember."""
+        features = self.features(state, frame)
+        todo = [track for track in state.tracks.values() if track.prompted and frame not in track.prompted]
+        if todo:
+            recalled = [recall(track, frame, reverse, state.count, self.reach) for track in todo]
+            outputs = self.step.track(features, recalled, state.count, state.shelf)
+            for track, output in zip(todo, outputs, strict=True):
+                track.followed[frame] = output
+        for track in state.tracks.values():
+            track.tracked[frame] = reverse
+            if self.forgetful and frame in track.prompted:
+                track.forget_around(frame, self.reach.slots * self.reach.stride)
+            if state.memory == "near":
+                far = max((self.reach.slots + 1) * self.reach.stride, self.reach.pointers)
+                track.prune(range(frame - far, frame + far + 1))
+
+    def ahead(self, state: Session, frames: Iterator[int]) -> Iterator[int]:
+        """The same frames, the features of each ready, while the pixels of the next are fetched; ends where the source does."""
+        with ThreadPoolExecutor(1, "gsam-frame") as pool:
+            waiting: Future[Picture] | None = None
+            frame = next(frames, None)
+            while frame is not None:
+                following = next(frames, None)
+                try:
+                    self.features(state, frame, None if waiting is None else waiting.result())
+                except EndOfFrames:
+                    return
+                waiting = None if following is None else pool.submit(self.picture, state, following)
+                yield frame
+                frame = following
+
+    def features(self, state: Session, frame: int, picture: Picture | None = None) -> Any:
+        """Of a frame; those used last are kept."""
+        if frame in state.cache:
+            state.cache.move_to_end(frame)
+            return state.cache[frame]
+        picture = picture or self.picture(state, frame)
+        return state.cache.keep(frame, self.step.features(picture))
+
+    def picture(self, state: Session, frame: int) -> Picture:
+        """A frame with its view made.  Raises `EndOfFrames`."""
+        try:
+            pixels = state.frames[frame]
+        except IndexError:
+            raise EndOfFrames(f"there is no frame {frame}: the source has ended") from None
+        return prepared(Picture(pixels), [self.step.tracker.view])
+
+    def _asked(self, track: Track, frame: int, output: Output) -> Output:
+        track.asked[self.correct or frame not in track.tracked][frame] = output
+        return output

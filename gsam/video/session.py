@@ -1,0 +1,69 @@
+"""What is known of a video while somebody works on it: the original's ``inference_state``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+from gsam.errors import UsageError
+from gsam.frames import Frames
+from gsam.video.shelf import Shelf
+from gsam.video.step import Cache
+from gsam.video.track import Output, Track
+
+WORDS = {"num_frames": "count", "video_height": "height", "video_width": "width", "obj_ids": "ids"}
+
+
+@dataclasses.dataclass(eq=False)
+class Session:
+    """Frames, objects and what is remembered of them.  ``state["obj_ids"]`` and a few more keys are as in the original."""
+
+    frames: Frames
+    memory: Literal["all", "near"] = "all"
+    tracks: dict[Any, Track] = dataclasses.field(default_factory=dict)
+    """By id, in the order in which they were added."""
+    shelf: Shelf = dataclasses.field(default_factory=Shelf)
+    cache: Cache = dataclasses.field(default_factory=Cache)
+
+    @property
+    def count(self) -> int | None:
+        """Frames; None of a live source."""
+        return self.frames.count
+
+    @property
+    def height(self) -> int:
+        return self.frames.size[0]
+
+    @property
+    def width(self) -> int:
+        return self.frames.size[1]
+
+    @property
+    def ids(self) -> list[Any]:
+        """Of the objects, in the order of rows of results."""
+        return list(self.tracks)
+
+    def __getitem__(self, word: str) -> Any:
+        if word not in WORDS:
+            raise KeyError(f"{word!r}: there are {', '.join(WORDS)}")
+        return getattr(self, WORDS[word])
+
+    def track(self, obj_id: Any) -> Track:
+        """Raises `UsageError` for an object that does not exist."""
+        if obj_id not in self.tracks:
+            raise UsageError(f"no object {obj_id!r}; there are {', '.join(map(repr, self.ids)) or 'none yet'}")
+        return self.tracks[obj_id]
+
+    def check(self, frame: int) -> int:
+        """A frame's number.  Raises `UsageError` where it lies outside the video."""
+        if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)):
+            raise UsageError(f"a frame is a whole number, not {frame!r}")
+        if frame < 0 or (self.count is not None and frame >= self.count):
+            raise UsageError(f"frame {frame} is not in this video: it has {self.count}, the first is 0")
+        return int(frame)
+
+    def outputs(self, frame: int) -> list[Output | None]:
+        """The newest of every object."""
+        return [track.latest(frame) for track in self.tracks.values()]

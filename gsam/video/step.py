@@ -1,0 +1,121 @@
+"""A tracker's pure functions, compiled, between arrays of the host."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.image import Picture
+from gsam.pipeline.memory import lean
+from gsam.pipeline.prepare import gather
+from gsam.predictor.prompts import power_of_two
+from gsam.roles import Tracker
+from gsam.types import Bank
+from gsam.video.fill import fill_holes
+from gsam.video.recall import Reach, Recalled, packed
+from gsam.video.shelf import Shelf
+from gsam.video.track import Output, Points
+
+FRAMES = 2
+"""Frames whose features are kept."""
+
+
+class Step:
+    """What happens on one frame.  Programs depend on padded counts only: of objects, of slots and of points."""
+
+    def __init__(self, tracker: Tracker, reach: Reach, fill_hole_area: int, binarize: bool) -> None:
+        self.tracker, self.reach, self.area, self.binarize = tracker, reach, fill_hole_area, binarize
+        device = jax.local_devices()[0]
+        self._params = jax.device_put(tracker.params, device)
+        options = lean(device.platform)
+        self._encode: Any = jax.jit(tracker.features, compiler_options=options)
+        self._click: Any = jax.jit(tracker.click, static_argnames="multimask", compiler_options=options)
+        self._draw: Any = jax.jit(tracker.draw, compiler_options=options)
+        self._track: Any = jax.jit(tracker.track, compiler_options=options)
+        self._remember: Any = jax.jit(tracker.remember, compiler_options=options)
+        config = tracker.config
+        self.side, self._shape, self._width = 4 * config.grid, (config.grid**2, config.mem_dim), config.width
+
+    @property
+    def programs(self) -> int:
+        """How many are compiled."""
+        jitted = (self._encode, self._click, self._draw, self._track, self._remember)
+        return sum(int(f._cache_size()) for f in jitted)
+
+    def features(self, picture: Picture) -> Any:
+        """Of one frame, on the device, without a leading axis."""
+        found = self._encode(self._params, gather([picture], [self.tracker.view]))
+        return jax.tree.map(lambda x: x[0], found)
+
+    def click(
+        self,
+        features: Any,
+        points: Points,
+        earlier: NDArray[np.float32] | None,
+        recalled: Recalled | None,
+        count: int | None,
+        shelf: Shelf,
+    ) -> Output:
+        """One object's answer to points, with an ``earlier`` answer fed back, on a frame gone over before if ``recalled``."""
+        room = power_of_two(len(points.labels))
+        xy, labels = np.zeros((1, room, 2), np.float32), np.full((1, room), -2, np.int32)
+        xy[0, : len(points.xy)], labels[0, : len(points.labels)] = points.xy, points.labels
+        mask = np.zeros((1, self.side, self.side), np.float32)
+        if earlier is not None:
+            mask[0] = earlier.clip(-32.0, 32.0)
+        given = np.array([earlier is not None])
+        bank = None if recalled is None else self._bank([recalled], 1, count)
+        clicks = int((points.labels >= 0).sum())
+        seen = self._click(self._params, features, xy, labels, mask, given, bank, multimask=clicks <= 1)
+        return self._outputs(seen, 1, shelf)[0]
+
+    def draw(self, features: Any, mask: NDArray[np.bool_], shelf: Shelf) -> Output:
+        """One object as it was drawn, [S, S] over the view."""
+        return self._outputs(self._draw(self._params, features, mask[None].astype(np.float32)), 1, shelf)[0]
+
+    def track(self, features: Any, recalled: Sequence[Recalled], count: int | None, shelf: Shelf) -> list[Output]:
+        """Objects without a prompt on this frame, all at once."""
+        rows = power_of_two(len(recalled))
+        valid = np.arange(rows) < len(recalled)
+        seen, memory = self._track(self._params, features, self._bank(recalled, rows, count), valid)
+        outputs = self._outputs(seen, len(recalled), shelf)
+        for output, own in zip(outputs, np.asarray(memory), strict=False):
+            output.remember(np.array(own))
+        return outputs
+
+    def remember(self, features: Any, outputs: Sequence[Output]) -> None:
+        """Give outputs of prompts on one frame their memories."""
+        rows = power_of_two(len(outputs))
+        logits, score = np.zeros((rows, self.side, self.side), np.float32), np.zeros(rows, np.float32)
+        for i, output in enumerate(outputs):
+            logits[i], score[i] = output.mask, output.score
+        found = self._remember(self._params, features, logits, score, np.full(rows, self.binarize))
+        for output, own in zip(outputs, np.asarray(found), strict=False):
+            output.remember(np.array(own))
+
+    def _bank(self, recalled: Sequence[Recalled], rows: int, count: int | None) -> Bank:
+        return Bank(**packed(recalled, rows, count, self.reach, self._shape, self._width))
+
+    def _outputs(self, seen: Any, count: int, shelf: Shelf) -> list[Output]:
+        logits, iou, score, pointer = (np.asarray(x)[:count] for x in seen)
+        return [
+            Output(shelf, float(score[i]), float(iou[i]), pointer[i].copy(), fill_holes(logits[i], self.area))
+            for i in range(count)
+        ]
+
+
+class Cache(collections.OrderedDict[int, Any]):
+    """The features of the frames used last."""
+
+    def keep(self, frame: int, features: Any) -> Any:
+        self[frame] = features
+        self.move_to_end(frame)
+        while len(self) > FRAMES:
+            self.popitem(last=False)
+        return features
