@@ -191,6 +191,8 @@ def _resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[
         return _gaussian(pixels, size[0])
     if name == "linear":
         return _linear(pixels, size)
+    if name == "antialias":
+        return _antialias(pixels, size)
     if name == "spline":
         return _spline(pixels, size)
     if pixels.shape[:2] == size:
@@ -207,6 +209,15 @@ def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
         part = down[rows, None, None]
         lines = pixels[top[rows]] * (1 - part) + pixels[bottom[rows]] * part
         out[rows] = lines[:, left] * (1 - across[:, None]) + lines[:, right] * across[:, None]
+    return out
+
+
+def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, which is Pillow's filter of a channel of floats."""
+    out = np.empty((*size, 3), np.float32)
+    for c in range(3):
+        channel = Image.fromarray(pixels[..., c].astype(np.float32))
+        out[..., c] = channel.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return out
 
 

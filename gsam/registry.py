@@ -40,6 +40,19 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "sam_hq": ("segment", ("sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h", "sam_hq_vit_tiny")),
     "mobile_sam": ("segment", ("mobile_sam",)),
     "efficient_sam": ("segment", ("efficient_sam_vitt", "efficient_sam_vits")),
+    "sam2": (
+        "segment",
+        (
+            "sam2.1_hiera_tiny",
+            "sam2.1_hiera_small",
+            "sam2.1_hiera_base_plus",
+            "sam2.1_hiera_large",
+            "sam2_hiera_tiny",
+            "sam2_hiera_small",
+            "sam2_hiera_base_plus",
+            "sam2_hiera_large",
+        ),
+    ),
     "fast_sam": ("segment", ("fast_sam_s", "fast_sam_x")),
     "clip": (
         "classify",

@@ -28,13 +28,13 @@ class View:
     the few rectangles of `gsam.image.canvas`; ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the
     picture into the middle of a rectangle of multiples of 32, see `gsam.letterbox`.
     ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"linear"`` is torch's bilinear on floats, which is
-    not anti-aliased (EfficientSAM); ``"gaussian"`` is scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its
+    not anti-aliased (EfficientSAM), ``"antialias"`` the same with ``antialias=True`` (SAM 2); ``"gaussian"`` is scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its
     anti-aliased order 3, cut to uint8 (MedSAM).  ``pad``: the grey level of the padding, 0..255.
     """
 
     size: int
     fit: Literal["longest", "square", "squash", "at_most", "shortest", "letterbox"] = "longest"
-    filter: Literal["bilinear", "bicubic", "linear", "gaussian", "spline"] = "bilinear"
+    filter: Literal["bilinear", "bicubic", "linear", "antialias", "gaussian", "spline"] = "bilinear"
     pad: float = 0.0
     limit: int = 0
 
@@ -44,7 +44,7 @@ class View:
 
     @property
     def dtype(self) -> str:
-        return "float32" if self.filter in ("linear", "gaussian") else "uint8"
+        return "float32" if self.filter in ("linear", "antialias", "gaussian") else "uint8"
 
 
 @jax.tree_util.register_dataclass

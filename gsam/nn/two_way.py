@@ -142,11 +142,13 @@ class Upscaling(nnx.Module):
         self.norm1 = LayerNorm(width // 4, 1e-6)
         self.conv2 = ConvTranspose2x2(width // 4, width // 8)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, finer: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+        """``finer``: what is added after each convolution (SAM 2), [D/4, 4 L] and [D/8, 16 L] as `quadrupled` orders them."""
         n, _, pixels = x.shape
         x = _quadruple(self.conv1, x)  # [N, D/4, 4 L]
-        x = gelu(over_channels(self.norm1, x))
-        x = gelu(_quadruple(self.conv2, x))  # [N, D/8, 16 L]
+        x = gelu(over_channels(self.norm1, x if finer is None else x + finer[0]))
+        x = _quadruple(self.conv2, x)  # [N, D/8, 16 L]
+        x = gelu(x if finer is None else x + finer[1])
         return x.reshape(n, -1, 2, 2, 2, 2, pixels)
 
 
@@ -192,8 +194,11 @@ class MaskDecoder(nnx.Module):
         keep: jax.Array | None,
         dense: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """The arguments of a call -> own tokens and prompts [N, T + P, D] and the image [N, D, h w], transformed."""
-        h, w, d = features.shape
+        """The arguments of a call -> own tokens and prompts [N, T + P, D] and the image [N, D, h w], transformed.
+
+        The features may be [N, h, w, D] too.
+        """
+        *_, h, w, d = features.shape
         n = prompts.shape[0]
         own = self.own_tokens().astype(features.dtype)
         tokens = jnp.concatenate([jnp.broadcast_to(own, (n, *own.shape)), prompts.astype(features.dtype)], 1)
@@ -227,6 +232,15 @@ def channels_last(pixels: jax.Array, height: int) -> jax.Array:
     n, channels, *_, length = pixels.shape
     pixels = pixels.reshape(n, channels, 2, 2, 2, 2, height, length // height).transpose(0, 6, 4, 2, 7, 5, 3, 1)
     return pixels.reshape(n, 4 * height, -1, channels)
+
+
+def quadrupled(x: jax.Array, height: int) -> jax.Array:
+    """A map [2h, 2w, E] or [4h, 4w, E] -> [E, 4 h w] or [E, 16 h w], in the order that `Upscaling` gives pixels of [h, w]."""
+    rows, columns, e = x.shape
+    width, times = columns * height // rows, (rows // height).bit_length() - 1
+    x = x.reshape(height, *[2] * times, width, *[2] * times, e)
+    finest_first = [a for t in range(times, 0, -1) for a in (t, 1 + times + t)]  # row and column of each doubling
+    return x.transpose(x.ndim - 1, *finest_first, 0, 1 + times).reshape(e, -1)
 
 
 def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:

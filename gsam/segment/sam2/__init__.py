@@ -1,0 +1,70 @@
+"""SAM 2 and SAM 2.1 as segmenters of pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.nn.prompted import Prompted
+from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.segment.sam2.config import VARIANTS as VARIANTS
+from gsam.segment.sam2.config import Config as Config
+from gsam.segment.sam2.model import Features, Sam2Image
+from gsam.types import Images, Params, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage(Prompted):
+    """As the original's image predictor: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``.
+
+    Whether there is an object at all is not asked.
+    """
+
+    config: Config
+    dynamic_multimask: bool = True
+    """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
+
+    enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
+
+    @property
+    def view(self) -> View:
+        return view(self.config)
+
+    def features(self, params: Params, images: Images) -> Features:
+        """What the decoder needs [B, ...], see `gsam.segment.sam2.decoder.Features`."""
+        model = self.spec.bind(params)
+        return model.without_memory(model.encode(pixels(images, self.config, params)))
+
+    def decode(
+        self, model: Sam2Image, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        dynamic = bool(self.dynamic_multimask)
+        answer = model.decode(Features(*features), points, labels, **mask, multimask=multimask, dynamic=dynamic)
+        return answer.logits, answer.iou
+
+
+def view(config: Config) -> View:
+    """How SAM 2 wants to see a picture: straight to the model's square, whatever its aspect."""
+    return View(config.image_size, "squash", "antialias")
+
+
+def pixels(images: Images, config: Config, params: Params) -> jax.Array:
+    """The normalised view [B, S, S, 3], in the dtype of the parameters."""
+    x = images.view(view(config)).astype(jnp.float32) / 255.0
+    return normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype)
+
+
+def spec(config: Config) -> bind.Spec[Sam2Image]:
+    """The model without its numbers."""
+    return bind.spec(lambda: Sam2Image(config))
+
+
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    model = spec(config)
+    model.check(params)
+    return Stage(config, model, params, **settings)

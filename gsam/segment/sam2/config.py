@@ -1,0 +1,65 @@
+"""The sizes SAM 2 and SAM 2.1 come in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+STRIDE = 4
+"""Pixels a side of a token of the first stage; it doubles from stage to stage."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    embed: int
+    """Width of the first stage.  Width and heads double, and the side halves, from stage to stage."""
+    heads: int
+    """Of the first stage."""
+    stages: tuple[int, ...]
+    """Blocks of each of the four stages."""
+    global_blocks: tuple[int, ...]
+    """Which blocks attend over the whole picture; the others within windows."""
+    v21: bool = False
+    """SAM 2.1: memory knows that an object is absent (``no_obj_embed_spatial``), and pointers when they are from
+    (``obj_ptr_tpos_proj``, signed distances).  Nothing of the image path."""
+    background: int = 7
+    """Side of the positions that are enlarged to the whole picture."""
+    window_spec: tuple[int, ...] = (8, 4, 14, 7)
+    """Windows of each stage, in its tokens a side; those of the first are also the side of the positions repeated in each."""
+    image_size: int = 1024
+    mlp_ratio: int = 4
+    width: int = 256
+    """Of the image embedding, the prompts and the decoder."""
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    mask_chans: int = 16
+    num_maskmem: int = 7
+    """Frames of memory, the one or those with prompts among them."""
+    mem_dim: int = 64
+    """Width of the memory."""
+    memory_layers: int = 4
+    memory_mlp: int = 2048
+    max_obj_ptrs: int = 16
+    """Frames of which an object's pointer is remembered."""
+
+    @property
+    def side(self) -> int:
+        """Tokens of the first stage a side."""
+        return self.image_size // STRIDE
+
+    @property
+    def grid(self) -> int:
+        """Cells of the image embedding a side."""
+        return self.side // 4
+
+
+_TINY = Config(96, 1, (1, 2, 7, 2), (5, 7, 9))
+_SMALL = Config(96, 1, (1, 2, 11, 2), (7, 10, 13))
+_BASE_PLUS = Config(112, 2, (2, 3, 16, 3), (12, 16, 20), background=14)
+_LARGE = Config(144, 2, (2, 6, 36, 4), (23, 33, 43), window_spec=(8, 4, 16, 8))
+_SIZES = {"tiny": _TINY, "small": _SMALL, "base_plus": _BASE_PLUS, "large": _LARGE}
+
+VARIANTS: dict[str, Config] = {
+    f"{name}_hiera_{size}": dataclasses.replace(config, v21=name == "sam2.1")
+    for name in ("sam2", "sam2.1")
+    for size, config in _SIZES.items()
+}

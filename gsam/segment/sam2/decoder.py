@@ -1,0 +1,93 @@
+"""SAM 2's mask decoder (sam2/modeling/sam/mask_decoder.py): SAM's, with finer features and a token more.
+
+The token says whether the object is there at all, and stands before the others.  What is upscaled has the finer features
+added.  Predicted IoU goes through a sigmoid.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gsam.nn import two_way
+from gsam.nn.layers import Conv, Embedding, Mlp
+from gsam.nn.two_way import in_place
+
+DELTA, STABLE = 0.05, 0.98
+"""A single mask is unstable if the IoU of its cuts at plus and minus `DELTA` is below `STABLE`."""
+
+
+class Features(NamedTuple):
+    """What is computed once an image.  Leading axes may be [B] or none."""
+
+    s0: jax.Array
+    """[..., 4h, 4w, D/8]."""
+    s1: jax.Array
+    """[..., 2h, 2w, D/4]."""
+    embedding: jax.Array
+    """[..., h, w, D]."""
+
+
+class Answer(NamedTuple):
+    """What N prompts are answered: M masks each."""
+
+    logits: jax.Array
+    """[N, M, 4h, 4w] float32."""
+    iou: jax.Array
+    """[N, M] float32 in 0..1, the model's own estimate."""
+    tokens: jax.Array
+    """[N, M, D]: what the decoder made of each mask's token; of a single mask that of token 0, also where `stable` gave
+    another."""
+    object_score: jax.Array
+    """[N] float32 logits: above 0 the object is there.  Pictures are segmented without asking it."""
+
+
+class MaskDecoder(two_way.MaskDecoder):
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__(width, heads, hidden)
+        self.obj_score_token = Embedding(1, width)
+        self.pred_obj_score_head = Mlp(width, width, 1)
+        self.conv_s0 = Conv(1, width, width // 8)
+        self.conv_s1 = Conv(1, width, width // 4)
+
+    def __call__(  # type: ignore[override]
+        self,
+        features: Features,
+        image_code: jax.Array,
+        prompts: jax.Array,
+        keep: jax.Array | None,
+        dense: jax.Array,
+        *,
+        multimask: bool,
+        dynamic: bool = True,
+    ) -> Answer:
+        """As SAM's.  The finer features are of one image; the embedding is [h, w, D], or [N, h, w, D] of every prompt its own.
+
+        ``multimask``: the masks of tokens 1 to 3, otherwise one, that of token 0; with ``dynamic`` `stable` chooses it.
+        """
+        tokens, image = self.read(features.embedding, image_code, prompts, keep, dense)
+        score = self.pred_obj_score_head(tokens[:, 0])[:, 0].astype(jnp.float32)
+        tokens = tokens[:, 1:]
+        masks = range(1, 4) if multimask else range(4) if dynamic else range(1)
+        height = features.embedding.shape[-3]
+        s1, s0 = (two_way.quadrupled(x, height).astype(image.dtype) for x in (features.s1, features.s0))
+        logits = in_place(self.hyper(tokens, masks), self.output_upscaling(image, (s1, s0)), height)
+        iou = jax.nn.sigmoid(self.iou(tokens, masks))
+        if dynamic and not multimask:
+            logits, iou = stable(logits, iou)
+        own = tokens[:, 2:5] if multimask else tokens[:, 1:2]
+        return Answer(logits, iou, own, score)
+
+    def own_tokens(self) -> jax.Array:
+        """Is it there, IoU, masks."""
+        return jnp.concatenate([self.obj_score_token.embedding[...], super().own_tokens()])
+
+
+def stable(logits: jax.Array, iou: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of four masks [N, 4, H, W] and their IoU [N, 4] the first, or if that is unstable the best of the others: [N, 1, ...]."""
+    large, small = ((logits[:, 0] > cut).sum((1, 2)) for cut in (-DELTA, DELTA))
+    share = jnp.where(large > 0, small.astype(jnp.float32) / jnp.maximum(large, 1), 1.0)
+    chosen = jnp.where(share >= STABLE, 0, 1 + iou[:, 1:].argmax(1))[:, None]
+    return jnp.take_along_axis(logits, chosen[..., None, None], 1), jnp.take_along_axis(iou, chosen, 1)
