@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from gsam.training.nano.backgrounds import background
+from gsam.training.nano.layer import Layer
 from gsam.training.nano.motion import HABITS, Floats, count, habit, places, smooth, turns
 from gsam.training.nano.names import LEAVES
 from gsam.training.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
@@ -57,69 +58,6 @@ class Clip:
     def masks(self, k: int) -> NDArray[np.bool_]:
         """[T, h, w] of object ``k``."""
         return self.instances == k + 1
-
-
-@dataclasses.dataclass
-class _Layer:
-    """Something that moves over what lies before it."""
-
-    source: Image.Image
-    """Square, mode RGBa."""
-    path: Floats
-    """[T, 4], see `gsam.training.nano.motion`."""
-    side: float
-    aspect: NDArray[np.float64]
-    """[2]: how much narrower and lower than square it is."""
-    mirror: float = 1.0
-    light: NDArray[np.float32] = dataclasses.field(default_factory=lambda: np.ones(3, np.float32))
-    number: int = 0
-    """What stands in the truth."""
-    shadow: tuple[Image.Image, float, NDArray[np.float64]] | None = None
-    """A soft outline (mode L), how dark, and how far from the thing."""
-
-    def area(self, t: int) -> float:
-        """Pixels it would fill alone."""
-        solid = (np.asarray(self.source.getchannel("a")) > 127).mean()
-        return float(solid * (self.side * np.exp(self.path[t, 3])) ** 2)
-
-    def put(self, rgb: NDArray[np.float32], truth: NDArray[np.uint8], t: int) -> None:
-        """Draw it into frame ``t``, in place."""
-        if self.shadow is not None:
-            outline, dark, away = self.shadow
-            window = self._window(truth.shape, t, away)
-            if window is not None:
-                soft = np.asarray(self._warped(outline, window, t, away), np.float32)[..., None]
-                rgb[_slices(window)] *= 1 - soft * np.float32(dark / 255)
-        window = self._window(truth.shape, t)
-        if window is None:
-            return
-        drawn = np.asarray(self._warped(self.source, window, t))
-        alpha, here = drawn[..., 3:], _slices(window)
-        colour = drawn[..., :3] * self.light
-        np.minimum(colour, alpha, out=colour)
-        under = rgb[here]
-        under *= (255 - alpha) * np.float32(1 / 255)
-        under += colour
-        truth[here][alpha[..., 0] > 127] = self.number
-
-    def _window(self, size: tuple[int, ...], t: int, away: Floats | float = 0.0) -> tuple[int, int, int, int] | None:
-        """x0 y0 x1 y1 of the frame it can touch, or None."""
-        centre = self.path[t, :2] + away
-        reach = 0.72 * self.side * np.exp(self.path[t, 3]) * self.aspect.max() + 1
-        x0, y0 = (int(v) for v in np.floor(np.maximum(centre - reach, 0)))
-        x1, y1 = (int(v) for v in np.ceil(np.minimum(centre + reach, size[::-1])))
-        return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
-
-    def _warped(
-        self, source: Image.Image, window: tuple[int, int, int, int], t: int, away: Floats | float = 0.0
-    ) -> Image.Image:
-        x0, y0, x1, y1 = window
-        turn, zoom = self.path[t, 2], source.width / (self.side * np.exp(self.path[t, 3]))
-        c, s = np.cos(turn) * zoom, np.sin(turn) * zoom
-        matrix = np.array([[c * self.mirror, s * self.mirror], [-s, c]]) / self.aspect
-        shift = source.width / 2 + matrix @ (np.array([x0, y0]) - self.path[t, :2] - away)
-        data = (matrix[0, 0], matrix[0, 1], shift[0], matrix[1, 0], matrix[1, 1], shift[1])
-        return source.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
 
 
 def draw_clip(
@@ -203,7 +141,7 @@ def _layers(
     most: int,
     camera: Floats,
     aspect: NDArray[np.float64],
-) -> tuple[list[_Layer], list[str]]:
+) -> tuple[list[Layer], list[str]]:
     """Everything that moves, the nearest last, and the names of those that have a number."""
     twins = False
     if names is None:
@@ -211,7 +149,7 @@ def _layers(
         if len(names) > 1 and rng.random() < 0.3:
             names[1], twins = names[0], bool(rng.random() < 0.5)
     points, crowd = count(frames), 1 / (1 + 0.06 * len(names))
-    things: list[_Layer] = []
+    things: list[Layer] = []
     spots: list[Floats] = []
     for k in range(len(names) + int(rng.random() < 0.35)):
         stranger = k >= len(names)
@@ -229,7 +167,7 @@ def _layers(
         source = things[0].source if k == 1 and twins else sprite(glyph, 0 if side > 85 else 1 if side > 42 else 2)
         path = smooth(np.concatenate([spot, turns(rng, points)], 1), frames)
         own = np.exp(rng.uniform(-0.15, 0.15) * np.array([1, -1]))
-        thing = _Layer(source, path, side, aspect * own, -1.0 if rng.random() < 0.5 else 1.0)
+        thing = Layer(source, path, side, aspect * own, -1.0 if rng.random() < 0.5 else 1.0)
         thing.light = np.float32(rng.uniform(0.7, 1.2)) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
         thing.number = 0 if stranger else k + 1
         if rng.random() < 0.35:
@@ -250,7 +188,7 @@ def _occluder(
     spot: Floats,
     camera: Floats,
     aspect: NDArray[np.float64],
-) -> _Layer:
+) -> Layer:
     """A textured post or rag before everything: it stands in the world, or crosses the frame, at a place of ``spot``."""
     mask = Image.new("L", (CELL, CELL))
     pen = ImageDraw.Draw(mask)
@@ -274,10 +212,10 @@ def _occluder(
         way = np.array([np.cos(a := rng.uniform(0, 2 * np.pi)), np.sin(a)]) * min(size) * rng.uniform(0.01, 0.05)
         centre = at + way * (np.arange(frames)[:, None] - frames / 2)
     path = np.concatenate([centre, angle, np.zeros((frames, 1))], 1)
-    return _Layer(skin.convert("RGBa"), path, side, aspect)
+    return Layer(skin.convert("RGBa"), path, side, aspect)
 
 
-def _judge(truth: NDArray[np.uint8], layers: list[_Layer], things: int) -> list[int]:
+def _judge(truth: NDArray[np.uint8], layers: list[Layer], things: int) -> list[int]:
     """Renumber the truth in place: slivers, and things that no frame shows well, are ignored; returns what is left."""
     frame = max(truth.shape[1:]) ** 2
     seen = np.stack([np.bincount(f.ravel(), minlength=things + 1)[1 : things + 1] for f in truth])  # [T, things]
@@ -318,8 +256,3 @@ def _develop(rng: np.random.Generator, rgb: NDArray[np.float32]) -> NDArray[np.u
             image = Image.open(buffer)
         pixels[t] = np.asarray(image)
     return pixels
-
-
-def _slices(window: tuple[int, int, int, int]) -> tuple[slice, slice]:
-    x0, y0, x1, y1 = window
-    return slice(y0, y1), slice(x0, x1)
