@@ -22,6 +22,8 @@ TOP = {
     "fast_sam",
     "nn",
     "formats",
+    "tracks",
+    "frames",
     "everything",
     "generator",
     "detect",
@@ -47,7 +49,9 @@ MAY: dict[str, set[str]] = {
     "image": {"letterbox"} | LEAVES,
     "text": LEAVES,
     "result": {"errors", "formats"},
-    "formats": {"errors", "result", "resampling"},
+    "formats": {"errors", "result", "tracks", "resampling"},
+    "tracks": {"errors", "formats"},
+    "frames": {"errors", "image"},
     "store": {"port", "bind", "detect", "segment", "classify"} | LEAVES,
     "pipeline": PIPELINE,
     "export": {"pipeline", "reading", "port", "nn"} | PIPELINE,
@@ -67,7 +71,7 @@ ONLY_IN = {
     "transformers": set[str](),
     "tokenizers": {"text", "training"},
     "orbax": {"store", "training"},
-    "PIL": {"image", "result", "formats", "training", "evaluation", "cli"},
+    "PIL": {"image", "result", "formats", "frames", "training", "evaluation", "cli"},
     "torch": set[str](),
     "jax": set(MAY)
     - {
@@ -76,6 +80,8 @@ ONLY_IN = {
         "text",
         "result",
         "formats",
+        "tracks",
+        "frames",
         "errors",
         "registry",
         "resampling",
@@ -83,9 +89,10 @@ ONLY_IN = {
         "__init__",
         "__main__",
     },
+    "av": {"frames", "formats"},
     "nibabel": {"medical"},
     "pydicom": {"medical"},
-    "scipy": {"image", "everything", "training"},
+    "scipy": {"image", "everything", "training", "evaluation"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

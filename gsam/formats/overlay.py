@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FILL = 0.45
 """How much of a mask is its colour."""
+GOLDEN = 0.381966
+"""Of the circle of hues, the golden angle: from one number to the next, it always falls into a gap."""
 Rectangle = tuple[int, int, int, int]
 
 
@@ -40,10 +42,15 @@ def colours(labels: Iterable[str]) -> dict[str, Colour]:
         digest = hashlib.sha256(name.casefold().encode("utf-8", "surrogatepass")).digest()
         hue = int.from_bytes(digest[:4], "big") / 2**32
         while any(min((hue - t) % 1, (t - hue) % 1) < apart for t in taken):
-            hue = (hue + 0.381966) % 1  # the golden angle finds the gaps
+            hue = (hue + GOLDEN) % 1
         taken.append(hue)
         found[name] = shade((0.64, 0.71, 0.78)[digest[4] % 3], hue)
     return found
+
+
+def numbered(i: int) -> Colour:
+    """The colour of number ``i`` of a list or an identity: always the same, and neighbours differ."""
+    return shade((0.64, 0.71, 0.78)[i % 3], (i * GOLDEN) % 1)
 
 
 @functools.cache

@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.formats.overlay import paint, shade
-
-GOLDEN = 0.381966
-"""Of the circle of hues from one mask to the next, so that neighbours in the list differ."""
+from gsam.formats.overlay import numbered, paint
 
 
 def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Image.Image:
@@ -23,5 +20,5 @@ def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Ima
     image = Image.fromarray(pixels)
     line = max(1, round(min(pixels.shape[:2]) / 400))
     for i in sorted(range(len(records)), key=lambda i: -records[i]["area"]):
-        paint(image, records[i]["segmentation"], shade((0.64, 0.71, 0.78)[i % 3], (i * GOLDEN) % 1), line)
+        paint(image, records[i]["segmentation"], numbered(i), line)
     return image

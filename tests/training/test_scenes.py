@@ -163,10 +163,10 @@ def test_a_pool_row_is_letterboxed_and_its_boxes_fit() -> None:
 @needs_font
 def test_the_named_glyph_is_drawn_half_of_the_time() -> None:
     rng = np.random.default_rng(0)
-    drawn = [scenes._pick(rng, "dog") for _ in range(400)]
+    drawn = [scenes.pick(rng, "dog") for _ in range(400)]
     assert 0.42 < drawn.count("🐕") / 400 < 0.58
     assert set(drawn) == set(GLYPHS["dog"])
-    assert scenes._pick(rng, None) in scenes.STRANGERS
+    assert scenes.pick(rng, None) in scenes.STRANGERS
 
 
 def test_without_the_font_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def draw_scene(
     labels: list[str] = []
     whole: list[int] = []
     for name in order:
-        glyph = _pick(rng, name)
+        glyph = pick(rng, name)
         if name is None:
             _place(rng, rgb, instances, glyph, None, crowd)
         else:
@@ -132,7 +132,8 @@ def draw_scene(
     return Drawn(_develop(rng, rgb), truth, kept_names, np.array(kept_boxes, np.float32).reshape(-1, 4))
 
 
-def _pick(rng: np.random.Generator, name: str | None) -> str:
+def pick(rng: np.random.Generator, name: str | None) -> str:
+    """A glyph for a name, or one of `STRANGERS`."""
     if name is None:
         return STRANGERS[int(rng.integers(len(STRANGERS)))]
     glyphs = GLYPHS[name]

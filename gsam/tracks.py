@@ -1,0 +1,181 @@
+"""What the user holds of a video: which objects are where in each frame.  numpy only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrackedFrame:
+    """The N objects seen in one frame.  An object that is not seen is left out, or has an empty mask: both mean the same."""
+
+    index: int
+    """Of the frame in its video, from 0."""
+    size: tuple[int, int]
+    """Height and width of the frame."""
+    ids: NDArray[np.int64]
+    """[N], an identity each, the same in all frames."""
+    labels: list[str]
+    """[N], the user's words."""
+    scores: NDArray[np.float32]
+    """[N] in 0..1."""
+    rles: list[dict[str, Any]]
+    """[N] masks as COCO run lengths (`gsam.formats.rle`)."""
+    time: float | None = None
+    """Seconds from the first frame, if known."""
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        counts = {"labels": len(self.labels), "scores": len(self.scores), "rles": len(self.rles)}
+        if any(c != n for c in counts.values()):
+            raise ValueError(f"frame {self.index}: {n} ids do not go with {counts}")
+        if len(set(self.ids.tolist())) != n:
+            raise ValueError(f"frame {self.index}: an id stands for two objects, {self.ids.tolist()}")
+        for i, rle in zip(self.ids.tolist(), self.rles, strict=True):
+            if tuple(rle["size"]) != self.size:
+                raise ValueError(f"frame {self.index}: the mask of object {i} is {rle['size']}, the frame {self.size}")
+
+    @classmethod
+    def of(
+        cls,
+        index: int,
+        masks: NDArray[np.bool_],
+        ids: Sequence[int] | NDArray[Any],
+        labels: Sequence[str] | None = None,
+        scores: Sequence[float] | NDArray[Any] | None = None,
+        time: float | None = None,
+    ) -> TrackedFrame:
+        """From masks [N, H, W] bool; labels are "" and scores 1 where they are not given."""
+        from gsam.formats.rle import encode
+
+        n = len(masks)
+        return cls(
+            index,
+            (int(masks.shape[1]), int(masks.shape[2])),
+            np.asarray(ids, np.int64).reshape(-1),
+            list(labels) if labels is not None else [""] * n,
+            np.asarray(scores, np.float32).reshape(-1) if scores is not None else np.ones(n, np.float32),
+            [encode(np.asarray(m, bool)) for m in masks],
+            time,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def mask(self, i: int) -> NDArray[np.bool_]:
+        """[H, W] bool, of row ``i`` (not of id ``i``)."""
+        from gsam.formats.rle import decode
+
+        return decode(self.rles[i])
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """[N, H, W] bool, made anew each time."""
+        masks = np.zeros((len(self), *self.size), bool)
+        for i in range(len(self)):
+            masks[i] = self.mask(i)
+        return masks
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """[N] pixels of each mask."""
+        from gsam.formats.rle import area
+
+        return np.array([area(rle) for rle in self.rles], np.int64)
+
+    @property
+    def xyxy(self) -> NDArray[np.float32]:
+        """[N, 4] pixels, tight around the masks, exclusive right and bottom; zeros for an empty one."""
+        from gsam.formats.rle import bounds
+
+        return np.array([bounds(rle) for rle in self.rles], np.float32).reshape(-1, 4)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tracks:
+    """Frames of one video, in the order of their index; none of them twice."""
+
+    frames: list[TrackedFrame]
+    size: tuple[int, int]
+    """Height and width, of every frame."""
+    count: int
+    """How many frames the video has: ``frames`` may hold fewer, the others have no object."""
+    rate: Fraction | None = None
+    """Frames a second, if known."""
+    name: str = "video"
+    queries: list[str] = dataclasses.field(default_factory=list)
+    """What was asked for, in the user's words."""
+
+    def __post_init__(self) -> None:
+        at = [f.index for f in self.frames]
+        if at != sorted(set(at)) or (at and not 0 <= at[0] <= at[-1] < self.count):
+            raise ValueError(f"the frames of {self.count} are not in order or not within: {at[:10]}")
+        odd = next((f for f in self.frames if f.size != self.size), None)
+        if odd is not None:
+            raise ValueError(f"frame {odd.index} is {odd.size}, the video {self.size}")
+
+    @classmethod
+    def of(
+        cls,
+        frames: Iterable[TrackedFrame],
+        *,
+        count: int | None = None,
+        rate: Fraction | None = None,
+        name: str = "video",
+        queries: Sequence[str] = (),
+    ) -> Tracks:
+        """From frames in any order; ``count`` is one more than the last index unless it is given.
+
+        Raises `ValueError` without a frame: nothing would say how large the video is.
+        """
+        ordered = sorted(frames, key=lambda f: f.index)
+        if not ordered:
+            raise ValueError("tracks of no frame at all")
+        count = ordered[-1].index + 1 if count is None else count
+        return cls(ordered, ordered[0].size, count, rate, name, list(queries))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[TrackedFrame]:
+        return iter(self.frames)
+
+    @property
+    def ids(self) -> list[int]:
+        """All identities, ascending."""
+        return sorted({i for f in self.frames for i in f.ids.tolist()})
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The label of each identity: the one it has most often, weighed by score; of equals the first."""
+        weight: dict[int, dict[str, float]] = {}
+        for frame in self.frames:
+            for i, label, score in zip(frame.ids.tolist(), frame.labels, frame.scores.tolist(), strict=True):
+                of = weight.setdefault(i, {})
+                of[label] = of.get(label, 0.0) + score
+        return {i: max(of, key=lambda label: of[label]) for i, of in sorted(weight.items())}
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """The mean score of each identity over the frames it is listed in."""
+        found: dict[int, list[float]] = {}
+        for frame in self.frames:
+            for i, score in zip(frame.ids.tolist(), frame.scores.tolist(), strict=True):
+                found.setdefault(i, []).append(score)
+        return {i: float(np.mean(s)) for i, s in sorted(found.items())}
+
+    def masks_of(self, identity: int) -> list[dict[str, Any] | None]:
+        """[count] run lengths of one object, None where it is not seen."""
+        from gsam.formats.rle import area
+
+        out: list[dict[str, Any] | None] = [None] * self.count
+        for frame in self.frames:
+            for i in np.flatnonzero(frame.ids == identity):
+                out[frame.index] = frame.rles[i] if area(frame.rles[i]) else None
+        return out
