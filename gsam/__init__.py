@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gsam.build import load as load
     from gsam.build import recipes as recipes
     from gsam.build import segmenter as segmenter
+    from gsam.build import tracker as tracker
     from gsam.errors import GsamError as GsamError
     from gsam.fast_sam import FastSAM as FastSAM
     from gsam.generator import MaskGenerator as MaskGenerator
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from gsam.types import Masks as Masks
     from gsam.types import Scene as Scene
     from gsam.types import View as View
+    from gsam.video.predictor import VideoPredictor as VideoPredictor
 
 _HOME = {
-    "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter"),
+    "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter", "tracker"),
     "gsam.errors": ("GsamError",),
     "gsam.fast_sam": ("FastSAM",),
     "gsam.generator": ("MaskGenerator",),
@@ -45,6 +47,7 @@ _HOME = {
     "gsam.predictor": ("Predictor",),
     "gsam.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
+    "gsam.video.predictor": ("VideoPredictor",),
 }
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = ("medical",)

@@ -17,7 +17,7 @@ from gsam.errors import UsageError
 from gsam.export.artefact import is_exported
 from gsam.pipeline import Limits, Pipeline
 from gsam.registry import FAMILIES
-from gsam.roles import Classifier, Detector, Segmenter
+from gsam.roles import Classifier, Detector, Segmenter, Tracker
 from gsam.types import View
 
 RECIPE: Mapping[str, frozenset[str]] = {
@@ -58,6 +58,19 @@ def segmenter(name: str, **settings: Any) -> Segmenter:
 def classifier(name: str, **settings: Any) -> Classifier:
     """A text-image classifier by any name `gsam.store` understands; settings are those of its ``Stage``."""
     return cast(Classifier, _stage("classify", name, settings))
+
+
+def tracker(name: str, **settings: Any) -> Tracker:
+    """A SAM 2 with its memory by any name `gsam.store` understands; settings are those of `gsam.segment.sam2.tracker.Tracker`."""
+    from gsam import store
+
+    keep_programs()
+    loaded = store.load(name, role="segment", dtype=default_dtype(jax.local_devices()), video=True)
+    module = importlib.import_module(f"gsam.segment.{loaded.family}.tracker")
+    try:
+        return cast(Tracker, module.build(loaded.config, loaded.params, **settings))
+    except TypeError as error:
+        raise UsageError(f"{name!r} does not take this setting: {error}") from error
 
 
 def load(

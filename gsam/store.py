@@ -66,18 +66,20 @@ class Loaded:
     name: str
 
 
-def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -> Loaded:
+def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32", video: bool = False) -> Loaded:
     """Find, check and read a model.
 
-    ``role`` (``detect``, ``segment``, ``classify``) helps where a bare file could be several things.  Raises
-    `CheckpointError` (cannot be found, trusted or understood) and `UsageError` (no such name).
+    ``role`` (``detect``, ``segment``, ``classify``) helps where a bare file could be several things.  ``video``: with what a
+    tracker needs besides.  Raises `CheckpointError` (cannot be found, trusted or understood) and `UsageError` (no such
+    name, or no tracker).
     """
     found = find(name)
     if (found.path / ORBAX_NOTE).is_file():
+        if video:
+            raise UsageError(f"{found.name} is an Orbax folder, which holds the picture's part only: name the original file")
         return _load_orbax(found, dtype)
-    kept = (
-        ported.place(cache_folder() / "ported", found.name, _weights(found.path), dtype) if found.downloaded else None
-    )
+    part = f"{found.name}-video" if video else found.name
+    kept = ported.place(cache_folder() / "ported", part, _weights(found.path), dtype) if found.downloaded else None
     if kept is not None and kept.is_file():
         tensors = read(kept)
     else:
@@ -89,9 +91,14 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
         tensors = read(found.path)
     family, config = _identify(found, tensors, role)
     module, port = _modules(family)
+    layouts = port.LAYOUTS
+    if video:
+        if not hasattr(port, "layouts"):
+            raise UsageError(f"{found.name!r} is no tracker: SAM 2 is needed to follow things through a video")
+        module, layouts = importlib.import_module(f"{module.__name__}.tracker"), port.layouts(video=True)
     shapes = module.spec(config).shapes
     try:
-        params = convert(tensors, shapes, fit(tensors, port.LAYOUTS, shapes), dtype)
+        params = convert(tensors, shapes, fit(tensors, layouts, shapes), dtype)
     except CheckpointError as error:
         likely = _likely(tensors, found.variant) if error.code == "checkpoint_mismatch" else None
         hint = f"\n  It looks like {likely}." if likely else ""

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.errors import UsageError
 from gsam.image import Picture
 from gsam.nn.prompt import PAD
-from gsam.pipeline.prepare import prepared
 from gsam.video.recall import recall
-from gsam.video.session import Session
+from gsam.video.session import EndOfFrames, Session
 from gsam.video.step import Step
 from gsam.video.track import Output, Points, Track
-
-
-class EndOfFrames(UsageError):
-    """A live source has no further frame, or a video fewer than it said."""
 
 
 class Engine:
@@ -87,36 +80,29 @@ class Engine:
                 far = max((self.reach.slots + 1) * self.reach.stride, self.reach.pointers)
                 track.prune(range(frame - far, frame + far + 1))
 
-    def ahead(self, state: Session, frames: Iterator[int]) -> Iterator[int]:
-        """The same frames, the features of each ready, while the pixels of the next are fetched; ends where the source does."""
-        with ThreadPoolExecutor(1, "gsam-frame") as pool:
-            waiting: Future[Picture] | None = None
-            frame = next(frames, None)
-            while frame is not None:
-                following = next(frames, None)
-                try:
-                    self.features(state, frame, None if waiting is None else waiting.result())
-                except EndOfFrames:
-                    return
-                waiting = None if following is None else pool.submit(self.picture, state, following)
-                yield frame
-                frame = following
+    def walk(self, state: Session, start: int, stop: int | None, step: int = 1) -> Iterator[int]:
+        """Frames from ``start`` on, the features of each ready; those of a live source until it ends."""
+        if state.frames.seekable:
+            for frame in state.frames.walk(start, stop, step):
+                self.features(state, frame.index, frame.pixels)
+                yield frame.index
+            return
+        number = start
+        while stop is None or number < stop:
+            try:
+                self.features(state, number)
+            except EndOfFrames:
+                return
+            yield number
+            number += 1
 
-    def features(self, state: Session, frame: int, picture: Picture | None = None) -> Any:
+    def features(self, state: Session, frame: int, pixels: NDArray[np.uint8] | None = None) -> Any:
         """Of a frame; those used last are kept."""
         if frame in state.cache:
             state.cache.move_to_end(frame)
             return state.cache[frame]
-        picture = picture or self.picture(state, frame)
-        return state.cache.keep(frame, self.step.features(picture))
-
-    def picture(self, state: Session, frame: int) -> Picture:
-        """A frame with its view made.  Raises `EndOfFrames`."""
-        try:
-            pixels = state.frames[frame]
-        except IndexError:
-            raise EndOfFrames(f"there is no frame {frame}: the source has ended") from None
-        return prepared(Picture(pixels), [self.step.tracker.view])
+        pixels = state.pixels(frame) if pixels is None else pixels
+        return state.cache.keep(frame, self.step.features(Picture(pixels)))
 
     def _asked(self, track: Track, frame: int, output: Output) -> Output:
         track.asked[self.correct or frame not in track.tracked][frame] = output

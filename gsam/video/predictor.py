@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gsam.build import tracker
 from gsam.errors import UsageError
 from gsam.formats.lowres import LowResMasks
-from gsam.frames import FrameSource, open_frames
+from gsam.frames import open_frames
 from gsam.ops.resize import antialiased
 from gsam.predictor import prompts
 from gsam.roles import Tracker
@@ -94,7 +94,7 @@ class VideoPredictor:
 
     def init_state(
         self,
-        video_path: FrameSource,
+        video_path: Any,
         offload_video_to_cpu: bool = False,
         offload_state_to_cpu: bool = False,
         async_loading_frames: bool = False,
@@ -218,12 +218,11 @@ class VideoPredictor:
         state = inference_state
         if start_frame_idx is None:
             start_frame_idx = min(frame for track in state.tracks.values() for frame in track.prompted)
-        order = _order(state.check(start_frame_idx), state.count, max_frame_num_to_track, reverse)
-        total = None if order is None else len(order)
-        frames = iter(order) if order is not None else _endless(start_frame_idx, max_frame_num_to_track)
+        start, stop, step = _range(state.check(start_frame_idx), state.count, max_frame_num_to_track, reverse)
+        total = None if stop is None else len(range(start, stop, step))
         quiet = not self.progress or not sys.stderr.isatty()
         with tqdm(total=total, desc="propagate in video", unit="frame", disable=quiet) as bar:
-            for frame in self._engine.ahead(state, frames):
+            for frame in self._engine.walk(state, start, stop if stop != -1 else None, step) if total != 0 else ():
                 self._engine.follow(state, frame, reverse)
                 bar.update()
                 yield self._answer(state, frame)
@@ -267,21 +266,13 @@ def squashed(mask: NDArray[Any], side: int) -> NDArray[np.bool_]:
     return np.asarray(antialiased((mask != 0).astype(np.float32), side, side)) >= 0.5
 
 
-def _order(start: int, count: int | None, most: int | None, reverse: bool) -> Sequence[int] | None:
-    """The frames of a propagation; None for as many as come."""
+def _range(start: int, count: int | None, most: int | None, reverse: bool) -> tuple[int, int | None, int]:
+    """First frame, the one before which a propagation ends (None: as many as come) and the step."""
     if most is not None and most < 0:
         raise UsageError(f"max_frame_num_to_track is at least 0, not {most}")
     if reverse:
         end = 0 if most is None else max(start - most, 0)
-        return range(start, end - 1, -1) if start > 0 else range(0)
+        return (start, end - 1, -1) if start > 0 else (0, 0, -1)
     if count is None:
-        return None
-    end = count - 1 if most is None else min(start + most, count - 1)
-    return range(start, end + 1)
-
-
-def _endless(start: int, most: int | None) -> Iterator[int]:
-    frame = start
-    while most is None or frame <= start + most:
-        yield frame
-        frame += 1
+        return start, None if most is None else start + most + 1, 1
+    return start, count if most is None else min(start + most + 1, count), 1

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gsam.errors import UsageError
-from gsam.frames import Frames
+from gsam.frames import Frame, Frames
 from gsam.video.shelf import Shelf
 from gsam.video.step import Cache
 from gsam.video.track import Output, Track
+
+
+
+class EndOfFrames(UsageError):
+    """A live source has no further frame."""
+
 
 WORDS = {"num_frames": "count", "video_height": "height", "video_width": "width", "obj_ids": "ids"}
 
@@ -26,6 +34,8 @@ class Session:
     """By id, in the order in which they were added."""
     shelf: Shelf = dataclasses.field(default_factory=Shelf)
     cache: Cache = dataclasses.field(default_factory=Cache)
+    _coming: Iterator[Frame] | None = None
+    _last: Frame | None = None
 
     @property
     def count(self) -> int | None:
@@ -63,6 +73,19 @@ class Session:
         if frame < 0 or (self.count is not None and frame >= self.count):
             raise UsageError(f"frame {frame} is not in this video: it has {self.count}, the first is 0")
         return int(frame)
+
+    def pixels(self, frame: int) -> NDArray[np.uint8]:
+        """Of a frame, [H, W, 3]; a live source is read on as far as that.  Raises `EndOfFrames`, and what `Frames` does."""
+        if self.frames.seekable:
+            return self.frames[frame].pixels
+        self._coming = self._coming or self.frames.walk()
+        while self._last is None or self._last.index < frame:
+            self._last = next(self._coming, None)
+            if self._last is None:
+                raise EndOfFrames(f"{self.frames.name} has ended: there is no frame {frame}")
+        if self._last.index > frame:
+            raise UsageError(f"{self.frames.name} is live, frame {frame} has passed")
+        return self._last.pixels
 
     def outputs(self, frame: int) -> list[Output | None]:
         """The newest of every object."""
