@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsam.errors import UsageError
 from gsam.image import Picture, Source, open_image
 from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
@@ -22,8 +23,9 @@ from gsam.pipeline.shard import replicate, spread
 from gsam.pipeline.suppress import confident, deduplicate, part_of_another, suppress
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.result import Result
-from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step
+from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step, Tracker
 from gsam.text import Queries, Query, parse_queries
+from gsam.tracks import TrackedFrame
 from gsam.types import Images, Params, Scene, Text, View
 
 Stage = Detector | Proposer | Segmenter | Classifier | Step
@@ -87,8 +89,11 @@ class Pipeline:
         name: str = "custom",
         limits: Limits | None = None,
         devices: Sequence[jax.Device] | None = None,
+        tracker: Callable[[], Tracker] | None = None,
+        following: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
+        """``tracker`` makes what `track` needs, when it is needed, and ``following`` are settings of `gsam.video.follow.Following`."""
         if not steps or _role(steps[0], 0) not in ("detect", "propose"):
             raise TypeError(
                 "the first step of a pipeline is a detector: it needs a method `detect`, or `propose` for everything"
@@ -99,6 +104,8 @@ class Pipeline:
         self.roles = {slot: _role(step, i) for i, (slot, step) in enumerate(self.steps.items())}
         """What the step of each slot does; None for a function of one's own."""
         self.devices = tuple(devices or jax.local_devices()[:1])
+        self._tracker, self._following = tracker, dict(following or {})
+        self._engine: Any = None
         self._readers = readers(self._stages(), lambda: self.params)
         self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
         self._seen: collections.OrderedDict[bytes, tuple[Images, Any]] = collections.OrderedDict()
@@ -171,6 +178,35 @@ class Pipeline:
         if self._tiled(picture, thresholds):
             return self._by_tiles(picture, queries, thresholds, 1 if self.devices[0].platform == "cpu" else 8)
         return self._end(self._begin([(picture, queries)], thresholds, 1, remember=True))[0]
+
+    def track(
+        self, video: Any, query: Query, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
+    ) -> Iterator[TrackedFrame]:
+        """Follow what ``query`` names through a video, frame by frame, with ids that stay.
+
+        ``video``: as for `gsam.frames.open_frames`; a live source is followed as it comes.  The pipeline looks at every
+        tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.video.follow.Following` (``every``,
+        ``match``, ``patience`` ...), and thresholds as for a call.  ``start``: go on after this frame, which was finished
+        before, with ids from ``next_id`` on for what is new.  Raises `UsageError` where the pipeline has no tracker.
+        """
+        from gsam.video.follow import Following, follower
+
+        if self._tracker is None:
+            raise UsageError(f"{self.name} has no tracker: a recipe with SAM 2 follows things, grounded_sam2 for instance")
+        own = {f.name for f in dataclasses.fields(Following)}
+        following = Following(**self._following | {k: v for k, v in settings.items() if k in own})
+        thresholds = {k: v for k, v in settings.items() if k not in own}
+        find = functools.partial(self, query=parse_queries(query), **thresholds)
+        return follower(self._steps(), video, find, following).run(start, next_id)
+
+    def _steps(self) -> Any:
+        """The tracker, compiled once."""
+        if self._engine is None:
+            from gsam.video.engine import engine
+
+            assert self._tracker is not None
+            self._engine = engine(self._tracker())
+        return self._engine
 
     def stream(
         self,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gsam.image import Picture
 from gsam.nn.prompt import PAD
-from gsam.video.recall import recall
+from gsam.roles import Tracker
+from gsam.video.recall import Reach, recall
 from gsam.video.session import EndOfFrames, Session
 from gsam.video.step import Step
 from gsam.video.track import Output, Points, Track
@@ -107,3 +108,9 @@ class Engine:
     def _asked(self, track: Track, frame: int, output: Output) -> Output:
         track.asked[self.correct or frame not in track.tracked][frame] = output
         return output
+
+
+def engine(tracker: Tracker, fill_hole_area: int = 8) -> Engine:
+    """With the original's settings."""
+    reach = Reach(tracker.config.num_maskmem, tracker.config.max_obj_ptrs)
+    return Engine(Step(tracker, reach, fill_hole_area, True))

@@ -56,6 +56,22 @@ _TINY = Config(96, 1, (1, 2, 7, 2), (5, 7, 9))
 _SMALL = Config(96, 1, (1, 2, 11, 2), (7, 10, 13))
 _BASE_PLUS = Config(112, 2, (2, 3, 16, 3), (12, 16, 20), background=14)
 _LARGE = Config(144, 2, (2, 6, 36, 4), (23, 33, 43), window_spec=(8, 4, 16, 8))
+NANO = Config(
+    32,
+    1,
+    (1, 2, 3, 1),
+    (5,),
+    v21=True,
+    background=4,
+    window_spec=(8, 4, 8, 8),
+    image_size=256,
+    width=64,
+    decoder_heads=4,
+    decoder_mlp=256,
+    mem_dim=32,
+    memory_layers=2,
+    memory_mlp=256,
+)
 _SIZES = {"tiny": _TINY, "small": _SMALL, "base_plus": _BASE_PLUS, "large": _LARGE}
 
 VARIANTS: dict[str, Config] = {

@@ -1,6 +1,8 @@
-"""``python -m gsam.training.nano {detector|segmenter|classifier} --pool DIR --out DIR --minutes M [--resume]``, then ``ship``.
+"""``python -m gsam.training.nano {detector|segmenter|classifier|tracker} --pool DIR --out DIR --minutes M [--resume]``, then
+``ship``.
 
-``--pool`` holds ``train`` and ``val160`` (`gsam.training.nano.pool`).  Each run is one process; two of them keep two cores
+``--pool`` holds ``train`` and ``val160`` (`gsam.training.nano.pool`), for the tracker ``clips`` and ``clips_val``
+(`gsam.training.nano.clips`).  Each run is one process; two of them keep two cores
 busy.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
 """
 
@@ -24,7 +26,7 @@ ALLOCATOR = {
 }
 """glibc hands large blocks back to the system after every step; keeping them is worth a third of the speed on CPU."""
 
-RATES = {"detector": 2e-3, "segmenter": 2e-3, "classifier": 2e-3}
+RATES = {"detector": 2e-3, "segmenter": 2e-3, "classifier": 2e-3, "tracker": 2e-3}
 
 
 def main() -> int:
@@ -41,6 +43,8 @@ def main() -> int:
         job.add_argument("--rate", type=float, default=RATES[name])
         job.add_argument("--seed", type=int, default=0)
         job.add_argument("--start", type=Path, help="safetensors of `ship` to go on from, with a new schedule")
+        if name == "tracker":
+            job.add_argument("--frames", type=int, default=6, help="of a clip; 1 for the picture's side alone")
         job.add_argument("--machine", default=f"{os.cpu_count()} CPU cores ({platform.machine()})")
         job.add_argument("--resume", action="store_true")
     job = jobs.add_parser("ship", help="write weights/nano from finished or running runs")
@@ -77,16 +81,17 @@ def run(asked: argparse.Namespace) -> None:
     folder = asked.out / asked.job
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(minutes=asked.minutes, steps=asked.steps, seed=asked.seed, rate=asked.rate)
-    task = make(asked.job, asked.pool, asked.seed)
+    task = make(asked.job, asked.pool, asked.seed, getattr(asked, "frames", 0))
     length = f"--minutes {asked.minutes:g}" if asked.minutes else f"--steps {asked.steps}"
     given = f"{asked.job} --pool POOL --out RUNS {length} --rate {asked.rate:g} --seed {asked.seed}"
     given += " --start WEIGHTS" if asked.start else ""
+    given += f" --frames {asked.frames}" if asked.job == "tracker" else ""
     told = {
         "command": f"python -m gsam.training.nano {given}",
         "machine": asked.machine,
         "seed": asked.seed,
         "batch": task.batch_size,
-        "scenes": task.train.count,
+        "scenes": task.count if asked.job == "tracker" else task.train.count,
     }
     (folder / "run.json").write_text(json.dumps(told, indent=1))
     train(task, plan, folder, start=read_weights(asked.start, task.spec) if asked.start else None, resume=asked.resume)
@@ -102,8 +107,15 @@ def read_weights(path: Path, spec: Any) -> Any:
     return params
 
 
-def make(job: str, pool: Path, seed: int) -> Any:
+def make(job: str, pool: Path, seed: int, frames: int = 0) -> Any:
     """The task of a run."""
+    if job == "tracker":
+        from gsam.segment.sam2.config import NANO
+        from gsam.training.nano import clips
+        from gsam.training.nano.tracking import Tracking
+
+        batch = {"batch_size": 12, "objects": 3} if frames == 1 else {}
+        return Tracking(NANO, clips.read(pool / "clips"), clips.read(pool / "clips_val"), seed=seed, frames=frames, **batch)
     from gsam.training.nano.batches import Pool
     from gsam.training.nano.prompts import encoder, read
 
