@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "detect": frozenset({"name", "template", "span", "labels"}),
     "segment": frozenset({"name", "chunk", "hq_token_only"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
+    "track": frozenset({"name", "every", "match", "covered", "same", "patience", "most"}),
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
 }
 """The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
@@ -73,12 +75,16 @@ def tracker(name: str, **settings: Any) -> Tracker:
         raise UsageError(f"{name!r} does not take this setting: {error}") from error
 
 
+_tracker = tracker
+
+
 def load(
     name: str | Path = "nano",
     *,
     detector: str | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
+    tracker: str | None = None,
     device: str | Sequence[jax.Device] | None = None,
     dtype: Any = None,
     labels: Literal["queries", "phrases"] | None = None,
@@ -89,8 +95,8 @@ def load(
     A text that is the name of a recipe is that recipe, whatever lies in the working folder: ``"./nano"`` is a folder.
 
     ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name (``segmenter`` that of everything, where
-    no other segments); ``limits`` are those of
-    `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
+    no other segments), and ``tracker`` the model that `gsam.Pipeline.track` uses, by default the segmenter where that is a SAM 2;
+    ``limits`` are those of `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
     ``dtype``: float32 on CPU and bfloat16 elsewhere by default.
     ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
     say so: for comparing, not for use.  Raises `UsageError` for a recipe that does not exist or does not fit the schema.
@@ -100,13 +106,14 @@ def load(
             "detector": detector,
             "segmenter": segmenter,
             "classifier": classifier,
+            "tracker": tracker,
             "dtype": dtype,
             "labels": labels,
         }
         return _exported(Path(name), fixed, _devices(device), limits)
     recipe = read_recipe(name)
     masks = "everything" if "everything" in recipe and "segment" not in recipe else "segment"
-    replaced = {"detect": detector, masks: segmenter, "classify": classifier}
+    replaced = {"detect": detector, masks: segmenter, "classify": classifier, "track": tracker}
     if "everything" in recipe and (detector or labels is not None):
         what = "labels are" if labels is not None else "detector is"
         raise UsageError(f"{name} finds everything without words: no {what} to be changed")
@@ -124,7 +131,14 @@ def load(
         if (table := recipe.get(role))
     ]
     limit = Limits(**{**recipe.get("limits", {}), **limits})
-    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices)
+    track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _remembers(stages) else {})
+    make = functools.partial(_tracker, track.pop("name")) if track else None
+    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, following=track)
+
+
+def _remembers(stages: Sequence[Any]) -> bool:
+    """Whether one of them is a part of a tracker."""
+    return any(getattr(stage, "remembers", False) for stage in stages)
 
 
 def _is_folder(name: str | Path) -> bool:

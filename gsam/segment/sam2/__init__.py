@@ -29,6 +29,8 @@ class Stage(Prompted):
     """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
 
     enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
+    remembers: ClassVar[bool] = True
+    """The same weights make a tracker (`gsam.tracker`)."""
 
     @property
     def view(self) -> View:
