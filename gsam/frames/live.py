@@ -26,6 +26,7 @@ class Live(Frames):
         self, pictures: Iterator[Source], *, name: str = "live", rate: Fraction | None = None, look_ahead: int = 4
     ) -> None:
         self.name, self.rate, self.look_ahead = name, rate, look_ahead
+        self.time_base = None if rate is None else 1 / rate
         self._rest: Iterator[Source] | None = pictures
         try:
             first = next(pictures)

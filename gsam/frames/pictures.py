@@ -42,6 +42,7 @@ class Pictures(Frames):
         if not len(pictures):
             raise VideoError(f"{name}: no pictures, so no frames", "video_empty")
         self.pictures, self.name, self.rate, self.look_ahead = pictures, name, rate, look_ahead
+        self.time_base = None if rate is None else 1 / rate
         self.numbers = list(range(len(pictures))) if numbers is None else list(numbers)
         self.size = (0, 0)
         first = self._open(0)

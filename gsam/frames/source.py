@@ -43,6 +43,8 @@ class Frames(abc.ABC):
     """Height and width, upright."""
     rate: Fraction | None
     """Frames a second (the mean where it varies), exact; None if unknown."""
+    time_base: Fraction | None
+    """Seconds of which every frame's time is a multiple; None if frames have no time."""
     look_ahead: int
     """How many frames a thread may have ready before they are asked for."""
     seekable: bool = True

@@ -29,6 +29,8 @@ class Video(Frames):
     decoded and then says so: see ``damaged``.
     """
 
+    time_base: Fraction
+
     def __init__(self, source: Path | bytes, *, damaged: Damaged = "raise", look_ahead: int = 4) -> None:
         """``damaged``: whether what could not be read is, at the end, a `VideoError` or a warning.
 
@@ -45,7 +47,7 @@ class Video(Frames):
             if first is None:
                 said = f": {container.error}" if container.error else ""
                 raise VideoError(f"{self.name}: no frame of it can be decoded{said}", "video_empty")
-            self._begin, self._base = first.pts, container.time_base
+            self._begin, self.time_base = first.pts, container.time_base
             self.rate = container.rate
             self.declared = container.declared
             self.still = container.still
@@ -107,7 +109,7 @@ class Video(Frames):
     def _made(self, index: int, decoded: Any) -> Frame:
         time = None if self.rate is None else index / self.rate
         if decoded.pts is not None and self._begin is not None:
-            time = (decoded.pts - self._begin) * self._base
+            time = (decoded.pts - self._begin) * self.time_base
         return self.checked(Frame(index, pixels(decoded), time))
 
     def _judge(self, container: Container, read: int) -> None:
