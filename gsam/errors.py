@@ -20,6 +20,12 @@ class ImageError(GsamError, ValueError):
     code = "image_unreadable"
 
 
+class VideoError(GsamError, ValueError):
+    """A video, or a row of pictures, that cannot be used as one; what was read before it stays good."""
+
+    code = "video_unreadable"
+
+
 class QueryError(GsamError, ValueError):
     """Text that asks for nothing, or for more than can be read."""
 

@@ -15,7 +15,7 @@ import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gsam import letterbox
 from gsam.errors import ImageError
 from gsam.resampling import between
-from gsam.types import View
+
+if TYPE_CHECKING:
+    from gsam.types import View  # which needs JAX; opening a picture does not
 
 Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")

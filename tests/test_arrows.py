@@ -49,7 +49,7 @@ MAY: dict[str, set[str]] = {
     "image": {"letterbox"} | LEAVES,
     "text": LEAVES,
     "result": {"errors", "formats"},
-    "formats": {"errors", "result", "tracks", "resampling"},
+    "formats": {"errors", "result", "tracks", "frames", "resampling"},
     "tracks": {"errors", "formats"},
     "frames": {"errors", "image"},
     "store": {"port", "bind", "detect", "segment", "classify"} | LEAVES,

@@ -2,7 +2,7 @@
 
 ``python -m gsam.evaluation.clips FOLDER --set test --clips 30 --frames 24`` writes them as DAVIS does
 (``JPEGImages/00/00000.jpg``, ``Annotations/00/00000.png``), the names of the objects in ``clips.json``, and with ``--sheets``
-contact sheet each.  The shipped ones: ``python -m gsam.evaluation.clips tests/data/clips --set shipped --clips 3 --frames 12``.
+a sheet of each.  The shipped ones: ``python -m gsam.evaluation.clips tests/data/clips --set shipped --clips 3 --frames 12``.
 """
 
 from __future__ import annotations

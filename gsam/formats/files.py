@@ -16,18 +16,25 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     It is written beside its place, synced and renamed; a link at ``path`` is replaced, not followed.
     """
+    with whole_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """`whole_file` for who must open the file themselves: the name of an empty file of the same ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".gsam-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".gsam-", suffix=path.suffix)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield Path(name)
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(name)
         raise

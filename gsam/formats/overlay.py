@@ -67,8 +67,7 @@ def shade(light: float, hue: float) -> Colour:
 def draw(result: Result) -> Image.Image:
     """An RGB picture of the size of the original."""
     height, width = result.size
-    size = int(np.clip(min(height, width) / 26, 11, 44))
-    line = max(1, round(min(height, width) / 240))
+    size, line = measures(height, width)
     ink = colours([*result.queries, *result.labels])
     image = Image.fromarray(result.pixels)
     small_last = sorted(range(len(result)), key=lambda i: -result.areas[i])
@@ -81,14 +80,35 @@ def draw(result: Result) -> Image.Image:
         if box[2] >= box[0] and box[3] >= box[1]:
             pen.rectangle(box, outline=ink[result.labels[i]], width=line)
     order = np.argsort(-result.scores, kind="stable")
-    boxes = [tuple(round(float(v)) for v in result.xyxy[i]) for i in order]
+    name(
+        image,
+        [(result.labels[i], f"{result.scores[i]:.2f}") for i in order],
+        [ink[result.labels[i]] for i in order],
+        [tuple(round(float(v)) for v in result.xyxy[i]) for i in order],
+        size,
+    )
+    return image
+
+
+def measures(height: int, width: int) -> tuple[int, int]:
+    """The height of letters and the width of lines in a picture of this size, in pixels."""
+    return int(np.clip(min(height, width) / 26, 11, 44)), max(1, round(min(height, width) / 240))
+
+
+def name(
+    image: Image.Image,
+    texts: Sequence[tuple[str, str]],
+    inks: Sequence[Colour],
+    boxes: Sequence[Sequence[int]],
+    size: int,
+) -> None:
+    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place; who comes first chooses the place first."""
     plates: list[Rectangle] = []
-    for rank, i in enumerate(order):
-        plate = _plate(result.labels[i], f"{result.scores[i]:.2f}", ink[result.labels[i]], size, width)
-        x, y = _place(plate.size, boxes[rank], (width, height), plates, boxes[:rank] + boxes[rank + 1 :])
+    for rank, ((word, number), ink) in enumerate(zip(texts, inks, strict=True)):
+        plate = _plate(word, number, ink, size, image.width)
+        x, y = _place(plate.size, boxes[rank], image.size, plates, [*boxes[:rank], *boxes[rank + 1 :]])
         plates.append((x, y, x + plate.width, y + plate.height))
         image.paste(plate, (x, y), plate)
-    return image
 
 
 def write(image: Image.Image, path: Path) -> None:

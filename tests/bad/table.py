@@ -49,9 +49,9 @@ def error(
 
 def rows() -> list[Row]:
     """The rows that `test_bad` runs, in order."""
-    from tests.bad import clicks, everything, files, geometry, grounding, images, prompts
+    from tests.bad import clicks, everything, files, geometry, grounding, images, prompts, videos
 
-    every = (images, prompts, geometry, clicks, files, grounding, everything)
+    every = (images, prompts, geometry, clicks, files, grounding, everything, videos)
     return sorted([row for part in every for row in part.ROWS], key=_place)
 
 

@@ -1,0 +1,139 @@
+"""A video to look at: every frame with the masks of its objects, each in its own colour, and its label and id.
+
+H.264 in yuv420p, which plays everywhere, by PyAV (the extra ``video``); BT.709 colours, said so in the file; without sound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gsam.errors import UsageError
+from gsam.formats.files import whole_path
+from gsam.formats.overlay import measures, name, numbered, paint
+from gsam.frames.container import pyav
+from gsam.tracks import TrackedFrame
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+BT709 = 1
+LIMITED = 1
+
+
+def draw(pixels: NDArray[np.uint8], tracked: TrackedFrame | None) -> Image.Image:
+    """One frame [H, W, 3] as an RGB picture: masks, the small over the large, and plates with label and id.
+
+    The colour of an object depends on its id alone.  Raises `ValueError` where frame and masks are not of one size.
+    """
+    image = Image.fromarray(pixels)
+    if tracked is None or not len(tracked):
+        return image
+    if tracked.size != pixels.shape[:2]:
+        raise ValueError(f"frame {tracked.index}: masks of {tracked.size} on a frame of {pixels.shape[:2]}")
+    size, line = measures(*tracked.size)
+    areas, boxes = tracked.areas, tracked.xyxy.astype(int)
+    seen = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
+    for i in seen:
+        paint(image, tracked.rles[i], numbered(int(tracked.ids[i])), line)
+    by_id = sorted(seen, key=lambda i: int(tracked.ids[i]))
+    texts = [
+        (tracked.labels[i], f"#{tracked.ids[i]}") if tracked.labels[i] else (f"#{tracked.ids[i]}", "") for i in by_id
+    ]
+    inks = [numbered(int(tracked.ids[i])) for i in by_id]
+    name(image, texts, inks, [tuple(boxes[i].tolist()) for i in by_id], size)
+    return image
+
+
+class OverlayVideo:
+    """Frames go in one by one, and the file is there, whole, when the block ends without an error.
+
+    ``with OverlayVideo(path, frames.rate, frames.time_base) as out: out.add(frame.pixels, tracked, frame.time)``
+    """
+
+    def __init__(
+        self, path: str | Path, rate: Fraction | None = None, time_base: Fraction | None = None, *, quality: int = 20
+    ) -> None:
+        """``rate``: frames a second (25 if unknown), for the file's head and for frames without a time.  ``time_base``: the unit
+        of their times, so that they are kept exactly; 1/90000 s, or what ``rate`` asks for, if it is not given.  ``quality`` is
+        x264's ``crf``: 0 is lossless, 51 the worst.
+
+        Raises `UsageError` without PyAV, without an encoder for H.264, or for a file that does not end in one of `SUFFIXES`.
+        """
+        self.path = Path(path)
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise UsageError(
+                f"{os.fsdecode(path)}: the video should end in one of {', '.join(SUFFIXES)}", "video_suffix"
+            )
+        self.av = pyav()
+        if "libx264" not in self.av.codecs_available:
+            raise UsageError("this PyAV cannot write H.264: install the one of 'gsam-jax[video]'", "extra_missing")
+        self.rate = rate or Fraction(25)
+        self.base = time_base or Fraction(1, math.lcm(self.rate.numerator, 90_000))
+        self.quality = quality
+        self.count = 0
+        self.size = (0, 0)
+        self._last = -1
+        self._stack = contextlib.ExitStack()
+        self._container: Any = None
+        self._stream: Any = None
+
+    def add(
+        self, pixels: NDArray[np.uint8], tracked: TrackedFrame | None = None, time: Fraction | float | None = None
+    ) -> None:
+        """The next frame [H, W, 3], ``time`` seconds from the first.  Raises `ValueError` for a time before the last one's, and
+        for a frame of another size than the first.
+        """
+        if self._container is None:
+            self._open(pixels.shape[0], pixels.shape[1])
+        if pixels.shape[:2] != self.size:
+            raise ValueError(f"frame {self.count} is {pixels.shape[:2]}, the video {self.size}")
+        seconds = self.count / self.rate if time is None else Fraction(time)
+        at = round(seconds / self.base)
+        if at <= self._last:
+            raise ValueError(f"frame {self.count} is at {float(seconds):.3f} s, which is not after the frame before it")
+        picture = np.asarray(draw(pixels, tracked))
+        h, w = self.size
+        even = np.pad(picture, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")  # a row or column is repeated
+        frame = self.av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p", dst_colorspace=BT709)
+        frame.pts, frame.time_base = at, self.base
+        self._container.mux(self._stream.encode(frame))
+        self._last = at
+        self.count += 1
+
+    def _open(self, height: int, width: int) -> None:
+        place = self._stack.enter_context(whole_path(self.path))
+        kind = {".mkv": "matroska", ".mov": "mov"}.get(self.path.suffix.lower(), "mp4")
+        head = {} if kind == "matroska" else {"movflags": "faststart"}
+        self._container = self._stack.enter_context(self.av.open(os.fsdecode(place), "w", format=kind, options=head))
+        options = {"crf": str(self.quality), "preset": "veryfast"}
+        self._stream = self._container.add_stream("libx264", rate=self.rate, options=options)
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        codec = self._stream.codec_context
+        codec.time_base = self.base
+        codec.colorspace = codec.color_primaries = codec.color_trc = BT709
+        codec.color_range = LIMITED
+        self.size = (height, width)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file, or leave nothing where there was an error, or no frame."""
+        if error is None and self._container is not None:
+            try:
+                self._container.mux(self._stream.encode(None))
+            except BaseException as worse:
+                self._stack.__exit__(type(worse), worse, worse.__traceback__)
+                raise
+        self._stack.__exit__(kind, error, trace)

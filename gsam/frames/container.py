@@ -1,0 +1,182 @@
+"""A video file while it is being read."""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from gsam.errors import UsageError, VideoError
+
+
+def pyav() -> ModuleType:
+    """PyAV.  Raises `UsageError` naming the extra that brings it."""
+    try:
+        import av
+    except ImportError:
+        raise UsageError("video files need PyAV: pip install 'gsam-jax[video]'", "extra_missing") from None
+    return av
+
+
+class Container:
+    """Opened, with its pictures chosen: the best video stream that is not the cover of an album.
+
+    What a playlist points to is not followed: only the bytes of this file are read.  Frames are not decoded in several threads
+    at once, because FFmpeg then loses good frames before a bad one, and says nothing.  Raises `VideoError` for what is no video.
+    """
+
+    def __init__(self, source: Path | bytes, name: str) -> None:
+        self.av = pyav()
+        self.name = name
+        self.error: str | None = None
+        """What stopped or disturbed the reading, if anything did."""
+        self.corrupt = 0
+        """Frames that came out with faults."""
+        self.shown: Fraction | None = None
+        """Seconds to the end of the last frame that was decoded, from the first or from zero, what is more: files differ in
+        which they mean by their duration."""
+        self._file = _opened(source, name)
+        try:
+            # Before version 19, a title that is no UTF-8 stopped everything.
+            lenient = {"metadata_errors": "replace"} if int(self.av.__version__.split(".")[0]) < 19 else {}
+            self.container = self.av.open(self._file, io_open=_refused, **lenient)
+        except (self.av.error.FFmpegError, OSError, ValueError) as error:
+            self._file.seek(0)
+            start = self._file.read(8)
+            self._file.close()
+            if start[4:] == b"ftyp":  # an MP4
+                raise self._empty() from None
+            raise VideoError(f"{name}: " + (f"is not a video ({_said(error)})" if start else "is empty")) from None
+        try:
+            self.stream = self._chosen()
+        except VideoError:
+            self.close()
+            raise
+
+    def _chosen(self) -> Any:
+        if self.container.format.name == "concat":
+            raise VideoError(f"{self.name}: is a list of other files, and a video is one file")
+        cover = self.av.stream.Disposition.attached_pic
+        videos = [s for s in self.container.streams.video if not s.disposition & cover]
+        if videos:
+            best = self.container.streams.best("video")
+            return best if best in videos else videos[0]
+        if self.container.streams.audio:
+            raise VideoError(f"{self.name}: has sound, but no pictures", "video_no_pictures")
+        raise self._empty()
+
+    def _empty(self) -> VideoError:
+        told = "has no pictures; where a recording was cut off, its index is missing and nothing can be read"
+        return VideoError(f"{self.name}: {told}", "video_empty")
+
+    @property
+    def still(self) -> bool:
+        """Whether it is a picture, and no video."""
+        name = self.container.format.name
+        return name.endswith("_pipe") or name.startswith("image2")
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second, on average."""
+        return next((r for r in map(exact, (self.stream.average_rate, self.stream.guessed_rate)) if r), None)
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds a unit of a time stamp."""
+        return exact(self.stream.time_base) or Fraction(1)
+
+    @property
+    def declared(self) -> int:
+        """How many frames the file says it has; 0 if it does not."""
+        return int(self.stream.frames)
+
+    @property
+    def lasts(self) -> Fraction | None:
+        """Seconds that the file says its pictures last."""
+        if self.stream.duration:
+            return self.stream.duration * self.time_base
+        if self.container.duration and not self.container.streams.audio:
+            return Fraction(self.container.duration, self.av.time_base)
+        return None
+
+    def packets(self) -> Iterator[Any]:
+        """What is stored, up to the end or to where it cannot be read; the last one is empty and flushes the decoder."""
+        try:
+            yield from self.container.demux(self.stream)
+        except self.av.error.FFmpegError as error:
+            self.error = _said(error)
+            yield None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Everything that can be decoded from here on, in the order it is shown."""
+        begin = None
+        for packet in self.packets():
+            try:
+                frames = self.stream.decode(packet)
+            except self.av.error.EOFError:
+                return
+            except self.av.error.FFmpegError as error:
+                self.error = self.error or _said(error)
+                continue
+            for frame in frames:
+                self.corrupt += bool(frame.is_corrupt)
+                if frame.pts is not None:
+                    begin = frame.pts if begin is None else begin
+                    self.shown = (frame.pts - min(begin, 0) + (frame.duration or 0)) * self.time_base
+                yield frame
+
+    def seek(self, pts: int) -> None:
+        """To a key frame not after ``pts``, as near as the file allows."""
+        self.container.seek(pts, stream=self.stream, backward=True)
+
+    def close(self) -> None:
+        self.container.close()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def exact(value: Any) -> Fraction | None:
+    """A rational of PyAV's; None if it has none, or 0/0."""
+    if value is None or not value.denominator:
+        return None
+    return Fraction(int(value.numerator), int(value.denominator))
+
+
+def _opened(source: Path | bytes, name: str) -> Any:
+    """A binary file, so that no name is taken for a protocol."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        mode = source.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise VideoError(f"{name}: is not a regular file", "video_not_a_file")
+        return source.open("rb")
+    except FileNotFoundError:
+        raise VideoError(f"{name}: no such file", "video_missing") from None
+    except PermissionError:
+        raise VideoError(f"{name}: permission denied", "video_forbidden") from None
+    except VideoError:
+        raise
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{name}: {getattr(error, 'strerror', None) or error}", "video_missing") from None
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, EOFError):
+        return "it ends before its first picture"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _refused(url: str, flags: int, options: Any) -> Any:
+    raise PermissionError(f"{url} is not opened: a video is one file")

@@ -1,0 +1,112 @@
+"""Any frame of a video by its number."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from gsam.errors import VideoError
+from gsam.frames.container import Container
+
+KEPT = 100_000_000
+"""Bytes of decoded frames that are kept: going backwards decodes each stretch between key frames once for every so many."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """The time stamps of all frames, in the order they are shown."""
+
+    pts: list[int]
+    """Ascending; empty where the file has none, or one twice: then frames are only counted."""
+    keys: list[int]
+    """Numbers of the frames from which decoding can start, ascending."""
+    count: int
+
+    @classmethod
+    def of(cls, container: Container) -> Self:
+        """Read through the file, without decoding; packets that are cut off or not to be shown do not count."""
+        shown = [(p.pts, p.is_keyframe) for p in container.packets() if p is not None and _counts(p)]
+        stamps = sorted(pts for pts, _ in shown if pts is not None)
+        if len(set(stamps)) != len(shown):
+            return cls([], [], len(shown))
+        keys = [bisect.bisect_left(stamps, pts) for pts, key in shown if key]
+        return cls(stamps, sorted(keys), len(shown))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def number(self, pts: int | None) -> int | None:
+        """Which frame has this time stamp."""
+        if pts is None:
+            return None
+        i = bisect.bisect_left(self.pts, pts)
+        return i if i < len(self.pts) and self.pts[i] == pts else None
+
+
+class Seeker:
+    """One decoder that jumps to where it is asked to, and keeps what it passed on the way."""
+
+    def __init__(self, source: Path | bytes, name: str, index: Index) -> None:
+        self.source, self.name, self.index = source, name, index
+        self._kept: collections.OrderedDict[int, Any] = collections.OrderedDict()
+        self._container: Container | None = None
+        self._coming: Iterator[tuple[int, Any]] = iter(())
+        self._next = -1
+        """The number of the frame that the decoder gives next, -1 if it does not run."""
+
+    def decoded(self, i: int) -> Any:
+        """Frame ``i`` as PyAV has it.  Raises `VideoError` where it cannot be decoded."""
+        if i in self._kept:
+            return self._kept[i]
+        keys = self.index.keys
+        k = bisect.bisect_right(keys, i) - 1
+        if not 0 <= self._next <= i or (k >= 0 and keys[k] > self._next):
+            self._start(k)
+        while i not in self._kept:
+            found = next(self._coming, None)
+            if found is None or found[0] > i:  # a key frame that was none, or frames that cannot be decoded
+                if k < 0:
+                    raise VideoError(f"{self.name}: frame {i} cannot be decoded", "video_truncated")
+                k = k - 1 if found is not None and k else -1
+                self._start(k)
+                continue
+            self._keep(*found)
+            self._next = found[0] + 1
+        return self._kept[i]
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+        self._coming, self._next = iter(()), -1
+        self._kept.clear()
+
+    def _start(self, k: int) -> None:
+        """Decode from key frame ``k`` of the index on, or from the beginning, counting, for -1."""
+        if self._container is None or k < 0:
+            if self._container is not None:
+                self._container.close()
+            self._container = Container(self.source, self.name)
+        if k < 0:
+            self._next = 0
+            self._coming = enumerate(self._container)
+            return
+        self._next = first = self.index.keys[k]
+        self._container.seek(self.index.pts[first])
+        numbered = ((self.index.number(f.pts), f) for f in self._container)
+        # What is shown before the key frame refers to frames that were not decoded.
+        self._coming = ((n, f) for n, f in numbered if n is not None and n >= first)
+
+    def _keep(self, i: int, frame: Any) -> None:
+        self._kept[i] = frame
+        size = sum(plane.buffer_size for plane in frame.planes)
+        while len(self._kept) > 1 and len(self._kept) * size > KEPT:
+            self._kept.popitem(last=False)
+
+
+def _counts(packet: Any) -> bool:
+    return packet.size > 0 and not packet.is_corrupt and not packet.is_discard

@@ -1,0 +1,156 @@
+"""Video files, decoded by FFmpeg through PyAV (the extra ``video``)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import VideoError
+from gsam.frames.container import Container
+from gsam.frames.seeking import Index, Seeker
+from gsam.frames.source import Frame, Frames
+
+Damaged = Literal["raise", "warn"]
+
+
+class Video(Frames):
+    """The pictures of a file, or of the bytes of one.
+
+    Every frame that is decoded is given once, whatever the rate does, with the time stamp it has.  The display matrix (how a
+    phone was held) is obeyed; pixels that are not square stay as they are stored.  A file that is damaged gives all that can be
+    decoded and then says so: see ``damaged``.
+    """
+
+    time_base: Fraction
+
+    def __init__(self, source: Path | bytes, *, damaged: Damaged = "raise", look_ahead: int = 4) -> None:
+        """``damaged``: whether what could not be read is, at the end, a `VideoError` or a warning.
+
+        The first frame is decoded at once.  Raises `VideoError` for what has no frames, `UsageError` without PyAV.
+        """
+        self.source, self.damaged, self.look_ahead = source, damaged, look_ahead
+        self.name = "these bytes" if isinstance(source, bytes) else os.fsdecode(source)
+        self._lock = threading.Lock()
+        self._index: Index | None = None
+        self._seeker: Seeker | None = None
+        self._known: int | None = None
+        with Container(source, self.name) as container:
+            first = next(iter(container), None)
+            if first is None:
+                said = f": {container.error}" if container.error else ""
+                raise VideoError(f"{self.name}: no frame of it can be decoded{said}", "video_empty")
+            self._begin, self.time_base = first.pts, container.time_base
+            self.rate = container.rate
+            self.declared = container.declared
+            self.still = container.still
+        upright = pixels(first)
+        self.size = (upright.shape[0], upright.shape[1])
+
+    @property
+    def count(self) -> int:
+        """Found out, when first asked for, by reading through the file without decoding; what is decoded has the last word."""
+        if self._known is None:
+            with self._lock:
+                self._known = len(self._scan()) or 1
+        return self._known
+
+    def sequence(self, start: int, stop: int | None, step: int) -> Iterator[Frame]:
+        if step < 0 or start:
+            yield from self._sought(start, stop, step)
+            return
+        at = 0
+        with Container(self.source, self.name) as container:
+            for at, decoded in enumerate(container, 1):
+                if stop is not None and at > stop:
+                    return
+                if (at - 1) % step == 0:
+                    yield self._made(at - 1, decoded)
+            self._known = at
+            self._judge(container, at)
+
+    def frame(self, index: int) -> Frame:
+        with self._lock:
+            if self._seeker is None:
+                self._seeker = Seeker(self.source, self.name, self._scan())
+            return self._made(index, self._seeker.decoded(index))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._seeker is not None:
+                self._seeker.close()
+                self._seeker = None
+
+    def _sought(self, start: int, stop: int | None, step: int) -> Iterator[Frame]:
+        """Like `frame` of each, with a decoder of its own."""
+        with self._lock:
+            index = self._scan()
+        end = stop if stop is not None else self.count if step > 0 else -1
+        seeker = Seeker(self.source, self.name, index)
+        try:
+            for i in range(start, end, step):
+                yield self._made(i, seeker.decoded(i))
+        finally:
+            seeker.close()
+
+    def _scan(self) -> Index:
+        if self._index is None:
+            with Container(self.source, self.name) as container:
+                self._index = Index.of(container)
+        return self._index
+
+    def _made(self, index: int, decoded: Any) -> Frame:
+        time = None if self.rate is None else index / self.rate
+        if decoded.pts is not None and self._begin is not None:
+            time = (decoded.pts - self._begin) * self.time_base
+        return self.checked(Frame(index, pixels(decoded), time))
+
+    def _judge(self, container: Container, read: int) -> None:
+        """Say what is missing, after ``read`` frames."""
+        if container.error is None and not container.corrupt:
+            lasts, shown = container.lasts, container.shown
+            if lasts is not None and shown is not None and lasts - shown > max(Fraction(1, 2), lasts / 50):
+                told = f"{self.name}: is said to last {float(lasts):.1f} s, but its {read} frames end after {float(shown):.1f} s"
+                warnings.warn(f"{told}: it may have been cut off", stacklevel=4)
+            return
+        of = f" of {self.declared}" if self.declared > read else ""
+        found = f"{container.corrupt} of them with faults" if container.corrupt else "the rest is lost"
+        told = f"{self.name}: is damaged or cut off: {read}{of} frames could be read, {found}"
+        told += f" ({container.error})" if container.error else ""
+        if self.damaged == "raise":
+            raise VideoError(told, "video_truncated")
+        warnings.warn(told, stacklevel=4)
+
+
+def pixels(decoded: Any) -> NDArray[np.uint8]:
+    """A decoded frame as [H, W, 3] RGB, upright."""
+    rgb: NDArray[np.uint8] = decoded.to_ndarray(format="rgb24")
+    matrix = display_matrix(decoded)
+    return rgb if matrix is None else upright(rgb, matrix)
+
+
+def display_matrix(decoded: Any) -> NDArray[np.int32] | None:
+    """[2, 2]: rows say where the stored x and y axes go on the screen; None if the file does not say."""
+    data = decoded.side_data.get("DISPLAYMATRIX")
+    return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
+
+
+def upright(rgb: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Quarter turns and mirrorings; a matrix that turns by something else is taken for the nearest of them.
+
+    A stored pixel (x, y) is shown at (a x + c y, b x + d y), for ``matrix`` [[a, b], [c, d]], and the axes point right and down.
+    """
+    (a, b), (c, d) = matrix.astype(np.int64).tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        across, down = a, d
+    else:
+        rgb, across, down = rgb.swapaxes(0, 1), c, b
+    rgb = rgb[:, ::-1] if across < 0 else rgb
+    return np.ascontiguousarray(rgb[::-1] if down < 0 else rgb)

@@ -1,0 +1,115 @@
+"""Row 54: videos, and what is given for one, read to their end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gsam.frames import Frame, open_frames
+from tests.bad.table import Row, Run, error
+from tests.frames import made
+
+
+def reads(make: Callable[[], Any], **options: Any) -> Callable[[Path], Run]:
+    """All frames of what ``make`` makes."""
+
+    def prepare(_: Path) -> Run:
+        source = make()
+        return lambda: list(open_frames(source, **options))
+
+    return prepare
+
+
+def folder(*names: str) -> Callable[[Path], Run]:
+    def prepare(place: Path) -> Run:
+        for i, name in enumerate(names):
+            Image.fromarray(made.picture(i)).save(place / name)
+        return lambda: list(open_frames(place, rate=10))
+
+    return prepare
+
+
+def cut() -> bytes:
+    data = made.video(40, group=1, movflags="faststart")
+    start = data.find(b"mdat")
+    return data[: start + (len(data) - start) // 2]
+
+
+def shown(*times: int) -> Callable[[list[Frame]], None]:
+    """Every frame in order, at these milliseconds."""
+
+    def check(frames: list[Frame]) -> None:
+        assert [made.level(f.pixels) for f in frames] == list(range(len(times)))
+        assert [f.time for f in frames] == [Fraction(t, 1000) for t in times]
+
+    return check
+
+
+def lying(frames: list[Frame]) -> None:
+    assert {(f.pixels.shape[:2], made.corner(f.pixels)) for f in frames} == {((64, 48), "lower left")}
+
+
+def two_sizes() -> bytes:
+    return made.video(4, kind="h264") + made.video(4, kind="h264", size=(32, 64))
+
+
+VARYING = (0, 100, 150, 400, 900)
+
+
+def varying() -> bytes:
+    return made.video(5, times=VARYING)
+
+
+_BAD: list[Row] = [
+    error(
+        "54a",
+        "a video that was cut off: after all its frames",
+        reads(cut),
+        "VideoError video_truncated",
+        "of 40 frames",
+    ),
+    error("54b", "a video of no frames", reads(lambda: made.video(0)), "VideoError video_empty", "has no pictures"),
+    error(
+        "54c",
+        "frames of mixed size: at the first of another",
+        reads(two_sizes),
+        "VideoError frames_mixed_sizes",
+        "frame 4",
+    ),
+    error("54d", "sound without pictures", reads(made.sound_only), "VideoError video_no_pictures", "sound"),
+    error("54e", "text for a video", reads(lambda: b"hello " * 500), "VideoError video_unreadable", "is not a video"),
+    error("54f", "an empty file for a video", reads(lambda: b""), "VideoError video_unreadable", "is empty"),
+    error("54g", "a folder without pictures", folder(), "VideoError video_empty", "no pictures in this folder"),
+    error(
+        "54h", "two pictures of one number", folder("1.png", "01.png"), "VideoError frames_ambiguous", "both frame 1"
+    ),
+    error("54i", "a live source that gives nothing", reads(lambda: iter([])), "VideoError video_empty", "ended before"),
+    error(
+        "54j",
+        "a frame past the end",
+        lambda _: lambda: open_frames([made.picture(0)])[1],
+        "VideoError frame_past_end",
+        "has no frame 1",
+    ),
+]
+_ODD: list[Row] = [
+    Row("54k", "a rate that varies: every frame, at its own time", reads(varying), check=shown(*VARYING)),
+    Row("54l", "a video that lies on its side: upright", reads(lambda: made.video(3, turn=90)), check=lying),
+    Row("54m", "a video of one frame", reads(lambda: made.video(1)), check=shown(0)),
+    Row(
+        "54n",
+        "numbers missing in a folder: named, and the hole stays in time",
+        folder("1.png", "2.png", "5.png"),
+        check=shown(0, 100, 400),
+        says="are missing: 3-4",
+        warns=True,
+    ),
+    Row("54o", "one frame in five of a folder", folder("0.png", "5.png", "10.png"), check=shown(0, 100, 200)),
+]
+# What the command line and the server make of them is theirs to say.
+ROWS: list[Row] = [dataclasses.replace(row, exit=None, http=None) for row in (*_BAD, *_ODD)]
