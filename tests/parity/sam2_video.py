@@ -55,6 +55,7 @@ def model(config: Sam2VideoConfig, number: int = 0) -> Any:
     made = seed(Sam2VideoModel(config).eval(), number)
     with torch.no_grad():
         made.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
+        made.shared_image_embedding.positional_embedding.copy_(made.prompt_encoder.shared_embedding.positional_embedding)
     return made
 
 
