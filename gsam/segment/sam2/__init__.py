@@ -10,10 +10,14 @@ import jax.numpy as jnp
 
 from gsam import bind
 from gsam.nn.prompted import Prompted
-from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.ops.components import cleaned
+from gsam.ops.views import IMAGENET_MEAN as IMAGENET_MEAN
+from gsam.ops.views import IMAGENET_STD as IMAGENET_STD
+from gsam.ops.views import normalise
 from gsam.segment.sam2.config import VARIANTS as VARIANTS
 from gsam.segment.sam2.config import Config as Config
-from gsam.segment.sam2.model import Features, Sam2Image
+from gsam.segment.sam2.model import Features as Features
+from gsam.segment.sam2.model import Sam2Image
 from gsam.types import Images, Params, View
 
 
@@ -28,7 +32,14 @@ class Stage(Prompted):
     dynamic_multimask: bool = True
     """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
 
+    max_hole_area: float = 0.0
+    """Background no larger than this, in pixels of the low-resolution mask, becomes mask."""
+    max_sprinkle_area: float = 0.0
+    """Mask no larger than this becomes background."""
+
     enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
+    pads_boxes: ClassVar[bool] = True
+    clamp: ClassVar[float] = 32.0
 
     @property
     def view(self) -> View:
@@ -43,8 +54,19 @@ class Stage(Prompted):
         self, model: Sam2Image, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         dynamic = bool(self.dynamic_multimask)
-        answer = model.decode(Features(*features), points, labels, **mask, multimask=multimask, dynamic=dynamic)
+        answer = model.decode(features, points, labels, **mask, multimask=multimask, dynamic=dynamic)
         return answer.logits, answer.iou
+
+    @property
+    def cleans(self) -> bool:
+        return self.max_hole_area > 0 or self.max_sprinkle_area > 0
+
+    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+        """Fill holes and drop sprinkles: `gsam.ops.components.cleaned`.
+
+        The original does it in a CUDA extension, and without one not at all.
+        """
+        return cleaned(logits, threshold, self.max_hole_area, self.max_sprinkle_area)
 
 
 def view(config: Config) -> View:
