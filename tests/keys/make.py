@@ -33,6 +33,7 @@ VARIANTS = {
     "sam2.1_hiera_small": "sam2.1_hiera_small",
     "sam2.1_hiera_base_plus": "sam2.1_hiera_base_plus",
     "sam2.1_hiera_large": "sam2.1_hiera_large",
+    "sam2.1_hq_hiera_large": "sam2.1_hq_hiera_large",
     "hf_sam2-hiera-tiny": "sam2_hiera_tiny",
     "hf_sam2-hiera-small": "sam2_hiera_small",
     "hf_sam2-hiera-base-plus": "sam2_hiera_base_plus",

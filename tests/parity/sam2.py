@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from gsam.formats.lowres import LowResMasks
 from gsam.image import open_image
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather, prepared
+from gsam.port.rules import convert
 from gsam.segment import sam2 as ours
 from gsam.segment.sam2.hiera import in_rows
+from gsam.segment.sam2.port import LAYOUTS
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
+from tests.parity.reference import sam2_hq
+from tests.parity.sam_family import InMemory
 
 CHANGE = (
     "none; one dummy point is added where nothing is asked, which the original's pictures do not have, is not compared"
@@ -194,3 +199,32 @@ def compare_decoder(model: Any, stage: ours.Stage, features: list[torch.Tensor],
     rows.append(Row("mask logits at the picture's size", relative(large.logits_full(), full), 1e-3))
     rows.append(Row("1 - IoU of the masks", float((large.dense() ^ (full > 0)).sum() / union), 1e-3, "of the union"))
     return rows
+
+
+def compare_hq(model: Any, finer: sam2_hq.Finer, stage: ours.Stage, features: list[torch.Tensor]) -> list[Row]:
+    """HQ-SAM 2's masks of two points, from the reference's features."""
+    points, labels = torch.tensor([[0.2, 0.3], [0.7, 0.55]]) * stage.config.image_size, torch.tensor([1, 0])
+    own = ours.Features(*(jnp.asarray(last(x)[0]) for x in features))
+    xy, kinds = jnp.pad(jnp.asarray(points.numpy())[None], ((0, 0), (0, 1), (0, 0))), jnp.asarray([[1, 0, PAD]])
+    rows = []
+    for multimask, only in ((True, False), (False, False), (False, True)):
+        with torch.no_grad():
+            low, iou = sam2_hq.decode(model, finer, features, points, labels, multimask=multimask, hq_token_only=only)
+        other = dataclasses.replace(stage, hq_token_only=only)
+        logits, quality = jax.jit(other.prompt, static_argnames="multimask")(
+            stage.params, own, xy, kinds, multimask=multimask
+        )
+        name = f"{'three masks' if multimask else 'one mask'}{', the finer alone' * only}"
+        rows.append(Row(f"mask logits of HQ-SAM 2, {name}", relative(logits[0], low), 1e-3))
+        rows.append(
+            Row(f"predicted IoU of HQ-SAM 2, {name}", float(np.abs(quality[0] - iou.numpy()).max()), 1e-4, "of 1")
+        )
+    return rows
+
+
+def with_finer(stage: ours.Stage, finer: sam2_hq.Finer) -> ours.Stage:
+    """The stage as HQ-SAM 2, its tensors read by their official names."""
+    config = dataclasses.replace(stage.config, hq=True)
+    shapes = {k: v for k, v in ours.spec(config).shapes.items() if k not in stage.params}
+    tensors = {f"sam_mask_decoder.{k}": InMemory(v.numpy()) for k, v in finer.state_dict().items()}
+    return ours.build(config, stage.params | convert(tensors, shapes, LAYOUTS[0], "float32"))

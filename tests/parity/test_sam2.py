@@ -20,6 +20,8 @@ from gsam.segment import sam2 as ours
 from gsam.segment.sam2 import hiera
 from tests.parity import oracles, sam2
 from tests.parity.compare import Row, last
+from tests.parity.reference import sam2_hq
+from tests.port.files import LISTS
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8)
 
@@ -79,6 +81,22 @@ def test_a_video_s_file_is_a_picture_s(tmp_path: Path) -> None:
     assert loaded.params.keys() == picture.params.keys()
     for name, value in loaded.params.items():
         np.testing.assert_array_equal(value, picture.params[name])
+
+
+def test_hq_sam2(tmp_path: Path) -> None:
+    model, finer = sam2.model("even"), oracles.seed(sam2_hq.Finer(32))
+    stage = sam2.load(model, tmp_path)
+    _, features = sam2.compare_encoder(model, stage, PICTURE)
+    check(sam2.compare_hq(model, finer, sam2.with_finer(stage, finer), features), 6)
+    with pytest.raises(ValueError, match="for HQ-SAM 2"):
+        ours.build(stage.config, stage.params, hq_token_only=True)
+
+
+def test_the_finer_mask_has_the_tensors_of_the_official_file() -> None:
+    more = {
+        k: v for k, v in LISTS["sam2.1_hq_hiera_large"]["keys"].items() if k not in LISTS["sam2.1_hiera_large"]["keys"]
+    }
+    assert {f"sam_mask_decoder.{k}": list(v.shape) for k, v in sam2_hq.Finer(256).state_dict().items()} == more
 
 
 def test_half_precision(tmp_path: Path) -> None:

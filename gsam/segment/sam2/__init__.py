@@ -1,4 +1,4 @@
-"""SAM 2 and SAM 2.1 as segmenters of pictures."""
+"""SAM 2, SAM 2.1 and HQ-SAM 2 as segmenters of pictures."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Stage(Prompted):
     dynamic_multimask: bool = True
     """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
 
+    hq_token_only: bool = False
+    """HQ-SAM 2's finer mask alone."""
     max_hole_area: float = 0.0
     """Background no larger than this, in pixels of the low-resolution mask, becomes mask."""
     max_sprinkle_area: float = 0.0
@@ -53,8 +55,8 @@ class Stage(Prompted):
     def decode(
         self, model: Sam2Image, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        dynamic = bool(self.dynamic_multimask)
-        answer = model.decode(features, points, labels, **mask, multimask=multimask, dynamic=dynamic)
+        settings = {"dynamic": bool(self.dynamic_multimask), "hq_token_only": bool(self.hq_token_only)}
+        answer = model.decode(features, points, labels, **mask, multimask=multimask, **settings)
         return answer.logits, answer.iou
 
     @property
@@ -87,6 +89,8 @@ def spec(config: Config) -> bind.Spec[Sam2Image]:
 
 def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    if settings.get("hq_token_only") and not config.hq:
+        raise ValueError("hq_token_only is for HQ-SAM 2: this model has no such token")
     model = spec(config)
     model.check(params)
     return Stage(config, model, params, **settings)
