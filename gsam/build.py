@@ -23,7 +23,7 @@ from gsam.types import View
 
 RECIPE: Mapping[str, frozenset[str]] = {
     "detect": frozenset({"name", "template", "span", "labels"}),
-    "segment": frozenset({"name", "chunk", "hq_token_only"}),
+    "segment": frozenset({"name", "chunk", "hq_token_only", "dynamic_multimask", "max_hole_area", "max_sprinkle_area"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
     "track": frozenset({"name", "every", "match", "covered", "same", "patience", "most"}),
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
@@ -44,6 +44,7 @@ CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "span": ("mean", "max"),
     "labels": ("queries", "phrases"),
     "hq_token_only": (0, 1),
+    "dynamic_multimask": (0, 1),
 }
 
 

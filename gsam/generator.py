@@ -258,11 +258,11 @@ class MaskGenerator:
         kinds = jnp.broadcast_to(jnp.asarray([FOREGROUND, PAD]), points.shape[:2])
         ask = functools.partial(self.model.prompt, params, features, points, kinds, valid=valid)
         logits, iou = ask(multimask=multimask)
-        if not again:
-            return logits, iou
-        known = jnp.clip(logits, -CLAMP, CLAMP)
-        refined = [ask(mask=known[:, m], has_mask=valid, multimask=False) for m in range(logits.shape[1])]
-        return jnp.concatenate([x for x, _ in refined], 1), jnp.concatenate([x for _, x in refined], 1)
+        if again:
+            known = jnp.clip(logits, -CLAMP, CLAMP)
+            refined = [ask(mask=known[:, m], has_mask=valid, multimask=False) for m in range(logits.shape[1])]
+            logits, iou = (jnp.concatenate(parts, 1) for parts in zip(*refined, strict=True))
+        return self.model.clean(logits, self.settings.mask_threshold) if self.model.cleans else logits, iou
 
 
 class _Bar:

@@ -326,10 +326,11 @@ def _identify(found: Found, tensors: Mapping[str, Tensor], role: str | None) -> 
     """
     family, config = _identified(found, tensors, role)
     called = _stem(found.path) if found.path.is_file() else _by_hub().get(found.name.partition("@")[0])
-    variants = _modules(family)[0].VARIANTS
+    module, port = _modules(family)
+    variants = module.VARIANTS
     if found.variant is None and called in variants and _shapes(family, variants[called]) == _shapes(family, config):
-        return family, variants[called]
-    return family, config
+        config = variants[called]
+    return family, port.told(config, tensors) if hasattr(port, "told") else config
 
 
 def _stem(path: Path) -> str:

@@ -28,8 +28,9 @@ class View:
     the few rectangles of `gsam.image.canvas`; ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the
     picture into the middle of a rectangle of multiples of 32, see `gsam.letterbox`.
     ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"linear"`` is torch's bilinear on floats, which is
-    not anti-aliased (EfficientSAM), ``"antialias"`` the same with ``antialias=True`` (SAM 2); ``"gaussian"`` is scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its
-    anti-aliased order 3, cut to uint8 (MedSAM).  ``pad``: the grey level of the padding, 0..255.
+    not anti-aliased (EfficientSAM), and ``"antialias"`` the same with ``antialias=True`` (SAM 2); ``"gaussian"`` is
+    scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its anti-aliased order 3, cut to uint8 (MedSAM).
+    ``pad``: the grey level of the padding, 0..255.
     """
 
     size: int

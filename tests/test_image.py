@@ -93,6 +93,20 @@ def test_content_of_a_square_view(size: tuple[int, int]) -> None:
     assert content(View(100, "square", "gaussian"), size) == content(View(100, "longest"), size)
 
 
+@pytest.mark.parametrize(("h", "w"), [(90, 120), (30, 200), (64, 64), (7, 1), (1, 1), (400, 300)])
+def test_antialias_is_torch_s(h: int, w: int) -> None:
+    """Of floats, which are not rounded between the axes, and whatever the aspect."""
+    torch = pytest.importorskip("torch")
+    pixels = picture(h, w)
+    view = make_view(pixels, View(64, "squash", "antialias"))
+    given = torch.tensor(pixels.transpose(2, 0, 1).copy())[None].float()
+    theirs = torch.nn.functional.interpolate(given, (64, 64), mode="bilinear", antialias=True, align_corners=False)
+    assert view.dtype == np.float32
+    assert np.abs(view - theirs[0].numpy().transpose(1, 2, 0)).max() < 1e-3  # of 255
+    if h > 64:
+        assert np.abs(view - make_view(pixels, View(64, "squash", "linear"))).max() > 10
+
+
 @pytest.mark.parametrize(("h", "w"), [(90, 120), (30, 200), (64, 64), (7, 1), (1, 1)])
 def test_linear_is_torch_s(h: int, w: int) -> None:
     """Not anti-aliased, also when shrinking, and whatever the aspect."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,9 @@ Part = tuple[str, Any, Any, Table]
 def _sam(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """The predicted IoU of the masks for a prompt; a single number is that of the last mask."""
     from gsam.predictor import Predictor
-    from gsam.segment import sam
 
-    predictor = Predictor(sam.build(loaded.config, loaded.params))
+    family = importlib.import_module(f"gsam.segment.{loaded.family}")
+    predictor = Predictor(family.build(loaded.config, loaded.params))
     predictor.set_image(picture)
     for row in rows:
         points = row.get("points")
@@ -159,7 +160,14 @@ def _siglip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Itera
         yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
 
 
-FAMILIES = {"sam": _sam, "owl_vit": _owl, "grounding_dino": _grounding_dino, "clip": _clip, "siglip": _siglip}
+FAMILIES = {
+    "sam": _sam,
+    "sam2": _sam,
+    "owl_vit": _owl,
+    "grounding_dino": _grounding_dino,
+    "clip": _clip,
+    "siglip": _siglip,
+}
 
 
 def _normalised(pixels: np.ndarray) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gsam import bind
-from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
+from gsam.nn.prompt import BOTTOM_RIGHT, PAD, TOP_LEFT
 from gsam.ops.top import in_chunks
 from gsam.ops.views import to_view
 from gsam.types import Boxes, Images, Masks, Params, View
@@ -39,6 +39,10 @@ class Prompted(abc.ABC):
     """The prompts that it understands."""
     most_points: ClassVar[int | None] = None
     """How many points a prompt may have, of which a box is two; None for any number."""
+    pads_boxes: ClassVar[bool] = False
+    """Whether one "not a point" (`PAD`) goes with a prompt that has a box, too (SAM 2), and not only with points alone."""
+    clamp: ClassVar[float | None] = None
+    """`gsam.Predictor` gives low-resolution logits cut at plus and minus this (SAM 2)."""
 
     @property
     @abc.abstractmethod
@@ -64,15 +68,28 @@ class Prompted(abc.ABC):
         """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, h, w]; None for the official models."""
         return None
 
+    @property
+    def cleans(self) -> bool:
+        """Whether `clean` does anything."""
+        return False
+
+    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+        """Pure: what is done to logits [..., h, w] before they become masks, those above ``threshold``.  Here nothing."""
+        return logits
+
     def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
         """One mask a box: logits [B, N, h, w] over the view.  The original's ``multimask_output=False``."""
         model = self.spec.bind(params)
 
         def one_image(features: Any, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
-            kinds = jnp.broadcast_to(jnp.asarray([TOP_LEFT, BOTTOM_RIGHT]), (xyxy.shape[0], 2))
+            kinds = [TOP_LEFT, BOTTOM_RIGHT, *[PAD] * self.pads_boxes]
+            labels = jnp.broadcast_to(jnp.asarray(kinds), (xyxy.shape[0], len(kinds)))
+            points = jnp.pad(xyxy.reshape(-1, 2, 2), ((0, 0), (0, len(kinds) - 2), (0, 0)))
             prior = self.prior(xyxy)
             more = {} if prior is None else {"mask": prior}
-            logits, iou = self.decode(model, features, xyxy.reshape(-1, 2, 2), kinds, multimask=False, **more)
+            logits, iou = self.decode(model, features, points, labels, multimask=False, **more)
+            if self.cleans:
+                logits = self.clean(logits)
             return logits[:, 0], iou[:, 0]
 
         def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -93,7 +93,8 @@ class Everything:
 
         def again(some: dict[str, jax.Array]) -> jax.Array:
             logits, _ = self._decode(model, features, some["xy"])
-            return jax.vmap(take)(logits, some["which"][..., None])[:, :, 0]
+            logits = jax.vmap(take)(logits, some["which"][..., None])[:, :, 0]
+            return self.segmenter.clean(logits) if self.segmenter.cleans else logits
 
         kept = {"xy": rows["xy"], "which": rows["which"]}
         logits = in_chunks(again, kept, found, *self.segmenter.chunks)

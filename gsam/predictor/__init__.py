@@ -327,7 +327,7 @@ class Predictor:
         """Of coordinates in pixels of the picture, in 0..1 where they are not to be normalised, None: in pixels of the view."""
         size = picture.content if normalise is None else picture.size if normalise else (1, 1)
         side = lambda: self._decode.low(picture, False)[1:]  # noqa: E731
-        return Frame(size, picture.content, self.model.takes, side, self.model.most_points)
+        return Frame(size, picture.content, self.model.takes, side, self.model.most_points, self.model.pads_boxes)
 
     def _answer(
         self, picture: Embedding, asked: Sequence[Prompt], multimask: bool, logits: bool, room: Room | None = None

@@ -33,7 +33,7 @@ class Prediction(NamedTuple):
     iou: NDArray[np.float32]
     """[C], the model's own estimate of its masks; SAM's is a regression that may leave 0..1."""
     low_res: NDArray[np.float32]
-    """[C, h, w], logits over the model's view.  One of them, [1, h, w], can be a mask prompt."""
+    """[C, h, w], logits over the model's view, SAM 2's cut at 32.  One of them, [1, h, w], can be a mask prompt."""
 
     @classmethod
     def empty(cls, count: int, low: tuple[int, ...], size: tuple[int, int], logits: bool) -> Prediction:
@@ -54,11 +54,12 @@ class Decoder:
     def __init__(self, model: Prompted, params: Params, device: jax.Device) -> None:
         self.model, self._params = model, params
         self._decode: Any = jax.jit(self._pure, static_argnames="multimask", compiler_options=lean(device.platform))
+        self._clean: Any = jax.jit(model.clean) if model.cleans else None
 
     @property
     def programs(self) -> int:
         """How many are compiled."""
-        return int(self._decode._cache_size())
+        return int(self._decode._cache_size()) + (int(self._clean._cache_size()) if self._clean else 0)
 
     def low(self, picture: Embedding, multimask: bool) -> tuple[int, int, int]:
         """Masks a prompt, and their rows and columns; those of a mask prompt are the same.  Nothing is computed."""
@@ -84,7 +85,7 @@ class Decoder:
         for low, iou in self._blocks(picture, asked, room, multimask):
             found = found or Prediction.empty(len(asked), low.shape[1:], picture.size, logits)
             here = slice(at, at + len(low))
-            found.iou[here], found.low_res[here] = iou, low
+            found.iou[here], found.low_res[here] = iou, self._given(low)
             flat = found.masks[here].reshape(-1, *picture.size)
             for i, mask in enumerate(self._enlarged(picture, low, threshold, logits)):
                 flat[i] = mask
@@ -106,7 +107,7 @@ class Decoder:
         for low, iou in self._blocks(picture, asked, room, multimask):
             for one, own in zip(low, iou, strict=True):
                 masks: Any = np.stack(list(self._enlarged(picture, one[None], threshold, logits)))
-                yield Prediction(masks, own.copy(), one.copy())
+                yield Prediction(masks, own.copy(), self._given(one).copy())
 
     def _pure(
         self,
@@ -150,9 +151,16 @@ class Decoder:
     ) -> Iterator[Masks]:
         """[n, C, h, w] -> n C masks [H, W], or their logits, one by one."""
         flat = low.reshape(-1, *low.shape[2:])
+        if self._clean:
+            flat = np.asarray(self._clean(flat, np.float32(threshold)))
         side, way = self.model.view.size, self.model.enlarge
         view = LowResMasks(flat, side, picture.content, picture.size, threshold, way)
         return (view.logits_of(i) if logits else view.mask_of(i) for i in range(len(flat)))
+
+    def _given(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Low-resolution logits as the caller gets them."""
+        most = self.model.clamp
+        return low if most is None else np.clip(low, -np.float32(most), np.float32(most))
 
 
 def result(

@@ -40,6 +40,8 @@ class Frame:
     """Rows and columns of a mask prompt."""
     most: int | None = None
     """See `gsam.nn.prompted.Prompted.most_points`."""
+    pads_boxes: bool = False
+    """See `gsam.nn.prompted.Prompted.pads_boxes`."""
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -149,12 +151,12 @@ def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: Frame) -> Prom
     if coords is not None:
         at, kind = _points(coords, labels, frame)
         xy, kinds = [at], [kind]
-        if box is None:  # the original adds one "not a point" where there is no box
-            xy.append(np.zeros((1, 2)))
-            kinds.append(np.array([PAD]))
     if box is not None:
         xy.append(_corners(box, frame))
         kinds.append(np.array([TOP_LEFT, BOTTOM_RIGHT]))
+    if xy and (box is None or frame.pads_boxes):  # the original adds one "not a point"
+        xy.append(np.zeros((1, 2)))
+        kinds.append(np.array([PAD]))
     if not xy:
         xy, kinds = [np.zeros((0, 2))], [np.zeros(0)]
     count = int((np.concatenate(kinds) != PAD).sum())

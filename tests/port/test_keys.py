@@ -13,7 +13,7 @@ import pytest
 
 from gsam import store
 from gsam.errors import CheckpointError
-from gsam.port.rules import Part, fit, plan, unstack
+from gsam.port.rules import Part, fit, plan, rename, unstack
 from gsam.registry import FAMILIES, family_of
 from tests.port.files import LISTS
 
@@ -22,8 +22,12 @@ KNOWN = re.compile(  # what files hold and models do not use, or hold twice
     r"|image_encoder\.(norm_)?head\..*|.*num_batches_tracked"
     r"|bbox_embed\.[1-5]\..*|transformer\.decoder\.bbox_embed\.[0-5]\..*"
     r"|model\.22\.dfl\.conv\.weight"
+    r"|(memory_attention|memory_encoder|mask_downsample|obj(ect)?_(ptr|pointer)_(tpos_)?proj)\..*"  # of videos, not pictures
+    r"|maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial"
+    r"|memory_temporal_positional_encoding|no_memory_positional_encoding|no_object_pointer"
+    r"|occlusion_spatial_embedding_parameter|temporal_positional_encoding_projection_layer\..*"
 )
-ORIGINAL = ("sam_", "mobile_sam", "medsam", "efficient_sam", "FastSAM", "groundingdino")
+ORIGINAL = ("sam_", "sam2", "mobile_sam", "medsam", "efficient_sam", "FastSAM", "groundingdino")
 """How the sources begin that are no conversions."""
 TIED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 COUNTS = {  # the files' own numbers, and for OWL those that detection uses
@@ -47,6 +51,15 @@ COUNTS = {  # the files' own numbers, and for OWL those that detection uses
     "grounding_dino_base": 232_313_216,
     "mm_grounding_dino_tiny_o365v1_goldg": 172_912_156,
     "mm_grounding_dino_base_all": 232_976_282,
+    "sam2.1_hiera_tiny": 31_440_977,  # 38_962_754 in the file, 7_521_777 of them the memory
+    "sam2.1_hiera_small": 38_538_833,
+    "sam2.1_hiera_base_plus": 73_328_657,
+    "sam2.1_hiera_large": 216_925_121,
+    "sam2_hiera_tiny": 31_440_977,  # 38_946_242, and 7_505_265
+    "sam2_hiera_small": 38_538_833,
+    "sam2_hiera_base_plus": 73_328_657,
+    "sam2_hiera_large": 216_925_121,
+    "sam2.1_hq_hiera_large": 217_102_273,
     "fast_sam_s": 11_811_459,
     "fast_sam_x": 71_812_179,
     "clip_vit_base_patch32": 151_277_313,
@@ -107,7 +120,7 @@ def test_either_of_the_tied_names_is_enough(source: str, missing: str) -> None:
     del tensors[missing]
     spec, layouts = model(LISTS[source]["variant"])
     moves = plan(tensors, spec.shapes, fit(tensors, layouts, spec.shapes))
-    path = "prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
+    (path,) = (p for p in moves if p.endswith("prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"))
     assert moves[path].name in TIED
     assert moves[path].name != missing
 
@@ -146,6 +159,8 @@ def test_the_variant_follows_from_the_shapes(source: str) -> None:
     known = variants[found]  # OWLv2's plain, finetuned and ensemble files differ in numbers only
     if family == "sam":  # and so do SAM's and MedSAM's, but for what their tensors do not show
         known = dataclasses.replace(known, preprocess=variants[variant].preprocess)
+    if family == "sam2":  # SAM 2 and 2.1 differ in what only videos use
+        known = dataclasses.replace(known, v21=variants[variant].v21)
     assert known == variants[variant]
 
 
@@ -156,6 +171,8 @@ def test_the_variant_follows_from_the_shapes(source: str) -> None:
         "sam_hq_vit_l",
         "sam_hq_vit_tiny",
         "hf_sam-hq-vit-base",
+        "sam2.1_hiera_base_plus",
+        "hf_sam2.1-hiera-small",
         "mobile_sam",
         "efficient_sam_vits",
         "google__owlvit-base-patch32",
@@ -216,6 +233,37 @@ def test_the_count_is_the_file_s(source: str) -> None:
     aside = re.compile(r"position_(ids|index)$|image_encoder\.(norm_)?head\.|num_batches_tracked$")
     size = sum(math.prod(s) for k, s in LISTS[source]["keys"].items() if not aside.search(k))
     assert size == COUNTS[LISTS[source]["variant"]]
+
+
+@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("sam2")])
+def test_the_count_of_sam2_is_the_file_s_but_for_the_memory(source: str) -> None:
+    size = sum(math.prod(s) for s in LISTS[source]["keys"].values())
+    memory = 7_521_777 if source.startswith("sam2.1") else 7_505_265
+    assert size - memory == COUNTS[LISTS[source]["variant"]]
+
+
+@pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("sam2") and "hq" not in s])
+def test_both_layouts_of_sam2_name_the_whole_model_alike(source: str) -> None:
+    """Every tensor, the memory's too, has one name and one shape, whichever kind of file it comes from."""
+    port = importlib.import_module("gsam.segment.sam2.port")
+    named = []
+    for name, layout in zip((source, "hf_" + source.replace("_", "-")), port.layouts(video=True), strict=True):
+        assert not layout.unused
+        parts = unstack(listed(name), {}, layout)
+        named.append({rename(n, {}, layout): t.shape for n, t in parts.items() if n != TIED[0]})
+        assert len(named[-1]) == len(parts) - (TIED[0] in parts)
+    assert named[0] == named[1]
+    assert len(named[0]) == len(LISTS[source]["keys"])
+
+
+@pytest.mark.parametrize("source", [s for s in LISTS if "sam2" in s])
+def test_tensors_tell_sam2_from_sam2_1(source: str) -> None:
+    """A file of the memory says so itself; one of pictures alone cannot, and nothing is changed."""
+    package, port = (importlib.import_module(f"gsam.segment.sam2{part}") for part in ("", ".port"))
+    config = package.VARIANTS[LISTS[source]["variant"]]
+    for v21 in (False, True):
+        told = port.told(dataclasses.replace(config, v21=v21), listed(source))
+        assert told == (dataclasses.replace(config, v21=v21) if "image" in source else config)
 
 
 @pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("FastSAM")])

@@ -9,13 +9,25 @@ import jax.numpy as jnp
 from gsam import bind
 from gsam.detect import owl_vit
 from gsam.nn.tower import Tower
-from gsam.segment import efficient_sam, sam
+from gsam.segment import efficient_sam, sam, sam2
 from tests.port.files import random
 
 OWL = owl_vit.Config(Tower(16, 1, 2), Tower(16, 1, 2), 32, 16, vocab=50, context=6, pad=0.0, letterbox=True)
 EFFICIENT = efficient_sam.Config(24, 2, 1, image_size=64, patch=8, out_chans=16, decoder_heads=2, decoder_mlp=32)
 MEDSAM = sam.Config(
     32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32, preprocess="medsam"
+)
+SAM2 = sam2.Config(
+    8,
+    1,
+    (1, 1, 2, 1),
+    (3,),
+    background=3,
+    window_spec=(4, 4, 4, 2),
+    image_size=64,
+    width=16,
+    decoder_heads=2,
+    decoder_mlp=32,
 )
 
 
@@ -33,6 +45,10 @@ def params(spec: bind.Spec[Any]) -> dict[str, Any]:
 
 def efficient() -> efficient_sam.Stage:
     return efficient_sam.build(EFFICIENT, params(efficient_sam.spec(EFFICIENT)))
+
+
+def sam_2(**settings: Any) -> sam2.Stage:
+    return sam2.build(SAM2, params(sam2.spec(SAM2)), **settings)
 
 
 def medsam() -> sam.MedSam:

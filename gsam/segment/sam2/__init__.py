@@ -1,4 +1,4 @@
-"""SAM 2 and SAM 2.1 as segmenters of pictures."""
+"""SAM 2, SAM 2.1 and HQ-SAM 2 as segmenters of pictures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import jax.numpy as jnp
 
 from gsam import bind
 from gsam.nn.prompted import Prompted
-from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.ops.components import cleaned
+from gsam.ops.views import IMAGENET_MEAN as IMAGENET_MEAN
+from gsam.ops.views import IMAGENET_STD as IMAGENET_STD
+from gsam.ops.views import normalise
 from gsam.segment.sam2.config import VARIANTS as VARIANTS
 from gsam.segment.sam2.config import Config as Config
-from gsam.segment.sam2.model import Features, Sam2Image
+from gsam.segment.sam2.model import Features as Features
+from gsam.segment.sam2.model import Sam2Image
 from gsam.types import Images, Params, View
 
 
@@ -28,9 +32,18 @@ class Stage(Prompted):
     dynamic_multimask: bool = True
     """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
 
+    hq_token_only: bool = False
+    """HQ-SAM 2's finer mask alone."""
+    max_hole_area: float = 0.0
+    """Background no larger than this, in pixels of the low-resolution mask, becomes mask."""
+    max_sprinkle_area: float = 0.0
+    """Mask no larger than this becomes background."""
+
     enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
     remembers: ClassVar[bool] = True
     """The same weights make a tracker (`gsam.tracker`)."""
+    pads_boxes: ClassVar[bool] = True
+    clamp: ClassVar[float] = 32.0
 
     @property
     def view(self) -> View:
@@ -44,9 +57,20 @@ class Stage(Prompted):
     def decode(
         self, model: Sam2Image, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        dynamic = bool(self.dynamic_multimask)
-        answer = model.decode(Features(*features), points, labels, **mask, multimask=multimask, dynamic=dynamic)
+        settings = {"dynamic": bool(self.dynamic_multimask), "hq_token_only": bool(self.hq_token_only)}
+        answer = model.decode(features, points, labels, **mask, multimask=multimask, **settings)
         return answer.logits, answer.iou
+
+    @property
+    def cleans(self) -> bool:
+        return self.max_hole_area > 0 or self.max_sprinkle_area > 0
+
+    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+        """Fill holes and drop sprinkles: `gsam.ops.components.cleaned`.
+
+        The original does it in a CUDA extension, and without one not at all.
+        """
+        return cleaned(logits, threshold, self.max_hole_area, self.max_sprinkle_area)
 
 
 def view(config: Config) -> View:
@@ -67,6 +91,8 @@ def spec(config: Config) -> bind.Spec[Sam2Image]:
 
 def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    if settings.get("hq_token_only") and not config.hq:
+        raise ValueError("hq_token_only is for HQ-SAM 2: this model has no such token")
     model = spec(config)
     model.check(params)
     return Stage(config, model, params, **settings)

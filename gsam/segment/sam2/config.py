@@ -21,6 +21,8 @@ class Config:
     v21: bool = False
     """SAM 2.1: memory knows that an object is absent (``no_obj_embed_spatial``), and pointers when they are from
     (``obj_ptr_tpos_proj``, signed distances).  Nothing of the image path."""
+    hq: bool = False
+    """HQ-SAM 2: one token more, whose finer mask is added."""
     background: int = 7
     """Side of the positions that are enlarged to the whole picture."""
     window_spec: tuple[int, ...] = (8, 4, 14, 7)
@@ -78,4 +80,4 @@ VARIANTS: dict[str, Config] = {
     f"{name}_hiera_{size}": dataclasses.replace(config, v21=name == "sam2.1")
     for name in ("sam2", "sam2.1")
     for size, config in _SIZES.items()
-}
+} | {"sam2.1_hq_hiera_large": dataclasses.replace(_LARGE, v21=True, hq=True)}

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from gsam.nn import two_way
 from gsam.nn.layers import Conv, Embedding, Mlp
-from gsam.nn.two_way import in_place
+from gsam.nn.mask_feature import MaskFeature
+from gsam.nn.two_way import channels_last, in_place
 
 DELTA, STABLE = 0.05, 0.98
 """A single mask is unstable if the IoU of its cuts at plus and minus `DELTA` is below `STABLE`."""
@@ -45,12 +46,17 @@ class Answer(NamedTuple):
 
 
 class MaskDecoder(two_way.MaskDecoder):
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, *, hq: bool = False) -> None:
         super().__init__(width, heads, hidden)
         self.obj_score_token = Embedding(1, width)
         self.pred_obj_score_head = Mlp(width, width, 1)
         self.conv_s0 = Conv(1, width, width // 8)
         self.conv_s1 = Conv(1, width, width // 4)
+        self.hq = hq
+        if hq:
+            self.hf_token = Embedding(1, width)
+            self.hf_mlp = Mlp(width, width, width // 8)
+            self.embedding_maskfeature = MaskFeature(width // 8)
 
     def __call__(  # type: ignore[override]
         self,
@@ -62,10 +68,12 @@ class MaskDecoder(two_way.MaskDecoder):
         *,
         multimask: bool,
         dynamic: bool = True,
+        hq_token_only: bool = False,
     ) -> Answer:
         """As SAM's.  The finer features are of one image; the embedding is [h, w, D], or [N, h, w, D] of every prompt its own.
 
         ``multimask``: the masks of tokens 1 to 3, otherwise one, that of token 0; with ``dynamic`` `stable` chooses it.
+        HQ-SAM 2 adds its finer mask to each, or gives that alone with ``hq_token_only``.
         """
         tokens, image = self.read(features.embedding, image_code, prompts, keep, dense)
         score = self.pred_obj_score_head(tokens[:, 0])[:, 0].astype(jnp.float32)
@@ -73,21 +81,27 @@ class MaskDecoder(two_way.MaskDecoder):
         masks = range(1, 4) if multimask else range(4) if dynamic else range(1)
         height = features.embedding.shape[-3]
         s1, s0 = (two_way.quadrupled(x, height).astype(image.dtype) for x in (features.s1, features.s0))
-        logits = in_place(self.hyper(tokens, masks), self.output_upscaling(image, (s1, s0)), height)
+        pixels = self.output_upscaling(image, (s1, s0))
+        logits = in_place(self.hyper(tokens, masks), pixels, height)
         iou = jax.nn.sigmoid(self.iou(tokens, masks))
         if dynamic and not multimask:
             logits, iou = stable(logits, iou)
+        if self.hq:
+            finer = self.embedding_maskfeature(channels_last(pixels, height), self.hf_mlp(tokens[:, 5]))
+            finer = finer[:, None].astype(jnp.float32)
+            logits = jnp.broadcast_to(finer, logits.shape) if hq_token_only else logits + finer
         own = tokens[:, 2:5] if multimask else tokens[:, 1:2]
         return Answer(logits, iou, own, score)
 
     def own_tokens(self) -> jax.Array:
-        """Is it there, IoU, masks."""
-        return jnp.concatenate([self.obj_score_token.embedding[...], super().own_tokens()])
+        """Is it there, IoU, masks, and the finer mask."""
+        finer = [self.hf_token.embedding[...]] if self.hq else []
+        return jnp.concatenate([self.obj_score_token.embedding[...], super().own_tokens(), *finer])
 
 
 def stable(logits: jax.Array, iou: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Of four masks [N, 4, H, W] and their IoU [N, 4] the first, or if that is unstable the best of the others: [N, 1, ...]."""
-    large, small = ((logits[:, 0] > cut).sum((1, 2)) for cut in (-DELTA, DELTA))
-    share = jnp.where(large > 0, small.astype(jnp.float32) / jnp.maximum(large, 1), 1.0)
+    large, small = ((logits[:, 0] > cut).sum((1, 2), dtype=jnp.float32) for cut in (-DELTA, DELTA))
+    share = jnp.where(large > 0, small / jnp.maximum(large, 1.0), 1.0)
     chosen = jnp.where(share >= STABLE, 0, 1 + iou[:, 1:].argmax(1))[:, None]
     return jnp.take_along_axis(logits, chosen[..., None, None], 1), jnp.take_along_axis(iou, chosen, 1)

@@ -20,7 +20,7 @@ class Sam2Image(nnx.Module):
     def __init__(self, config: Config) -> None:
         self.image_encoder = ImageEncoder(config)
         self.sam_prompt_encoder = PromptEncoder(config.width, config.grid, config.image_size, config.mask_chans)
-        self.sam_mask_decoder = MaskDecoder(config.width, config.decoder_heads, config.decoder_mlp)
+        self.sam_mask_decoder = MaskDecoder(config.width, config.decoder_heads, config.decoder_mlp, hq=config.hq)
         self.no_mem_embed = param(1, 1, config.width)
         self.config = config
 
@@ -45,16 +45,16 @@ class Sam2Image(nnx.Module):
         has_mask: jax.Array | None = None,
         *,
         multimask: bool,
-        dynamic: bool = True,
+        **settings: bool,
     ) -> Answer:
         """N prompts on one image: its ``features`` without a leading axis, but the embedding may be [N, h, w, D].
 
         ``points`` [N, P, 2] x y in pixels of the view; ``labels`` [N, P] as in `gsam.nn.prompt` (a box is two points,
         `TOP_LEFT` and `BOTTOM_RIGHT`; the original has one `PAD` after any points or boxes); ``mask`` [N, 4h, 4w] logits of
-        an earlier answer and ``has_mask`` [N] for which prompts it counts.  The rest is the mask decoder's.
+        an earlier answer and ``has_mask`` [N] for which prompts it counts.  The rest is `MaskDecoder`'s.
         """
         prompts = self.sam_prompt_encoder.points(points, labels)
         dense = self.sam_prompt_encoder.dense(mask, has_mask)
         code = self.sam_prompt_encoder.image_code()
         keep = labels != ABSENT
-        return self.sam_mask_decoder(features, code, prompts, keep, dense, multimask=multimask, dynamic=dynamic)
+        return self.sam_mask_decoder(features, code, prompts, keep, dense, multimask=multimask, **settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +33,9 @@ def layouts(*, video: bool) -> tuple[Layout, ...]:
                 *sam.ORIGINAL,
                 (r"(decoder\.transformer\.layers\.\d+\.mlp)\.layers\.0\.", r"\1.lin1."),
                 (r"(decoder\.transformer\.layers\.\d+\.mlp)\.layers\.1\.", r"\1.lin2."),
+                (r"(embedding_maskfeature)\.0\.", r"\1.conv1."),
+                (r"(embedding_maskfeature)\.1\.", r"\1.norm1."),
+                (r"(embedding_maskfeature)\.3\.", r"\1.conv2."),
                 *_DOWNSAMPLER,
             ),
             unused=() if video else ((_MEMORY, _WHY),),
@@ -94,9 +99,18 @@ _MEMORY_HF = (
     r"|temporal_positional_encoding_projection_layer)\..*"
 )
 
+_V21 = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
+
 LAYOUTS = layouts(video=False)
 
 MODEL_TYPES = ("sam2_video", "sam2")
+
+
+def told(config: Config, tensors: Mapping[str, Any]) -> Config:
+    """The configuration with what only tensors tell that pictures have no use for: whether it is SAM 2.1."""
+    if not any(re.fullmatch(f"{_MEMORY}|{_MEMORY_HF}", name) for name in tensors):
+        return config
+    return dataclasses.replace(config, v21=not _V21.isdisjoint(tensors))
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
