@@ -103,7 +103,7 @@ class Sam2(Sam2Image):
         points, labels = nothing(len(drawn))
         found = self.seen(features, points, labels, prompt, jnp.ones(len(drawn), bool), multimask=False)
         there = (drawn > 0).any((1, 2))
-        score = SCALE * there + BIAS
+        score = jnp.where(there, SCALE + BIAS, BIAS)
         return Seen(low, jnp.ones(len(drawn)), score, self.pointer(found.pointer, there))
 
     def remember(self, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array) -> jax.Array:
