@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +84,44 @@ def load(model: Any, folder: Path) -> ours.Stage:
     return ours.build(loaded.config, loaded.params)
 
 
+class Programs(NamedTuple):
+    """Ours, compiled once for all tests of a size."""
+
+    features: Any
+    """Parameters and images -> pixels and features."""
+    blocks: Any
+    """The blocks of the trunk, each on a map [B, H, W, C] of its own."""
+    stages: Any
+    """The maps behind each stage, of normalised pixels."""
+    answers: Any
+    """Two prompts on the features of one image: three masks, one, that of token 0, and three where the second has a mask."""
+
+
+@functools.cache
+def programs(config: ours.Config) -> Programs:
+    spec, options = ours.spec(config), {"xla_backend_optimization_level": 0} if config.image_size < 512 else {}
+    stage = ours.Stage(config, spec, {})
+
+    def blocks(params: Any, maps: list[jax.Array]) -> list[jax.Array]:
+        trunk = spec.bind(params).image_encoder.trunk
+        return [in_rows(block(x[:, None])) for block, x in zip(trunk.blocks, maps, strict=True)]
+
+    def stages(params: Any, pixels: jax.Array) -> list[jax.Array]:
+        return [in_rows(x) for x in spec.bind(params).image_encoder.trunk(pixels)]
+
+    def answers(params: Any, features: ours.Features, xy: Any, labels: Any, mask: Any) -> list[ours.Answer]:
+        m, second = spec.bind(params), jnp.asarray([False, True])
+        return [
+            m.decode(features, xy, labels, multimask=True),
+            m.decode(features, xy, labels, multimask=False),
+            m.decode(features, xy, labels, multimask=False, dynamic=False),
+            m.decode(features, xy, labels, mask, second, multimask=True),
+        ]
+
+    seen = lambda params, images: (ours.pixels(images, config, params), stage.features(params, images))  # noqa: E731
+    return Programs(*(jax.jit(f, compiler_options=options) for f in (seen, blocks, stages, answers)))
+
+
 def compare(model: Any, folder: Path, picture: np.ndarray) -> list[Row]:
     """``picture`` [H, W, 3] uint8, of any size."""
     stage = load(model, folder)
@@ -113,21 +152,15 @@ def compare_encoder(model: Any, stage: ours.Stage, picture: np.ndarray) -> tuple
     for hook in hooks:
         hook.remove()
     images = gather([prepared(open_image(picture), [stage.view])], [stage.view])
-    mine = jax.jit(lambda p, i: ours.pixels(i, stage.config, p))(stage.params, images)
+    run = programs(stage.config)
+    mine, features = run.features(stage.params, images)
     rows = [Row("pixels", relative(mine, last(given)), 1e-4)]
-    worst = 0.0
-    for i, (x, y) in found.items():
-        block = jax.jit(lambda p, x, i=i: in_rows(stage.spec.bind(p).image_encoder.trunk.blocks[i](x[:, None])))
-        worst = max(worst, relative(block(stage.params, jnp.asarray(x)), y))
+    blocks = run.blocks(stage.params, [jnp.asarray(x) for x, _ in found.values()])
+    worst = max(relative(x, y) for x, (_, y) in zip(blocks, found.values(), strict=True))
     rows.append(Row(f"each of {len(found)} encoder blocks, worst", worst, 1e-5))
-
-    def stages(params: Any, pixels: jax.Array) -> list[jax.Array]:
-        return [in_rows(x) for x in stage.spec.bind(params).image_encoder.trunk(pixels)]
-
-    ends = jax.jit(stages)(stage.params, jnp.asarray(last(given)))
+    ends = run.stages(stage.params, jnp.asarray(last(given)))
     worst = max(relative(x, found[i][1]) for x, i in zip(ends, trunk.stage_ends, strict=True))
     rows.append(Row("what comes out of each stage, worst", worst, 1e-4))
-    features = jax.jit(stage.features)(stage.params, images)
     names = ("features of stride 4", "features of stride 8", "image embedding")
     for name, x, y in zip(names, features, theirs, strict=True):
         rows.append(Row(name, relative(x, last(y)), 1e-4))
@@ -158,20 +191,12 @@ def compare_decoder(model: Any, stage: ours.Stage, features: list[torch.Tensor],
     dynamic.dynamic_multimask_via_stability = True
     hook.remove()
 
-    spec = stage.spec
-    run = jax.jit(
-        lambda p, f, *given, **settings: spec.bind(p).decode(f, *given, **settings),
-        static_argnames=("multimask", "dynamic"),
-    )
     own = ours.Features(*(jnp.asarray(last(x)[0]) for x in features))
     xy = np.zeros((2, 4, 2), np.float32)
     xy[0, :2], xy[1, :2] = points, box.reshape(2, 2)
     labels = np.array([[1, 0, PAD, ABSENT], [2, 3, PAD, ABSENT]], np.int32)
-    many = run(stage.params, own, xy, labels, multimask=True)
-    one = run(stage.params, own, xy, labels, multimask=False)
-    off = run(stage.params, own, xy, labels, multimask=False, dynamic=False)
     known = np.stack([np.zeros(mask.shape[-2:], np.float32), mask[0, 0].numpy()])
-    more = run(stage.params, own, xy, labels, known, np.array([False, True]), multimask=True)
+    many, one, off, more = programs(stage.config).answers(stage.params, own, xy, labels, known)
 
     rows = []
     cases = (

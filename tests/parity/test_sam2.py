@@ -46,9 +46,9 @@ def test_a_steady_mask_is_kept_and_an_unsteady_one_is_not(tmp_path: Path) -> Non
         _, features = sam2.compare_encoder(model, stage, PICTURE)
         check(sam2.compare_decoder(model, stage, features, (90, 140)), 26)
         own = ours.Features(*(jnp.asarray(last(x)[0]) for x in features))
-        run = jax.jit(lambda p, f, dynamic, s=stage: s.spec.bind(p).decode(
-            f, jnp.ones((1, 2, 2)) * 40, jnp.asarray([[1, -1]]), multimask=False, dynamic=dynamic), static_argnums=2)  # fmt: skip
-        kept.append(np.array_equal(run(stage.params, own, True).logits, run(stage.params, own, False).logits))
+        xy, labels, mask = np.full((2, 4, 2), 40, np.float32), np.full((2, 4), 1, np.int32), np.zeros((2, 32, 32))
+        _, one, off, _ = sam2.programs(stage.config).answers(stage.params, own, xy, labels, mask.astype(np.float32))
+        kept.append(np.array_equal(one.logits, off.logits))
     assert kept == [False, True]
 
 

@@ -41,10 +41,9 @@ def predictor(stage: sam2.Stage) -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def features(stage: sam2.Stage) -> sam2.Features:
+def features(predictor: Predictor) -> sam2.Features:
     """Of the picture, without a leading axis."""
-    run = jax.jit(stage.features)
-    return jax.tree.map(lambda x: x[0], run(stage.params, gather([Picture(PICTURE)], [stage.view])))
+    return jax.tree.map(lambda x: x[0], predictor.features)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +103,10 @@ def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Stage, predicto
     images = gather([Picture(PICTURE)], [stage.view])
     xyxy = np.array([[[5, 5, 50, 30], [40, 3, 99, 38]]], np.float32)
     boxes = Boxes(jnp.asarray(xyxy), jnp.ones((1, 2)), jnp.ones((1, 2), bool))
-    masks = jax.jit(stage.segment)(stage.params, jax.tree.map(lambda x: x[None], one(predictor)), images, boxes)
+    masks = jax.jit(stage.segment)(stage.params, predictor.features, images, boxes)
     many = predictor.predict_many(boxes=xyxy[0], multimask_output=False)
     np.testing.assert_allclose(masks.logits[0], many.low_res[:, 0], atol=1e-4)
     np.testing.assert_allclose(masks.iou[0], many.iou[:, 0], atol=1e-5)
-
-
-def one(predictor: Predictor) -> Any:
-    return jax.tree.map(lambda x: x[0], predictor.features)
 
 
 def test_an_unstable_mask_gives_way_to_the_best_of_three(stage: sam2.Stage, predictor: Predictor) -> None:
@@ -170,10 +165,10 @@ def test_holes_and_sprinkles(stage: sam2.Stage, predictor: Predictor) -> None:
     np.testing.assert_allclose(np.stack([p.masks for p in each]), after.masks, atol=1e-5)
 
 
-def test_holes_are_filled_in_pipelines_and_everything(stage: sam2.Stage) -> None:
+def test_holes_are_filled_in_pipelines_and_everything(stage: sam2.Stage, predictor: Predictor) -> None:
     images = gather([Picture(PICTURE)], [stage.view])
     boxes = Boxes(jnp.asarray([[[5.0, 5, 50, 30]]]), jnp.ones((1, 1)), jnp.ones((1, 1), bool))
-    features = stage.features(stage.params, images)
+    features = predictor.features
     clean = dataclasses.replace(stage, **CLEAN)
     plain, done = (jax.jit(s.segment)(s.params, features, images, boxes).logits for s in (stage, clean))
     assert (np.asarray(done) != np.asarray(plain)).any()

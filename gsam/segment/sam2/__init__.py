@@ -16,6 +16,7 @@ from gsam.ops.views import IMAGENET_STD as IMAGENET_STD
 from gsam.ops.views import normalise
 from gsam.segment.sam2.config import VARIANTS as VARIANTS
 from gsam.segment.sam2.config import Config as Config
+from gsam.segment.sam2.model import Answer as Answer
 from gsam.segment.sam2.model import Features as Features
 from gsam.segment.sam2.model import Sam2Image
 from gsam.types import Images, Params, View
