@@ -86,7 +86,7 @@ def read(folder: Path) -> Tracks:
     files = sorted((int(p.stem), p) for p in folder.glob("*.png") if p.stem.isdigit())
     if not files:
         raise UsageError(f"{os.fsdecode(folder)}: no numbered PNG in this folder")
-    frames = []
+    frames: list[TrackedFrame] = []
     for index, path in files:
         ids = read_frame(path)
         if frames and ids.shape != frames[0].size:

@@ -88,17 +88,15 @@ class OverlayVideo:
     def add(
         self, pixels: NDArray[np.uint8], tracked: TrackedFrame | None = None, time: Fraction | float | None = None
     ) -> None:
-        """The next frame [H, W, 3], ``time`` seconds from the first.  Raises `ValueError` for a time before the last one's, and
-        for a frame of another size than the first.
+        """The next frame [H, W, 3], ``time`` seconds from the first.  A time that is not after the one before is moved to just
+        after it, because a file cannot hold it.  Raises `ValueError` for a frame of another size than the first.
         """
         if self._container is None:
             self._open(pixels.shape[0], pixels.shape[1])
         if pixels.shape[:2] != self.size:
             raise ValueError(f"frame {self.count} is {pixels.shape[:2]}, the video {self.size}")
         seconds = self.count / self.rate if time is None else Fraction(time)
-        at = round(seconds / self.base)
-        if at <= self._last:
-            raise ValueError(f"frame {self.count} is at {float(seconds):.3f} s, which is not after the frame before it")
+        at = max(round(seconds / self.base), self._last + 1)
         picture = np.asarray(draw(pixels, tracked))
         h, w = self.size
         even = np.pad(picture, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")  # a row or column is repeated

@@ -12,6 +12,9 @@ from typing import Any, Self
 
 from gsam.errors import UsageError, VideoError
 
+MAX_PIXELS = 100_000_000
+"""Of a frame, as of a picture."""
+
 
 def pyav() -> ModuleType:
     """PyAV.  Raises `UsageError` naming the extra that brings it."""
@@ -53,6 +56,9 @@ class Container:
             raise VideoError(f"{name}: " + (f"is not a video ({_said(error)})" if start else "is empty")) from None
         try:
             self.stream = self._chosen()
+            w, h = self.stream.width, self.stream.height
+            if w * h > MAX_PIXELS:
+                raise VideoError(f"{name}: {w} x {h} is more than {MAX_PIXELS:,} pixels", "video_too_large")
         except VideoError:
             self.close()
             raise

@@ -64,18 +64,20 @@ class Seeker:
             return self._kept[i]
         keys = self.index.keys
         k = bisect.bisect_right(keys, i) - 1
+        starts = iter((k - 1, -1) if k > 0 else (-1,) if k == 0 else ())  # where to try from when a start was none
         if not 0 <= self._next <= i or (k >= 0 and keys[k] > self._next):
             self._start(k)
         while i not in self._kept:
             found = next(self._coming, None)
-            if found is None or found[0] > i:  # a key frame that was none, or frames that cannot be decoded
-                if k < 0:
-                    raise VideoError(f"{self.name}: frame {i} cannot be decoded", "video_truncated")
-                k = k - 1 if found is not None and k else -1
-                self._start(k)
+            if found is not None and found[0] <= i:
+                self._keep(*found)
+                self._next = found[0] + 1
                 continue
-            self._keep(*found)
-            self._next = found[0] + 1
+            again = next(starts, None)
+            if again is None:
+                self._next = -1
+                raise VideoError(f"{self.name}: frame {i} cannot be decoded", "video_truncated")
+            self._start(again)
         return self._kept[i]
 
     def close(self) -> None:
@@ -86,17 +88,17 @@ class Seeker:
         self._kept.clear()
 
     def _start(self, k: int) -> None:
-        """Decode from key frame ``k`` of the index on, or from the beginning, counting, for -1."""
+        """Decode from key frame ``k`` of the index on, or, for -1, from the beginning."""
         if self._container is None or k < 0:
             if self._container is not None:
                 self._container.close()
             self._container = Container(self.source, self.name)
-        if k < 0:
-            self._next = 0
+        self._next = first = self.index.keys[k] if k >= 0 else 0
+        if k >= 0:
+            self._container.seek(self.index.pts[first])
+        if not self.index.pts:
             self._coming = enumerate(self._container)
             return
-        self._next = first = self.index.keys[k]
-        self._container.seek(self.index.pts[first])
         numbered = ((self.index.number(f.pts), f) for f in self._container)
         # What is shown before the key frame refers to frames that were not decoded.
         self._coming = ((n, f) for n, f in numbered if n is not None and n >= first)

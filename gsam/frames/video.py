@@ -26,7 +26,8 @@ class Video(Frames):
 
     Every frame that is decoded is given once, whatever the rate does, with the time stamp it has.  The display matrix (how a
     phone was held) is obeyed; pixels that are not square stay as they are stored.  A file that is damaged gives all that can be
-    decoded and then says so: see ``damaged``.
+    decoded and then says so: see ``damaged``.  Where it has holes, an iteration counts what is decoded, ``frames[i]`` what is
+    stored.
     """
 
     time_base: Fraction
@@ -37,16 +38,17 @@ class Video(Frames):
         The first frame is decoded at once.  Raises `VideoError` for what has no frames, `UsageError` without PyAV.
         """
         self.source, self.damaged, self.look_ahead = source, damaged, look_ahead
-        self.name = "these bytes" if isinstance(source, bytes) else os.fsdecode(source)
+        told = "these bytes" if isinstance(source, bytes) else os.fsdecode(source)
+        self.name = told if isinstance(source, bytes) else source.name
         self._lock = threading.Lock()
         self._index: Index | None = None
         self._seeker: Seeker | None = None
         self._known: int | None = None
-        with Container(source, self.name) as container:
+        with Container(source, told) as container:
             first = next(iter(container), None)
             if first is None:
                 said = f": {container.error}" if container.error else ""
-                raise VideoError(f"{self.name}: no frame of it can be decoded{said}", "video_empty")
+                raise VideoError(f"{told}: no frame of it can be decoded{said}", "video_empty")
             self._begin, self.time_base = first.pts, container.time_base
             self.rate = container.rate
             self.declared = container.declared
@@ -118,7 +120,7 @@ class Video(Frames):
             lasts, shown = container.lasts, container.shown
             if lasts is not None and shown is not None and lasts - shown > max(Fraction(1, 2), lasts / 50):
                 told = f"{self.name}: is said to last {float(lasts):.1f} s, but its {read} frames end after {float(shown):.1f} s"
-                warnings.warn(f"{told}: it may have been cut off", stacklevel=4)
+                warnings.warn(f"{told}: it may have been cut off", stacklevel=2)
             return
         of = f" of {self.declared}" if self.declared > read else ""
         found = f"{container.corrupt} of them with faults" if container.corrupt else "the rest is lost"
@@ -126,7 +128,7 @@ class Video(Frames):
         told += f" ({container.error})" if container.error else ""
         if self.damaged == "raise":
             raise VideoError(told, "video_truncated")
-        warnings.warn(told, stacklevel=4)
+        warnings.warn(told, stacklevel=2)
 
 
 def pixels(decoded: Any) -> NDArray[np.uint8]:

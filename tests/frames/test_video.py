@@ -206,6 +206,9 @@ def test_a_hole_in_the_middle_is_passed_over() -> None:
         seen = levels(open_frames(bytes(data), damaged="warn"))
     assert seen[:10] == list(range(10))
     assert seen[-10:] == list(range(30, 40))
+    frames = open_frames(bytes(data))
+    assert frames.count == 40
+    assert [made.level(frames[i].pixels) for i in (0, 5, 35, 39)] == [0, 5, 35, 39]
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:
