@@ -22,6 +22,7 @@ from gsam.errors import GsamError, ImageError, QueryError, UsageError
 COMMANDS = {
     "segment": "Find things by their names: pictures and words in, masks out.",
     "everything": "Find everything: pictures in, every mask out.",
+    "track": "Follow things by their names: videos and words in, tracks out.",
     "export": "Write a pipeline as programs that run without the models' code.",
     "weights": "List, fetch, convert and check model weights.",
     "doctor": "Say what is installed and whether it works.",

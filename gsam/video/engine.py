@@ -85,7 +85,8 @@ class Engine:
         """Frames from ``start`` on, the features of each ready; those of a live source until it ends."""
         if state.frames.seekable:
             for frame in state.frames.walk(start, stop, step):
-                self.features(state, frame.index, frame.pixels)
+                state.last = frame
+                self.features(state, frame.index)
                 yield frame.index
             return
         number = start
@@ -97,13 +98,12 @@ class Engine:
             yield number
             number += 1
 
-    def features(self, state: Session, frame: int, pixels: NDArray[np.uint8] | None = None) -> Any:
+    def features(self, state: Session, frame: int) -> Any:
         """Of a frame; those used last are kept."""
         if frame in state.cache:
             state.cache.move_to_end(frame)
             return state.cache[frame]
-        pixels = state.pixels(frame) if pixels is None else pixels
-        return state.cache.keep(frame, self.step.features(Picture(pixels)))
+        return state.cache.keep(frame, self.step.features(Picture(state.pixels(frame))))
 
     def _asked(self, track: Track, frame: int, output: Output) -> Output:
         track.asked[self.correct or frame not in track.tracked][frame] = output

@@ -219,8 +219,8 @@ class Follower:
         del self.state.tracks[number]
 
     def _time(self, frame: int) -> float | None:
-        rate = self.state.frames.rate
-        return None if rate is None else float(frame / rate)
+        last = self.state.last
+        return None if last is None or last.index != frame or last.time is None else float(last.time)
 
 
 def overlap(a: Bools, b: Bools) -> float:

@@ -34,8 +34,9 @@ class Session:
     """By id, in the order in which they were added."""
     shelf: Shelf = dataclasses.field(default_factory=Shelf)
     cache: Cache = dataclasses.field(default_factory=Cache)
+    last: Frame | None = None
+    """The frame that was read last."""
     _coming: Iterator[Frame] | None = None
-    _last: Frame | None = None
 
     @property
     def count(self) -> int | None:
@@ -76,16 +77,20 @@ class Session:
 
     def pixels(self, frame: int) -> NDArray[np.uint8]:
         """Of a frame, [H, W, 3]; a live source is read on as far as that.  Raises `EndOfFrames`, and what `Frames` does."""
+        if self.last is not None and self.last.index == frame:
+            return self.last.pixels
         if self.frames.seekable:
-            return self.frames[frame].pixels
+            self.last = self.frames[frame]
+            return self.last.pixels
         self._coming = self._coming or self.frames.walk()
-        while self._last is None or self._last.index < frame:
-            self._last = next(self._coming, None)
-            if self._last is None:
+        while self.last is None or self.last.index < frame:
+            coming = next(self._coming, None)
+            if coming is None:
                 raise EndOfFrames(f"{self.frames.name} has ended: there is no frame {frame}")
-        if self._last.index > frame:
+            self.last = coming
+        if self.last.index > frame:
             raise UsageError(f"{self.frames.name} is live, frame {frame} has passed")
-        return self._last.pixels
+        return self.last.pixels
 
     def outputs(self, frame: int) -> list[Output | None]:
         """The newest of every object."""
