@@ -231,14 +231,17 @@ def compare_hq(model: Any, finer: sam2_hq.Finer, stage: ours.Stage, features: li
     points, labels = torch.tensor([[0.2, 0.3], [0.7, 0.55]]) * stage.config.image_size, torch.tensor([1, 0])
     own = ours.Features(*(jnp.asarray(last(x)[0]) for x in features))
     xy, kinds = jnp.pad(jnp.asarray(points.numpy())[None], ((0, 0), (0, 1), (0, 0))), jnp.asarray([[1, 0, PAD]])
-    rows = []
-    for multimask, only in ((True, False), (False, False), (False, True)):
+    cases, rows = ((True, False), (False, False), (False, True)), []
+    run = jax.jit(
+        lambda *given: [
+            dataclasses.replace(stage, hq_token_only=only).prompt(*given, multimask=many) for many, only in cases
+        ],
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    answers = run(stage.params, own, xy, kinds)
+    for (multimask, only), (logits, quality) in zip(cases, answers, strict=True):
         with torch.no_grad():
             low, iou = sam2_hq.decode(model, finer, features, points, labels, multimask=multimask, hq_token_only=only)
-        other = dataclasses.replace(stage, hq_token_only=only)
-        logits, quality = jax.jit(other.prompt, static_argnames="multimask")(
-            stage.params, own, xy, kinds, multimask=multimask
-        )
         name = f"{'three masks' if multimask else 'one mask'}{', the finer alone' * only}"
         rows.append(Row(f"mask logits of HQ-SAM 2, {name}", relative(logits[0], low), 1e-3))
         rows.append(

@@ -16,6 +16,8 @@ pytest.importorskip("transformers")
 import torch
 
 from gsam import store
+from gsam.image import open_image
+from gsam.pipeline.prepare import gather, prepared
 from gsam.segment import sam2 as ours
 from gsam.segment.sam2 import hiera
 from tests.parity import oracles, sam2
@@ -48,7 +50,7 @@ def test_a_steady_mask_is_kept_and_an_unsteady_one_is_not(tmp_path: Path) -> Non
         own = ours.Features(*(jnp.asarray(last(x)[0]) for x in features))
         xy, labels, mask = np.full((2, 4, 2), 40, np.float32), np.full((2, 4), 1, np.int32), np.zeros((2, 32, 32))
         _, one, off, _ = sam2.programs(stage.config).answers(stage.params, own, xy, labels, mask.astype(np.float32))
-        kept.append(np.array_equal(one.logits, off.logits))
+        kept.append(bool(np.abs(one.logits - off.logits).max() < 1e-4 * np.std(off.logits)))
     assert kept == [False, True]
 
 
@@ -101,15 +103,17 @@ def test_the_finer_mask_has_the_tensors_of_the_official_file() -> None:
 
 def test_half_precision(tmp_path: Path) -> None:
     """bfloat16 weights run in bfloat16, and give about what float32 does; logits and IoU stay float32."""
-    stage = sam2.load(sam2.model("padded"), tmp_path)
+    stage = sam2.load(sam2.model("even"), tmp_path)
     half = {k: v if k.endswith("gaussian_matrix") else v.astype(jnp.bfloat16) for k, v in stage.params.items()}
-    pixels = jnp.asarray(np.random.default_rng(0).normal(size=(1, 128, 128, 3)), jnp.float32)
-    encode = jax.jit(lambda p, x: stage.spec.bind(p).encode(x))
-    exact, rough = encode(stage.params, pixels), encode(half, pixels.astype(jnp.bfloat16))
+    images, run = gather([prepared(open_image(PICTURE), [stage.view])], [stage.view]), sam2.programs(stage.config)
+    asked = (np.full((2, 4, 2), 40, np.float32), np.array([[1, -1, -2, -2], [0, -1, -2, -2]], np.int32))
+    answers = []
+    exact, rough = (run.features(p, images)[1] for p in (stage.params, half))
     for a, b in zip(rough, exact, strict=True):
         assert a.dtype == jnp.bfloat16
         assert 1e-6 < float((a.astype(jnp.float32) - b).std() / b.std()) < 0.1
-    ask = jax.jit(lambda p, f: stage.prompt(p, f, jnp.ones((2, 2, 2)) * 40, jnp.asarray([[1, -1], [0, -1]])))
-    one, other = (ask(p, jax.tree.map(lambda x: x[0], f)) for p, f in ((stage.params, exact), (half, rough)))
-    assert {x.dtype for x in other} == {jnp.dtype("float32")}
-    assert 1e-6 < float((one[0] - other[0]).std() / one[0].std()) < 0.1
+    for params, features in ((stage.params, exact), (half, rough)):
+        own = jax.tree.map(lambda x: x[0], features)
+        answers.append(run.answers(params, own, *asked, np.zeros((2, 32, 32), np.float32))[0])
+    assert (answers[1].logits.dtype, answers[1].iou.dtype, answers[1].object_score.dtype) == (jnp.float32,) * 3
+    assert 1e-6 < float((answers[0].logits - answers[1].logits).std() / answers[0].logits.std()) < 0.1

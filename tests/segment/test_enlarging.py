@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -26,20 +26,14 @@ def _as_users_run_it() -> Iterator[None]:
 
 
 def pipeline(name: str) -> Pipeline:
-    kinds: dict[str, Callable[[], Prompted]] = {
-        "efficient_sam": small.efficient,
-        "medsam": small.medsam,
-        "sam2": lambda: small.sam_2(max_hole_area=9),
-    }
-    segmenter = kinds[name]()
+    segmenter: Prompted = small.efficient() if name == "efficient_sam" else small.medsam()
     detector = owl_vit.build(small.OWL, small.params(owl_vit.spec(small.OWL)), letters())
     keep = dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)
     return Pipeline(detector, segmenter, boxes=4, threshold=0.0, devices=jax.devices()[:1], **keep)
 
 
 @pytest.mark.parametrize(
-    ("name", "way", "exported"),
-    [("efficient_sam", "bicubic", False), ("medsam", "probability", True), ("sam2", "bilinear", True)],
+    ("name", "way", "exported"), [("efficient_sam", "bicubic", False), ("medsam", "probability", True)]
 )
 def test_from_the_stage_to_the_masks(name: str, way: str, exported: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
