@@ -62,6 +62,13 @@ def test_tracks_of_a_video() -> None:
     assert Tracks.of([*frames, gone]).masks_of(2)[5] is None
 
 
+def test_the_label_of_a_track_is_the_one_that_has_most_weight() -> None:
+    said = [("cat", 0.4), ("dog", 0.7), ("cat", 0.5), ("cow", 0.6)]
+    frames = [frame(t, [1], labels=[label], scores=[score]) for t, (label, score) in enumerate(said)]
+    assert Tracks.of(frames).labels == {1: "cat"}  # 0.9 together
+    assert Tracks.of(frames[1:]).labels == {1: "dog"}
+
+
 def test_tracks_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="no frame at all"):
         Tracks.of([])

@@ -113,7 +113,7 @@ class Container:
         """What is stored, up to the end or to where it cannot be read; the last one is empty and flushes the decoder."""
         try:
             yield from self.container.demux(self.stream)
-        except self.av.error.FFmpegError as error:
+        except (self.av.error.FFmpegError, OSError) as error:  # the second, where the disk fails
             self.error = _said(error)
             yield None
 

@@ -180,10 +180,12 @@ def test_identities_by_hand() -> None:
 
 
 def test_a_match_is_kept_while_it_is_good_enough() -> None:
-    true = tracks({1: 10}, {1: 10}, {1: 10})
-    found = tracks({7: 10}, {7: 11, 8: 10}, {7: 14, 8: 10})  # the new one is better, but the old one is still good
+    true = tracks({1: 10}, {1: 10}, {1: 10}, {1: 10})
+    found = tracks(
+        {7: 10}, {7: 11, 8: 10}, {7: 10, 8: 11}, {7: 14, 8: 10}
+    )  # 8 is better for a frame: 7 stays the object's
     got = followed(found, true)
-    assert (got.switches, got.matched, got.false) == (1, 3, 2)  # in the last frame the old one is at 2/10
+    assert (got.switches, got.matched, got.false) == (1, 4, 3)  # only when 7, in the last frame, is at 2/10
 
 
 def test_late_objects_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,7 +13,11 @@ import pytest
 
 pytest.importorskip("av", reason="video files need PyAV")
 
+import av
+from PIL import Image
+
 from gsam.errors import UsageError, VideoError
+from gsam.frames import container as container_module
 from gsam.frames import open_frames
 from gsam.frames.video import upright
 from tests.frames import made
@@ -178,15 +183,31 @@ def test_a_video_that_was_cut_off_gives_what_it_has_and_says_so(tmp_path: Path) 
 
 def test_nothing_is_lost_before_the_cut() -> None:
     """With B frames, some are still in the decoder when it meets the packet that is cut."""
-    import io
-
-    import av
-
     data = cut(made.video(40, group=250, **BROWSER), 0.7)
     with av.open(io.BytesIO(data)) as container:
         whole = [p for p in container.demux(video=0) if p.size and not p.is_corrupt]
     with pytest.warns(UserWarning, match="could be read"):
         assert levels(open_frames(data, damaged="warn")) == list(range(len(whole)))
+
+
+def test_a_disk_that_fails_gives_what_it_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the decoder still holds when reading fails comes out too."""
+    data = made.video(40, group=250, **BROWSER)
+    half = len(data) - 300
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() + max(size or 0, 0) > half and self.tell() >= half:
+                raise OSError("the disk fails")
+            return super().read(min(max(size or 0, 0), half - self.tell()))
+
+    with av.open(io.BytesIO(data)) as container:
+        places = sorted(p.pos + p.size for p in container.demux(video=0) if p.size)
+    assert sum(end <= half for end in places) > 10
+    monkeypatch.setattr(container_module, "_opened", lambda source, name: Failing(source))
+    with pytest.warns(UserWarning, match="damaged or cut off: .* could be read"):
+        seen = levels(open_frames(data, damaged="warn"))
+    assert len(seen) >= sum(end <= half for end in places)
 
 
 def test_a_file_that_ends_early_without_an_error_warns() -> None:
@@ -257,10 +278,6 @@ def test_frames_of_mixed_size() -> None:
 
 
 def test_a_picture_is_a_video_of_one_frame(tmp_path: Path) -> None:
-    import io
-
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.fromarray(made.picture(0)).save(buffer, "PNG")
     (tmp_path / "a.png").write_bytes(buffer.getvalue())

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gsam.formats import contact_sheet
 from gsam.training.nano import clips, motion, scenes
+from gsam.training.nano.layer import Layer
 from gsam.training.nano.moving import draw_clip
 from gsam.training.nano.names import LEAVES
 
@@ -45,6 +47,32 @@ def test_habits(kind: str) -> None:
         np.testing.assert_array_equal(within, inside)
         gone = np.maximum(-at, at - [150, 100]).max(1)[~inside]
         assert (gone >= 0.75 * 30).all()  # half a diagonal is 0.71: nothing is seen
+
+
+def test_a_layer_lies_where_its_path_says() -> None:
+    """A sprite whose left half is solid and red, without the font."""
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:, :32] = 200, 0, 0, 255
+    source = Image.fromarray(pixels).convert("RGBa")
+    for turn, mirror, x, y in [
+        (0.0, 1, 60, 40),
+        (0.0, -1, 25, 40),
+        (np.pi / 2, 1, 60, 20),
+        (np.pi, 1, 8, 40),
+        (0, 1, 95, 5),
+    ]:
+        rgb, truth = np.zeros((80, 100, 3), np.float32), np.zeros((80, 100), np.uint8)
+        path = np.array([[0, 0, 0, 0], [x, y, turn, np.log(1.5)]])
+        Layer(source, path, 20.0, np.ones(2), float(mirror), number=3).put(rgb, truth, 1)
+        ys, xs = np.mgrid[:80, :100] + 0.5
+        along = (xs - x) * np.cos(turn) + (ys - y) * np.sin(turn)
+        across = -(xs - x) * np.sin(turn) + (ys - y) * np.cos(turn)
+        want = (np.abs(across) < 15) & (along * mirror < 0) & (along * mirror > -15)
+        assert ((truth == 3) ^ want).sum() <= 2 * 30, (turn, mirror)  # at most one pixel along an edge
+        assert want.sum() > 100
+        inner = want & (truth == 3) & (rgb[..., 0] == 200)
+        assert inner.sum() > 0.8 * want.sum()
+        assert not rgb[..., 1].any()
 
 
 @needs_font
