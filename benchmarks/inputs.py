@@ -22,6 +22,10 @@ SMOOTH = "smooth"
 """ViT-B whose random masks follow the picture: noise of single pixels is nothing a mask generator meets."""
 MAP = ((104, 136), (52, 68), (26, 34), (13, 17))
 """The maps of an 800 x 1066 picture on its canvas of 832 x 1088, in Grounding DINO."""
+NOW = 9
+"""The frame of a video that is looked at; the first has a prompt."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's."""
 KEPT = 5
 """Boxes a picture that Grounded SAM keeps, the best by score: with random weights a threshold would keep anything."""
 
@@ -42,6 +46,7 @@ class Setting:
 def write(folder: Path, small: bool, names: set[str]) -> None:
     """The checkpoints ``names`` (folders) as on the hub.  Needs torch and transformers."""
     import torch
+    import transformers
 
     from tests.parity import grounding, oracles
 
@@ -51,6 +56,10 @@ def write(folder: Path, small: bool, names: set[str]) -> None:
             model = oracles.sam("tiny") if small else _sam("b" if size == SMOOTH else size)
             if size == SMOOTH:
                 _smooth(model)
+        elif kind == "sam2":
+            from tests.parity import sam2_video
+
+            model = sam2_video.model(sam2_video.tiny(True) if small else transformers.Sam2VideoConfig())
         elif kind == "owl":
             model = oracles.owl("tiny" if small else "base_patch16")
         elif kind == "clip":
@@ -134,6 +143,22 @@ def masks(dense: bool) -> np.ndarray:
             cy, cx, size = rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.15)
             np.maximum(one, 8 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * size**2)) - 4, out=one)
     return (maps + rng.normal(size=maps.shape) * 0.1).astype(np.float32)
+
+
+def frame(side: int) -> np.ndarray:
+    """A frame of a video, [S, S, 3] uint8."""
+    return np.random.default_rng(4).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def remembered(objects: int, cells: int, memory: int, width: int) -> dict[str, np.ndarray]:
+    """What objects remember of the frames before `NOW`: ``memory`` [N, F, cells, E] bfloat16 and ``pointers`` [N, F, D]."""
+    import ml_dtypes
+
+    rng = np.random.default_rng(5)
+    return {
+        "memory": rng.standard_normal((objects, NOW, cells, memory), np.float32).astype(ml_dtypes.bfloat16),
+        "pointers": rng.standard_normal((objects, NOW, width), np.float32),
+    }
 
 
 def points(small: bool) -> dict[str, np.ndarray]:

@@ -206,6 +206,31 @@ class Side:
         }
         return lambda number: answers
 
+    def video(self, objects: int) -> Run:
+        from gsam.build import tracker
+        from gsam.frames import open_frames
+        from gsam.video.engine import engine
+        from gsam.video.session import Session
+        from gsam.video.track import Output, Track
+
+        model = tracker(str(self.setting.folder / "sam2"))
+        config, made = model.config, engine(model, fill_hole_area=0)
+        given = inputs.remembered(objects, config.grid**2, config.mem_dim, config.width)
+        state = Session(open_frames([inputs.frame(config.image_size)] * (inputs.NOW + 1)))
+        empty = np.zeros((made.step.side, made.step.side), np.float32)
+        for number in range(objects):
+            track = state.tracks[number] = Track(number)
+            for i, (memory, pointer) in enumerate(zip(*(given[k][number] for k in ("memory", "pointers")), strict=True)):
+                output = Output(state.shelf, 1.0, 1.0, pointer, empty, memory)
+                (track.prompted if i == 0 else track.followed)[i] = output
+
+        def run(number: int) -> dict[str, Any]:
+            state.cache.clear()
+            made.follow(state, inputs.NOW)
+            return {"masks": np.stack([t.followed[inputs.NOW].mask for t in state.tracks.values()])}
+
+        return run
+
     def nano(self, pictures: int = 64, batch: int = 32) -> Run:
         import gsam
 

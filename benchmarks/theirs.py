@@ -206,6 +206,38 @@ class Side:
 
         return embed
 
+    def video(self, objects: int) -> Run:
+        import torch
+        from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+        model = self.load("sam2", "Sam2VideoModel")
+        config = model.config
+        side, (grid, _) = config.image_size, config.vision_config.backbone_feature_sizes[-1]
+        memory, width = config.memory_encoder_output_channels, config.vision_config.fpn_hidden_size
+        given = inputs.remembered(objects, grid**2, memory, width)
+        mean, std = (np.array(v, np.float32) for v in (inputs.MEAN, inputs.STD))
+        pixels = (inputs.frame(side).astype(np.float32) / 255 - mean) / std
+        video = torch.from_numpy(pixels.transpose(2, 0, 1)).expand(inputs.NOW + 1, -1, -1, -1)
+        session = Sam2VideoInferenceSession(video=video, video_height=side, video_width=side, dtype=self.dtype)
+        place = model.memory_encoder.position_encoding((1, memory, grid, grid), "cpu", self.dtype)
+        place = place.flatten(2).permute(2, 0, 1)
+        for number in range(objects):
+            outputs = session.output_dict_per_obj[session.obj_id_to_idx(number)]
+            for i in range(inputs.NOW):
+                remembered = torch.from_numpy(given["memory"][number][i].astype(np.float32)).to(torch.bfloat16)
+                outputs["cond_frame_outputs" if i == 0 else "non_cond_frame_outputs"][i] = {
+                    "maskmem_features": remembered[:, None],
+                    "maskmem_pos_enc": place,
+                    "object_pointer": torch.from_numpy(given["pointers"][number][i])[None, None],
+                }
+
+        def run(number: int) -> dict[str, Any]:
+            session.cache.clear_all()
+            found = model(session, frame_idx=inputs.NOW)
+            return {"masks": found.pred_masks[:, 0]}
+
+        return run
+
     @functools.cached_property
     def whole(self) -> whole.Theirs:
         if self.form != "eager":

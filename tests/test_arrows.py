@@ -53,17 +53,18 @@ MAY: dict[str, set[str]] = {
     "tracks": {"errors", "formats"},
     "frames": {"errors", "image"},
     "store": {"port", "bind", "detect", "segment", "classify"} | LEAVES,
-    "pipeline": PIPELINE,
+    "pipeline": PIPELINE | {"tracks", "video"},
     "export": {"pipeline", "reading", "port", "nn"} | PIPELINE,
     "build": {"export"} | BUILD,
     "everything": {"formats"} | LEAVES,
     "predictor": TOP - {"predictor"},
+    "video": TOP | {"video"},
     "generator": TOP - {"predictor"},
     "fast_sam": {"letterbox"} | TOP - {"predictor"},
     "evaluation": TOP | {"training"},
     "training": TOP,
     "cli": TOP | {"__init__", "cli", "evaluation"},
-    "__init__": TOP | {"medical"},
+    "__init__": TOP | {"medical", "video"},
     "__main__": {"cli"},
 }
 ONLY_IN = {
@@ -92,7 +93,7 @@ ONLY_IN = {
     "av": {"frames", "formats"},
     "nibabel": {"medical"},
     "pydicom": {"medical"},
-    "scipy": {"image", "everything", "training", "evaluation"},
+    "scipy": {"image", "everything", "training", "evaluation", "video"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -116,3 +116,27 @@ def test_click_and_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert (tmp_path / "out" / "street.safetensors").is_file()
     exec(block("points_per_side=32"), space)
     assert {"segmentation", "predicted_iou", "stability_score"} <= space["records"][0].keys()
+
+
+def test_video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The blocks for videos, with a tiny random tracker, a folder of frames for the file, and a detector that always finds."""
+    from PIL import Image
+
+    from tests.video import small as video
+    from tests.video.test_follow import pipeline
+
+    folder = tmp_path / "clip.mp4"
+    folder.mkdir()
+    for i, picture in enumerate(video.frames(4)):
+        Image.fromarray(picture).resize((90, 70)).save(folder / f"{i}.png")
+    predictor = gsam.VideoPredictor
+    monkeypatch.setattr(gsam, "VideoPredictor", lambda name: predictor(video.made()), raising=False)
+    monkeypatch.setattr(gsam, "load", lambda name: pipeline(), raising=False)
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {"gsam": gsam}
+    exec(block("VideoPredictor"), space)
+    assert space["ids"] == [1, 2]
+    assert {frame: masks.shape for frame, masks in space["corrected"].items()} == dict.fromkeys(range(4), (2, 1, 70, 90))
+    exec(block("pipe.track"), space)
+    assert space["frame"].index == 3
+    assert capsys.readouterr().out.count("\n") == 8

@@ -104,6 +104,23 @@ def test_every_tensor_has_its_place(source: str, optional: bool) -> None:
     assert not [n for n in left if not KNOWN.fullmatch(n) and n not in TIED]
 
 
+@pytest.mark.parametrize("source", [s for s in LISTS if "sam2" in s and "image" not in s and "hq" not in s])
+def test_a_tracker_uses_the_memory_too(source: str) -> None:
+    from gsam.segment.sam2 import VARIANTS, port, tracker
+
+    tensors = listed(source)
+    named = VARIANTS[LISTS[source]["variant"]]
+    config = port.for_video(dataclasses.replace(named, v21=not named.v21), tensors)
+    assert config == named
+    spec = tracker.spec(config)
+    layout = fit(tensors, port.layouts(video=True), spec.shapes)
+    moves = plan(tensors, spec.shapes, layout)
+    assert moves.keys() == spec.shapes.keys()
+    assert spec.size == COUNTS[LISTS[source]["variant"]] + (7_521_777 if named.v21 else 7_505_265)
+    left = unstack(tensors, spec.shapes, layout).keys() - {m.name for m in moves.values()}
+    assert left <= set(TIED)
+
+
 @pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("groundingdino")])
 def test_what_training_puts_before_the_names_is_stripped(source: str) -> None:
     tensors = {f"module.{name}": shape for name, shape in listed(source).items()}

@@ -1,0 +1,177 @@
+"""SAM 2.1 on video, a frame with 1, 4 and 16 objects: gsam beside transformers' Sam2Video, in turns.
+
+``python -m benchmarks.video [--objects 1 4 16] [--rounds N] [--small] [--flat] [--out DIR]``
+
+Hiera-T with the same seeded random weights on both sides; every object remembers one frame with a prompt and the six before, and
+nine pointers, which are given (random, the same for both), so that each call is a frame in the middle of a video: encoder, memory
+attention, decoder, memory encoder, masks of all objects.  Masks are compared before anything is timed.  ``--flat`` follows one object
+through 50 and through 500 frames instead, each in a process of its own, and compares what was resident at most.  Writes ``video.md``
+and ``video.json``.  Needs the ``test`` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page
+from benchmarks.inputs import Setting
+from benchmarks.pairs import Sides, Worker, measure, peaks
+from benchmarks.rows import Row
+
+HERE = Path(__file__).parent
+GOALS = {1: 0.8, 4: 0.6, 16: 0.4}
+LENGTHS = (50, 500)
+
+
+def row(objects: int, rounds: int) -> Row:
+    """As `benchmarks.rows` has them."""
+    title = f"a frame with {objects} object{'s' * (objects > 1)}"
+    return Row(
+        f"video_{objects}", title, "video", {"objects": objects}, frozenset({"sam2"}), ("sdpa",), GOALS.get(objects), "masks",
+        1e-3, rounds, memory=1.0,
+    )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", type=int, nargs="+", default=sorted(GOALS))
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--small", action="store_true", help="a reduced model, to try the script")
+    parser.add_argument("--flat", action="store_true", help="memory of a short and of a long video instead")
+    parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="folder of the pages")
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.write:
+        from benchmarks.inputs import write
+
+        write(args.write, args.small, {"sam2"})
+        return 0
+    if args.length:
+        print(json.dumps(long(args.length)))
+        return 0
+    if args.flat:
+        print(json.dumps(flat(), indent=1))
+        return 0
+    Worker.patience = 1800.0
+    report: dict[str, Any] = {
+        "command": f"python -m benchmarks.video {' '.join(sys.argv[1:])}".strip(), "date": datetime.date.today().isoformat(),
+        "machine": page.machine(), "versions": page.versions(), "load": ", ".join(f"{x:.2f}" for x in os.getloadavg()),
+        "rows": {}, "memory": {}, "flat": {},
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        setting = Setting(Path(name), args.small)
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.video", "--write", name, *["--small"] * args.small]
+        subprocess.run(command, cwd=HERE.parent, check=True)
+        sides = Sides(setting)
+        rows = {objects: row(objects, args.rounds) for objects in args.objects}
+        for objects, one in rows.items():
+            report["rows"][objects] = measure(one, sides)
+            print(page.line(one, report["rows"][objects]), file=sys.stderr, flush=True)
+        sides.close()
+        for objects, one in rows.items():
+            report["memory"][objects] = peaks(one, setting)
+    if not args.small:
+        report["flat"] = flat()
+    text = written(report)
+    print(text)
+    out = args.out or (None if args.small else HERE)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "video.json").write_text(json.dumps(report, indent=1) + "\n")
+        (out / "video.md").write_text(text)
+    return 0
+
+
+def flat() -> dict[str, Any]:
+    """One object through a short and through a long video: seconds a frame and the most that was resident."""
+    found = {}
+    for length in LENGTHS:
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.video", "--length", str(length)]
+        done = subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True)
+        found[str(length)] = json.loads(done.stdout)
+    return found
+
+
+def long(length: int) -> dict[str, Any]:
+    """Nano's sizes with random weights, on a video that is made while it is watched."""
+    import time
+
+    import numpy as np
+
+    import gsam
+    from benchmarks.side import peak
+    from gsam import bind
+    from gsam.frames import open_frames
+    from gsam.segment.sam2 import tracker
+    from gsam.segment.sam2.config import NANO
+
+    class Made:
+        """A sequence of pictures, none of which is kept."""
+
+        def __len__(self) -> int:
+            return length
+
+        def __getitem__(self, i: int) -> Any:
+            if i >= length:
+                raise IndexError(i)
+            return np.random.default_rng(i).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+
+    from collections.abc import Sequence
+
+    Sequence.register(Made)
+    predictor = gsam.VideoPredictor(tracker.build(NANO, bind.random(tracker.spec(NANO))), progress=False)
+    state = predictor.init_state(open_frames(Made()))
+    predictor.add_new_points_or_box(state, 0, 1, [[160, 120]], [1])
+    began = time.monotonic()
+    frames = sum(1 for _ in predictor.propagate_in_video(state))
+    return {"frames": frames, "seconds": time.monotonic() - began, "peak": peak(), "programs": predictor.programs}
+
+
+def written(report: dict[str, Any]) -> str:
+    """The page for people."""
+    lines = [
+        "# SAM 2.1 Hiera-T on video",
+        "",
+        f"Made by `{report['command']}` on {report['date']}: {report['machine']}.",
+        "",
+        "| objects | gsam | transformers (sdpa) | time | goal | pairs, quiet | peak memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for objects, found in report["rows"].items():
+        ratio, goal = found["ratios"]["sdpa"], GOALS.get(objects)
+        verdict = "" if goal is None else f"{goal:g} {'met' if ratio['median'] <= goal else '**missed**'}"
+        memory = report["memory"].get(objects, {})
+        told = f"{memory['gsam'] / 1e6:.0f} MB, {memory['sdpa'] / 1e6:.0f} MB" if len(memory) == 2 else ""
+        lines.append(
+            f"| {objects} | {found['seconds']['gsam']:.2f} s a frame | {found['seconds']['sdpa']:.2f} s | **{ratio['median']:.2f}** "
+            f"({ratio['lowest']:.2f} to {ratio['highest']:.2f}) | {verdict} | {ratio['pairs']}, {ratio['quiet']} | {told} |"
+        )
+    if report["flat"]:
+        short, far = (report["flat"][str(n)] for n in LENGTHS)
+        lines += [
+            "",
+            f"One object through {LENGTHS[0]} and through {LENGTHS[1]} frames of 240 x 320, at nano's sizes: at most "
+            f"{short['peak'] / 1e6:.0f} MB and {far['peak'] / 1e6:.0f} MB were resident, {short['programs']} and {far['programs']} "
+            f"programs compiled, {1000 * short['seconds'] / short['frames']:.0f} and {1000 * far['seconds'] / far['frames']:.0f} ms a frame.",
+        ]
+    notes = [
+        "A call is a frame in the middle of a video: encoder, memory attention over 7 frames and 10 pointers an object, decoder, "
+        "memory encoder. transformers takes one object after the other.",
+        f"Load before the run: {report['load']}.",
+        "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
+    ]
+    return "\n".join([*lines, "", *(textwrap.fill(f"- {n}", 120, subsequent_indent="  ") for n in notes), ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
