@@ -17,6 +17,7 @@ from gsam.frames import open_frames
 from gsam.ops.resize import antialiased
 from gsam.predictor import prompts
 from gsam.roles import Tracker
+from gsam.segment.sam2.tracker import ABSENT_LOGIT
 from gsam.video.engine import Engine
 from gsam.video.recall import Reach
 from gsam.video.session import Session as Session
@@ -25,8 +26,6 @@ from gsam.video.track import Points, Track
 
 Answer = tuple[int, list[Any], NDArray[np.float32]]
 """A frame, the ids of the objects, and the logits of their masks, [N, 1, H, W]."""
-ABSENT = -1024.0
-"""The logit of every pixel where an object is not, or nothing is known of it."""
 SHY = -10.0
 """The greatest logit where another object is more likely, without overlap."""
 
@@ -233,7 +232,7 @@ class VideoPredictor:
         """The newest masks of all objects on a frame, as large as the video."""
         outputs = state.outputs(frame)
         known = [output.mask for output in outputs if output is not None]
-        masks = np.full((len(outputs), 1, state.height, state.width), ABSENT, np.float32)
+        masks = np.full((len(outputs), 1, state.height, state.width), ABSENT_LOGIT, np.float32)
         if known:
             size = self.model.view.size
             low = LowResMasks(np.stack(known), size, (size, size), (state.height, state.width), way="bilinear")
