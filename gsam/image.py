@@ -219,7 +219,7 @@ def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float3
     out = np.empty((*size, 3), np.float32)
     for c in range(3):
         channel = Image.fromarray(pixels[..., c].astype(np.float32))
-        out[..., c] = channel.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        out[..., c] = np.asarray(channel.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     return out
 
 

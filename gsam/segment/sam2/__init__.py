@@ -56,10 +56,14 @@ class Stage(Prompted):
         return model.without_memory(model.encode(pixels(images, self.config, params)))
 
     def decode(
-        self, model: Sam2Image, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Any, features: Features, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        settings = {"dynamic": bool(self.dynamic_multimask), "hq_token_only": bool(self.hq_token_only)}
-        answer = model.decode(features, points, labels, **mask, multimask=multimask, **settings)
+        how = {
+            "multimask": multimask,
+            "dynamic": bool(self.dynamic_multimask),
+            "hq_token_only": bool(self.hq_token_only),
+        }
+        answer = model.decode(features, points, labels, **mask, **how)
         return answer.logits, answer.iou
 
     @property

@@ -45,7 +45,8 @@ class Sam2Image(nnx.Module):
         has_mask: jax.Array | None = None,
         *,
         multimask: bool,
-        **settings: bool,
+        dynamic: bool = True,
+        hq_token_only: bool = False,
     ) -> Answer:
         """N prompts on one image: its ``features`` without a leading axis, but the embedding may be [N, h, w, D].
 
@@ -57,4 +58,6 @@ class Sam2Image(nnx.Module):
         dense = self.sam_prompt_encoder.dense(mask, has_mask)
         code = self.sam_prompt_encoder.image_code()
         keep = labels != ABSENT
-        return self.sam_mask_decoder(features, code, prompts, keep, dense, multimask=multimask, **settings)
+        return self.sam_mask_decoder(
+            features, code, prompts, keep, dense, multimask=multimask, dynamic=dynamic, hq_token_only=hq_token_only
+        )
