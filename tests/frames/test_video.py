@@ -119,6 +119,25 @@ def test_any_frame_from_anywhere(kind: str, group: int) -> None:
     assert made.level(frames[33].pixels) == 33
 
 
+def test_groups_that_lean_on_the_one_before() -> None:
+    """After a jump to such a key frame, what is shown before it cannot be decoded, and must not be taken for what it is not."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as out:
+        lean = "open-gop=1:bframes=3:keyint=12:min-keyint=12:scenecut=0"
+        stream = out.add_stream("libx264", rate=10, options={"x264-params": lean})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        for i in range(40):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(noise, i, 1), format="rgb24")))
+        out.mux(stream.encode(None))
+    frames = open_frames(buffer.getvalue())
+    every = [f.pixels for f in frames]
+    for i in (39, 0, 11, 10, 12, 13, 23, 24, 22, 9, 35, 36, 34):
+        np.testing.assert_array_equal(frames[i].pixels, every[i])
+    for frame in frames.walk(step=-1):
+        np.testing.assert_array_equal(frame.pixels, every[frame.index])
+
+
 def test_memory_for_going_backwards_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from gsam.frames import seeking
 

@@ -59,7 +59,7 @@ def test_a_layer_lies_where_its_path_says() -> None:
         (0.0, -1, 25, 40),
         (np.pi / 2, 1, 60, 20),
         (np.pi, 1, 8, 40),
-        (0, 1, 95, 5),
+        (0.6, 1, 95, 5),
     ]:
         rgb, truth = np.zeros((80, 100, 3), np.float32), np.zeros((80, 100), np.uint8)
         path = np.array([[0, 0, 0, 0], [x, y, turn, np.log(1.5)]])
