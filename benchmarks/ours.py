@@ -220,7 +220,9 @@ class Side:
         empty = np.zeros((made.step.side, made.step.side), np.float32)
         for number in range(objects):
             track = state.tracks[number] = Track(number)
-            for i, (memory, pointer) in enumerate(zip(*(given[k][number] for k in ("memory", "pointers")), strict=True)):
+            for i, (memory, pointer) in enumerate(
+                zip(*(given[k][number] for k in ("memory", "pointers")), strict=True)
+            ):
                 output = Output(state.shelf, 1.0, 1.0, pointer, empty, memory)
                 (track.prompted if i == 0 else track.followed)[i] = output
 

@@ -2,11 +2,11 @@
 
 ``python -m benchmarks.video [--objects 1 4 16] [--rounds N] [--small] [--flat] [--out DIR]``
 
-Hiera-T with the same seeded random weights on both sides; every object remembers one frame with a prompt and the six before, and
-nine pointers, which are given (random, the same for both), so that each call is a frame in the middle of a video: encoder, memory
-attention, decoder, memory encoder, masks of all objects.  Masks are compared before anything is timed.  ``--flat`` follows one object
-through 50 and through 500 frames instead, each in a process of its own, and compares what was resident at most.  Writes ``video.md``
-and ``video.json``.  Needs the ``test`` extra.
+Hiera-T with the same seeded random weights on both sides; every object remembers one frame with a prompt and the six before,
+and nine pointers, which are given (random, the same for both), so that each call is a frame in the middle of a video: encoder,
+memory attention, decoder, memory encoder, masks of all objects.  Masks are compared before anything is timed.  ``--flat``
+follows one object through 50 and through 500 frames instead, each in a process of its own, and compares what was resident at
+most.  Writes ``video.md`` and ``video.json``.  Needs the ``test`` extra.
 """
 
 from __future__ import annotations
@@ -152,17 +152,19 @@ def written(report: dict[str, Any]) -> str:
         verdict = "" if goal is None else f"{goal:g} {'met' if ratio['median'] <= goal else '**missed**'}"
         memory = report["memory"].get(objects, {})
         told = f"{memory['gsam'] / 1e6:.0f} MB, {memory['sdpa'] / 1e6:.0f} MB" if len(memory) == 2 else ""
+        spread = f"{ratio['lowest']:.2f} to {ratio['highest']:.2f}"
         lines.append(
-            f"| {objects} | {found['seconds']['gsam']:.2f} s a frame | {found['seconds']['sdpa']:.2f} s | **{ratio['median']:.2f}** "
-            f"({ratio['lowest']:.2f} to {ratio['highest']:.2f}) | {verdict} | {ratio['pairs']}, {ratio['quiet']} | {told} |"
+            f"| {objects} | {found['seconds']['gsam']:.2f} s a frame | {found['seconds']['sdpa']:.2f} s | "
+            f"**{ratio['median']:.2f}** ({spread}) | {verdict} | {ratio['pairs']}, {ratio['quiet']} | {told} |"
         )
     if report["flat"]:
         short, far = (report["flat"][str(n)] for n in LENGTHS)
+        each = [1000 * run["seconds"] / run["frames"] for run in (short, far)]
         lines += [
             "",
             f"One object through {LENGTHS[0]} and through {LENGTHS[1]} frames of 240 x 320, at nano's sizes: at most "
-            f"{short['peak'] / 1e6:.0f} MB and {far['peak'] / 1e6:.0f} MB were resident, {short['programs']} and {far['programs']} "
-            f"programs compiled, {1000 * short['seconds'] / short['frames']:.0f} and {1000 * far['seconds'] / far['frames']:.0f} ms a frame.",
+            f"{short['peak'] / 1e6:.0f} MB and {far['peak'] / 1e6:.0f} MB were resident, {short['programs']} and "
+            f"{far['programs']} programs compiled, {each[0]:.0f} and {each[1]:.0f} ms a frame.",
         ]
     notes = [
         "A call is a frame in the middle of a video: encoder, memory attention over 7 frames and 10 pointers an object, decoder, "

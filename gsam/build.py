@@ -64,7 +64,7 @@ def classifier(name: str, **settings: Any) -> Classifier:
 
 
 def tracker(name: str, **settings: Any) -> Tracker:
-    """A SAM 2 with its memory by any name `gsam.store` understands; settings are those of `gsam.segment.sam2.tracker.Tracker`."""
+    """A SAM 2 with its memory by any name `gsam.store` understands; settings: see `gsam.segment.sam2.tracker.Tracker`."""
     from gsam import store
 
     keep_programs()
@@ -96,8 +96,9 @@ def load(
     A text that is the name of a recipe is that recipe, whatever lies in the working folder: ``"./nano"`` is a folder.
 
     ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name (``segmenter`` that of everything, where
-    no other segments), and ``tracker`` the model that `gsam.Pipeline.track` uses, by default the segmenter where that is a SAM 2;
-    ``limits`` are those of `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its local devices) or devices.
+    no other segments), and ``tracker`` the model that `gsam.Pipeline.track` uses, by default the segmenter where that is a
+    SAM 2; ``limits`` are those of `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its
+    local devices) or devices.
     ``dtype``: float32 on CPU and bfloat16 elsewhere by default.
     ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
     say so: for comparing, not for use.  Raises `UsageError` for a recipe that does not exist or does not fit the schema.

@@ -76,7 +76,9 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32", v
     found = find(name)
     if (found.path / ORBAX_NOTE).is_file():
         if video:
-            raise UsageError(f"{found.name} is an Orbax folder, which holds the picture's part only: name the original file")
+            raise UsageError(
+                f"{found.name} is an Orbax folder, which holds the picture's part only: name the original file"
+            )
         return _load_orbax(found, dtype)
     part = f"{found.name}-video" if video else found.name
     kept = ported.place(cache_folder() / "ported", part, _weights(found.path), dtype) if found.downloaded else None

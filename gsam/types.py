@@ -141,7 +141,8 @@ class Scene:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Bank:
-    """What an object of a video remembers on one frame.  With leading axes for several; padded, ``keep`` and ``kept`` are what is."""
+    """What an object of a video remembers on one frame, padded: ``keep`` and ``kept`` are what is.  With leading axes of
+    several objects."""
 
     memory: Any
     """[M, h w, E]: frames, each in a slot."""

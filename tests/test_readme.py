@@ -136,7 +136,9 @@ def test_video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     space: dict[str, Any] = {"gsam": gsam}
     exec(block("VideoPredictor"), space)
     assert space["ids"] == [1, 2]
-    assert {frame: masks.shape for frame, masks in space["corrected"].items()} == dict.fromkeys(range(4), (2, 1, 70, 90))
+    assert {frame: masks.shape for frame, masks in space["corrected"].items()} == dict.fromkeys(
+        range(4), (2, 1, 70, 90)
+    )
     exec(block("pipe.track"), space)
     assert space["frame"].index == 3
     assert capsys.readouterr().out.count("\n") == 8

@@ -28,9 +28,7 @@ YOUTUBE_VIS = "youtube_vis.json"
 def track(
     videos: Annotated[list[str], Argument(metavar="VIDEO...", help="Video files, or folders of numbered pictures.")],
     query: Annotated[list[str], Option("--query", "-q", help='What to follow: "cat. yellow school bus".')],
-    pipeline: Annotated[
-        str, Option("--pipeline", "-p", help="A recipe with SAM 2, or the path of one.")
-    ] = PIPELINE,
+    pipeline: Annotated[str, Option("--pipeline", "-p", help="A recipe with SAM 2, or the path of one.")] = PIPELINE,
     out: Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")] = None,
     formats: Annotated[
         str,
@@ -43,7 +41,9 @@ def track(
     match: Annotated[float | None, Option(help="A thing is known from this mask IoU on.  [0.5]")] = None,
     patience: Annotated[int | None, Option(help="Frames without being seen after which an id is closed.  [30]")] = None,
     threshold: Annotated[float | None, Option("--threshold", help="Lowest score of a thing.")] = None,
-    as_json: Annotated[bool, Option("--json", help="Every frame as a line of JSON on stdout; no files without -o.")] = False,
+    as_json: Annotated[
+        bool, Option("--json", help="Every frame as a line of JSON on stdout; no files without -o.")
+    ] = False,
     resume: Annotated[bool, Option("--resume/--overwrite", help="Go on where an earlier run stopped.")] = False,
 ) -> None:
     """Follow things through videos by their names.

@@ -93,7 +93,7 @@ class Pipeline:
         following: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """``tracker`` makes what `track` needs, when it is needed, and ``following`` are settings of `gsam.video.follow.Following`."""
+        """``tracker`` makes what `track` needs, when it is needed; ``following`` are settings of `gsam.video.follow`."""
         if not steps or _role(steps[0], 0) not in ("detect", "propose"):
             raise TypeError(
                 "the first step of a pipeline is a detector: it needs a method `detect`, or `propose` for everything"
@@ -192,11 +192,14 @@ class Pipeline:
         from gsam.video.follow import Following, follower
 
         if self._tracker is None:
-            raise UsageError(f"{self.name} has no tracker: a recipe with SAM 2 follows things, grounded_sam2 for instance")
+            raise UsageError(
+                f"{self.name} has no tracker: a recipe with SAM 2 follows things, grounded_sam2 for instance"
+            )
         own = {f.name for f in dataclasses.fields(Following)}
         following = Following(**self._following | {k: v for k, v in settings.items() if k in own})
         thresholds = {k: v for k, v in settings.items() if k not in own}
-        find = functools.partial(self, query=parse_queries(query), **thresholds)
+        find: Any = functools.partial(self, query=query, **thresholds)
+        parse_queries(query)  # complains now, not on the first frame
         return follower(self._steps(), video, find, following).run(start, next_id)
 
     def _steps(self) -> Any:

@@ -63,7 +63,11 @@ class Predictor:
         self.model = cast(Prompted, segmenter(model, **settings)) if isinstance(model, str) else model
         name = model if isinstance(model, str) else type(model).__module__.rsplit(".", 1)[-1]
         if not hasattr(self.model, "prompt"):
-            hint = ": gsam.FastSAM finds everything first and then selects by points, boxes or text" if name.startswith("fast_sam") else ""
+            hint = (
+                ": gsam.FastSAM finds everything first and then selects by points, boxes or text"
+                if name.startswith("fast_sam")
+                else ""
+            )
             raise UsageError(f"{name!r} answers no prompts{hint}")
         self.name = name
         self.mask_threshold = mask_threshold

@@ -112,8 +112,9 @@ def train(
 ) -> State:
     """Run ``plan`` to its end, or until SIGTERM or SIGINT, and leave a checkpoint in ``out/checkpoints``.
 
-    It begins with the parameters ``start``, or with those of the task.  ``out/log.jsonl`` gets one line every ``plan.log_every`` steps and one an evaluation.  With ``resume`` the newest
-    checkpoint is taken up; without, `FileExistsError` is raised where there is one.
+    It begins with the parameters ``start``, or with those of the task.  ``out/log.jsonl`` gets one line every
+    ``plan.log_every`` steps and one an evaluation.  With ``resume`` the newest checkpoint is taken up; without,
+    `FileExistsError` is raised where there is one.
     """
     with Checkpoints(out / "checkpoints") as saved:
         if saved.latest is not None and not resume:

@@ -34,7 +34,9 @@ class Engine:
         recalled = None
         if frame in track.tracked and track.prompted:
             recalled = recall(track, frame, track.tracked[frame], state.count, self.reach)
-        padded = Points(np.concatenate([points.xy, np.zeros((1, 2), np.float32)]), np.append(points.labels, np.int32(PAD)))
+        padded = Points(
+            np.concatenate([points.xy, np.zeros((1, 2), np.float32)]), np.append(points.labels, np.int32(PAD))
+        )
         mask = None if earlier is None else earlier.mask
         return self._asked(track, frame, self.step.click(features, padded, mask, recalled, state.count, state.shelf))
 

@@ -94,7 +94,9 @@ class Follower:
 
     def _resume(self, known: TrackedFrame, next_id: int) -> None:
         """A frame that was finished before: its objects are drawn, and keep their ids."""
-        for i, (number, label, score) in enumerate(zip(known.ids.tolist(), known.labels, known.scores.tolist(), strict=True)):
+        for i, (number, label, score) in enumerate(
+            zip(known.ids.tolist(), known.labels, known.scores.tolist(), strict=True)
+        ):
             mask = known.mask(i)
             if mask.any():
                 track = self._add(number, label, float(score)).track
@@ -211,7 +213,9 @@ class Follower:
         numbers = sorted(n for n in self.objects if n in seen and seen[n].any())
         for i, older in enumerate(numbers):
             for younger in numbers[i + 1 :]:
-                if {older, younger} <= self.objects.keys() and overlap(seen[older], seen[younger]) > self.following.same:
+                if {older, younger} <= self.objects.keys() and overlap(
+                    seen[older], seen[younger]
+                ) > self.following.same:
                     self._close(younger)
 
     def _close(self, number: int) -> None:

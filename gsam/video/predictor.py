@@ -170,7 +170,8 @@ class VideoPredictor:
     ) -> Answer | None:
         """Take back what was asked of an object on a frame; what was seen there counts as followed from now on."""
         frame, track = inference_state.check(frame_idx), inference_state.track(obj_id)
-        for place in (track.points, track.masks, *track.asked.values()):
+        places: tuple[dict[int, Any], ...] = (track.points, track.masks, *track.asked.values())
+        for place in places:
             place.pop(frame, None)
         if (output := track.prompted.pop(frame, None)) is not None:
             track.followed[frame] = output

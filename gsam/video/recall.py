@@ -1,4 +1,4 @@
-"""Which memories an object has on a frame (sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features), as padded arrays."""
+"""Which memories an object has on a frame, as padded arrays (sam2_base.py, _prepare_memory_conditioned_features)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from gsam.video.step import Cache
 from gsam.video.track import Output, Track
 
 
-
 class EndOfFrames(UsageError):
     """A live source has no further frame."""
 

@@ -92,7 +92,8 @@ class Track:
 
     def reset(self) -> None:
         """As if nothing had been asked."""
-        for place in (self.points, self.masks, self.prompted, self.followed, *self.asked.values(), self.tracked):
+        places: tuple[dict[int, Any], ...] = (self.points, self.masks, self.prompted, self.followed, self.tracked)
+        for place in (*places, *self.asked.values()):
             place.clear()
 
     def prune(self, keep: Iterable[int]) -> None:

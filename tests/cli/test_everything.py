@@ -212,7 +212,11 @@ def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
         for (y0, y1, x0, x1), iou in (((2, 12, 2, 9), 0.8), ((2, 18, 2, 26), 0.9), ((13, 17, 2, 24), 0.7)):
             mask = np.zeros(pixels.shape[:2], bool)
             mask[y0:y1, x0:x1] = True
-            record = {"segmentation": rle.encode(mask), "area": int(mask.sum()), "bbox": [x0, y0, x1 - x0 - 1, y1 - y0 - 1]}
+            record = {
+                "segmentation": rle.encode(mask),
+                "area": int(mask.sum()),
+                "bbox": [x0, y0, x1 - x0 - 1, y1 - y0 - 1],
+            }
             more = {"point_coords": [[x0, y0]], "stability_score": 1.0, "crop_box": [0, 0, 30, 20]}
             found.append({**record, "predicted_iou": iou, **more})
         return found

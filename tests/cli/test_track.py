@@ -32,7 +32,9 @@ class Fake:
     def track(
         self, frames: Any, query: Any, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
     ) -> Iterator[TrackedFrame]:
-        self.asked.append({"query": query, "start": None if start is None else start.index, "next": next_id, **settings})
+        self.asked.append(
+            {"query": query, "start": None if start is None else start.index, "next": next_id, **settings}
+        )
         for frame in frames.walk(0 if start is None else start.index + 1):
             if frame.index == self.fails_at:
                 raise VideoError("the rest cannot be decoded", "video_damaged")

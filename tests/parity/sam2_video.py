@@ -58,7 +58,9 @@ def model(config: Sam2VideoConfig, number: int = 0) -> Any:
     made = seed(Sam2VideoModel(config).eval(), number)
     with torch.no_grad():
         made.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
-        made.shared_image_embedding.positional_embedding.copy_(made.prompt_encoder.shared_embedding.positional_embedding)
+        made.shared_image_embedding.positional_embedding.copy_(
+            made.prompt_encoder.shared_embedding.positional_embedding
+        )
     theirs = made._single_frame_forward
 
     def as_original(*given: Any, **named: Any) -> Any:
@@ -99,7 +101,9 @@ class Reference:
             video=video, video_height=size[0], video_width=size[1], inference_device="cpu", dtype=torch.float32
         )
 
-    def click(self, frame: int, obj: int, points: np.ndarray, labels: list[int], box: list[float] | None = None) -> None:
+    def click(
+        self, frame: int, obj: int, points: np.ndarray, labels: list[int], box: list[float] | None = None
+    ) -> None:
         """Pixels of the view; a box is two points before the others, as in the original."""
         if box is not None:
             points = np.concatenate([np.array(box, np.float32).reshape(2, 2), np.asarray(points).reshape(-1, 2)])

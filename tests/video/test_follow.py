@@ -45,7 +45,9 @@ def found(pixels: np.ndarray, things: list[tuple[str, float, Box]]) -> Result:
 class Script:
     """Things by frame: what the detector finds, and where the tracker then sees the object that was begun there."""
 
-    def __init__(self, things: dict[int, list[tuple[str, float, Box]]], paths: dict[Box, dict[int, Box | None]]) -> None:
+    def __init__(
+        self, things: dict[int, list[tuple[str, float, Box]]], paths: dict[Box, dict[int, Box | None]]
+    ) -> None:
         self.things, self.paths, self.looked = things, paths, list[int]()
 
     def follower(self, count: int, **settings: Any) -> Follower:
@@ -102,7 +104,9 @@ def test_ids_stay_and_late_things_get_new_ones() -> None:
 
 def test_a_thing_that_moved_is_known_by_its_mask() -> None:
     moved = (10, 0, 30, 20)
-    script = Script({0: [("dog", 0.9, LEFT)], 2: [("dog", 0.8, moved)]}, {LEFT: {1: (5, 0, 25, 20), 2: moved, 3: moved}})
+    script = Script(
+        {0: [("dog", 0.9, LEFT)], 2: [("dog", 0.8, moved)]}, {LEFT: {1: (5, 0, 25, 20), 2: moved, 3: moved}}
+    )
     told = list(script.follower(4, every=2).run())
     assert ids(told) == [[1]] * 4
 

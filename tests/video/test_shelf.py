@@ -12,7 +12,9 @@ from gsam.video.shelf import Shelf
 def test_what_does_not_fit_comes_back_from_the_file() -> None:
     shelf = Shelf(room=3000)
     rng = np.random.default_rng(0)
-    arrays = {i: rng.standard_normal((10, 10 + i % 2)).astype((np.float32, ml_dtypes.bfloat16)[i % 2]) for i in range(40)}
+    arrays = {
+        i: rng.standard_normal((10, 10 + i % 2)).astype((np.float32, ml_dtypes.bfloat16)[i % 2]) for i in range(40)
+    }
     for key, value in arrays.items():
         shelf[key] = value
     assert shelf._held <= 3000

@@ -8,6 +8,7 @@ channels themselves, and their projection to 256 comes after the softmax, whose 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -174,7 +175,7 @@ class MaskDownSampler(nnx.Module):
 
     def __init__(self, width: int, steps: int = 4) -> None:
         widths = [4**i for i in range(steps + 1)]
-        self.convs = nnx.List([Halving(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.convs = nnx.List([Halving(a, b) for a, b in itertools.pairwise(widths)])
         self.norms = nnx.List([LayerNorm(w, 1e-6) for w in widths[1:]])
         self.last = Conv(1, widths[-1], width)
 

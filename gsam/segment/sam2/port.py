@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -162,7 +162,7 @@ class Tracker:
     ) -> Seen:
         """Pure: points [N, P, 2] and boxes in pixels of the view, with an earlier answer ``mask`` [N, 4h, 4w].
 
-        ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the frame has been tracked before.
+        ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the frame was gone over.
         """
         model = self.spec.bind(params)
         more = {"multimask": multimask, "dynamic": self.dynamic_multimask}

@@ -115,7 +115,9 @@ def make(job: str, pool: Path, seed: int, frames: int = 0) -> Any:
         from gsam.training.nano.tracking import Tracking
 
         batch = {"batch_size": 12, "objects": 3} if frames == 1 else {}
-        return Tracking(NANO, clips.read(pool / "clips"), clips.read(pool / "clips_val"), seed=seed, frames=frames, **batch)
+        return Tracking(
+            NANO, clips.read(pool / "clips"), clips.read(pool / "clips_val"), seed=seed, frames=frames, **batch
+        )
     from gsam.training.nano.batches import Pool
     from gsam.training.nano.prompts import encoder, read
 

@@ -196,7 +196,6 @@ class Segmentation:
             told |= {f"{kind}_guess_error": float(np.mean(errors)), "filled_box": float(np.mean(plain))}
         return told
 
-
     def clicked(self, params: Params, scenes: int) -> dict[str, float]:
         """Mean IoU, at low resolution, of the answers to 1 and to 1 + `ROUNDS` clicks."""
         assert self.validation is not None
@@ -248,8 +247,8 @@ def ask(
     batch = len(examples.leaf)
     which = np.zeros((batch, prompts), np.int32)
     box = np.tile(np.array([0, 0, 8, 8], np.float32), (batch, prompts, 1))
-    rows = FIRST + ROUNDS
-    points, labels = np.zeros((batch, prompts, rows, 2), np.float32), np.full((batch, prompts, rows), ABSENT, np.int32)
+    room = FIRST + ROUNDS
+    points, labels = np.zeros((batch, prompts, room, 2), np.float32), np.full((batch, prompts, room), ABSENT, np.int32)
     prior, lone, real = (np.zeros((batch, prompts), bool) for _ in range(3))
     for b in range(batch):
         present = np.flatnonzero(examples.leaf[b] >= 0)
@@ -274,8 +273,8 @@ def ask(
             prior[b, q] = kind in ("prior", "both")
             if kind == "point":
                 labels[b, q, 0] = PAD
-    rounds = rng.integers(1, ROUNDS + 1, (batch, prompts)).astype(np.int32)
-    return Asked(which, box, points, labels, prior, lone, real, rounds, np.uint32(rng.integers(2**32)))
+    following = rng.integers(1, ROUNDS + 1, (batch, prompts)).astype(np.int32)
+    return Asked(which, box, points, labels, prior, lone, real, following, np.uint32(rng.integers(2**32)))
 
 
 def _jitter(

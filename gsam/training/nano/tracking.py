@@ -173,9 +173,9 @@ class Clip:
             *(self.judged(answer, truth, known) for answer in (several, single)), strict=True
         )
         cost = jnp.where(lone, costs[0] + 0.3 * costs[1], costs[1] + 0.1 * costs[0])
-        iou = jnp.where(lone, *ious)
-        low = jnp.where(lone[:, None, None], *logits)
-        pointer = jnp.where(lone[:, None], *pointers)
+        iou = jnp.where(lone, ious[0], ious[1])
+        low = jnp.where(lone[:, None, None], logits[0], logits[1])
+        pointer = jnp.where(lone[:, None], pointers[0], pointers[1])
         as_drawn = self.model.given(frame, full)
         low = jnp.where(drawn[:, None, None], as_drawn.logits, low)
         pointer = jnp.where(drawn[:, None], as_drawn.pointer, pointer)
