@@ -198,7 +198,6 @@ def compare_decoder(model: Any, stage: ours.Stage, features: list[torch.Tensor],
     known = np.stack([np.zeros(mask.shape[-2:], np.float32), mask[0, 0].numpy()])
     many, one, off, more = programs(stage.config).answers(stage.params, own, xy, labels, known)
 
-    rows = []
     cases = (
         ("two points", many, 0, by_points),
         ("two points, one mask", one, 0, single),
@@ -207,15 +206,20 @@ def compare_decoder(model: Any, stage: ours.Stage, features: list[torch.Tensor],
         ("two points beside a mask", more, 0, by_points),
         ("a box and a mask", more, 1, by_mask),
     )
+    found = []
     for name, answer, row, (theirs, token) in cases:
         got = jax.tree.map(lambda x, row=row: x[row], answer)
-        rows.append(Row(f"mask logits, {name}", relative(got.logits, theirs.pred_masks[0, 0]), 1e-3))
-        rows.append(
-            Row(f"predicted IoU, {name}", float(np.abs(got.iou - theirs.iou_scores[0, 0].numpy()).max()), 1e-4, "of 1")
+        iou, score = theirs.iou_scores[0, 0].numpy(), float(theirs.object_score_logits[0, 0, 0])
+        found.append(
+            [
+                Row(f"mask logits, {name}", relative(got.logits, theirs.pred_masks[0, 0]), 1e-3),
+                Row(f"predicted IoU, {name}", float(np.abs(got.iou - iou).max()), 1e-4, "of 1"),
+                Row(f"mask tokens, {name}", relative(got.tokens, token[0, 0]), 1e-3),
+                Row(f"object score, {name}", abs(float(got.object_score) - score), 1e-4, "of a logit"),
+            ]
         )
-        rows.append(Row(f"mask tokens, {name}", relative(got.tokens, token[0, 0]), 1e-3))
-        score = float(theirs.object_score_logits[0, 0, 0])
-        rows.append(Row(f"object score, {name}", abs(float(got.object_score) - score), 1e-4, "of a logit"))
+    worst = [max(kind, key=lambda row: row.difference) for kind in zip(*found, strict=True)]
+    rows = [row._replace(what=f"{row.what} (the worst of {len(cases)} prompts)") for row in worst]
     full = torch.nn.functional.interpolate(by_points[0].pred_masks[0], size, mode="bilinear", align_corners=False)[
         0
     ].numpy()
