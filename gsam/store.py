@@ -98,7 +98,6 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32", v
         if not hasattr(port, "layouts") or getattr(config, "hq", False):
             raise UsageError(f"{found.name!r} is no tracker: SAM 2 or 2.1 is needed to follow things through a video")
         module, layouts = importlib.import_module(f"{module.__name__}.tracker"), port.layouts(video=True)
-        config = port.for_video(config, tensors)
     shapes = module.spec(config).shapes
     try:
         params = convert(tensors, shapes, fit(tensors, layouts, shapes), dtype)

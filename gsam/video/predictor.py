@@ -69,6 +69,8 @@ class VideoPredictor:
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
         if memory_temporal_stride_for_eval < 1:
             raise UsageError(f"memory_temporal_stride_for_eval is at least 1, not {memory_temporal_stride_for_eval}")
+        if max_cond_frames_in_attn != -1 and max_cond_frames_in_attn < 2:
+            raise UsageError(f"max_cond_frames_in_attn is -1 or at least 2, not {max_cond_frames_in_attn}")
         self.model = tracker(model, **settings) if isinstance(model, str) else model
         config = self.model.config
         reach = Reach(config.num_maskmem, config.max_obj_ptrs, memory_temporal_stride_for_eval, max_cond_frames_in_attn)

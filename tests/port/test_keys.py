@@ -110,7 +110,7 @@ def test_a_tracker_uses_the_memory_too(source: str) -> None:
 
     tensors = listed(source)
     named = VARIANTS[LISTS[source]["variant"]]
-    config = port.for_video(dataclasses.replace(named, v21=not named.v21), tensors)
+    config = port.told(dataclasses.replace(named, v21=not named.v21), tensors)
     assert config == named
     spec = tracker.spec(config)
     layout = fit(tensors, port.layouts(video=True), spec.shapes)

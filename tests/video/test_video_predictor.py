@@ -259,6 +259,8 @@ def test_bad_masks_videos_and_settings(predictor: gsam.VideoPredictor, tmp_path:
         gsam.VideoPredictor(small.made(), chunk=2)
     with pytest.raises(UsageError, match="memory_temporal_stride"):
         gsam.VideoPredictor(small.made(), memory_temporal_stride_for_eval=0)
+    with pytest.raises(UsageError, match="max_cond_frames_in_attn is -1 or at least 2"):
+        gsam.VideoPredictor(small.made(), max_cond_frames_in_attn=1)
     with pytest.raises(UsageError, match="'nano_sam' is no tracker"):
         gsam.VideoPredictor("nano_sam")
 

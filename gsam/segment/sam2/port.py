@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gsam.port import sam
@@ -147,9 +147,3 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
         memory_mlp=values.get("memory_attention_feed_forward_hidden_size", 2048),
         max_obj_ptrs=values.get("max_object_pointers_in_encoder", 16),
     )
-
-
-def for_video(config: Config, names: Iterable[str]) -> Config:
-    """``config`` as the tensors of a file say it: SAM 2 and 2.1 differ in nothing that pictures use."""
-    v21 = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
-    return dataclasses.replace(config, v21=not v21.isdisjoint(names))
