@@ -17,7 +17,7 @@ from gsam.build import read_recipe
 from gsam.errors import UsageError
 from gsam.evaluation.heldout import read
 from gsam.evaluation.matching import overlaps
-from gsam.everything.found import nms
+from gsam.formats.lowres import LowResMasks
 from gsam.segment import sam
 from gsam.types import Boxes, Labels, Masks, Scene
 
@@ -55,10 +55,16 @@ def test_it_finds_what_the_generator_finds(nano: Any, scene: np.ndarray) -> None
     assert near.any(0).mean() >= 0.7
     assert (np.diff(found.scores) <= 0).all()
     assert set(found.labels) == {"thing"}
-    for i in range(len(found)):  # boxes are those of the masks
+    low = found.low_res
+    assert isinstance(low, LowResMasks)
+    for i in range(len(found)):  # boxes are those of the masks: exactly at low resolution, where a cell is some pixels
+        ys, xs = np.nonzero(low.logits[i][: -(-low.content[0] // 2), : -(-low.content[1] // 2)] > 0)
+        cells = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+        size = scene.shape[1::-1] * 2
+        want = np.minimum(cells / (np.array(low.content[::-1] * 2) / 2) * size, size)
+        np.testing.assert_allclose(found.xyxy[i], want, atol=1e-2)
         ys, xs = np.nonzero(found.mask(i))
-        np.testing.assert_allclose(found.xyxy[i], [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=1.5 * cell)
-    assert nms(found.xyxy, found.scores, 0.7).tolist() == list(range(len(found)))
+        np.testing.assert_allclose(found.xyxy[i], [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=2 * cell)
 
 
 def test_counts_are_fixed_and_thresholds_are_not(nano: Any, scene: np.ndarray) -> None:
