@@ -36,7 +36,7 @@ def row(objects: int, rounds: int) -> Row:
     """As `benchmarks.rows` has them."""
     title = f"a frame with {objects} object{'s' * (objects > 1)}"
     return Row(
-        f"video_{objects}", title, "video", {"objects": objects}, frozenset({"sam2"}), ("sdpa",), GOALS.get(objects), "masks",
+        f"video_{objects}", title, "video", {"objects": objects}, frozenset({"sam2"}), ("sdpa",), GOALS.get(objects), "close",
         1e-3, rounds, memory=1.0,
     )  # fmt: skip
 
