@@ -93,7 +93,7 @@ ONLY_IN = {
     "av": {"frames", "formats"},
     "nibabel": {"medical"},
     "pydicom": {"medical"},
-    "scipy": {"image", "everything", "training", "evaluation", "video"},
+    "scipy": {"image", "everything", "training", "evaluation"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

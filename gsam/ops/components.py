@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 SURE = 10.0
-"""How far from the threshold logits are that were changed."""
+"""How far from the threshold logits are that were changed, if nothing else is wanted."""
 
 
 def areas(mask: jax.Array) -> jax.Array:
@@ -40,9 +40,11 @@ def areas(mask: jax.Array) -> jax.Array:
     return sizes[label].reshape(h, w)
 
 
-def cleaned(logits: jax.Array, threshold: float | jax.Array, holes: float, sprinkles: float) -> jax.Array:
+def cleaned(
+    logits: jax.Array, threshold: float | jax.Array, holes: float, sprinkles: float, *, sure: float = SURE
+) -> jax.Array:
     """Of logits [..., H, W], background components of at most ``holes`` pixels as mask, and mask components of at most
-    ``sprinkles`` as background.
+    ``sprinkles`` as background, ``sure`` beyond the threshold.
 
     As SAM 2's ``SAM2Transforms.postprocess_masks``: mask is what is above ``threshold``, both kinds of components are those of
     the logits given, and a hole may lie at the border.
@@ -53,10 +55,10 @@ def cleaned(logits: jax.Array, threshold: float | jax.Array, holes: float, sprin
         mask, y = x > threshold, x
         if holes > 0:
             area = areas(~mask)
-            y = jnp.where((area > 0) & (area <= holes), threshold + SURE, y)
+            y = jnp.where((area > 0) & (area <= holes), threshold + sure, y)
         if sprinkles > 0:
             area = areas(mask)
-            y = jnp.where((area > 0) & (area <= sprinkles), threshold - SURE, y)
+            y = jnp.where((area > 0) & (area <= sprinkles), threshold - sure, y)
         return y
 
     flat = logits.reshape(-1, *logits.shape[-2:])

@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.image import Picture
+from gsam.nn.prompt import ABSENT
+from gsam.ops.components import cleaned
 from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.predictor.prompts import power_of_two
 from gsam.roles import Tracker
 from gsam.types import Bank
-from gsam.video.fill import fill_holes
 from gsam.video.recall import Reach, Recalled, packed
 from gsam.video.shelf import Shelf
 from gsam.video.track import Output, Points
 
+FILLED = 0.1
+"""The logit of what was a hole (sam2/utils/misc.py, fill_holes_in_mask_scores)."""
 FRAMES = 2
 """Frames whose features are kept."""
 
@@ -29,7 +32,7 @@ class Step:
     """What happens on one frame.  Programs depend on padded counts only: of objects, of slots and of points."""
 
     def __init__(self, tracker: Tracker, reach: Reach, fill_hole_area: int, binarize: bool) -> None:
-        self.tracker, self.reach, self.area, self.binarize = tracker, reach, fill_hole_area, binarize
+        self.tracker, self.reach, self.binarize = tracker, reach, binarize
         device = jax.local_devices()[0]
         self._params = jax.device_put(tracker.params, device)
         options = lean(device.platform)
@@ -38,13 +41,14 @@ class Step:
         self._draw: Any = jax.jit(tracker.draw, compiler_options=options)
         self._track: Any = jax.jit(tracker.track, compiler_options=options)
         self._remember: Any = jax.jit(tracker.remember, compiler_options=options)
+        self._fill: Any = jax.jit(lambda logits: cleaned(logits, 0.0, fill_hole_area, 0.0, sure=FILLED))
         config = tracker.config
         self.side, self._shape, self._width = 4 * config.grid, (config.grid**2, config.mem_dim), config.width
 
     @property
     def programs(self) -> int:
         """How many are compiled."""
-        jitted = (self._encode, self._click, self._draw, self._track, self._remember)
+        jitted = (self._encode, self._click, self._draw, self._track, self._remember, self._fill)
         return sum(int(f._cache_size()) for f in jitted)
 
     def features(self, picture: Picture) -> Any:
@@ -63,7 +67,7 @@ class Step:
     ) -> Output:
         """One object's answer to points, with an ``earlier`` answer fed back, on a frame gone over before if ``recalled``."""
         room = power_of_two(len(points.labels))
-        xy, labels = np.zeros((1, room, 2), np.float32), np.full((1, room), -2, np.int32)
+        xy, labels = np.zeros((1, room, 2), np.float32), np.full((1, room), ABSENT, np.int32)
         xy[0, : len(points.xy)], labels[0, : len(points.labels)] = points.xy, points.labels
         mask = np.zeros((1, self.side, self.side), np.float32)
         if earlier is not None:
@@ -102,10 +106,10 @@ class Step:
         return Bank(**packed(recalled, rows, count, self.reach, self._shape, self._width))
 
     def _outputs(self, seen: Any, count: int, shelf: Shelf) -> list[Output]:
-        logits, iou, score, pointer = (np.asarray(x)[:count] for x in seen)
+        filled = self._fill(seen.logits)  # the memory was encoded before, as in the original
+        logits, iou, score, pointer = (np.asarray(x)[:count] for x in seen._replace(logits=filled))
         return [
-            Output(shelf, float(score[i]), float(iou[i]), pointer[i].copy(), fill_holes(logits[i], self.area))
-            for i in range(count)
+            Output(shelf, float(score[i]), float(iou[i]), pointer[i].copy(), logits[i].copy()) for i in range(count)
         ]
 
 
