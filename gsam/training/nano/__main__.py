@@ -45,6 +45,7 @@ def main() -> int:
         job.add_argument("--start", type=Path, help="safetensors of `ship` to go on from, with a new schedule")
         if name == "tracker":
             job.add_argument("--frames", type=int, default=6, help="of a clip; 1 for the picture's side alone")
+            job.add_argument("--teacher", type=Path, help="safetensors of the segmenter that teaches")
         job.add_argument("--machine", default=f"{os.cpu_count()} CPU cores ({platform.machine()})")
         job.add_argument("--resume", action="store_true")
     job = jobs.add_parser("ship", help="write weights/nano from finished or running runs")
@@ -81,11 +82,12 @@ def run(asked: argparse.Namespace) -> None:
     folder = asked.out / asked.job
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(minutes=asked.minutes, steps=asked.steps, seed=asked.seed, rate=asked.rate)
-    task = make(asked.job, asked.pool, asked.seed, getattr(asked, "frames", 0))
+    task = make(asked.job, asked.pool, asked.seed, getattr(asked, "frames", 0), getattr(asked, "teacher", None))
     length = f"--minutes {asked.minutes:g}" if asked.minutes else f"--steps {asked.steps}"
     given = f"{asked.job} --pool POOL --out RUNS {length} --rate {asked.rate:g} --seed {asked.seed}"
     given += " --start WEIGHTS" if asked.start else ""
-    given += f" --frames {asked.frames}" if asked.job == "tracker" else ""
+    if asked.job == "tracker":
+        given += f" --frames {asked.frames}" + (" --teacher WEIGHTS" if asked.teacher else "")
     told = {
         "command": f"python -m gsam.training.nano {given}",
         "machine": asked.machine,
@@ -107,38 +109,48 @@ def read_weights(path: Path, spec: Any) -> Any:
     return params
 
 
-def make(job: str, pool: Path, seed: int, frames: int = 0) -> Any:
+def learned(segmenter: Path) -> Any:
+    """A teacher from the segmenter's file."""
+    from gsam.segment import sam
+    from gsam.training.nano.teacher import Teacher
+
+    config = sam.VARIANTS["nano_sam"]
+    spec = sam.spec(config)
+    return Teacher(config, spec, read_weights(segmenter, spec))
+
+
+def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None = None) -> Any:
     """The task of a run."""
     if job == "tracker":
         from gsam.segment.sam2.config import NANO
         from gsam.training.nano import clips
         from gsam.training.nano.tracking import Tracking
 
-        batch = {"batch_size": 12, "objects": 3} if frames == 1 else {}
-        return Tracking(
-            NANO, clips.read(pool / "clips"), clips.read(pool / "clips_val"), seed=seed, frames=frames, **batch
-        )
+        batch = {"batch_size": 12, "objects": 3} if frames == 1 else {"batch_size": 3, "objects": 2}
+        train, held_out = clips.read(pool / "clips"), clips.read(pool / "clips_val")
+        taught = learned(teacher) if teacher else None
+        return Tracking(NANO, train, held_out, seed=seed, frames=frames, teacher=taught, **batch)
     from gsam.training.nano.batches import Pool
     from gsam.training.nano.prompts import encoder, read
 
-    train, validation = Pool(pool / "train"), Pool(pool / "val160")
+    scenes, validation = Pool(pool / "train"), Pool(pool / "val160")
     tokenizer = weights() / "tokenizer.json"
     if job == "detector":
         from gsam.detect.owl_vit import VARIANTS as OWL
         from gsam.training.nano.detector import Detection
 
         owl = OWL["nano_owl"]
-        return Detection(owl, read(tokenizer, owl.context), train, validation, seed=seed)
+        return Detection(owl, read(tokenizer, owl.context), scenes, validation, seed=seed)
     if job == "segmenter":
         from gsam.segment.sam import VARIANTS as SAM
         from gsam.training.nano.segmenter import Segmentation
 
-        return Segmentation(SAM["nano_sam"], train, validation, seed=seed)
+        return Segmentation(SAM["nano_sam"], scenes, validation, seed=seed)
     from gsam.classify.clip import VARIANTS as CLIP
     from gsam.training.nano.classifier import Naming
 
     config = CLIP["nano_clip"]
-    return Naming(config, encoder(tokenizer, config.context), train, validation, seed=seed)
+    return Naming(config, encoder(tokenizer, config.context), scenes, validation, seed=seed)
 
 
 if __name__ == "__main__":

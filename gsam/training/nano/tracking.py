@@ -1,8 +1,8 @@
-"""Training of nano's tracker: SAM 2's classes at 256 pixels, from nothing, on clips of moving pictograms.
+"""Training of nano's tracker: SAM 2's classes at 160 pixels, on clips of moving pictograms.
 
 The frames of a clip are encoded together.  Some of its objects are prompted on the first by a click, a box or a mask, and
 followed to the last with the model's own masks as memory; gradients go through all frames.  Clips of one frame teach the
-picture's side alone, which is cheap and comes first (``--frames 1``).
+picture's side alone, which is cheap and comes first (``--frames 1``), with nano's segmenter as `Teacher`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from gsam.segment.sam2.model import Answer, Features
 from gsam.training import losses
 from gsam.training.nano.clips import IGNORE
 from gsam.training.nano.lessons import Lesson, lesson
+from gsam.training.nano.teacher import Teacher
 from gsam.types import Bank, Params
+
+TAUGHT = 2.0
+"""What unlikeness to the teacher weighs at the beginning; nothing at the end."""
 
 
 class Tracking:
@@ -41,16 +45,19 @@ class Tracking:
         batch_size: int = 3,
         objects: int = 2,
         frames: int = 6,
+        teacher: Teacher | None = None,
     ) -> None:
         self.config, self.pool, self.validation = config, train, validation
         self.seed, self.batch_size, self.objects, self.frames = seed, batch_size, objects, frames
+        self.teacher = teacher
         self.count = len(train["leaf"])
         self.spec = tracker.spec(config)
         self.side = 4 * config.grid
-        self.answers = jax.jit(self.follow)
+        self.answers = jax.jit(lambda params, asked: self.follow(params, asked, self.encoded(params, self.lit(asked))))
 
     def start(self, seed: int) -> Params:
-        return initial(bind.random(self.spec, seed))
+        params = initial(bind.random(self.spec, seed))
+        return self.teacher.hand_over(params) if self.teacher else params
 
     def batch(self, rng: np.random.Generator, step: int) -> Lesson:
         at = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
@@ -59,7 +66,9 @@ class Tracking:
         return lesson(rng, self.pool, rows, self.frames, self.objects)
 
     def loss(self, params: Params, batch: Lesson, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        cost, iou, score, seen = self.follow(params, batch)
+        frames = self.lit(batch)
+        features = self.encoded(params, frames)
+        cost, iou, score, seen = self.follow(params, batch, features)
         real = jnp.broadcast_to(jnp.asarray(batch.real)[..., None], cost.shape).astype(jnp.float32)
         told = {
             "mask": losses.weighted_mean(cost, real * seen),
@@ -67,7 +76,13 @@ class Tracking:
             "first": losses.weighted_mean(iou[..., 0], real[..., 0]),
             "last": losses.weighted_mean(iou[..., -1], (real * seen)[..., -1]),
         }
-        return told["mask"] + told["there"], told
+        loss = told["mask"] + told["there"]
+        if self.teacher is not None:
+            want = self.teacher.embedding(frames.reshape(-1, *frames.shape[2:]), self.config.grid)
+            own = features.embedding.reshape(want.shape)
+            told["taught"] = ((own - want) ** 2).mean() / want.var()
+            loss = loss + TAUGHT * (1.0 - progress) * told["taught"]
+        return loss, told
 
     def evaluate(self, params: Params, clips: int = 32) -> dict[str, float]:
         """Of what is clicked on in the first frame: mean IoU, at low resolution and where it is seen, in the first frame, in
@@ -89,14 +104,19 @@ class Tracking:
                 told["there"] += ((score > 0) == seen).tolist()
         return {name: float(np.mean(values)) for name, values in told.items()}
 
-    def follow(self, params: Params, asked: Lesson) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    def encoded(self, params: Params, frames: jax.Array) -> Features:
+        """Features of frames [B, T, S, S, 3], 0..255: [B, T, ...]."""
+        b, t = frames.shape[:2]
+        pixels = normalise(frames / 255.0, IMAGENET_MEAN, IMAGENET_STD, jnp.dtype(jnp.float32))
+        features = self.spec.bind(params).encode(pixels.reshape(b * t, *pixels.shape[2:]))
+        return Features(*(y.reshape(b, t, *y.shape[1:]) for y in features))
+
+    def follow(
+        self, params: Params, asked: Lesson, features: Features
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """Of every object on every frame, [B, Q, T]: loss of its mask, IoU of the mask that is chosen, object score, and whether
         it is seen at all."""
         model = self.spec.bind(params)
-        pixels = self.pixels(asked)
-        b, t = pixels.shape[:2]
-        features = model.encode(pixels.reshape(b * t, *pixels.shape[2:]))
-        features = jax.tree.map(lambda y: y.reshape(b, t, *y.shape[1:]), features)
         instances = jnp.asarray(asked.instances)[:, None]
         which = jnp.asarray(asked.which)[..., None, None, None] + 1
         masks = (instances == which).astype(jnp.float32)  # [B, Q, T, s, s]
@@ -114,14 +134,14 @@ class Tracking:
         cost, iou, score = jax.vmap(clip)(features, truth, known, full, *prompt)
         return cost, iou, score, ((truth > 0.5).any((-2, -1))).astype(jnp.float32)
 
-    def pixels(self, asked: Lesson) -> jax.Array:
-        """Frames as the model wants them, [B, T, S, S, 3]."""
+    def lit(self, asked: Lesson) -> jax.Array:
+        """Frames of the model's size in a lesson's light, [B, T, S, S, 3] float32, 0..255."""
         size = self.config.image_size
         x = jnp.asarray(asked.rgb).astype(jnp.float32)
         x = x * jnp.asarray(asked.gain)[:, None, None, None] + jnp.asarray(asked.shift)[:, None, None, None, None]
         if x.shape[2] != size:
             x = bicubic(x.transpose(0, 1, 4, 2, 3), size, size).transpose(0, 1, 3, 4, 2)
-        return normalise(jnp.clip(x, 0.0, 255.0) / 255.0, IMAGENET_MEAN, IMAGENET_STD, jnp.dtype(jnp.float32))
+        return jnp.clip(x, 0.0, 255.0)
 
 
 @dataclasses.dataclass

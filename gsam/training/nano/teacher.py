@@ -1,0 +1,51 @@
+"""nano's segmenter as the teacher of nano's tracker, whose decoder and prompt encoder it shares but for a token.
+
+The tracker's image encoder is of another kind, so it is taught: its embedding is to be the teacher's, averaged to its coarser
+grid, which is worth far more a step than masks alone while the encoder knows nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.ops.resize import antialiased
+from gsam.ops.views import SAM_MEAN, SAM_STD
+from gsam.segment.sam.config import Config
+from gsam.types import Params
+
+SHARED = {"prompt_encoder/": "sam_prompt_encoder/", "mask_decoder/": "sam_mask_decoder/"}
+"""What the parts that both have are called in SAM, and in SAM 2."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Teacher:
+    config: Config
+    spec: bind.Spec[Any]
+    params: Params
+
+    def hand_over(self, params: Params) -> Params:
+        """A SAM 2's parameters, with this SAM's prompt encoder and decoder in place of its own.
+
+        Raises `ValueError` where the two models are not of one size.
+        """
+        own = {
+            there + name.removeprefix(here): value
+            for name, value in self.params.items()
+            for here, there in SHARED.items()
+            if name.startswith(here)
+        }
+        strange = sorted(k for k, v in own.items() if k not in params or params[k].shape != v.shape)
+        if strange:
+            raise ValueError(f"the teacher's decoder is not the tracker's: {', '.join(strange[:5])}")
+        return params | own
+
+    def embedding(self, frames: jax.Array, grid: int) -> jax.Array:
+        """Frames [N, S, S, 3] of the teacher's size, 0..255 -> [N, grid, grid, D]."""
+        pixels = (frames - jnp.asarray(SAM_MEAN, jnp.float32)) / jnp.asarray(SAM_STD, jnp.float32)
+        known = self.spec.bind(self.params).image_encoder(pixels)
+        return antialiased(known.transpose(0, 3, 1, 2), grid, grid).transpose(0, 2, 3, 1)

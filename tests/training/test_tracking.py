@@ -1,0 +1,163 @@
+"""The training of nano's tracker on hand-made clips: no font, no pool, a tiny model and a tiny teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
+from gsam.segment import sam
+from gsam.segment.sam.config import Config
+from gsam.training.nano import tracking
+from gsam.training.nano.clips import IGNORE
+from gsam.training.nano.lessons import lesson
+from gsam.training.nano.teacher import Teacher
+from tests.video import small
+
+SAM = Config(
+    16, 1, 2, (0,), image_size=64, patch=8, out_chans=16, decoder_heads=2, decoder_mlp=16, mask_chans=4, box_prior=6.0
+)
+FAST: dict[str, Any] = {"xla_backend_optimization_level": 0}
+
+
+@pytest.fixture(autouse=True)
+def _promotion() -> Iterator[None]:
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def pool() -> dict[str, np.ndarray]:
+    """Four clips of six frames of 32 x 32: a bright block that moves (object 0), and one that leaves after three frames."""
+    rgb, instances = np.full((4, 6, 32, 32, 3), 90, np.uint8), np.zeros((4, 6, 32, 32), np.uint8)
+    leaf, present = np.full((4, 8), -1, np.int16), np.zeros((4, 6, 8), bool)
+    leaf[:, :2] = 3, 5
+    for i in range(4):
+        for t in range(6):
+            rgb[i, t, 4:14, 2 + t + i : 12 + t + i], instances[i, t, 4:14, 2 + t + i : 12 + t + i] = (250, 200, 20), 1
+            if t < 3:
+                rgb[i, t, 20:28, 8:18], instances[i, t, 20:28, 8:18] = (20, 40, 250), 2
+            present[i, t, :2] = True, t < 3
+    return {"rgb": rgb, "instances": instances, "leaf": leaf, "present": present}
+
+
+def drawn(shapes: Any) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(1)
+    return {k: jnp.asarray(rng.normal(0, 0.2, s.shape), jnp.float32) for k, s in shapes.items()}
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    spec = sam.spec(SAM)
+    return Teacher(SAM, spec, drawn(spec.shapes))
+
+
+def task(pool: dict[str, np.ndarray], frames: int, teacher: Teacher | None = None) -> tracking.Tracking:
+    return tracking.Tracking(small.CONFIG, pool, pool, batch_size=2, objects=3, frames=frames, teacher=teacher)
+
+
+def test_a_lesson_prompts_what_is_seen_on_its_first_frame(pool: dict[str, np.ndarray]) -> None:
+    rows = np.arange(4)
+    for seed in range(6):
+        asked = lesson(np.random.default_rng(seed), pool, rows, 3, 3)
+        assert asked.rgb.shape == (4, 3, 32, 32, 3)
+        for b in range(4):
+            first = asked.instances[b, 0]
+            seen = set(np.unique(first)) - {0}
+            assert {int(k) + 1 for k in asked.which[b][asked.real[b]]} == seen
+            for q in np.flatnonzero(asked.real[b]):
+                mask = first == asked.which[b, q] + 1
+                labels = asked.labels[b, q].tolist()
+                if labels[0] == TOP_LEFT:
+                    assert labels == [TOP_LEFT, BOTTOM_RIGHT, ABSENT]
+                    ys, xs = np.nonzero(mask)
+                    want = np.array([[xs.min(), ys.min()], [xs.max() + 1, ys.max() + 1]])
+                    assert np.abs(asked.points[b, q, :2] - want).max() <= 0.15 * 10 + 1e-5
+                    assert not asked.drawn[b, q]
+                else:
+                    assert labels == [ABSENT, ABSENT, FOREGROUND]
+                    x, y = asked.points[b, q, 2].astype(int)
+                    assert mask[y, x]
+    still = lesson(np.random.default_rng(0), pool, rows, 6, 3, {"mask": 1.0}, still=True)
+    np.testing.assert_array_equal(still.rgb, pool["rgb"])
+    assert (still.drawn == still.real).all()
+    assert (still.gain == 1).all()
+    assert not still.shift.any()
+
+
+def test_every_epoch_sees_every_clip_once(pool: dict[str, np.ndarray]) -> None:
+    work = task(pool, 2)
+    rng = np.random.default_rng(0)
+    seen = [work.batch(rng, step).rgb[0].shape for step in range(2)]
+    assert seen == [(2, 32, 32, 3)] * 2
+    with pytest.MonkeyPatch.context() as patch:
+        rows: list[int] = []
+        patch.setattr(tracking, "lesson", lambda rng, pool, at, *rest: rows.extend(at.tolist()))
+        for step in range(4):
+            work.batch(rng, step)
+    assert sorted(rows[:4]) == sorted(rows[4:]) == [0, 1, 2, 3]
+
+
+def test_the_teacher_hands_over_what_both_have(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
+    own = drawn(task(pool, 1).spec.shapes)
+    handed = teacher.hand_over(own)
+    assert handed.keys() == own.keys()
+    name = "mask_decoder/transformer/norm_final_attn/scale"
+    np.testing.assert_array_equal(handed[f"sam_{name}"], teacher.params[name])
+    changed = {k for k in own if handed[k] is not own[k]}
+    assert {k.split("/")[0] for k in changed} == {"sam_prompt_encoder", "sam_mask_decoder"}
+    assert {k for k in own if k.startswith("sam_") and k not in changed} == {
+        k for k in own if "conv_s" in k or "obj_score" in k
+    }
+    narrow = dataclasses.replace(SAM, out_chans=8)
+    spec = sam.spec(narrow)
+    with pytest.raises(ValueError, match="the teacher's decoder is not the tracker's"):
+        Teacher(narrow, spec, drawn(spec.shapes)).hand_over(own)
+
+
+def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> None:
+    frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)), jnp.float32)
+    whole, half = (jax.jit(teacher.embedding, static_argnums=1, compiler_options=FAST)(frames, n) for n in (8, 4))
+    assert whole.shape == (1, 8, 8, 16)
+    assert half.shape == (1, 4, 4, 16)
+    np.testing.assert_allclose(half[0, 1:3, 1:3].mean((0, 1)), whole[0, 2:6, 2:6].mean((0, 1)), atol=0.3)
+
+
+def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
+    work = task(pool, 1, teacher)
+    params = work.start(0)
+    batch = work.batch(np.random.default_rng(0), 0)
+    slope = jax.jit(jax.value_and_grad(work.loss, has_aux=True), compiler_options=FAST)
+    for progress in (0.0, 0.5, 1.0):
+        (loss, told), slopes = slope(params, batch, jnp.float32(progress))
+        taught = tracking.TAUGHT * (1 - progress) * float(told["taught"])
+        assert float(told["taught"]) > 0.1
+        assert float(loss) == pytest.approx(float(told["mask"] + told["there"]) + taught, rel=1e-5)
+    assert all(np.isfinite(v).all() for v in jax.tree.leaves(slopes))
+    assert any(np.abs(v).max() > 0 for k, v in slopes.items() if k.startswith("image_encoder/trunk"))
+
+
+def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray]) -> None:
+    work = task(pool, 4)
+    params = work.start(0)
+    asked = lesson(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
+    asked.instances[0, 1, :2] = IGNORE
+    slope = jax.jit(jax.value_and_grad(work.loss, has_aux=True), compiler_options=FAST)
+    (loss, told), slopes = slope(params, asked, jnp.float32(0))
+    assert "taught" not in told
+    assert float(loss) == pytest.approx(float(told["mask"] + told["there"]), rel=1e-5)
+    for part in ("memory_attention", "memory_encoder", "obj_ptr_proj", "maskmem_tpos_enc"):
+        assert any(np.abs(v).max() > 0 for k, v in slopes.items() if k.startswith(part)), part
+    cost, iou, score, seen = work.answers(params, asked)
+    assert cost.shape == iou.shape == score.shape == seen.shape == (2, 3, 4)
+    for b, q in np.argwhere(asked.real):
+        np.testing.assert_array_equal(seen[b, q], [1, 1, 1, float(asked.which[b, q] == 0)])
+    told = work.evaluate(params, clips=4)
+    assert told.keys() == {"first", "every", "last", "there"}
+    assert all(0 <= value <= 1 for value in told.values())
