@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,3 +182,19 @@ class Tracks:
             for i in np.flatnonzero(frame.ids == identity):
                 out[frame.index] = frame.rles[i] if area(frame.rles[i]) else None
         return out
+
+    def plot(
+        self, frames: Sequence[NDArray[np.uint8]], *, columns: int = 8, zoom: int = 1, title: str = ""
+    ) -> Image.Image:
+        """A contact sheet: ``frames`` [H, W, 3], all `count` of the video, with every object in the colour of its id."""
+        from gsam.formats import contact_sheet
+
+        pixels = np.asarray(frames)
+        colours = {identity: identity + (identity >= 255) for identity in self.ids}  # 255 is what is not judged
+        drawn = np.zeros((self.count, *self.size), np.int64)
+        for frame in self.frames:
+            for i, identity in enumerate(frame.ids.tolist()):
+                drawn[frame.index][frame.mask(i)] = colours[identity]
+        labels = self.labels
+        names = [labels.get(k, "") for k in range(1, max(labels, default=0) + 1)]
+        return contact_sheet.draw(pixels, drawn, names=names, columns=columns, zoom=zoom, title=title)

@@ -78,3 +78,19 @@ def test_tracks_that_cannot_be() -> None:
         Tracks.of([frame(5, [])], count=5)
     with pytest.raises(ValueError, match="frame 1 is"):
         Tracks.of([frame(0, []), TrackedFrame.of(1, np.zeros((0, 9, 9), bool), [])])
+
+
+def test_a_sheet_shows_every_id_in_its_colour() -> None:
+    tracks = Tracks.of([frame(0, [1, 5]), frame(1, [5])], count=3)
+    pixels = np.zeros((3, 10, 14, 3), np.uint8)
+    sheet = np.asarray(tracks.plot(pixels, columns=3, zoom=4))
+    bare = np.asarray(Tracks([], (10, 14), 3).plot(pixels, columns=3, zoom=4))
+    shown = [
+        (sheet[-44:-4, 4 + 60 * t : 60 + 60 * t] != bare[-44:-4, 4 + 60 * t : 60 + 60 * t]).any(-1) for t in range(3)
+    ]
+    assert shown[0].sum() > shown[1].sum() > 0
+    assert not shown[2].any()
+    far = Tracks.of([frame(0, [1]), frame(1, [255 + 1])], count=2)  # a colour that is not that of what is not judged
+    assert np.asarray(far.plot(pixels[:2])).shape[2] == 3
+    with pytest.raises(ValueError, match="do not fit"):
+        tracks.plot(pixels[:2])

@@ -1,8 +1,9 @@
 """Clips to measure tracking on: never trained on, the same on every machine that has the font.
 
 ``python -m gsam.evaluation.clips FOLDER --set test --clips 30 --frames 24`` writes them as DAVIS does
-(``JPEGImages/00/00000.jpg``, ``Annotations/00/00000.png``), the names of the objects in ``clips.json``, and with ``--sheets``
-a sheet of each.  The shipped ones: ``python -m gsam.evaluation.clips tests/data/clips --set shipped --clips 3 --frames 12``.
+(``JPEGImages/00/00000.jpg``, ``Annotations/00/00000.png``), the names of the objects in ``clips.json``, with ``--sheets``
+a sheet of each, and with ``--videos`` a video file.  The shipped ones: ``python -m gsam.evaluation.clips tests/data/clips --set
+shipped --clips 3 --frames 12``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from tqdm import tqdm
 
 from gsam.evaluation.backdrops import backdrop
 from gsam.formats import contact_sheet, davis
+from gsam.formats.overlay_video import OverlayVideo
 from gsam.tracks import TrackedFrame, Tracks
 from gsam.training.nano.moving import PAN, Clip, draw_clip
 
@@ -74,8 +77,10 @@ def examples(chosen: str, count: int, frames: int = 24) -> Iterator[Example]:
     return (Example(f"{i:02d}", draw(chosen, i, frames)) for i in range(count))
 
 
-def write(folder: Path, chosen: str, count: int, frames: int = 24, *, sheets: bool = False) -> None:
-    """Frames (JPEG of quality 90), masks, ``clips.json``, and contact sheets if asked for."""
+def write(
+    folder: Path, chosen: str, count: int, frames: int = 24, *, sheets: bool = False, videos: bool = False
+) -> None:
+    """Frames (JPEG of quality 90), masks, ``clips.json``, and contact sheets and MP4 if asked for."""
     told = []
     for example in tqdm(examples(chosen, count, frames), total=count, unit="clip", mininterval=5):
         clip, pictures = example.clip, folder / "JPEGImages" / example.name
@@ -87,6 +92,10 @@ def write(folder: Path, chosen: str, count: int, frames: int = 24, *, sheets: bo
         told.append({"name": example.name, **size, "objects": clip.names})
         if sheets:
             example.sheet().save(folder / f"{example.name}.png")
+        if videos:
+            with OverlayVideo(folder / f"{example.name}.mp4", Fraction(RATE)) as video:
+                for rgb in clip.rgb:
+                    video.add(rgb)
     command = f"python -m gsam.evaluation.clips FOLDER --set {chosen} --clips {count} --frames {frames}"
     head = json.dumps({"made_by": command, "seeds": SETS[chosen][0], "rate": RATE})[1:-1]
     rows = ",\n".join(json.dumps(t) for t in told)
@@ -113,8 +122,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=30)
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--sheets", action="store_true", help="also a contact sheet of each clip")
+    parser.add_argument("--videos", action="store_true", help="also a video file of each, which needs the extra video")
     args = parser.parse_args()
-    write(args.folder, args.set, args.clips, args.frames, sheets=args.sheets)
+    write(args.folder, args.set, args.clips, args.frames, sheets=args.sheets, videos=args.videos)
 
 
 if __name__ == "__main__":

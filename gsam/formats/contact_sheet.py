@@ -28,8 +28,8 @@ def draw(
     """Frames [T, H, W, 3] in rows of ``columns``, each pixel ``zoom`` pixels large, the masks of ``instances`` [T, H, W] over
     them: 0 is nothing, k object k, 255 (what is not judged) grey.
 
-    ``names`` [N], of objects 1 to N, are listed under the title in the colours of their masks.  Raises `ValueError` where
-    frames and masks do not fit.
+    ``names`` [N], of objects 1 to N, are listed under the title in the colours of their masks; an empty one is not.
+    Raises `ValueError` where frames and masks do not fit.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
         raise ValueError(f"a sheet shows frames [T, H, W, 3], T at least 1, not {frames.shape}")
@@ -39,7 +39,7 @@ def draw(
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     words = [text_picture(title, 14, INK)] if title else []
-    words += [text_picture(f"{k} {name}", 14, numbered(k)) for k, name in enumerate(names, 1)]
+    words += [text_picture(f"{k} {name}", 14, numbered(k)) for k, name in enumerate(names, 1) if name]
     room = columns * (width + GAP) - GAP
     head = _laid(words, room)
     top = max((y + word.height + GAP for (_, y), word in zip(head, words, strict=True)), default=0)

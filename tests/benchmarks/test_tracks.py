@@ -17,16 +17,44 @@ FOLDER = Path(__file__).parents[1] / "data" / "clips"
 
 
 @pytest.mark.usefixtures("_compiled_fast")
-def test_every_object_is_clicked_where_it_is_first_seen() -> None:
+def test_every_object_is_prompted_where_it_is_first_seen() -> None:
     example = clips.read(FOLDER)[0]
     predictor = gsam.VideoPredictor(small.made(), progress=False)
-    found = tracks.clicked(predictor, example)
     true = example.tracks()
-    assert len(found) == found.count == len(example.clip.rgb)
-    for identity in true.ids:
-        first = next(t for t, mask in enumerate(true.masks_of(identity)) if mask is not None)
-        assert [identity in frame.ids for frame in found] == [t >= first for t in range(found.count)]
-    rows = list(tracks.measure(predictor, [example]))
+    for kind in ("clicks", "box", "mask"):
+        found = tracks.prompted(predictor, example, kind)
+        assert len(found) == found.count == len(example.clip.rgb)
+        for identity in true.ids:
+            first = next(t for t, mask in enumerate(true.masks_of(identity)) if mask is not None)
+            assert [identity in frame.ids for frame in found] == [t >= first for t in range(found.count)]
+        assert found.labels == {i: example.clip.names[i - 1] for i in found.ids}
+    rows = list(tracks.measure(predictor, [example], "mask"))
     assert {row["object"] for row in rows} <= set(true.ids)
     assert all(0 <= row["j"] <= 1 and 0 <= row["f"] <= 1 for row in rows)
-    assert np.asarray(tracks.sheet(predictor, example)).std() > 0
+    assert max(row["prompted"] for row in rows) > 0.5  # what is drawn is given back, at the resolution of 16 x 16
+    assert [row["late"] for row in rows] == [true.masks_of(row["object"])[0] is None for row in rows]
+    assert np.asarray(found.plot(example.clip.rgb)).std() > 0
+
+
+def test_the_page_says_what_was_measured() -> None:
+    rows = [
+        {"j": 0.9, "f": 0.8, "prompted": 1.0, "late": False},
+        {"j": 0.7, "f": 0.7, "prompted": 0.5, "late": True},
+    ]
+    text = {
+        "switches_a_clip": 0.25, "late_found": 3, "late": 4, "late_delay": 2.5, "found": 0.8, "called": 9, "matched": 10,
+        "false": 2, "clips": 4, "j": 0.6, "f": 0.5,
+    }  # fmt: skip
+    report = {
+        "model": "m", "command": "c", "date": "d", "machine": "x", "clips": 2, "frames": 24,
+        "prompts": {"click": tracks.summary(rows), "box": tracks.summary(rows[1:])},
+        "early": tracks.summary(rows[:1]), "late": tracks.summary(rows[1:]), "pipeline": "nano", "text": text,
+    }  # fmt: skip
+    page = tracks.written(report)
+    assert "| one click | 2 | **0.775** | 0.800 | 0.750 | 0.750 | ≥ 0.80: **missed** |" in page
+    assert "| a box | 1 | **0.700** |" in page
+    assert "| one click, entering later | 1 | 0.700 | 0.700 | 0.700 | 0.500 | |" in page
+    assert "| identity switches a clip | 0.25 |" in page
+    assert "3 of 4, on average after 2.5 frames" in page
+    assert "| of these, under its name | 0.900 |" in page
+    assert tracks.summary([])["objects"] == 0
