@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gsam.training.schedule import Plan, learning_rate
-from gsam.training.trainer import begin, train
+from gsam.training.trainer import begin, shared, train
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,3 +95,18 @@ def test_schedule() -> None:
     assert rates[4] == pytest.approx(0.0, abs=1e-6)
     with pytest.raises(ValueError, match="either"):
         Plan()
+
+
+def test_devices_share_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(steps=6, rate=3e-2, log_every=1)
+    many = train(Line(), plan, tmp_path / "many", quiet=True)
+    assert len(many.params["a/kernel"].sharding.device_set) == len(jax.devices()) > 1
+    x, y = shared((np.zeros((16, 2)), np.zeros(3)))
+    assert (x.sharding.is_fully_replicated, y.sharding.is_fully_replicated) == (False, True)
+    again = train(Line(), dataclasses.replace(plan, steps=8), tmp_path / "many", resume=True, quiet=True)
+    assert int(again.step) == 8
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    one = train(Line(), plan, tmp_path / "one", quiet=True)
+    assert len(one.params["a/kernel"].sharding.device_set) == 1
+    for name, value in one.params.items():
+        np.testing.assert_allclose(many.params[name], value, atol=1e-5)
