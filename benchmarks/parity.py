@@ -26,7 +26,7 @@ from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM
 from gsam.segment import fast_sam as our_fast_sam
 from gsam.segment import mobile_sam, sam_hq
 from gsam.types import View
-from tests.parity import compare, efficient_sam, fast_sam, grounding, medsam, oracles, sam2, sam_family
+from tests.parity import compare, efficient_sam, fast_sam, grounding, medsam, oracles, sam2, sam2_video, sam_family
 from tests.parity.compare import Row
 from tests.parity.reference import efficient_sam as efficient_sam_reference
 
@@ -106,6 +106,14 @@ def run_sam2(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     return "SAM 2.1", "Hiera-T, 1024", sam2.compare(sam2.model("tiny"), folder, open_image(image).pixels)
 
 
+def run_sam2_video(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
+    """Not on a picture, but on frames that are made: transformers' default is SAM 2.1 Hiera-T."""
+    config = transformers.Sam2VideoConfig(
+        enable_occlusion_spatial_embedding=True, enable_temporal_pos_encoding_for_object_pointers=True
+    )
+    return "SAM 2.1 on video", "Hiera-T, 1024", sam2_video.compare(sam2_video.model(config), folder)
+
+
 def run_medsam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     rows = medsam.compare(oracles.sam("vit_b"), folder, open_image(image).pixels)
     return "MedSAM", "ViT-B, 1024; transformers and scipy", rows
@@ -156,6 +164,7 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "efficient_sam_ti": run_efficient_sam_ti,
     "efficient_sam_s": run_efficient_sam_s,
     "sam2": run_sam2,
+    "sam2_video": run_sam2_video,
     "medsam": run_medsam,
     "owl": run_owl,
     "clip": run_clip,
@@ -167,7 +176,12 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "fast_sam_x": run_fast_sam_x,
 }
 
-CHANGES = oracles.CHANGES | {"grounding_dino": grounding.CHANGE, "medsam": medsam.ORACLE, "sam2": sam2.CHANGE}
+CHANGES = oracles.CHANGES | {
+    "grounding_dino": grounding.CHANGE,
+    "medsam": medsam.ORACLE,
+    "sam2": sam2.CHANGE,
+    "sam2_video": sam2_video.CHANGE,
+}
 OWN = {
     **dict.fromkeys(("mobile_sam", "sam_hq", "light_sam_hq"), sam_family.ORACLE),
     "efficient_sam": efficient_sam.ORACLE,

@@ -15,8 +15,12 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 import gsam
 from gsam.build import tracker
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD
+from tests.parity.compare import Row, relative
 from tests.parity.oracles import seed
 
+CHANGE = (
+    "holes stay; clicks and boxes only, what is remembered of a drawn mask differs (tests/parity/test_sam2_video.py)"
+)
 MEAN, STD = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
 
@@ -142,14 +146,49 @@ class Reference:
 
 
 def moving(count: int, size: int = 128, number: int = 0) -> np.ndarray:
-    """Frames [T, S, S, 3] of two things that move over a background of noise."""
+    """Frames [T, S, S, 3] of two things that move over a background of noise, in pixels of ``size`` / 128."""
+    zoom, size = size // 128, 128
     rng = np.random.default_rng(number)
     back = rng.integers(0, 255, (size, size, 3))
     frames = np.repeat(back[None], count, 0)
     for t in range(count):
         frames[t, 20 + 3 * t : 50 + 3 * t, 16 + 4 * t : 50 + 4 * t] = (230, 30, 40)
         frames[t, 80 : 80 + 30, 100 - 4 * t : 124 - 4 * t] = (20, 220, 90)
-    return frames.astype(np.uint8)
+    return frames.astype(np.uint8).repeat(zoom, 1).repeat(zoom, 2)
+
+
+def compare(reference: Any, folder: Path, count: int = 9, start: int = 3) -> list[Row]:
+    """Two objects, by a click and by a box on frame ``start``, followed to the end of ``count`` frames and to their beginning."""
+    size = reference.config.image_size
+    zoom = size // 128
+    ours, frames = predictor(reference, folder, progress=False), moving(count, size)
+    theirs, state = Reference(reference, frames), ours.init_state(list(frames))
+    point, box = [45.0 * zoom, 44.0 * zoom], [88.0 * zoom, 78.0 * zoom, 114.0 * zoom, 112.0 * zoom]
+    theirs.click(start, 1, np.array([point]), [1])
+    theirs.click(start, 2, np.zeros((0, 2)), [], box=box)
+    first = theirs.begin(start)
+    ours.add_new_points_or_box(state, start, 1, [point], [1])
+    ours.add_new_points_or_box(state, start, 2, box=box)
+    answers = np.stack([o.mask for o in state.outputs(start) if o is not None])
+    rows = [Row("mask logits of a click and a box", relative(answers, first), 1e-4)]
+    for way in ("forwards", "backwards"):
+        reverse = way == "backwards"
+        list(ours.propagate_in_video(state, start, reverse=reverse))
+        want = theirs.propagate(start, reverse=reverse)
+        seen = {frame: [o for o in state.outputs(frame) if o is not None] for frame in want.masks}
+        masks = {frame: np.stack([o.mask for o in found]) for frame, found in seen.items()}
+        union = {frame: ((masks[frame] > 0) | (mask > 0)).sum() for frame, mask in want.masks.items()}
+        apart = {frame: ((masks[frame] > 0) ^ (mask > 0)).sum() for frame, mask in want.masks.items()}
+        scores = [np.abs([o.score for o in seen[f]] - score).max() for f, score in want.scores.items()]
+        pointers = [relative([o.pointer for o in seen[f]], pointer) for f, pointer in want.pointers.items()]
+        where = f"{way}, the worst of {len(seen)} frames"
+        rows += [
+            Row(f"mask logits, {where}", max(relative(masks[f], mask) for f, mask in want.masks.items()), 1e-3),
+            Row(f"1 - IoU of the masks, {where}", max(float(apart[f] / union[f]) for f in seen), 1e-3, "of the union"),
+            Row(f"object scores, {where}", float(max(scores)), 1e-4, "of a logit"),
+            Row(f"object pointers, {where}", max(pointers), 1e-4),
+        ]
+    return rows
 
 
 def predictor(reference: Any, folder: Path, **settings: Any) -> gsam.VideoPredictor:
