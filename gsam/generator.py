@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import dataclasses
 import functools
 import os
 import sys
@@ -62,7 +63,7 @@ class MaskGenerator:
         model: str | Prompted,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
+        pred_iou_thresh: float | None = None,
         stability_score_thresh: float = 0.95,
         stability_score_offset: float = 1.0,
         box_nms_thresh: float = 0.7,
@@ -83,9 +84,9 @@ class MaskGenerator:
         """``model``: a name as for `gsam.segmenter` (with ``settings``), or a segmenter that takes points.
 
         ``points_per_side`` points an axis, or ``point_grids``, [P, 2] in 0..1 for every layer of crops, ``points_per_batch``
-        of them decoded together.  Kept is what has a predicted IoU above ``pred_iou_thresh`` and a stability of
-        ``stability_score_thresh`` at least: the IoU of the mask cut ``stability_score_offset`` above and below
-        ``mask_threshold``.  Thresholds of 0 or less keep everything.  Of two masks whose boxes overlap by more than
+        of them decoded together.  Kept is what has a predicted IoU above ``pred_iou_thresh`` (if not given 0.88, and 0.8 for
+        SAM 2, as in their repositories) and a stability of ``stability_score_thresh`` at least: the IoU of the mask cut
+        ``stability_score_offset`` above and below ``mask_threshold``.  Thresholds of 0 or less keep everything.  Of two masks whose boxes overlap by more than
         ``box_nms_thresh``, the better stays.
 
         ``crop_n_layers``: layer i looks at 2^i by 2^i crops of the picture too, which overlap by ``crop_overlap_ratio``, with
@@ -96,10 +97,10 @@ class MaskGenerator:
         ``use_m2m``: every mask is asked for once more with itself as the prompt.  ``multimask_output``: all masks of a point,
         or one.  ``progress``: a bar on a terminal, where it takes more than two seconds.  Raises `UsageError`.
         """
-        self.settings = Settings(
+        chosen = Settings(
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
-            pred_iou_thresh=pred_iou_thresh,
+            pred_iou_thresh=Prompted.sure if pred_iou_thresh is None else pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,
             stability_score_offset=stability_score_offset,
             box_nms_thresh=box_nms_thresh,
@@ -115,6 +116,8 @@ class MaskGenerator:
             multimask_output=multimask_output,
         )
         self.model = cast(Prompted, segmenter(model, **settings) if isinstance(model, str) else model)
+        sure = self.model.sure if pred_iou_thresh is None else pred_iou_thresh
+        self.settings = dataclasses.replace(chosen, pred_iou_thresh=sure)
         needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
         self.progress = progress
         device = jax.local_devices()[0]

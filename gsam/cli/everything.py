@@ -52,7 +52,7 @@ def everything(
     ] = None,
     points_per_side: Annotated[int | None, Option(help="Points of the grid along each side.  [32]")] = None,
     points_per_batch: Annotated[int | None, Option(help="Points decoded together.  [64]")] = None,
-    pred_iou_thresh: Annotated[float | None, Option(help="Lowest predicted IoU to keep.  [0.88]")] = None,
+    pred_iou_thresh: Annotated[float | None, Option(help="Lowest predicted IoU to keep.  [0.88, SAM 2: 0.8]")] = None,
     stability_score_thresh: Annotated[float | None, Option(help="Lowest stability to keep.  [0.95]")] = None,
     stability_score_offset: Annotated[float | None, Option(help="How far the cuts are apart.  [1.0]")] = None,
     box_nms_thresh: Annotated[float | None, Option(help="Boxes that overlap more are duplicates.  [0.7]")] = None,

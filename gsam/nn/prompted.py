@@ -41,6 +41,8 @@ class Prompted(abc.ABC):
     """How many points a prompt may have, of which a box is two; None for any number."""
     pads_boxes: ClassVar[bool] = False
     """Whether one "not a point" (`PAD`) goes with a prompt that has a box, too (SAM 2), and not only with points alone."""
+    sure: ClassVar[float] = 0.88
+    """Predicted IoU above which `gsam.MaskGenerator` keeps a mask, unless it is told otherwise."""
     clamp: ClassVar[float | None] = None
     """`gsam.Predictor` gives low-resolution logits cut at plus and minus this (SAM 2)."""
 

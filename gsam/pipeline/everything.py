@@ -33,7 +33,8 @@ class Everything:
 
     segmenter: Prompted
     points_per_side: int = 32
-    pred_iou_thresh: float = 0.88
+    pred_iou_thresh: float | None = None
+    """`gsam.nn.prompted.Prompted.sure` if it is None."""
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
@@ -84,7 +85,8 @@ class Everything:
         which = jnp.broadcast_to(jnp.arange(m), (b, p, m))
         rows = {"xy": jnp.repeat(points, m, 1), "which": which, **seen}
         rows = {k: v.reshape(b, p * m, *v.shape[3:]) if k != "xy" else v for k, v in rows.items()}
-        good = (rows["iou"] > self.pred_iou_thresh) & (rows["stability"] >= self.stability_score_thresh)
+        least = self.segmenter.sure if self.pred_iou_thresh is None else self.pred_iou_thresh
+        good = (rows["iou"] > least) & (rows["stability"] >= self.stability_score_thresh)
         score, rows = top(jnp.where(good, rows["iou"], -jnp.inf), min(p * m, CANDIDATES), rows)
         boxes = rows["box"] * jnp.concatenate([picture, picture], -1)[:, None, ::-1]
         alone = jax.vmap(functools.partial(nms, overlap=jnp.float32(self.box_nms_thresh)))(boxes, score > -jnp.inf)

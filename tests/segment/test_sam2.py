@@ -16,6 +16,7 @@ import gsam
 from gsam.build import read_recipe
 from gsam.image import Picture
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
+from gsam.nn.prompted import Prompted
 from gsam.nn.two_way import channels_last, quadrupled
 from gsam.ops.components import cleaned
 from gsam.pipeline.prepare import gather
@@ -71,6 +72,12 @@ def test_what_it_takes(stage: sam2.Stage) -> None:
     assert stage.takes == {"foreground", "background", "box", "mask"}
     assert (stage.enlarge, stage.pads_boxes, stage.clamp, stage.cleans) == ("bilinear", True, 32.0, False)
     assert stage.view.key == "squash_64_antialias_0"
+
+
+def test_everything_keeps_what_the_original_keeps(stage: sam2.Stage) -> None:
+    assert gsam.MaskGenerator(stage).settings.pred_iou_thresh == 0.8
+    assert gsam.MaskGenerator(stage, pred_iou_thresh=0.5).settings.pred_iou_thresh == 0.5
+    assert Prompted.sure == 0.88
 
 
 def test_features_are_those_of_three_strides(features: sam2.Features) -> None:

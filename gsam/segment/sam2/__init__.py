@@ -45,6 +45,7 @@ class Stage(Prompted):
     """The same weights make a tracker (`gsam.tracker`)."""
     pads_boxes: ClassVar[bool] = True
     clamp: ClassVar[float] = 32.0
+    sure: ClassVar[float] = 0.8
 
     @property
     def view(self) -> View:
