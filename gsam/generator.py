@@ -86,8 +86,8 @@ class MaskGenerator:
         ``points_per_side`` points an axis, or ``point_grids``, [P, 2] in 0..1 for every layer of crops, ``points_per_batch``
         of them decoded together.  Kept is what has a predicted IoU above ``pred_iou_thresh`` (if not given 0.88, and 0.8 for
         SAM 2, as in their repositories) and a stability of ``stability_score_thresh`` at least: the IoU of the mask cut
-        ``stability_score_offset`` above and below ``mask_threshold``.  Thresholds of 0 or less keep everything.  Of two masks whose boxes overlap by more than
-        ``box_nms_thresh``, the better stays.
+        ``stability_score_offset`` above and below ``mask_threshold``.  Thresholds of 0 or less keep everything.  Of two masks
+        whose boxes overlap by more than ``box_nms_thresh``, the better stays.
 
         ``crop_n_layers``: layer i looks at 2^i by 2^i crops of the picture too, which overlap by ``crop_overlap_ratio``, with
         points divided by ``crop_n_points_downscale_factor`` from layer to layer; of duplicates among crops (``crop_nms_thresh``)
