@@ -18,6 +18,8 @@ from gsam import cli
 from gsam.errors import VideoError
 from gsam.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.tracks import TrackedFrame
+from tests.bad import videos as bad
+from tests.frames import made
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
 Gsam = Callable[..., int]
@@ -156,3 +158,26 @@ def test_usage(
     folder(tmp_path / "clip", 1)
     assert run(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (bad.cut, "video_truncated"),
+        (lambda: made.video(0), "video_empty"),
+        (bad.two_sizes, "frames_mixed_sizes"),
+        (made.sound_only, "video_no_pictures"),
+        (lambda: b"hello " * 500, "video_unreadable"),
+        (bytes, "video_unreadable"),
+        (bad.varying, ""),
+        (lambda: made.video(3, turn=90), ""),
+        (lambda: made.video(1), ""),
+    ],
+    ids=["cut", "no frames", "mixed sizes", "sound", "text", "empty", "rate that varies", "on its side", "one frame"],
+)  # fmt: skip
+def test_exit_codes_of_odd_videos(
+    run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: Callable[[], bytes], code: str
+) -> None:
+    (tmp_path / "odd.mp4").write_bytes(data())
+    assert run("odd.mp4", "-q", "dog", "--format", "jsonl") == (3 if code else 0)
+    assert (f"[{code}]" in capsys.readouterr().err) == bool(code)
