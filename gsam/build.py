@@ -25,7 +25,7 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "detect": frozenset({"name", "template", "span", "labels"}),
     "segment": frozenset({"name", "chunk", "hq_token_only", "dynamic_multimask", "max_hole_area", "max_sprinkle_area"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
-    "track": frozenset({"name", "every", "match", "covered", "same", "patience", "most"}),
+    "track": frozenset({"name", "every", "match", "covered", "same", "patience", "most", "prompt"}),
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
 }
 """The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
@@ -35,13 +35,14 @@ _EVERYTHING = frozenset(
 RECIPE = {"everything": RECIPE["segment"] | _EVERYTHING, **RECIPE}
 
 KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "span", "labels", "canvas"), (str,)),
+    **dict.fromkeys(("name", "span", "labels", "canvas", "prompt"), (str,)),
     "template": (list, str),
     "negatives": (list,),
 }
 """What is not a number in a recipe."""
 CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "span": ("mean", "max"),
+    "prompt": ("box", "mask"),
     "labels": ("queries", "phrases"),
     "hq_token_only": (0, 1),
     "dynamic_multimask": (0, 1),

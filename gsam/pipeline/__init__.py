@@ -193,7 +193,7 @@ class Pipeline:
 
         if self._tracker is None:
             raise UsageError(
-                f"{self.name} has no tracker: a recipe with SAM 2 follows things, grounded_sam2 for instance"
+                f"{self.name} has no tracker: a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
             )
         own = {f.name for f in dataclasses.fields(Following)}
         following = Following(**self._following | {k: v for k, v in settings.items() if k in own})

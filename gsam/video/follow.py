@@ -1,8 +1,8 @@
 """Text -> tracks: a pipeline finds things on key frames, a tracker carries their masks between them (Grounded SAM 2).
 
 On a key frame every thing found is held against the masks of the objects followed so far.  What none of them covers becomes an
-object with a new id, by its box; what two objects cover both, the younger gives up.  An object that has not been seen for long
-is closed, and its id is not used again.
+object with a new id, by its box or its mask; what two objects cover both, the younger gives up.  An object that has not been
+seen for long is closed, and its id is not used again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gsam.video.track import Points, Track
 Find = Callable[[NDArray[np.uint8]], Result]
 """Pixels of a frame -> what a pipeline finds there."""
 Bools = NDArray[np.bool_]
+PROMPTS = "box", "mask"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Following:
     """Frames in a row without being seen after which an object is closed."""
     most: int = 64
     """Objects followed at a time."""
+    prompt: str = "box"
+    """What the tracker is given of a new object: its ``"box"``, or the ``"mask"`` that the pipeline made of it."""
 
     def __post_init__(self) -> None:
         for name in ("every", "patience", "most"):
@@ -53,6 +56,8 @@ class Following:
         for name in ("match", "covered", "same"):
             if not 0 < (value := getattr(self, name)) <= 1:
                 raise UsageError(f"{name} is above 0 and at most 1, not {value!r}")
+        if self.prompt not in PROMPTS:
+            raise UsageError(f"prompt is one of {', '.join(PROMPTS)}, not {self.prompt!r}")
 
 
 @dataclasses.dataclass
@@ -174,7 +179,7 @@ class Follower:
         new = [i for i in range(len(result)) if i not in taken]
         for i in new:
             if len(self.objects) < self.following.most and self._is_new(found[i], result.labels[i], seen):
-                self._begin(frame, result.xyxy[i], result.labels[i], float(result.scores[i]), seen)
+                self._begin(frame, result, i, seen)
         self.engine.take_up(self.state)
         self._merge(seen)
 
@@ -186,19 +191,22 @@ class Follower:
         known = np.logical_or.reduce(own) if own else np.zeros_like(mask)
         return bool((mask & known).sum() < self.following.covered * mask.sum())
 
-    def _begin(self, frame: int, xyxy: NDArray[np.float32], label: str, score: float, seen: dict[int, Bools]) -> None:
-        """A new object, unless the tracker sees nothing in its box."""
+    def _begin(self, frame: int, result: Result, i: int, seen: dict[int, Bools]) -> None:
+        """A new object, row ``i`` of what was found, unless the tracker sees nothing there."""
         number = self.next_id
         track = Track(number)
-        scale = self.engine.step.tracker.view.size / np.array([self.state.width, self.state.height], np.float64)
-        corners = (xyxy.reshape(2, 2) * scale).astype(np.float32)
-        output = self.engine.click(
-            self.state, track, frame, Points(corners, np.array([TOP_LEFT, BOTTOM_RIGHT], np.int32))
-        )
+        size = self.engine.step.tracker.view.size
+        if self.following.prompt == "mask":
+            output = self.engine.draw(self.state, track, frame, sampled(result.mask(i), size))
+        else:
+            scale = size / np.array([self.state.width, self.state.height], np.float64)
+            corners = (result.xyxy[i].reshape(2, 2) * scale).astype(np.float32)
+            labels = np.array([TOP_LEFT, BOTTOM_RIGHT], np.int32)
+            output = self.engine.click(self.state, track, frame, Points(corners, labels))
         mask = output.mask > 0
         if output.score <= 0 or not mask.any():
             return
-        self._add(number, label, score, track)
+        self._add(number, result.labels[i], float(result.scores[i]), track)
         seen[number] = mask
         self.next_id += 1
 

@@ -102,6 +102,23 @@ def test_ids_stay_and_late_things_get_new_ones() -> None:
     assert overlap(told[4].mask(2), rectangle(LATE)) > 0.8
 
 
+def test_a_new_object_may_be_begun_by_its_mask() -> None:
+    script = Script({0: [("dog", 0.9, LEFT)]}, {})
+    follower = script.follower(3, prompt="mask")
+    given = []
+
+    def draw(state: Any, track: Track, frame: int, mask: np.ndarray) -> Output:
+        given.append(mask)
+        script.born[id(track)] = LEFT
+        track.prompted[frame] = script.output(state, LEFT)
+        return track.prompted[frame]
+
+    follower.engine.draw = draw  # type: ignore[method-assign]
+    assert ids(list(follower.run())) == [[1]] * 3
+    (mask,) = given
+    np.testing.assert_array_equal(mask, sampled(rectangle(LEFT), 64))
+
+
 def test_a_thing_that_moved_is_known_by_its_mask() -> None:
     moved = (10, 0, 30, 20)
     script = Script(
@@ -156,7 +173,12 @@ def test_a_pixel_belongs_to_one_object() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"every": 0}, "every is a whole number"), ({"match": 0.0}, "match is above 0"), ({"patience": 1.5}, "patience")],
+    [
+        ({"every": 0}, "every is a whole number"),
+        ({"match": 0.0}, "match is above 0"),
+        ({"patience": 1.5}, "patience"),
+        ({"prompt": "word"}, "prompt is one of box, mask"),
+    ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
