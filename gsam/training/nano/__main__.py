@@ -2,8 +2,11 @@
 ``ship``.
 
 ``--pool`` holds ``train`` and ``val160`` (`gsam.training.nano.pool`), for the tracker ``clips`` and ``clips_val``
-(`gsam.training.nano.clips`).  Each run is one process; two of them keep two cores
-busy.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
+(`gsam.training.nano.clips`).  Each run is one process; two of them keep two cores busy, and so does one with
+``JAX_NUM_CPU_DEVICES=2``.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
+
+The tracker learns in two runs: pictures (``--frames 1 --teacher weights/nano/segmenter.safetensors``), and then videos
+(``--frames 6 --start`` what the first shipped).
 """
 
 from __future__ import annotations
@@ -126,7 +129,7 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
         from gsam.training.nano import clips
         from gsam.training.nano.tracking import Tracking
 
-        batch = {"batch_size": 12, "objects": 3} if frames == 1 else {"batch_size": 3, "objects": 2}
+        batch = {"batch_size": 12, "objects": 3} if frames == 1 else {"batch_size": 4, "objects": 2}
         train, held_out = clips.read(pool / "clips"), clips.read(pool / "clips_val")
         taught = learned(teacher) if teacher else None
         return Tracking(NANO, train, held_out, seed=seed, frames=frames, teacher=taught, **batch)
