@@ -111,7 +111,7 @@ def run_sam2_video(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     config = transformers.Sam2VideoConfig(
         enable_occlusion_spatial_embedding=True, enable_temporal_pos_encoding_for_object_pointers=True
     )
-    return "SAM 2.1 on video", "Hiera-T, 1024", sam2_video.compare(sam2_video.model(config), folder)
+    return "SAM 2.1 on video", "Hiera-T, 1024, drawn frames", sam2_video.compare(sam2_video.model(config), folder)
 
 
 def run_medsam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:

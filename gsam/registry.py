@@ -52,6 +52,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "sam2_hiera_base_plus",
             "sam2_hiera_large",
             "sam2.1_hq_hiera_large",
+            "nano_sam2",
         ),
     ),
     "fast_sam": ("segment", ("fast_sam_s", "fast_sam_x")),

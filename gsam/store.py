@@ -34,7 +34,7 @@ from gsam.registry import FAMILIES, family_of
 from gsam.types import Params
 
 FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip")
-NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier"}
+NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier", "nano_sam2": "tracker"}
 ORBAX_NOTE = "gsam.json"
 
 
@@ -127,7 +127,7 @@ def find(name: str | Path) -> Found:
     path = Path(text).expanduser()
     if text in NANO:
         folder = data_folder("nano")
-        tokenizer = folder / "tokenizer.json" if text != "nano_sam" else None
+        tokenizer = folder / "tokenizer.json" if text in ("nano_owl", "nano_clip") else None
         return Found(text, folder / f"{NANO[text]}.safetensors", text, tokenizer)
     if path.is_dir():
         return Found(text, path, tokenizer=_tokenizer_in(path))

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from gsam.cli.inputs import collect
 from gsam.formats.rle import decode
 from tests.bad import images
 from tests.bad.table import Row
+from tests.command import Gsam, in_process
 from tests.fake_gsam import FakePipeline
 
 ROOT = Path(__file__).parents[1]
 FAKE = [sys.executable, str(ROOT / "tests" / "fake_gsam.py")]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 RNG = np.random.default_rng(0)
-Gsam = Callable[..., int]
 
 
 def picture(path: Path, h: int = 30, w: int = 40) -> Path:
@@ -50,17 +49,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
 @pytest.fixture
 def run(pipe: FakePipeline, monkeypatch: pytest.MonkeyPatch) -> Gsam:
     """``gsam`` in this process: arguments -> exit code."""
-    monkeypatch.setattr(cli, "listen", lambda: None)
-
-    def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["gsam", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", None)  # put back when the test ends
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        assert isinstance(leave.value.code, int)
-        return leave.value.code
-
-    return call
+    return in_process(monkeypatch)
 
 
 def files(folder: Path) -> list[str]:
@@ -462,7 +451,7 @@ def test_help_is_quick_and_loads_nothing() -> None:
     assert min(seconds) < 0.8  # 0.15 on an idle machine
 
 
-@pytest.mark.parametrize("command", ["segment", "everything", "doctor", "weights"])
+@pytest.mark.parametrize("command", ["segment", "everything", "track", "doctor", "weights"])
 def test_every_command_explains_itself(run: Gsam, capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run(command, "--help") == 0
     assert re.search(rf"Usage: gsam {command}", capsys.readouterr().out)

@@ -20,7 +20,7 @@ from gsam.tracks import TrackedFrame, Tracks
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 FORMATS = ("jsonl", "mp4", "davis", "youtube_vis", "mots")
-PIPELINE = "grounded_sam2"
+PIPELINE = "nano"
 YOUTUBE_VIS = "youtube_vis.json"
 
 
@@ -28,7 +28,9 @@ YOUTUBE_VIS = "youtube_vis.json"
 def track(
     videos: Annotated[list[str], Argument(metavar="VIDEO...", help="Video files, or folders of numbered pictures.")],
     query: Annotated[list[str], Option("--query", "-q", help='What to follow: "cat. yellow school bus".')],
-    pipeline: Annotated[str, Option("--pipeline", "-p", help="A recipe with SAM 2, or the path of one.")] = PIPELINE,
+    pipeline: Annotated[
+        str, Option("--pipeline", "-p", help="A recipe with a tracker, or the path of one.")
+    ] = PIPELINE,
     out: Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")] = None,
     formats: Annotated[
         str,

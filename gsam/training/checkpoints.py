@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 
 class Checkpoints:
@@ -29,6 +30,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         args = self._ocp.args
+        state = jax.tree.map(np.asarray, state)  # so that any number of devices takes it up
         self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
         self._manager.wait_until_finished()
 
@@ -39,7 +41,8 @@ class Checkpoints:
         """
         if self.latest is None:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
         args = self._ocp.args
         found = self._manager.restore(
             self.latest, args=args.Composite(state=args.StandardRestore(shapes), notes=args.JsonRestore())

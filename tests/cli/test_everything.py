@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +15,8 @@ import gsam
 from gsam import cli
 from gsam.formats import rle
 from gsam.image import Source, open_image
+from tests.command import Gsam, in_process
 
-Gsam = Callable[..., int]
 made: list[tuple[str, dict[str, Any]]] = []
 
 
@@ -47,18 +45,8 @@ class Fake:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gsam:
     made.clear()
     monkeypatch.setattr(gsam, "MaskGenerator", Fake, raising=False)
-    monkeypatch.setattr(cli, "listen", lambda: None)
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["gsam", "everything", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", None)
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        assert isinstance(leave.value.code, int)
-        return leave.value.code
-
-    return call
+    return in_process(monkeypatch, "everything")
 
 
 def picture(path: Path, seed: int = 0) -> Path:

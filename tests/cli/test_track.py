@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,14 @@ import pytest
 from PIL import Image
 
 import gsam
-from gsam import cli
 from gsam.errors import VideoError
 from gsam.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.tracks import TrackedFrame
 from tests.bad import videos as bad
+from tests.command import Gsam, in_process
 from tests.frames import made
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
-Gsam = Callable[..., int]
 
 
 class Fake:
@@ -58,18 +55,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gsam:
-    monkeypatch.setattr(cli, "listen", lambda: None)
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["gsam", "track", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", None)
-        with pytest.raises(SystemExit) as leave:
-            cli.main()
-        assert isinstance(leave.value.code, int)
-        return leave.value.code
-
-    return call
+    return in_process(monkeypatch, "track")
 
 
 def folder(path: Path, count: int = 5) -> Path:

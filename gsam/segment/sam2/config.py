@@ -80,4 +80,4 @@ VARIANTS: dict[str, Config] = {
     f"{name}_hiera_{size}": dataclasses.replace(config, v21=name == "sam2.1")
     for name in ("sam2", "sam2.1")
     for size, config in _SIZES.items()
-} | {"sam2.1_hq_hiera_large": dataclasses.replace(_LARGE, v21=True, hq=True)}
+} | {"sam2.1_hq_hiera_large": dataclasses.replace(_LARGE, v21=True, hq=True), "nano_sam2": NANO}
