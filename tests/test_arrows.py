@@ -72,7 +72,7 @@ ONLY_IN = {
     "transformers": set[str](),
     "tokenizers": {"text", "training"},
     "orbax": {"store", "training"},
-    "PIL": {"image", "result", "formats", "frames", "training", "evaluation", "cli"},
+    "PIL": {"image", "result", "tracks", "formats", "frames", "training", "evaluation", "cli"},
     "torch": set[str](),
     "jax": set(MAY)
     - {
