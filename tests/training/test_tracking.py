@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
+from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.segment import sam
 from gsam.segment.sam.config import Config
+from gsam.segment.sam2.model import Answer
 from gsam.training.nano import tracking
 from gsam.training.nano.clips import IGNORE
 from gsam.training.nano.lessons import lesson
@@ -162,6 +163,51 @@ def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray])
     told = work.evaluate(params, clips=4)
     assert told.keys() == {"first", "every", "last", "there"}
     assert all(0 <= value <= 1 for value in told.values())
+
+
+class Obedient:
+    """Answers every click by turning over the cell that was clicked, in the mask it was shown."""
+
+    def decode(self, given: Any, points: Any, labels: Any, shown: Any, has_mask: Any, **settings: Any) -> Answer:
+        assert settings == {"multimask": False, "dynamic": False}
+        last = jnp.where(labels[:, 4] == ABSENT, 3, 4)
+        xy = jnp.take_along_axis(points, last[:, None, None], 1)[:, 0]
+        x, y = ((xy + 0.5) / 4 - 0.5).round().astype(int).T
+        new = jnp.where(jnp.take_along_axis(labels, last[:, None], 1)[:, 0] == FOREGROUND, 5.0, -5.0)
+        logits = shown.at[jnp.arange(len(shown)), y, x].set(new)
+        n = len(shown)
+        return Answer(logits[:, None], jnp.ones((n, 1)), jnp.zeros((n, 1, small.CONFIG.width)), jnp.ones(n))
+
+    def pointer(self, pointer: jax.Array, there: jax.Array) -> jax.Array:
+        return pointer
+
+    def obj_ptr_proj(self, token: jax.Array) -> jax.Array:
+        return token
+
+
+def test_corrections_go_where_the_mask_is_wrong() -> None:
+    truth = np.zeros((2, 16, 16), np.float32)
+    truth[:, 4:9, 5:12] = 1.0
+    shown = np.where(truth > 0, 5.0, -5.0).astype(np.float32)
+    shown[0, 6, 7], shown[0, 14, 2] = -5.0, 5.0
+    shown[1, 5, 6], shown[1, 8, 11], shown[1, 0, 0] = -5.0, -5.0, -900.0
+    known = np.ones((2, 1, 16, 16), bool)
+    points, labels = np.zeros((2, 6, 2), np.float32), np.full((2, 6), ABSENT, np.int32)
+    labels[:, 2], labels[:, 5] = FOREGROUND, PAD
+    model: Any = Obedient()
+    nothing: Any = None
+    clip = tracking.Clip(
+        small.CONFIG, model, nothing, jnp.asarray(truth[:, None]), jnp.asarray(known), jax.random.key(0)
+    )
+    every = (jnp.asarray(x) for x in (points, labels, shown, truth, known[:, 0]))
+    logits, pointer, cost = clip.corrected(nothing, *every)
+    np.testing.assert_array_equal(np.asarray(logits) > 0, truth > 0)
+    assert np.abs(logits).max() == tracking.SURE
+    assert pointer.shape == (2, small.CONFIG.width)
+    right, _, _, _ = clip.judged(
+        Answer(5.0 * (2 * truth[:, None] - 1), np.ones((2, 1)), pointer[:, None], np.ones(2)), truth, known[:, 0]
+    )
+    assert (np.asarray(right) < np.asarray(cost)).all()
 
 
 @pytest.mark.slow

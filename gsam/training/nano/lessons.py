@@ -42,6 +42,8 @@ class Lesson:
     """[B, 3] float32: what the grey levels are multiplied with."""
     shift: Any
     """[B] float32: what is then added."""
+    seed: Any
+    """[B] uint32: of what is left to chance later."""
 
 
 def lesson(
@@ -88,6 +90,7 @@ def lesson(
         real,
         gain.astype(np.float32),
         shift.astype(np.float32),
+        rng.integers(2**32, size=b, dtype=np.uint32),
     )
 
 

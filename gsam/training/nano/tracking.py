@@ -1,7 +1,8 @@
 """Training of nano's tracker: SAM 2's classes at 160 pixels, on clips of moving pictograms.
 
 The frames of a clip are encoded together.  Some of its objects are prompted on the first by a click, a box or a mask, and
-followed to the last with the model's own masks as memory; gradients go through all frames.  Clips of one frame teach the
+followed to the last with the model's own masks as memory; gradients go through all frames.  What the first answer has wrong
+is clicked on for `ROUNDS` corrections, and some objects go on from their corrected mask.  Clips of one frame teach the
 picture's side alone, which is cheap and comes first (``--frames 1``), with nano's segmenter as `Teacher`.
 """
 
@@ -23,6 +24,7 @@ from gsam.segment.sam2 import tracker
 from gsam.segment.sam2.config import Config
 from gsam.segment.sam2.model import Answer, Features
 from gsam.training import losses
+from gsam.training.nano import clicks
 from gsam.training.nano.clips import IGNORE
 from gsam.training.nano.lessons import Lesson, lesson
 from gsam.training.nano.teacher import Teacher
@@ -30,6 +32,12 @@ from gsam.types import Bank, Params
 
 TAUGHT = 2.0
 """What unlikeness to the teacher weighs at the beginning; nothing at the end."""
+ROUNDS = 2
+"""Corrections of the first answer."""
+GOES_ON = 0.3
+"""How many objects are followed from their corrected mask, the others from their first one."""
+SURE = 32.0
+"""Logits of an earlier answer are cut to this on both sides, as in the original."""
 
 
 class Tracking:
@@ -125,13 +133,15 @@ class Tracking:
         scale = self.config.image_size / asked.rgb.shape[2]
         points = jnp.asarray(asked.points) * scale
 
-        def clip(features: Any, truth: jax.Array, known: jax.Array, full: jax.Array, *prompt: jax.Array) -> Any:
-            return Clip(self.config, model, Features(*features), truth, known)(full, *prompt)
+        def clip(
+            features: Any, truth: jax.Array, known: jax.Array, seed: jax.Array, full: jax.Array, *prompt: jax.Array
+        ) -> Any:
+            return Clip(self.config, model, Features(*features), truth, known, jax.random.key(seed))(full, *prompt)
 
         full = (antialiased(masks[:, :, 0], self.config.image_size, self.config.image_size) >= 0.5).astype(jnp.float32)
         known = jnp.broadcast_to(known, truth.shape)
         prompt = points, jnp.asarray(asked.labels), jnp.asarray(asked.drawn)
-        cost, iou, score = jax.vmap(clip)(features, truth, known, full, *prompt)
+        cost, iou, score = jax.vmap(clip)(features, truth, known, jnp.asarray(asked.seed), full, *prompt)
         return cost, iou, score, ((truth > 0.5).any((-2, -1))).astype(jnp.float32)
 
     def lit(self, asked: Lesson) -> jax.Array:
@@ -156,6 +166,8 @@ class Clip:
     """[Q, T, s, s] in 0..1."""
     known: jax.Array
     """[Q, T, s, s] bool."""
+    key: jax.Array
+    """Where corrections go."""
 
     def __call__(self, full: jax.Array, points: jax.Array, labels: jax.Array, drawn: jax.Array) -> Any:
         """Loss, IoU and object score, [Q, T] each; ``full`` [Q, S, S] are the masks on the first frame."""
@@ -182,8 +194,9 @@ class Clip:
         """The first frame: what is remembered of it, loss, IoU and object score."""
         q = len(points)
         frame = jax.tree.map(lambda y: y[0], self.features)
-        points = jnp.concatenate([points, jnp.zeros((q, 1, 2))], 1)
-        labels = jnp.concatenate([labels, jnp.full((q, 1), PAD, jnp.int32)], 1)
+        points = jnp.concatenate([points, jnp.zeros((q, ROUNDS + 1, 2))], 1)
+        later = jnp.full((q, ROUNDS + 1), ABSENT, jnp.int32).at[:, -1].set(PAD)
+        labels = jnp.concatenate([labels, later], 1)
         truth, known = self.truth[:, 0], self.known[:, 0]
         given = self.model.without_memory(frame)
         several = self.model.decode(given, points, labels, multimask=True)
@@ -196,12 +209,48 @@ class Clip:
         iou = jnp.where(lone, ious[0], ious[1])
         low = jnp.where(lone[:, None, None], logits[0], logits[1])
         pointer = jnp.where(lone[:, None], pointers[0], pointers[1])
+        repaired, repaired_pointer, more = self.corrected(given, points, labels, low, truth, known)
+        cost = cost + 0.5 * more
+        goes_on = jax.random.bernoulli(self.key, GOES_ON, (q,))
+        low = jnp.where(goes_on[:, None, None], repaired, low)
+        pointer = jnp.where(goes_on[:, None], repaired_pointer, pointer)
         as_drawn = self.model.given(frame, full)
         low = jnp.where(drawn[:, None, None], as_drawn.logits, low)
         pointer = jnp.where(drawn[:, None], as_drawn.pointer, pointer)
         score = jnp.where(drawn, as_drawn.score, several.object_score)
         memory = self.model.remember(frame, low, score, jnp.ones(q, bool))
         return (memory, pointer), cost, iou, several.object_score
+
+    def corrected(
+        self,
+        given: Features,
+        points: jax.Array,
+        labels: jax.Array,
+        shown: jax.Array,
+        truth: jax.Array,
+        known: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Masks ``shown`` [Q, s, s] as logits after `ROUNDS` clicks on what they have wrong: logits, pointers [Q, D] and the
+        mean loss [Q] of all answers.  The clicks take the places of ``points`` before the last."""
+        step = self.config.image_size / shown.shape[-1]
+        asked = jnp.ones(len(shown), bool)
+
+        def again(state: tuple[jax.Array, ...], xs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+            points, labels, shown, _ = state
+            key, at = xs
+            cell, label = clicks.correction(key, shown > 0, truth > 0.5, known)
+            points = points.at[:, at].set((cell.astype(jnp.float32) + 0.5) * step - 0.5)
+            labels = labels.at[:, at].set(label)
+            earlier = jax.lax.stop_gradient(jnp.clip(shown, -SURE, SURE))
+            answer = self.model.decode(given, points, labels, earlier, asked, multimask=False, dynamic=False)
+            cost, _, logits, pointer = self.judged(answer, truth, known)
+            return (points, labels, logits, pointer), cost
+
+        none = jnp.zeros((len(shown), self.config.width))
+        places = points.shape[1] - 1 - ROUNDS + jnp.arange(ROUNDS)
+        rounds = (jax.random.split(jax.random.fold_in(self.key, 1), ROUNDS), places)
+        (_, _, logits, pointer), costs = jax.lax.scan(again, (points, labels, shown, none), rounds)
+        return logits, pointer, costs.mean(0)
 
     def followed(self, bank: Bank, xs: Any) -> tuple[Bank, Any]:
         """A later frame, by memory."""
