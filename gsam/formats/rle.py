@@ -50,3 +50,10 @@ def compress(rle: dict[str, Any]) -> dict[str, Any]:
     height, width = rle["size"]
     short = coco.frPyObjects(rle, height, width)
     return {"size": [int(height), int(width)], "counts": short["counts"].decode("ascii")}
+
+
+def spelled(rle: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `compress`: run lengths as numbers, column by column, outside first."""
+    flat = decode(rle).ravel(order="F")
+    counts = np.diff([0, *np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat)]).tolist()
+    return {"size": rle["size"], "counts": [0, *counts] if flat[0] else counts}

@@ -64,9 +64,16 @@ class YouTubeVis:
         return video_id
 
     def to_dict(self) -> dict[str, Any]:
-        """``videos``, ``categories`` and ``annotations``; boxes are x y width height."""
+        """``videos``, ``categories`` and ``annotations``; boxes are x y width height.
+
+        Run lengths are numbers, as in the data set's own files: evaluators expect text of results only.
+        """
         categories = [{"id": i, "name": label, "supercategory": ""} for label, i in self.categories.items()]
-        return {"videos": self.videos, "categories": categories, "annotations": self.annotations}
+        annotations = [
+            {**a, "segmentations": [None if m is None else rle.spelled(m) for m in a["segmentations"]]}
+            for a in self.annotations
+        ]
+        return {"videos": self.videos, "categories": categories, "annotations": annotations}
 
     def results(self) -> list[dict[str, Any]]:
         """The same tracks as a submission: ``video_id, category_id, segmentations, score`` each."""

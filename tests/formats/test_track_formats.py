@@ -154,6 +154,8 @@ def test_youtube_vis_there_and_back(tmp_path: Path) -> None:
     assert dog["bboxes"] == [[0, 0, 4, 4], None, [2, 2, 4, 4], None]
     assert dog["areas"] == [16, None, 16, None]
     assert [s is None for s in dog["segmentations"]] == [False, True, False, True]
+    assert dog["segmentations"][0]["counts"] == [0, 4, *3 * [8, 4], 152]
+    assert dog["segmentations"][2]["counts"] == [26, 4, *3 * [8, 4], 126]
     one, two = youtube_vis.read(tmp_path / "a.json")
     same(one, tracks, scores=False)
     assert one.scores == pytest.approx({2: 0.5, 5: 0.75})
