@@ -2,7 +2,8 @@
 
 By prompts: every object gets one click in its middle, three clicks, a box or its mask on the first frame it is seen in, and is
 followed to the end; J, F and their mean as DAVIS has them.  By text: a pipeline finds the objects by their names; identity
-switches, objects that enter late.  Clips are drawn, so Noto Color Emoji is needed; ``--folder tests/data/clips`` measures on
+switches, objects that enter late.  For comparison, without any following: the truth at the tracker's resolution, and nano's
+segmenter clicked anew on every frame.  Clips are drawn, so Noto Color Emoji is needed; ``--folder tests/data/clips`` measures on
 those that ship.  Prints, and with ``--out DIR`` writes ``tracks.md``, ``tracks.json`` and two contact sheets.
 """
 
@@ -12,7 +13,7 @@ import argparse
 import datetime
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ GOAL = 0.80
 PROMPTS = {"click": "one click", "clicks": "three clicks", "box": "a box", "mask": "its mask"}
 LENGTH = 24
 """Frames of a clip that is drawn."""
+SEGMENTER = "nano_sam"
+"""What is clicked on every frame, for comparison."""
+Redraw = Callable[[Any, list[Any]], Any]
+"""A frame's pixels and the true masks of what is seen there -> as many masks [N, H, W]."""
 LIMITS = (
     "Training. It learnt for less than 90 minutes on two CPU cores (weights/nano/manifest.toml), and its loss was still falling "
     "when the time was over. Most is lost on the frame of the prompt already: a click's mask is much worse than that of nano's "
@@ -96,6 +101,43 @@ def measure(
             }  # fmt: skip
 
 
+def in_cells(side: int) -> Redraw:
+    """The truth, as ``side`` by ``side`` cells tell it."""
+
+    def redraw(pixels: Any, masks: list[Any]) -> Any:
+        images = [Image.fromarray(255 * m.astype(np.uint8)).resize((side, side), Image.Resampling.BOX) for m in masks]
+        size = pixels.shape[1::-1]
+        return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) >= 128 for image in images])
+
+    return redraw
+
+
+def clicked(predictor: gsam.Predictor) -> Redraw:
+    """What a segmenter of pictures makes of one click in the middle of each."""
+
+    def redraw(pixels: Any, masks: list[Any]) -> Any:
+        predictor.set_image(pixels)
+        points = np.array([[farthest(m)[0]] for m in masks], float)
+        found = predictor.predict_many(points, np.ones((len(masks), 1), int), multimask_output=True)
+        return found.masks[np.arange(len(masks)), found.iou.argmax(1)]
+
+    return redraw
+
+
+def unfollowed(examples: Iterable[clips.Example], redraw: Redraw) -> dict[str, float]:
+    """J and F where every object is drawn on every frame by what is known of this frame alone."""
+    rows = []
+    for example in examples:
+        truth, told = example.clip.instances, []
+        for t, pixels in enumerate(example.clip.rgb):
+            ids = [k + 1 for k in range(len(example.clip.names)) if (truth[t] == k + 1).any()]
+            masks = redraw(pixels, [truth[t] == i for i in ids]) if ids else np.zeros((0, *truth.shape[1:]), bool)
+            told.append(TrackedFrame.of(t, masks, ids))
+        found = Tracks(told, (truth.shape[1], truth.shape[2]), len(truth), name=example.name)
+        rows += tracking.qualities(found, example.tracks(), ignored=truth == IGNORE)
+    return {"j": float(np.mean([q.j for q in rows])), "f": float(np.mean([q.f for q in rows]))}
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Means over objects."""
     told = {name: float(np.mean([r[name] for r in rows])) if rows else 0.0 for name in ("j", "f", "prompted")}
@@ -145,6 +187,13 @@ def written(report: dict[str, Any]) -> str:
             f"| one click, {title} | {told['objects']} | {told['j_and_f']:.3f} | {told['j']:.3f} | {told['f']:.3f} | "
             f"{told['prompted']:.3f} | |"
         )
+    if "unfollowed" in report:
+        lines += [
+            "", "Without following, by what is known of each frame alone, and told where an object is not seen:", "",
+            "| | J&F | J | F |", "|---|---|---|---|",
+            *(f"| {name} | {(told['j'] + told['f']) / 2:.3f} | {told['j']:.3f} | {told['f']:.3f} |"
+              for name, told in report["unfollowed"].items()),
+        ]  # fmt: skip
     lines += ["", "![clicked once](tracks.png)", "", "What was clicked on once, in one of them."]
     if "text" in report:
         text = report["text"]
@@ -159,7 +208,7 @@ def written(report: dict[str, Any]) -> str:
             f"{text['late_delay']:.1f} frames |",
             f"| frames in which a visible thing has a track (IoU ≥ 0.5) | {text['found']:.3f} |",
             f"| of these, under its name | {text['called'] / max(text['matched'], 1):.3f} |",
-            f"| masks of nothing, a clip | {text['false'] / max(text['clips'], 1):.2f} |",
+            f"| masks that fit nothing (IoU < 0.5), a clip | {text['false'] / max(text['clips'], 1):.2f} |",
             f"| J, F of the tracks that fit best, over all frames | {text['j']:.3f}, {text['f']:.3f} |",
             "",
             "![found by text](tracks_text.png)",
@@ -197,6 +246,15 @@ def main() -> None:
         "prompts": {kind: summary(told) for kind, told in rows.items()},
         "early": summary([r for r in once if not r["late"]]), "late": summary([r for r in once if r["late"]]),
     }  # fmt: skip
+    side = 4 * predictor.model.config.grid
+    report["unfollowed"] = {
+        f"the truth in {side} x {side} cells, which is what this tracker's masks have": unfollowed(
+            examples, in_cells(side)
+        ),
+        f"`{SEGMENTER}`, clicked on every object in every frame": unfollowed(
+            examples, clicked(gsam.Predictor(SEGMENTER))
+        ),
+    }
     pipe = None if args.text == "none" else gsam.load(args.text)
     if pipe is not None:
         report |= {"pipeline": args.text, "text": by_text(pipe, examples)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,36 @@ def test_every_object_is_prompted_where_it_is_first_seen() -> None:
     assert np.asarray(found.plot(example.clip.rgb)).std() > 0
 
 
+def test_comparisons_without_following() -> None:
+    examples = clips.read(FOLDER)[:1]
+    told = {side: tracks.unfollowed(examples, tracks.in_cells(side)) for side in (16, 40, 1000)}
+    assert 0.3 < told[16]["j"] < told[40]["j"] < told[1000]["j"] <= 1.0
+    assert told[1000]["j"] > 0.99
+    assert told[40]["f"] > told[16]["f"]
+    asked = []
+
+    class Perfect:
+        """Gives back what was clicked on, as the second of three masks."""
+
+        def set_image(self, pixels: np.ndarray) -> None:
+            frames = [np.array_equal(pixels, frame) for frame in examples[0].clip.rgb]
+            self.truth = examples[0].clip.instances[frames.index(True)]
+
+        def predict_many(self, points: np.ndarray, labels: np.ndarray, multimask_output: bool) -> SimpleNamespace:
+            assert points.shape == (*labels.shape, 2)
+            assert multimask_output
+            asked.append(len(points))
+            masks = np.stack([self.truth == self.truth[int(y), int(x)] for x, y in points[:, 0]])
+            nothing = np.zeros_like(masks)
+            iou = np.tile([0.1, 0.9, 0.2], (len(masks), 1))
+            return SimpleNamespace(masks=np.stack([nothing, masks, nothing], 1), iou=iou)
+
+    predictor: Any = Perfect()
+    assert tracks.unfollowed(examples, tracks.clicked(predictor)) == {"j": 1.0, "f": 1.0}
+    seen = [np.unique(t[(t > 0) & (t <= len(examples[0].clip.names))]).size for t in examples[0].clip.instances]
+    assert asked == [n for n in seen if n]
+
+
 def test_the_page_says_what_was_measured() -> None:
     rows = [
         {"j": 0.9, "f": 0.8, "prompted": 1.0, "late": False},
@@ -49,11 +81,13 @@ def test_the_page_says_what_was_measured() -> None:
         "model": "m", "command": "c", "date": "d", "machine": "x", "clips": 2, "frames": 24,
         "prompts": {"click": tracks.summary(rows), "box": tracks.summary(rows[1:])},
         "early": tracks.summary(rows[:1]), "late": tracks.summary(rows[1:]), "pipeline": "nano", "text": text,
+        "unfollowed": {"cells": {"j": 0.9, "f": 0.8}},
     }  # fmt: skip
     page = tracks.written(report)
     assert "| one click | 2 | **0.775** | 0.800 | 0.750 | 0.750 | ≥ 0.80: **missed** |" in page
     assert "| a box | 1 | **0.700** |" in page
     assert "| one click, entering later | 1 | 0.700 | 0.700 | 0.700 | 0.500 | |" in page
+    assert "| cells | 0.850 | 0.900 | 0.800 |" in page
     assert "| identity switches a clip | 0.25 |" in page
     assert "3 of 4, on average after 2.5 frames" in page
     assert "| of these, under its name | 0.900 |" in page

@@ -6,7 +6,7 @@
 ``JAX_NUM_CPU_DEVICES=2``.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
 
 The tracker learns in two runs: pictures (``--frames 1 --teacher weights/nano/segmenter.safetensors``), and then videos
-(``--frames 6 --start`` what the first shipped).
+(``--frames 8 --start`` what the first shipped): the shortest clips in which a memory gets as old as it can be.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> int:
         job.add_argument("--seed", type=int, default=0)
         job.add_argument("--start", type=Path, help="safetensors of `ship` to go on from, with a new schedule")
         if name == "tracker":
-            job.add_argument("--frames", type=int, default=6, help="of a clip; 1 for the picture's side alone")
+            job.add_argument("--frames", type=int, default=8, help="of a clip; 1 for the picture's side alone")
             job.add_argument("--teacher", type=Path, help="safetensors of the segmenter that teaches")
         job.add_argument("--machine", default=f"{os.cpu_count()} CPU cores ({platform.machine()})")
         job.add_argument("--resume", action="store_true")
@@ -98,6 +98,8 @@ def run(asked: argparse.Namespace) -> None:
         "batch": task.batch_size,
         "scenes": task.count if asked.job == "tracker" else task.train.count,
     }
+    if asked.job == "tracker":
+        told["frames"] = asked.frames
     (folder / "run.json").write_text(json.dumps(told, indent=1))
     train(task, plan, folder, start=read_weights(asked.start, task.spec) if asked.start else None, resume=asked.resume)
 
@@ -129,10 +131,10 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
         from gsam.training.nano import clips
         from gsam.training.nano.tracking import Tracking
 
-        batch = {"batch_size": 12, "objects": 3} if frames == 1 else {"batch_size": 4, "objects": 2}
+        batch = 12 if frames == 1 else 2 * -(-12 // frames)
         train, held_out = clips.read(pool / "clips"), clips.read(pool / "clips_val")
         taught = learned(teacher) if teacher else None
-        return Tracking(NANO, train, held_out, seed=seed, frames=frames, teacher=taught, **batch)
+        return Tracking(NANO, train, held_out, seed=seed, frames=frames, teacher=taught, batch_size=batch)
     from gsam.training.nano.batches import Pool
     from gsam.training.nano.prompts import encoder, read
 

@@ -70,6 +70,8 @@ class Asked:
 class Segmentation:
     """See `gsam.training.trainer.Task`."""
 
+    apart = False
+
     def __init__(
         self,
         config: Config,

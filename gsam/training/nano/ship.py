@@ -81,7 +81,7 @@ def ship(runs: Path, out: Path) -> dict[str, Any]:
             "licence": "Apache-2.0",
             **told,
             "steps": int(state["step"]),
-            "images": int(state["step"]) * int(told["batch"]),
+            "images": int(state["step"]) * int(told["batch"]) * int(told.get("frames", 1)),
             "skipped_steps": int(state["skipped"]),
             "minutes": round(float(notes["seconds"]) / 60, 1),
             "results": last_results(folder / "log.jsonl"),

@@ -32,6 +32,8 @@ from gsam.types import Bank, Params
 
 TAUGHT = 2.0
 """What unlikeness to the teacher weighs at the beginning; nothing at the end."""
+FIRST = 2.0
+"""What the first frame's loss weighs beside a later one's: all that follows rests on it."""
 ROUNDS = 2
 """Corrections of the first answer."""
 GOES_ON = 0.3
@@ -43,6 +45,8 @@ SURE = 32.0
 class Tracking:
     """See `gsam.training.trainer.Task`."""
 
+    apart = True
+
     def __init__(
         self,
         config: Config,
@@ -51,8 +55,8 @@ class Tracking:
         *,
         seed: int = 0,
         batch_size: int = 3,
-        objects: int = 2,
-        frames: int = 6,
+        objects: int = 3,
+        frames: int = 8,
         teacher: Teacher | None = None,
     ) -> None:
         self.config, self.pool, self.validation = config, train, validation
@@ -79,7 +83,7 @@ class Tracking:
         cost, iou, score, seen = self.follow(params, batch, features)
         real = jnp.broadcast_to(jnp.asarray(batch.real)[..., None], cost.shape).astype(jnp.float32)
         told = {
-            "mask": losses.weighted_mean(cost, real * seen),
+            "mask": losses.weighted_mean(cost, (real * seen).at[..., 0].multiply(FIRST)),
             "there": losses.weighted_mean(losses.cross_entropy(score, seen), real),
             "first": losses.weighted_mean(iou[..., 0], real[..., 0]),
             "last": losses.weighted_mean(iou[..., -1], (real * seen)[..., -1]),
