@@ -31,9 +31,6 @@ from gsam.types import Params
 class Task(Protocol):
     """What is trained, and on what."""
 
-    apart: bool
-    """Whether every leaf of a batch begins with its axis, and the loss is a mean over it: examples do not meet."""
-
     def start(self, seed: int) -> Params:
         """Parameters to begin with."""
 
@@ -72,39 +69,16 @@ def shared(tree: Any, *, whole: bool = False) -> Any:
 
     Two cores are used better as two devices (``JAX_NUM_CPU_DEVICES=2``) than by one program's threads.
     """
-    mesh = _mesh()
-    if mesh.size == 1:
+    devices = jax.local_devices()
+    if len(devices) == 1:
         return tree
+    mesh = Mesh(np.array(devices), ("batch",))
 
     def place(x: Any) -> jax.Array:
-        parts = not whole and np.ndim(x) > 0 and np.shape(x)[0] % mesh.size == 0
+        parts = not whole and np.ndim(x) > 0 and np.shape(x)[0] % len(devices) == 0
         return jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch") if parts else PartitionSpec()))
 
     return jax.tree.map(place, tree)
-
-
-def _mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), ("batch",))
-
-
-def slopes(task: Task, params: Params, batch: Any, progress: jax.Array) -> Any:
-    """Loss, what is logged beside it, and gradient.
-
-    Where a task's examples are `Task.apart` each device works alone on its share, and the means are taken.  Left to itself the
-    compiler repeats on all devices what loops over parts of a batch.
-    """
-    work = jax.value_and_grad(task.loss, has_aux=True)
-    mesh, parts = _mesh(), [np.shape(x)[0] if np.ndim(x) else 1 for x in jax.tree.leaves(batch)]
-    if mesh.size == 1 or not task.apart or any(n % mesh.size for n in parts):
-        return work(params, batch, progress)
-
-    def alone(params: Params, batch: Any, progress: jax.Array) -> Any:
-        return jax.lax.pmean(work(params, batch, progress), "batch")
-
-    one, each = PartitionSpec(), PartitionSpec("batch")
-    return jax.shard_map(alone, mesh=mesh, in_specs=(one, each, one), out_specs=one, check_vma=False)(
-        params, batch, progress
-    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
@@ -112,7 +86,7 @@ def advance(
     task: Task, plan: Plan, state: State, batch: Any, progress: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
     """One step of learning.  ``task`` must be hashable (by identity will do); ``state`` is given away."""
-    (loss, told), slope = slopes(task, state.params, batch, progress)
+    (loss, told), slope = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, progress)
     norm = optax.global_norm(slope)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     rate = learning_rate(plan, progress)

@@ -23,7 +23,6 @@ class Line:
 
     poison: int = -1
     kill: int = -1
-    apart: bool = True
 
     def start(self, seed: int) -> dict[str, jax.Array]:
         key = jax.random.key(seed)
@@ -98,10 +97,9 @@ def test_schedule() -> None:
         Plan()
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_devices_share_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool) -> None:
+def test_devices_share_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(steps=6, rate=3e-2, log_every=1)
-    many = train(Line(apart=apart), plan, tmp_path / "many", quiet=True)
+    many = train(Line(), plan, tmp_path / "many", quiet=True)
     assert len(many.params["a/kernel"].sharding.device_set) == len(jax.devices()) > 1
     x, y = shared((np.zeros((16, 2)), np.zeros(3)))
     assert (x.sharding.is_fully_replicated, y.sharding.is_fully_replicated) == (False, True)

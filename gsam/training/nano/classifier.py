@@ -34,8 +34,6 @@ TEXTS = (*names.QUERIES, NOTHING)
 class Naming:
     """See `gsam.training.trainer.Task`."""
 
-    apart = False
-
     def __init__(
         self,
         config: Config,

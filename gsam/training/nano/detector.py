@@ -35,8 +35,6 @@ MANY = 4
 class Detection:
     """See `gsam.training.trainer.Task`."""
 
-    apart = False
-
     def __init__(
         self,
         config: Config,

@@ -70,8 +70,6 @@ class Asked:
 class Segmentation:
     """See `gsam.training.trainer.Task`."""
 
-    apart = False
-
     def __init__(
         self,
         config: Config,

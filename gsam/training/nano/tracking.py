@@ -45,8 +45,6 @@ SURE = 32.0
 class Tracking:
     """See `gsam.training.trainer.Task`."""
 
-    apart = True
-
     def __init__(
         self,
         config: Config,
