@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.6.1"
+__version__ = "0.6.2"
 
 if TYPE_CHECKING:
     from gsam import medical as medical

@@ -63,7 +63,9 @@ class Tracking:
         self.count = len(train["leaf"])
         self.spec = tracker.spec(config)
         self.side = 4 * config.grid
-        self.answers = jax.jit(lambda params, asked: self.follow(params, asked, self.encoded(params, self.lit(asked))))
+        self.answers = jax.jit(
+            lambda params, asked: self.follow(params, asked, self.encoded(params, self.lit(asked)), unroll=False)
+        )
 
     def start(self, seed: int) -> Params:
         params = initial(bind.random(self.spec, seed))
@@ -122,10 +124,14 @@ class Tracking:
         return Features(*(y.reshape(b, t, *y.shape[1:]) for y in features))
 
     def follow(
-        self, params: Params, asked: Lesson, features: Features
+        self, params: Params, asked: Lesson, features: Features, *, unroll: bool = True
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """Of every object on every frame, [B, Q, T]: loss of its mask, IoU of the mask that is chosen, object score, and whether
-        it is seen at all."""
+        it is seen at all.
+
+        ``unroll``: frames one after the other in the program instead of a loop, whose gradient takes a CPU more than twice as
+        long.  Compiling takes minutes then.
+        """
         model = self.spec.bind(params)
         instances = jnp.asarray(asked.instances)[:, None]
         which = jnp.asarray(asked.which)[..., None, None, None] + 1
@@ -138,7 +144,8 @@ class Tracking:
         def clip(
             features: Any, truth: jax.Array, known: jax.Array, seed: jax.Array, full: jax.Array, *prompt: jax.Array
         ) -> Any:
-            return Clip(self.config, model, Features(*features), truth, known, jax.random.key(seed))(full, *prompt)
+            own = Clip(self.config, model, Features(*features), truth, known, jax.random.key(seed), unroll)
+            return own(full, *prompt)
 
         full = (antialiased(masks[:, :, 0], self.config.image_size, self.config.image_size) >= 0.5).astype(jnp.float32)
         known = jnp.broadcast_to(known, truth.shape)
@@ -170,6 +177,8 @@ class Clip:
     """[Q, T, s, s] bool."""
     key: jax.Array
     """Where corrections go."""
+    unroll: bool
+    """See `Tracking.follow`."""
 
     def __call__(self, full: jax.Array, points: jax.Array, labels: jax.Array, drawn: jax.Array) -> Any:
         """Loss, IoU and object score, [Q, T] each; ``full`` [Q, S, S] are the masks on the first frame."""
@@ -189,7 +198,7 @@ class Clip:
         )
         later = jax.tree.map(lambda y: y[1:], self.features)
         turned = (x.swapaxes(0, 1)[1:] for x in (self.truth, self.known))
-        _, rest = jax.lax.scan(self.followed, bank, (later, *turned, jnp.arange(1, t)))
+        _, rest = jax.lax.scan(self.followed, bank, (later, *turned, jnp.arange(1, t)), unroll=self.unroll)
         return tuple(jnp.concatenate([a[:, None], b.swapaxes(0, 1)], 1) for a, b in zip(told, rest, strict=True))
 
     def prompted(self, full: jax.Array, points: jax.Array, labels: jax.Array, drawn: jax.Array) -> Any:
@@ -251,7 +260,8 @@ class Clip:
         none = jnp.zeros((len(shown), self.config.width))
         places = points.shape[1] - 1 - ROUNDS + jnp.arange(ROUNDS)
         rounds = (jax.random.split(jax.random.fold_in(self.key, 1), ROUNDS), places)
-        (_, _, logits, pointer), costs = jax.lax.scan(again, (points, labels, shown, none), rounds)
+        begun = points, labels, shown, none
+        (_, _, logits, pointer), costs = jax.lax.scan(again, begun, rounds, unroll=self.unroll)
         return logits, pointer, costs.mean(0)
 
     def followed(self, bank: Bank, xs: Any) -> tuple[Bank, Any]:
