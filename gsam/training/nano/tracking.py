@@ -177,7 +177,7 @@ class Clip:
     """[Q, T, s, s] bool."""
     key: jax.Array
     """Where corrections go."""
-    unroll: bool
+    unroll: bool = True
     """See `Tracking.follow`."""
 
     def __call__(self, full: jax.Array, points: jax.Array, labels: jax.Array, drawn: jax.Array) -> Any:
