@@ -20,8 +20,8 @@ from tests.command import in_process
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {"click": 0.37, "mask": 0.43}
-"""0.06 and 0.08 below what `python -m benchmarks.tracks --folder tests/data/clips` prints for the weights that ship.  By text, every
-fourth frame a key frame, 0.37 of what is visible has a track."""
+"""0.06 and 0.08 below what `python -m benchmarks.tracks --folder tests/data/clips` prints for the weights that ship.  By text,
+every fourth frame a key frame, 0.37 of what is visible has a track."""
 
 
 @pytest.fixture(scope="module", autouse=True)
