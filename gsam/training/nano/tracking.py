@@ -129,8 +129,8 @@ class Tracking:
         """Of every object on every frame, [B, Q, T]: loss of its mask, IoU of the mask that is chosen, object score, and whether
         it is seen at all.
 
-        ``unroll``: frames one after the other in the program instead of a loop, whose gradient takes a CPU more than twice as
-        long.  Compiling takes minutes then.
+        ``unroll``: frames one after the other in the program instead of a loop, through which a gradient takes a CPU more than
+        twice as long.  Compiling takes minutes then.
         """
         model = self.spec.bind(params)
         instances = jnp.asarray(asked.instances)[:, None]
