@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import gsam
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.segment import sam
 from gsam.segment.sam.config import Config
@@ -163,6 +164,32 @@ def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray])
     told = work.evaluate(params, clips=4)
     assert told.keys() == {"first", "every", "last", "there"}
     assert all(0 <= value <= 1 for value in told.values())
+
+
+def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> None:
+    """Object scores of every frame, which rest on all that is remembered: ages, pointers, what is kept and what is not."""
+    large = pool | {name: pool[name].repeat(2, 2).repeat(2, 3) for name in ("rgb", "instances")}
+    work = task(large, 6)
+    assert work.config.num_maskmem < 6 > work.config.max_obj_ptrs
+    head = "sam_mask_decoder/pred_obj_score_head/layers/2/kernel"
+    params = dict(small.made().params)
+    params[head] = jnp.asarray(np.random.default_rng(2).normal(0, 1, params[head].shape), jnp.float32)
+    asked = lesson(np.random.default_rng(0), large, np.arange(2), 6, 3, {"mask": 1.0}, still=True)
+    follow = jax.jit(
+        lambda params, asked: work.follow(params, asked, work.encoded(params, work.lit(asked)), unroll=False),
+        compiler_options=FAST,
+    )
+    _, _, scores, _ = follow(params, asked)
+    predictor = gsam.VideoPredictor(small.tracker.build(work.config, params), fill_hole_area=0, progress=False)
+    for b in range(2):
+        state = predictor.init_state(asked.rgb[b])
+        real = np.flatnonzero(asked.real[b])
+        for q in real:
+            predictor.add_new_mask(state, 0, int(q), asked.instances[b, 0] == asked.which[b, q] + 1)
+        assert sum(1 for _ in predictor.propagate_in_video(state)) == 6
+        for q in real:
+            product = [state.tracks[int(q)].latest(t).score for t in range(1, 6)]
+            np.testing.assert_allclose(scores[b, q, 1:], product, atol=2e-3)  # the product remembers in bfloat16
 
 
 class Obedient:
