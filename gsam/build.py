@@ -231,7 +231,7 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
 
 def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
     from gsam import store
-    from gsam.text import load_tokenizer
+    from gsam.text.queries.queries import load_tokenizer
 
     if role == "everything":
         return _everything(name, settings, dtype)

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from gsam.text.queries.queries import Tokenizer, load_tokenizer
 from tokenizers import Tokenizer as Inner
 from tokenizers import models, pre_tokenizers
 
@@ -27,10 +28,9 @@ from gsam.export import export, load_exported
 from gsam.export.artefact import NOTE, WEIGHTS
 from gsam.export.load import Exported
 from gsam.pipeline import Pipeline
-from gsam.reading import Captions, Marked, Sentences, Words, describe, revive
 from gsam.result import Result
 from gsam.segment import sam
-from gsam.text import Tokenizer, load_tokenizer
+from gsam.text.queries import Captions, Marked, Sentences, Words, describe, revive
 from tests.classify.small import CLIP
 from tests.detect import small
 from tests.test_stages import SAM

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gsam.text.queries.queries import Tokenizer, load_tokenizer, parse_queries
 
 from gsam.errors import CheckpointError, QueryError
-from gsam.text import Tokenizer, load_tokenizer, parse_queries
 from gsam.training.nano.names import words, write_tokenizer
 
 TRICKY = [

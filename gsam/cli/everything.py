@@ -118,7 +118,7 @@ class Asked:
     def of(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Mapping[str, Any]) -> Asked:
         """From the command line, before anything is loaded.  Raises `UsageError` and `QueryError`."""
         from gsam.everything.settings import Settings
-        from gsam.text import parse_queries
+        from gsam.text.queries.queries import parse_queries
 
         recipe = _recipe(model)
         if recipe is not None and "everything" not in recipe:

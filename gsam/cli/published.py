@@ -177,7 +177,7 @@ def _normalised(pixels: np.ndarray) -> jax.Array:
 
 
 def _tokenizer(loaded: Loaded) -> Any:
-    from gsam.text import load_tokenizer
+    from gsam.text.queries.queries import load_tokenizer
 
     if loaded.tokenizer is None:
         raise Unavailable("there is no tokenizer next to the weights")

@@ -61,7 +61,7 @@ def segment(
     For a/scene.png this writes out/scene.png, the picture with masks and labels, and out/scene.json.  Pictures from a folder
     keep their place in it.  Exit code 3: some pictures could not be read; the others are done.
     """
-    from gsam.text import parse_queries
+    from gsam.text.queries.queries import parse_queries
 
     queries = [name for part in query for name in parse_queries(part).names] if len(query) > 1 else query[0]
     names = parse_queries(queries).names

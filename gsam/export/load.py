@@ -16,8 +16,8 @@ from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Limits, Pipeline
 from gsam.port.read import read
-from gsam.reading import revive
-from gsam.text import load_tokenizer
+from gsam.text.queries import revive
+from gsam.text.queries.queries import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 

@@ -47,7 +47,7 @@ def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: 
     stages = {slot: s for slot, s in pipe.steps.items() if pipe.roles[slot]}
     for slot, stage in stages.items():
         if hasattr(stage, "encode") and not hasattr(stage, "reading"):
-            raise UsageError(f"{slot} reads text with code of its own: it needs a `reading`, see gsam.reading")
+            raise UsageError(f"{slot} reads text with code of its own: it needs a `reading`, see gsam.text")
     with warnings.catch_warnings():  # the word may be one that the models do not know
         warnings.simplefilter("ignore")
         images, text = pipe.prepare(np.zeros((64, 64, 3), np.uint8), "a")

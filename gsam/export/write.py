@@ -19,7 +19,7 @@ from gsam.export.programs import Canvas, Program, programs
 from gsam.image import canvas
 from gsam.pipeline import Pipeline
 from gsam.port import ported
-from gsam.reading import describe
+from gsam.text.queries import describe
 from gsam.types import View
 
 SHAPES = ((3, 4), (4, 3), (2, 3), (3, 2), (9, 16), (16, 9), (1, 1))

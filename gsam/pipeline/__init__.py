@@ -24,7 +24,7 @@ from gsam.pipeline.suppress import confident, deduplicate, part_of_another, supp
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.result import Result
 from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step, Tracker
-from gsam.text import Queries, Query, parse_queries
+from gsam.text.queries.queries import Queries, Query, parse_queries
 from gsam.tracks import TrackedFrame
 from gsam.types import Images, Params, Scene, Text, View
 

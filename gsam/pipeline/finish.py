@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gsam.image import Picture
 from gsam.result import BoxedMasks, LowResMasks, Result
-from gsam.text import Queries
+from gsam.text.queries.queries import Queries
 from gsam.types import Masks, Scene, View
 
 

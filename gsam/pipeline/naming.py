@@ -19,7 +19,7 @@ from gsam.pipeline.prepare import gather
 from gsam.pipeline.shapes import bucket
 from gsam.pipeline.suppress import deduplicate, part_of_another
 from gsam.roles import Classifier
-from gsam.text import Query, parse_queries
+from gsam.text.queries.queries import Query, parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
 
 CELLS = 64

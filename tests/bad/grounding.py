@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gsam.text.queries.queries import Query, load_tokenizer
 
 import gsam
 from gsam import bind
 from gsam.result import Result
 from gsam.segment import sam
-from gsam.text import Query, load_tokenizer
 from tests.bad import geometry
 from tests.bad.table import Row, Run, error
 from tests.detect import small

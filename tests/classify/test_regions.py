@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gsam.text.queries.templates import ENSEMBLE, fill, templates
 
 from gsam import bind
 from gsam.classify import clip, siglip
 from gsam.ops.regions import cut, regions
-from gsam.ops.templates import ENSEMBLE, fill, templates
 from gsam.types import Masks, Scene, View
 from tests.classify.small import CLIP, arranged, before, classified, make
 

@@ -117,8 +117,9 @@ def test_siglip_s_bias_stays_exact_in_half_precision(tmp_path: Path) -> None:
 
 def test_published_values_of_siglip_are_computed(tmp_path: Path) -> None:
     """With a tokenizer of the library's, padded with SigLIP's end mark."""
+    from gsam.text.queries.queries import load_tokenizer
+
     from gsam.cli import published
-    from gsam.text import load_tokenizer
 
     file = store.data_folder("nano") / "tokenizer.json"
     ids = load_tokenizer(file).encode(["dog"], 8, pad=1)

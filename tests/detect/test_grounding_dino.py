@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gsam.text.queries.queries import load_tokenizer
 
 import gsam
 from gsam import store
@@ -19,7 +20,6 @@ from gsam.detect.grounding_dino import captions
 from gsam.detect.grounding_dino.enhancer import Phrases
 from gsam.image import Picture, canvas, content
 from gsam.pipeline.prepare import gather
-from gsam.text import load_tokenizer
 from gsam.types import Boxes, Images, Labels, View
 from tests.detect import small
 from tests.words import Words

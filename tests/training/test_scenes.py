@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gsam.text.queries.queries import load_tokenizer
 
 from gsam.evaluation.matching import noun
-from gsam.text import load_tokenizer
 from gsam.training.nano import pool, scenes
 from gsam.training.nano.backgrounds import KINDS, background
 from gsam.training.nano.names import ANSWERS, CONTEXT, GENERICS, GLYPHS, LEAVES, QUERIES, words, write_tokenizer

@@ -15,10 +15,10 @@ from gsam.classify.clip.config import VARIANTS as VARIANTS
 from gsam.classify.clip.config import Config
 from gsam.classify.clip.model import Clip
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
-from gsam.ops.templates import Template, templates
 from gsam.ops.top import in_chunks
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, normalise
-from gsam.reading.sentences import Sentences, Tokenizer
+from gsam.text.queries.sentences import Sentences, Tokenizer
+from gsam.text.queries.templates import Template, templates
 from gsam.types import Params, Scene, View
 
 
@@ -37,7 +37,7 @@ class Stage:
     params: Params
     tokenizer: Tokenizer | None = None
     template: Template = "a photo of a {}"
-    """The sentence around a query; several, whose embeddings are averaged; or ``"ensemble"`` (`gsam.ops.templates`)."""
+    """The sentence around a query; several, whose embeddings are averaged; or ``"ensemble"`` (`gsam.text.templates`)."""
     negatives: tuple[str, ...] = ()
     """What else a box may turn out to be.  One that shares all its words with a query, or has them all, is left out."""
     weight: float = 0.5

@@ -15,12 +15,12 @@ from gsam.classify.siglip.config import VARIANTS as VARIANTS
 from gsam.classify.siglip.config import Config
 from gsam.classify.siglip.model import Siglip
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
-from gsam.ops.templates import Template, templates
 from gsam.ops.top import in_chunks
 from gsam.ops.views import normalise
-from gsam.reading.sentences import Marked, Tokenizer
-from gsam.reading.sentences import canonical as canonical
-from gsam.reading.sentences import finished as finished
+from gsam.text.queries.sentences import Marked, Tokenizer
+from gsam.text.queries.sentences import canonical as canonical
+from gsam.text.queries.sentences import finished as finished
+from gsam.text.queries.templates import Template, templates
 from gsam.types import Params, Scene, View
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -45,7 +45,7 @@ class Stage:
     params: Params
     tokenizer: Tokenizer | None = None
     template: Template = "This is a photo of {}."
-    """The sentence around a query; several, whose embeddings are averaged; or ``"ensemble"`` (`gsam.ops.templates`)."""
+    """The sentence around a query; several, whose embeddings are averaged; or ``"ensemble"`` (`gsam.text.templates`)."""
     negatives: tuple[str, ...] = ()
     """What else a box may turn out to be.  One that shares all its words with a query, or has them all, is left out."""
     weight: float = 0.5

@@ -19,8 +19,8 @@ from gsam.detect.grounding_dino.model import GroundingDino
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
-from gsam.reading import captions
-from gsam.text import Caption
+from gsam.text.queries import captions
+from gsam.text.queries.queries import Caption
 from gsam.types import Boxes, Images, Labels, Params, View
 
 
@@ -65,7 +65,7 @@ class Stage:
         return {**tokens, "features": self.spec.bind(params).text(tokens["ids"], tokens["position"], sees)}
 
     def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, np.ndarray]:
-        """The captions of one picture: leaves [captions, T], see `gsam.reading.captions.pack`."""
+        """The captions of one picture: leaves [captions, T], see `gsam.text.captions.pack`."""
         return self.reading.arrange(queries, embedded)
 
     def caption(self, queries: Sequence[str]) -> Caption:

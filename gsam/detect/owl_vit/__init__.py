@@ -17,7 +17,7 @@ from gsam.detect.owl_vit.model import OwlVit
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, from_view, inside, normalise
-from gsam.reading.words import Tokenizer, Words
+from gsam.text.queries.words import Tokenizer, Words
 from gsam.types import Boxes, Images, Labels, Params, View
 
 
