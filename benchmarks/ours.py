@@ -208,7 +208,7 @@ class Side:
 
     def video(self, objects: int) -> Run:
         from gsam.build import tracker
-        from gsam.frames import open_frames
+        from gsam.inputs.video import open_frames
         from gsam.video.engine import engine
         from gsam.video.session import Session
         from gsam.video.track import Output, Track

@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from gsam.detect import grounding_dino
-from gsam.image import content, make_view, open_image
+from gsam.inputs.image import content, make_view, open_image
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
 from gsam.segment import fast_sam as our_fast_sam
 from gsam.segment import mobile_sam, sam_hq

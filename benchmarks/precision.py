@@ -26,7 +26,7 @@ import gsam
 from benchmarks import page
 from gsam.evaluation import heldout
 from gsam.evaluation.matching import Tally, overlaps
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.pipeline.prepare import gather
 from gsam.result import Result
 from gsam.segment import sam

@@ -39,7 +39,7 @@ def measure(variant: str) -> dict[str, Any]:
     from benchmarks.whole import photograph
     from gsam import bind
     from gsam.build import default_dtype, keep_programs
-    from gsam.image import open_image
+    from gsam.inputs.image import open_image
     from gsam.pipeline.memory import lean
     from gsam.pipeline.prepare import gather
     from gsam.registry import family_of

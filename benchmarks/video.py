@@ -111,7 +111,7 @@ def long(length: int) -> dict[str, Any]:
     import gsam
     from benchmarks.side import peak
     from gsam import bind
-    from gsam.frames import open_frames
+    from gsam.inputs.video import open_frames
     from gsam.segment.sam2 import tracker
     from gsam.segment.sam2.config import NANO
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.6.2"
 
 if TYPE_CHECKING:
-    from gsam import medical as medical
     from gsam.build import classifier as classifier
     from gsam.build import detector as detector
     from gsam.build import load as load
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from gsam.errors import GsamError as GsamError
     from gsam.fast_sam import FastSAM as FastSAM
     from gsam.generator import MaskGenerator as MaskGenerator
+    from gsam.inputs import medical as medical
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.pipeline.everything import Everything as Everything

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from gsam.build import classifier as load_classifier
 from gsam.build import segmenter
 from gsam.formats.lowres import LowResMasks
-from gsam.image import Picture, Source, make_view, middle, open_image
-from gsam.letterbox import rectangle
+from gsam.inputs.image import Picture, Source, make_view, middle, open_image
+from gsam.inputs.letterbox import rectangle
 from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.result import BoxedMasks, PlacedMasks, Result

@@ -38,7 +38,7 @@ from gsam.everything.found import (
 from gsam.everything.grid import Crop, crops
 from gsam.everything.measure import Frame, Measured, measure, run_lengths
 from gsam.everything.settings import OutputMode, Settings, needs_points
-from gsam.image import Picture, Source, open_image
+from gsam.inputs.image import Picture, Source, open_image
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.nn.prompted import Prompted
 from gsam.pipeline.memory import lean
@@ -128,7 +128,7 @@ class MaskGenerator:
         self._on_device = None if device.platform == "cpu" else OnDevice()
 
     def generate(self, image: Source) -> list[Record]:
-        """Records of everything in a picture: uint8 RGB [H, W, 3], or anything else `gsam.image.open_image` opens.
+        """Records of everything in a picture: uint8 RGB [H, W, 3], or anything else `gsam.inputs.image.open_image` opens.
 
         ``segmentation`` (by ``output_mode``), ``area``, ``bbox`` (x y width height, from the first to the last pixel, so that
         a single pixel has no extent), ``predicted_iou``, ``point_coords``, ``stability_score``, ``crop_box``; best first.
@@ -240,7 +240,7 @@ class MaskGenerator:
         )
 
     def _frame(self, picture: Picture, source: Sequence[int]) -> Frame:
-        from gsam.image import content
+        from gsam.inputs.image import content
 
         view, settings, size = self.model.view, self.settings, _size(picture.pixels)
         cut, offset = settings.mask_threshold, settings.stability_score_offset

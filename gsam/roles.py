@@ -115,7 +115,7 @@ class Compares(Protocol):
     """A classifier that looks at whole pictures too: what `gsam.FastSAM` needs for a text."""
 
     whole: ClassVar[Literal["middle", "squash"]]
-    """How a picture becomes the square that it reads: the middle of it (`gsam.image.middle`), or all of it squashed."""
+    """How a picture becomes the square that it reads: the middle of it (`gsam.inputs.image.middle`), or all of it squashed."""
 
     @property
     def params(self) -> Params: ...

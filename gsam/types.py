@@ -20,13 +20,13 @@ Params = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How a stage wants to see a picture: made on the host by `gsam.image`, a square of ``size`` pixels but for two ``fit``s.
+    """How a stage wants to see a picture: made on the host by `gsam.inputs.image`, a square of ``size`` pixels but for two ``fit``s.
 
     ``fit``: ``"longest"`` scales the longer side to ``size`` and pads right and bottom; ``"square"`` pads to a square with
     ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges;
     ``"shortest"`` scales the shorter side to ``size``, or less so that the longer stays near ``limit``, and pads to one of
-    the few rectangles of `gsam.image.canvas`; ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the
-    picture into the middle of a rectangle of multiples of 32, see `gsam.letterbox`.
+    the few rectangles of `gsam.inputs.image.canvas`; ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the
+    picture into the middle of a rectangle of multiples of 32, see `gsam.inputs.letterbox`.
     ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"linear"`` is torch's bilinear on floats, which is
     not anti-aliased (EfficientSAM), and ``"antialias"`` the same with ``antialias=True`` (SAM 2); ``"gaussian"`` is
     scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its anti-aliased order 3, cut to uint8 (MedSAM).

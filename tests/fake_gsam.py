@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gsam.formats.lowres import LowResMasks
-from gsam.image import Picture, content, make_view, open_image
+from gsam.inputs.image import Picture, content, make_view, open_image
 from gsam.result import Result
 from gsam.types import View
 

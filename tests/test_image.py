@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from gsam.errors import ImageError
-from gsam.image import content, make_view, open_image
+from gsam.inputs.image import content, make_view, open_image
 from gsam.types import View
 
 RNG = np.random.default_rng(0)

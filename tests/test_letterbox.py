@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam import letterbox
-from gsam.image import Picture, canvas, content, make_view
+from gsam.inputs import letterbox
+from gsam.inputs.image import Picture, canvas, content, make_view
 from gsam.ops.views import corner, from_view, inside, rectangle, scale, to_view
 from gsam.pipeline.prepare import gather
 from gsam.types import View

@@ -15,7 +15,7 @@ import pytest
 
 import gsam
 from gsam import bind
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.pipeline.prepare import gather
 from gsam.predictor import BLOCK, Predictor
 from gsam.predictor.prompts import Transform

@@ -12,7 +12,7 @@ import pytest
 
 from gsam import bind
 from gsam.detect import owl_vit
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.tower import Tower
 from gsam.pipeline.prepare import gather
 from gsam.segment import sam

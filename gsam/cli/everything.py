@@ -220,7 +220,7 @@ class Run(segment.Run):
 
     def work(self, find: Find, items: Sequence[Item]) -> None:
         from gsam.formats import sa1b
-        from gsam.image import open_image
+        from gsam.inputs.image import open_image
 
         bar = Progress(len(items))
         signals.finish_batch(True)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from gsam.errors import CheckpointError
-from gsam.image import make_view, open_image
+from gsam.inputs.image import make_view, open_image
 from gsam.store import Loaded, cache_folder
 from gsam.types import View
 

@@ -90,7 +90,7 @@ class Run:
 
     def work(self, video: str, stem: str) -> None:
         """One video.  What goes wrong with it is said, and the next one is begun."""
-        from gsam.frames import open_frames
+        from gsam.inputs.video import open_frames
 
         try:
             with open_frames(video) as frames:

@@ -16,7 +16,7 @@ from gsam.errors import UsageError
 from gsam.export.artefact import KIND, NOTE, PLATFORMS, VERSION, WEIGHTS, listed, serialisation
 from gsam.export.load import Exported
 from gsam.export.programs import Canvas, Program, programs
-from gsam.image import canvas
+from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
 from gsam.port import ported
 from gsam.text.queries import describe

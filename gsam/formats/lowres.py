@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.resampling import bicubic, bilinear
+from gsam.ops.resampling import bicubic, bilinear
 
 BAND = 32
 """Outputs made at a time."""

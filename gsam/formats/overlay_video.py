@@ -20,7 +20,7 @@ from PIL import Image
 from gsam.errors import UsageError
 from gsam.formats.files import whole_path
 from gsam.formats.overlay import measures, name, numbered, paint
-from gsam.frames.container import pyav
+from gsam.inputs.video.container import pyav
 from gsam.tracks import TrackedFrame
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gsam import resampling
+from gsam.ops import resampling
 
 
 def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:

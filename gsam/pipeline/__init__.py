@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsam.errors import UsageError
-from gsam.image import Picture, Source, open_image
+from gsam.inputs.image import Picture, Source, open_image
 from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
 from gsam.pipeline.memory import give_back, lean
@@ -184,7 +184,7 @@ class Pipeline:
     ) -> Iterator[TrackedFrame]:
         """Follow what ``query`` names through a video, frame by frame, with ids that stay.
 
-        ``video``: as for `gsam.frames.open_frames`; a live source is followed as it comes.  The pipeline looks at every
+        ``video``: as for `gsam.inputs.video.open_frames`; a live source is followed as it comes.  The pipeline looks at every
         tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.video.follow.Following` (``every``,
         ``match``, ``patience`` ...), and thresholds as for a call.  ``start``: go on after this frame, which was finished
         before, with ids from ``next_id`` on for what is new.  Raises `UsageError` where the pipeline has no tracker.

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.result import BoxedMasks, LowResMasks, Result
 from gsam.text.queries.queries import Queries
 from gsam.types import Masks, Scene, View

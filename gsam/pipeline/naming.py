@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.formats.rle import decode
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.pipeline.ask import Reader
 from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.image import Picture, Source, canvas, content, make_view, open_image
+from gsam.inputs.image import Picture, Source, canvas, content, make_view, open_image
 from gsam.text.queries.queries import Queries, Query, parse_queries
 from gsam.types import Images, View
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.result import PlacedMasks, Result
 
 SAME = 0.5

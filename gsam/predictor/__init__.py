@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gsam.build import segmenter
 from gsam.errors import UsageError
-from gsam.image import Source, content, open_image
+from gsam.inputs.image import Source, content, open_image
 from gsam.nn.prompted import Prompted
 from gsam.predictor import embedding, prompts
 from gsam.predictor.decode import BLOCK as BLOCK
@@ -38,7 +38,7 @@ class Predictor:
     result without any prompt, and [N, ...] inputs of SAM 2 giving [N, ...] results (N = 1 loses its axis).
 
     What differs: arrays are numpy's, masks bool also where SAM 2 gives 0.0 and 1.0; pictures are anything
-    `gsam.image.open_image` opens; points outside the picture, labels other than 0 and 1, reversed boxes and numbers that are
+    `gsam.inputs.image.open_image` opens; points outside the picture, labels other than 0 and 1, reversed boxes and numbers that are
     not finite raise `ValueError` instead of giving a mask of something; after `set_image_batch`, `predict` does not pick the
     last picture; prompts of one call may differ in kind and number of points (`predict_many`).  Counts are padded to
     powers of two, so that few programs are compiled, and padding changes no result.  nano's boxes bring their filled selves

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError, UsageError
-from gsam.image import MAX_PIXELS, content
+from gsam.inputs.image import MAX_PIXELS, content
 from gsam.nn.prompted import Prompted
 from gsam.port import ported
 from gsam.port.read import read

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import UsageError
-from gsam.image import Picture, content
+from gsam.inputs.image import Picture, content
 from gsam.nn.prompted import Prompted
 from gsam.pipeline import LARGE
 from gsam.pipeline.memory import lean

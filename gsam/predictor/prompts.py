@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.image import content, make_view
+from gsam.inputs.image import content, make_view
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, PAD, TOP_LEFT
 from gsam.types import View
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.prompt import PAD
 from gsam.roles import Tracker
 from gsam.video.recall import Reach, recall

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gsam.errors import UsageError
 from gsam.formats.lowres import LowResMasks
-from gsam.frames import Frames, open_frames
+from gsam.inputs.video import Frames, open_frames
 from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
 from gsam.result import Result
 from gsam.tracks import TrackedFrame

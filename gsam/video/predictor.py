@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gsam.build import tracker
 from gsam.errors import UsageError
 from gsam.formats.lowres import LowResMasks
-from gsam.frames import open_frames
+from gsam.inputs.video import open_frames
 from gsam.ops.resize import antialiased
 from gsam.predictor import prompts
 from gsam.roles import Tracker

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import UsageError
-from gsam.frames import Frame, Frames
+from gsam.inputs.video import Frame, Frames
 from gsam.video.shelf import Shelf
 from gsam.video.step import Cache
 from gsam.video.track import Output, Track

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT
 from gsam.ops.components import cleaned
 from gsam.pipeline.memory import lean

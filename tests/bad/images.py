@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam.image import Picture, make_view, open_image
+from gsam.inputs.image import Picture, make_view, open_image
 from gsam.result import Result
 from gsam.types import View
 from tests.bad.table import Row, Run, error

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from gsam.frames import Frame, open_frames
+from gsam.inputs.video import Frame, open_frames
 from tests.bad.table import Row, Run, error
 from tests.frames import made
 

@@ -12,7 +12,7 @@ import numpy as np
 from gsam import bind
 from gsam.classify import clip, siglip
 from gsam.classify.siglip.config import tower
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.tower import Tower
 from gsam.pipeline.prepare import gather
 from gsam.types import Boxes, Labels, Masks, Scene, Text

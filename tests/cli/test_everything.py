@@ -14,7 +14,7 @@ from PIL import Image
 import gsam
 from gsam import cli
 from gsam.formats import rle
-from gsam.image import Source, open_image
+from gsam.inputs.image import Source, open_image
 from tests.command import Gsam, in_process
 
 made: list[tuple[str, dict[str, Any]]] = []

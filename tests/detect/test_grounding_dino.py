@@ -18,7 +18,7 @@ from gsam import store
 from gsam.detect import grounding_dino as gd
 from gsam.detect.grounding_dino import captions
 from gsam.detect.grounding_dino.enhancer import Phrases
-from gsam.image import Picture, canvas, content
+from gsam.inputs.image import Picture, canvas, content
 from gsam.pipeline.prepare import gather
 from gsam.types import Boxes, Images, Labels, View
 from tests.detect import small

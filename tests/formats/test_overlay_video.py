@@ -17,7 +17,7 @@ import av
 from gsam.errors import UsageError
 from gsam.formats.overlay import numbered
 from gsam.formats.overlay_video import OverlayVideo, draw
-from gsam.frames import open_frames
+from gsam.inputs.video import open_frames
 from gsam.tracks import TrackedFrame
 from tests.frames import made
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from gsam.frames import open_frames
-from gsam.frames.ahead import ahead
+from gsam.inputs.video import open_frames
+from gsam.inputs.video.prefetch import ahead
 from tests.frames.made import until_error
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from gsam.errors import ImageError, UsageError, VideoError
-from gsam.frames import open_frames
-from gsam.frames.pictures import ordered, ranges
+from gsam.inputs.video import open_frames
+from gsam.inputs.video.folder import ordered, ranges
 from tests.frames import made
 
 

@@ -17,9 +17,9 @@ import av
 from PIL import Image
 
 from gsam.errors import UsageError, VideoError
-from gsam.frames import container as container_module
-from gsam.frames import open_frames
-from gsam.frames.video import upright
+from gsam.inputs.video import container as container_module
+from gsam.inputs.video import open_frames
+from gsam.inputs.video.file import upright
 from tests.frames import made
 
 BROWSER = {"movflags": "faststart"}
@@ -139,7 +139,7 @@ def test_groups_that_lean_on_the_one_before() -> None:
 
 
 def test_memory_for_going_backwards_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gsam.frames import seeking
+    from gsam.inputs.video import seeking
 
     monkeypatch.setattr(seeking, "KEPT", 5 * 48 * 64 * 2)
     frames = open_frames(made.video(30, group=30))
@@ -315,7 +315,7 @@ def test_without_pyav_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_no_jax() -> None:
-    use = "from gsam.frames import open_frames; list(open_frames(numpy.zeros((2, 4, 4, 3), 'uint8')))"
+    use = "from gsam.inputs.video import open_frames; list(open_frames(numpy.zeros((2, 4, 4, 3), 'uint8')))"
     code = f"import sys, numpy; {use}; print('jax' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

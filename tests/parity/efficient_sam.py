@@ -13,7 +13,7 @@ import torch
 
 from gsam import store
 from gsam.formats.lowres import LowResMasks
-from gsam.image import open_image
+from gsam.inputs.image import open_image
 from gsam.nn.prompt import ABSENT
 from gsam.pipeline.prepare import gather, prepared
 from gsam.segment import efficient_sam as ours

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gsam.fast_sam import FastSAM
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.pipeline.prepare import gather
 from gsam.port.read import read
 from gsam.port.rules import convert

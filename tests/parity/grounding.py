@@ -74,7 +74,7 @@ def original_arithmetic() -> Iterator[None]:
 
 def batch(pictures: list[np.ndarray], view: Any, shape: tuple[int, int] | None = None) -> Images:
     """Normalised pictures [h, w, 3] as a batch whose pixels are on one canvas, zeros around them."""
-    from gsam.image import canvas
+    from gsam.inputs.image import canvas
 
     sizes = [p.shape[:2] for p in pictures]
     shape = shape or canvas(view, sizes)

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from gsam import store
 from gsam.formats.lowres import LowResMasks
-from gsam.image import open_image
+from gsam.inputs.image import open_image
 from gsam.pipeline.prepare import gather, prepared
 from gsam.segment import sam as ours
 from gsam.types import Boxes, Images

@@ -15,7 +15,7 @@ import transformers
 
 from gsam import store
 from gsam.formats.lowres import LowResMasks
-from gsam.image import open_image
+from gsam.inputs.image import open_image
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather, prepared
 from gsam.port.rules import convert

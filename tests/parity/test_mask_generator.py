@@ -16,7 +16,7 @@ from gsam import bind
 from gsam.everything.device import OnDevice
 from gsam.everything.settings import Settings
 from gsam.generator import MaskGenerator
-from gsam.image import Picture, content
+from gsam.inputs.image import Picture, content
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.nn.prompted import Prompted
 from gsam.pipeline.prepare import gather

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 import torch
 
 from gsam import store
-from gsam.image import open_image
+from gsam.inputs.image import open_image
 from gsam.pipeline.prepare import gather, prepared
 from gsam.segment import sam2 as ours
 from gsam.segment.sam2 import hiera

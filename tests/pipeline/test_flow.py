@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.image import Picture, make_view
+from gsam.inputs.image import Picture, make_view
 from gsam.pipeline import Pipeline, memory
 from gsam.pipeline.finish import _found
 from gsam.pipeline.prepare import gather, prepared

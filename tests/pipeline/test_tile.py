@@ -12,7 +12,7 @@ import pytest
 
 import gsam
 from gsam.evaluation import heldout
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.pipeline.tile import merge, tiles
 from gsam.result import PlacedMasks, Result
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather
 from gsam.port.rules import precision

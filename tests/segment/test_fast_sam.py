@@ -13,8 +13,8 @@ import pytest
 import gsam
 from gsam.classify import clip, siglip
 from gsam.fast_sam import Everything, FastSAM
-from gsam.image import Picture
-from gsam.letterbox import rectangle
+from gsam.inputs.image import Picture
+from gsam.inputs.letterbox import rectangle
 from gsam.pipeline import Pipeline
 from gsam.pipeline.prepare import gather
 from gsam.result import BoxedMasks

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gsam import store
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor
 from gsam.segment import sam

@@ -14,7 +14,7 @@ import pytest
 
 import gsam
 from gsam.build import read_recipe
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.nn.prompted import Prompted
 from gsam.nn.two_way import channels_last, quadrupled

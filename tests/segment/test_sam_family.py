@@ -15,7 +15,7 @@ import pytest
 from gsam import store
 from gsam.build import read_recipe
 from gsam.errors import UsageError
-from gsam.image import Picture
+from gsam.inputs.image import Picture
 from gsam.nn.tiny_vit import TinyVit
 from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor

@@ -10,7 +10,7 @@ import pytest
 
 import gsam
 from gsam.errors import UsageError
-from gsam.frames import open_frames
+from gsam.inputs.video import open_frames
 from gsam.pipeline import Pipeline
 from gsam.result import PlacedMasks, Result
 from gsam.tracks import TrackedFrame

@@ -1,6 +1,6 @@
 """Draw scenes ahead of training: ``python -m gsam.training.nano.pool FOLDER --scenes 24000 --seed 1``.
 
-Scenes come in all shapes, their longer side is the model's, and the rest of the square is zero, as `gsam.image` makes views.
+Scenes come in all shapes, their longer side is the model's, and the rest of the square is zero, as `gsam.inputs.image` makes views.
 A part of them is drawn larger and scaled down, because that is what happens to a user's pictures.
 """
 

@@ -170,8 +170,8 @@ def seeded(size: str, number: int = 0) -> FastSam:
 
 
 def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, float]:
-    """Where the picture goes; its own resampling is `gsam.letterbox.resize`, which is held to OpenCV elsewhere."""
-    from gsam.letterbox import resize
+    """Where the picture goes; its own resampling is `gsam.inputs.letterbox.resize`, which is held to OpenCV elsewhere."""
+    from gsam.inputs.letterbox import resize
 
     h, w = pixels.shape[:2]
     r = min(size / h, size / w)

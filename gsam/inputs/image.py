@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gsam import letterbox
 from gsam.errors import ImageError
-from gsam.resampling import between
+from gsam.inputs import letterbox
+from gsam.ops.resampling import between
 
 if TYPE_CHECKING:
     from gsam.types import View  # which needs JAX; opening a picture does not

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gsam.errors import ImageError, VideoError
-from gsam.frames.source import Frame, Frames
+from gsam.inputs.video.source import Frame, Frames
 
 if TYPE_CHECKING:
-    from gsam.image import Source
+    from gsam.inputs.image import Source
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".gif")
@@ -66,7 +66,7 @@ class Pictures(Frames):
 
 def opened(name: str, index: int, picture: Source, time: Fraction | None) -> Frame:
     """A picture as frame ``index`` of ``name``.  Raises `ImageError` or `TypeError` naming both."""
-    from gsam.image import open_image
+    from gsam.inputs.image import open_image
 
     try:
         found = open_image(picture)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import VideoError
-from gsam.frames.container import Container
-from gsam.frames.seeking import Index, Seeker
-from gsam.frames.source import Frame, Frames
+from gsam.inputs.video.container import Container
+from gsam.inputs.video.seeking import Index, Seeker
+from gsam.inputs.video.source import Frame, Frames
 
 Damaged = Literal["raise", "warn"]
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from gsam.errors import VideoError
-from gsam.frames.live import Live
-from gsam.frames.pictures import SUFFIXES, Pictures, open_folder
-from gsam.frames.source import Frame as Frame
-from gsam.frames.source import Frames as Frames
+from gsam.inputs.video.folder import SUFFIXES, Pictures, open_folder
+from gsam.inputs.video.source import Frame as Frame
+from gsam.inputs.video.source import Frames as Frames
+from gsam.inputs.video.stream import Live
 
 
 def open_frames(
@@ -31,7 +31,7 @@ def open_frames(
 ) -> Frames:
     """Open whatever has frames; `Frames` are given back as they are.
 
-    ``source``: a video file, or its bytes (PyAV, the extra ``video``); a folder of pictures (`gsam.frames.pictures.open_folder`
+    ``source``: a video file, or its bytes (PyAV, the extra ``video``); a folder of pictures (`gsam.inputs.video.folder.open_folder`
     says in which order); a picture, which is a video of one frame; a list of pictures, or an array [T, H, W, 3] uint8; or an
     iterator of pictures (live: each once, nobody knows how many).  A picture is a path, a PIL image, uint8 RGB [H, W, 3] or
     bytes.
@@ -75,7 +75,7 @@ def open_frames(
 def _file(
     source: Path | bytes, rate: Fraction | None, ahead: int, damaged: Literal["raise", "warn"], name: str | None
 ) -> Frames:
-    from gsam.frames.video import Video
+    from gsam.inputs.video.file import Video
 
     video = Video(source, damaged=damaged, look_ahead=ahead)
     if video.still:

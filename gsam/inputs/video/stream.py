@@ -8,10 +8,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gsam.errors import UsageError, VideoError
-from gsam.frames.source import Frame, Frames
+from gsam.inputs.video.source import Frame, Frames
 
 if TYPE_CHECKING:
-    from gsam.image import Source
+    from gsam.inputs.image import Source
 
 
 class Live(Frames):
@@ -50,6 +50,6 @@ class Live(Frames):
         raise UsageError(f"{self.name}: is live, frame {index} cannot be sought", "video_not_seekable")
 
     def _made(self, index: int, picture: Source) -> Frame:
-        from gsam.frames.pictures import opened
+        from gsam.inputs.video.folder import opened
 
         return opened(self.name, index, picture, None if self.rate is None else index / self.rate)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import UsageError, VideoError
-from gsam.frames.ahead import ahead
+from gsam.inputs.video.prefetch import ahead
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

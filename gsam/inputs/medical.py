@@ -1,6 +1,6 @@
-"""Medical pictures: values of a scanner -> the uint8 RGB that `gsam.image` opens, by a window of grey levels.
+"""Medical pictures: values of a scanner -> the uint8 RGB that `gsam.inputs.image` opens, by a window of grey levels.
 
-    volume = gsam.medical.open_volume("ct.nii.gz")               # or a DICOM file, or the folder of a series
+    volume = gsam.inputs.medical.open_volume("ct.nii.gz")               # or a DICOM file, or the folder of a series
     picture = volume.picture(40, "lung")                         # [H, W, 3] uint8, of slice 40
     predictor = gsam.Predictor("medsam_vit_b")
     predictor.set_image(picture)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gsam.errors import VideoError
-from gsam.frames.container import Container
+from gsam.inputs.video.container import Container
 
 KEPT = 100_000_000
 """Bytes of decoded frames that are kept: going backwards decodes each stretch between key frames once for every so many."""
