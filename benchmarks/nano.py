@@ -25,7 +25,7 @@ import gsam
 from gsam.evaluation import calibration, heldout
 from gsam.evaluation.heldout import Example
 from gsam.evaluation.matching import Tally, noun, overlaps, pairs
-from gsam.result import Result
+from gsam.results.result import Result
 from gsam.training.nano.names import GENERICS, LEAVES, QUERIES
 
 HERE = Path(__file__).parent

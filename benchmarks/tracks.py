@@ -24,7 +24,7 @@ import gsam
 from benchmarks import page
 from benchmarks.clicks import correction, farthest
 from gsam.evaluation import clips, tracking
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.tracks import TrackedFrame, Tracks
 from gsam.training.nano.scenes import IGNORE
 
 GOAL = 0.80

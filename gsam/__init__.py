@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.pipeline.everything import Everything as Everything
     from gsam.predictor import Predictor as Predictor
-    from gsam.result import Result as Result
+    from gsam.results.result import Result as Result
     from gsam.types import Boxes as Boxes
     from gsam.types import Images as Images
     from gsam.types import Labels as Labels
@@ -45,7 +45,7 @@ _HOME = {
     "gsam.pipeline": ("Limits", "Pipeline"),
     "gsam.pipeline.everything": ("Everything",),
     "gsam.predictor": ("Predictor",),
-    "gsam.result": ("Result",),
+    "gsam.results.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
     "gsam.video.predictor": ("VideoPredictor",),
 }

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from gsam.formats.lowres import LowResMasks
 from gsam.inputs.image import Picture, content, make_view, open_image
-from gsam.result import Result
+from gsam.results.masks.low_res import LowResMasks
+from gsam.results.result import Result
 from gsam.types import View
 
 VIEW = View(64, "longest")

@@ -20,7 +20,7 @@ from PIL import Image
 import gsam
 from gsam import cli
 from gsam.cli.inputs import collect
-from gsam.formats.rle import decode
+from gsam.results.masks.rle import decode
 from tests.bad import images
 from tests.bad.table import Row
 from tests.command import Gsam, in_process

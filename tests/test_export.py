@@ -28,7 +28,7 @@ from gsam.export import export, load_exported
 from gsam.export.artefact import NOTE, WEIGHTS
 from gsam.export.load import Exported
 from gsam.pipeline import Pipeline
-from gsam.result import Result
+from gsam.results.result import Result
 from gsam.segment import sam
 from gsam.text.queries import Captions, Marked, Sentences, Words, describe, revive
 from tests.classify.small import CLIP

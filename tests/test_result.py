@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam.formats import rle
-from gsam.result import LowResMasks, Result
+from gsam.results.masks import rle
+from gsam.results.result import LowResMasks, Result
 
 
 def scene(n: int = 4, size: tuple[int, int] = (60, 90), seed: int = 0) -> Result:

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.tracks import TrackedFrame, Tracks
 
 
 def square(x: int, y: int, side: int = 3, size: tuple[int, int] = (10, 14)) -> np.ndarray:

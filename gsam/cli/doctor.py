@@ -102,7 +102,7 @@ def _places() -> Iterator[Row]:
 
 
 def _letters() -> Iterator[Row]:
-    from gsam.formats.letters import drawable
+    from gsam.results.draw.text_rendering import drawable
 
     missing = [script for script, word in SCRIPTS.items() if not drawable(word)]
     known = ", ".join(s for s in SCRIPTS if s not in missing)

@@ -169,14 +169,14 @@ class Outputs(segment.Outputs):
         self.asked = asked
 
     def paths(self, item: Item) -> list[Path]:
-        from gsam.formats.mask_folder import METADATA
+        from gsam.results.formats.mask_folder import METADATA
 
         files = [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind in ("json", "png")]
         return [*files, *([self.folder / item.stem / METADATA] if "csv" in self.kinds else [])]
 
     def done(self, items: Sequence[Item]) -> set[Item]:
         """Those whose files are all there and, as far as the JSON tells, came from the same models and options."""
-        from gsam.formats import sa1b
+        from gsam.results.formats import sa1b
 
         if "coco" in self.kinds and "json" not in self.kinds:
             return set()
@@ -196,7 +196,8 @@ class Outputs(segment.Outputs):
         return found
 
     def put(self, item: Item, pixels: Any, scene: Mapping[str, Any]) -> list[Path]:
-        from gsam.formats import mask_folder, overlay, sa1b
+        from gsam.results.draw import overlay
+        from gsam.results.formats import mask_folder, sa1b
 
         if "csv" in self.kinds:
             mask_folder.write(scene["annotations"], self.folder / item.stem)
@@ -219,8 +220,8 @@ class Run(segment.Run):
     asked: Asked
 
     def work(self, find: Find, items: Sequence[Item]) -> None:
-        from gsam.formats import sa1b
         from gsam.inputs.image import open_image
+        from gsam.results.formats import sa1b
 
         bar = Progress(len(items))
         signals.finish_batch(True)
@@ -271,7 +272,7 @@ def _recipe(name: str) -> dict[str, Any] | None:
 
 
 def _for_coco(scene: Mapping[str, Any], queries: Sequence[str]) -> dict[str, Any]:
-    """As `gsam.formats.coco` wants it: boxes exclusive, a label each."""
+    """As `gsam.results.formats.coco` wants it: boxes exclusive, a label each."""
     segments = []
     for a in scene["annotations"]:
         x, y, w, h = a["bbox"]
@@ -290,15 +291,15 @@ def _for_coco(scene: Mapping[str, Any], queries: Sequence[str]) -> dict[str, Any
 
 def _drawn(pixels: Any, records: Sequence[Mapping[str, Any]], queries: Sequence[str]) -> Any:
     """The picture with masks in colours of their own, or with names in the colours of these."""
-    from gsam.formats import patchwork
+    from gsam.results.draw import instance_overlay
 
     if not queries:
-        return patchwork.draw(pixels, records)
+        return instance_overlay.draw(pixels, records)
     import numpy as np
 
-    from gsam.formats.placed import PlacedMasks
-    from gsam.formats.rle import decode
-    from gsam.result import Result
+    from gsam.results.masks.cropped import PlacedMasks
+    from gsam.results.masks.rle import decode
+    from gsam.results.result import Result
 
     boxes = np.array([r["bbox"] for r in records], int).reshape(-1, 4)
     ends = boxes[:, :2] + boxes[:, 2:] + 1

@@ -13,7 +13,7 @@ from gsam.errors import UsageError
 
 LOCK = ".gsam.lock"
 LEFTOVER = ".gsam-*"
-"""What `gsam.formats.files.whole_file` calls a file that is not finished."""
+"""What `gsam.files.whole_file` calls a file that is not finished."""
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ from gsam.cli.progress import Progress
 from gsam.errors import UsageError
 
 if TYPE_CHECKING:
-    from gsam.formats.coco import Coco
-    from gsam.result import Result
+    from gsam.results.formats.coco import Coco
+    from gsam.results.result import Result
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 FORMATS = ("json", "png", "coco")
@@ -106,7 +106,7 @@ class Outputs:
         sweep({path.parent for item in items for path in self.paths(item)} | {folder})
         self.coco: Coco | None = None
         if "coco" in kinds:
-            from gsam.formats.coco import Coco
+            from gsam.results.formats.coco import Coco
 
             self.coco = Coco()
 
@@ -135,7 +135,8 @@ class Outputs:
         return found
 
     def write(self, item: Item, result: Result) -> list[Path]:
-        from gsam.formats import overlay, scene_json
+        from gsam.results.draw import overlay
+        from gsam.results.formats import scene_json
 
         if "png" in self.kinds:
             overlay.write(result.plot(), self.folder / f"{item.stem}.png")
@@ -215,7 +216,7 @@ class Run:
     def tell(self, item: Item, result: Result, written: Sequence[Path]) -> None:
         """One picture on stdout."""
         if self.as_json:
-            from gsam.formats import scene_json
+            from gsam.results.formats import scene_json
 
             self.say(scene_json.dumps(result))
         else:

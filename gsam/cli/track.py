@@ -16,7 +16,7 @@ from typer import Argument, Option
 from gsam.cli import segment
 from gsam.cli.progress import Progress
 from gsam.errors import GsamError, UsageError
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.tracks import TrackedFrame, Tracks
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 FORMATS = ("jsonl", "mp4", "davis", "youtube_vis", "mots")
@@ -104,7 +104,7 @@ class Run:
     def close(self) -> None:
         """What all videos have together."""
         if self.folder is not None and "youtube_vis" in self.asked.kinds and self.all:
-            from gsam.formats.youtube_vis import YouTubeVis
+            from gsam.results.formats.youtube_vis import YouTubeVis
 
             data = YouTubeVis(self.queries.labels)
             for tracks in self.all.values():
@@ -112,7 +112,7 @@ class Run:
             data.write(self.folder / YOUTUBE_VIS)
 
     def _work(self, video: str, stem: str, frames: Any) -> None:
-        from gsam.formats import tracks_jsonl
+        from gsam.results.formats import tracks_jsonl
 
         began = time.monotonic()
         head = tracks_jsonl.Head(frames.size, Path(video).name, frames.rate, frames.count, tuple(self.queries.labels))
@@ -152,7 +152,7 @@ class Run:
                 if writer is not None:
                     writer.add(frame)
                 if self.as_json:
-                    from gsam.formats.tracks_jsonl import frame_dict
+                    from gsam.results.formats.tracks_jsonl import frame_dict
 
                     print(json.dumps({"video": head.video, **frame_dict(frame)}, ensure_ascii=False), flush=True)
                 progress.step()
@@ -168,7 +168,7 @@ class Run:
 
     def _write(self, tracks: Tracks, stem: str, frames: Any) -> list[Path]:
         """The other formats of a video that is done."""
-        from gsam.formats import davis, mots
+        from gsam.results.formats import davis, mots
 
         assert self.folder is not None
         written = []
@@ -183,7 +183,7 @@ class Run:
         return written
 
     def _overlay(self, tracks: Tracks, path: Path, frames: Any) -> Path:
-        from gsam.formats.overlay_video import OverlayVideo
+        from gsam.results.formats.overlay_video import OverlayVideo
 
         by_index = {frame.index: frame for frame in tracks}
         last = max(by_index, default=-1)
@@ -208,7 +208,7 @@ class Run:
 
 def _stopped(writer: Any) -> tuple[TrackedFrame | None, int]:
     """The last frame of an earlier run, and the first id that it did not give."""
-    from gsam.formats import tracks_jsonl
+    from gsam.results.formats import tracks_jsonl
 
     if not writer.complete:
         return None, 1

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.evaluation.matching import Masks, covered, overlaps, pairs, table
-from gsam.formats.lowres import LowResMasks
 from gsam.pipeline import Pipeline
+from gsam.results.masks.low_res import LowResMasks
 from gsam.types import Images, Labels, Params, Scene, Text
 
 Floats = NDArray[np.float32]

@@ -20,9 +20,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from gsam.evaluation.backdrops import backdrop
-from gsam.formats import contact_sheet, davis
-from gsam.formats.overlay_video import OverlayVideo
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.draw import contact_sheet
+from gsam.results.formats import davis
+from gsam.results.formats.overlay_video import OverlayVideo
+from gsam.results.tracks import TrackedFrame, Tracks
 from gsam.training.nano.moving import PAN, Clip, draw_clip
 
 SETS: dict[str, tuple[int, int, int]] = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.evaluation.backdrops import backdrop
-from gsam.formats import rle
+from gsam.results.masks import rle
 from gsam.training.nano.backgrounds import stretch
 from gsam.training.nano.scenes import IGNORE, Drawn, draw_scene
 

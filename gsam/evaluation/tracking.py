@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.evaluation.matching import LEAST, covered, overlaps
-from gsam.formats.rle import decode
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.masks.rle import decode
+from gsam.results.tracks import TrackedFrame, Tracks
 
 Mask = NDArray[np.bool_]
 TOLERANCE = 0.008

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.everything.measure import Frame, Measured
-from gsam.formats.lowres import Band
+from gsam.results.masks.low_res import Band
 
 TILE = 512
 """Pixels of a crop a side that are made at a time; a multiple of 8."""

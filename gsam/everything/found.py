@@ -142,7 +142,7 @@ def segmentation(counts: NDArray[np.int64], size: tuple[int, int], mode: OutputM
     plain = {"size": list(size), "counts": counts.tolist()}
     if mode == "uncompressed_rle":
         return plain
-    from gsam.formats.rle import compress
+    from gsam.results.masks.rle import compress
 
     return compress(plain)
 

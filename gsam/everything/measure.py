@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.everything.grid import Rectangle
-from gsam.formats.lowres import BAND, Band, Enlarge, across_columns, bands, sigmoid
+from gsam.results.masks.low_res import BAND, Band, Enlarge, across_columns, bands, sigmoid
 
 
 @dataclasses.dataclass(frozen=True)

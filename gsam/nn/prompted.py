@@ -34,7 +34,7 @@ class Prompted(abc.ABC):
     """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
 
     enlarge: ClassVar[Literal["view", "bilinear", "bicubic", "probability"]] = "view"
-    """How low-resolution logits become as large as the picture, see `gsam.formats.lowres`."""
+    """How low-resolution logits become as large as the picture, see `gsam.results.masks.low_res`."""
     takes: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
     """The prompts that it understands."""
     most_points: ClassVar[int | None] = None

@@ -22,10 +22,10 @@ from gsam.pipeline.shapes import bucket
 from gsam.pipeline.shard import replicate, spread
 from gsam.pipeline.suppress import confident, deduplicate, part_of_another, suppress
 from gsam.pipeline.tile import cut, merge, tiles
-from gsam.result import Result
+from gsam.results.result import Result
+from gsam.results.tracks import TrackedFrame
 from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step, Tracker
 from gsam.text.queries.queries import Queries, Query, parse_queries
-from gsam.tracks import TrackedFrame
 from gsam.types import Images, Params, Scene, Text, View
 
 Stage = Detector | Proposer | Segmenter | Classifier | Step

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
-from gsam.result import BoxedMasks, LowResMasks, Result
+from gsam.results.result import BoxedMasks, LowResMasks, Result
 from gsam.text.queries.queries import Queries
 from gsam.types import Masks, Scene, View
 

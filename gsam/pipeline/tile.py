@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
-from gsam.result import PlacedMasks, Result
+from gsam.results.result import PlacedMasks, Result
 
 SAME = 0.5
 """Masks of two tiles are one thing when, where both tiles look, their IoU is above this."""

@@ -22,7 +22,7 @@ from gsam.predictor.decode import Decoder, Masks, Prediction, result
 from gsam.predictor.embedding import Embedding
 from gsam.predictor.encode import Encoder
 from gsam.predictor.prompts import Frame, Prompt, Room, Several, Transform
-from gsam.result import Result
+from gsam.results.result import Result
 from gsam.types import Images
 
 Batch = Sequence[ArrayLike | None] | None

@@ -16,7 +16,7 @@ from gsam.nn.prompted import Prompted
 from gsam.pipeline.memory import lean
 from gsam.predictor.embedding import Embedding
 from gsam.predictor.prompts import Prompt, Room
-from gsam.result import LowResMasks, PlacedMasks, Result
+from gsam.results.result import LowResMasks, PlacedMasks, Result
 from gsam.types import Params
 
 Masks = NDArray[np.bool_] | NDArray[np.float32]

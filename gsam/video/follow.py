@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import UsageError
-from gsam.formats.lowres import LowResMasks
 from gsam.inputs.video import Frames, open_frames
 from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
-from gsam.result import Result
-from gsam.tracks import TrackedFrame
+from gsam.results.masks.low_res import LowResMasks
+from gsam.results.result import Result
+from gsam.results.tracks import TrackedFrame
 from gsam.video.engine import Engine
 from gsam.video.session import Session
 from gsam.video.track import Points, Track

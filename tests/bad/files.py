@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 
 from gsam.build import read_recipe
-from gsam.result import Result
+from gsam.results.result import Result
 from tests.bad.table import Row, Run, error
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gsam import bind
-from gsam.formats import rle
 from gsam.predictor import Predictor
-from gsam.result import LowResMasks, Result
+from gsam.results.masks import rle
+from gsam.results.result import LowResMasks, Result
 from gsam.segment import sam
 from tests.bad.table import Row, Run, error
 

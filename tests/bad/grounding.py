@@ -17,7 +17,7 @@ from gsam.text.queries.queries import Query, load_tokenizer
 
 import gsam
 from gsam import bind
-from gsam.result import Result
+from gsam.results.result import Result
 from gsam.segment import sam
 from tests.bad import geometry
 from tests.bad.table import Row, Run, error

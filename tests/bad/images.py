@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from gsam.inputs.image import Picture, make_view, open_image
-from gsam.result import Result
+from gsam.results.result import Result
 from gsam.types import View
 from tests.bad.table import Row, Run, error
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gsam.text.queries.queries import Queries, Query, parse_queries
 
-from gsam.result import Result
+from gsam.results.result import Result
 from tests.bad.table import Row, Run, error
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 import gsam
 from gsam import cli
-from gsam.formats import rle
 from gsam.inputs.image import Source, open_image
+from gsam.results.masks import rle
 from tests.command import Gsam, in_process
 
 made: list[tuple[str, dict[str, Any]]] = []

@@ -13,8 +13,8 @@ from PIL import Image
 
 import gsam
 from gsam.errors import VideoError
-from gsam.formats import davis, mots, tracks_jsonl, youtube_vis
-from gsam.tracks import TrackedFrame
+from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
+from gsam.results.tracks import TrackedFrame
 from tests.bad import videos as bad
 from tests.command import Gsam, in_process
 from tests.frames import made

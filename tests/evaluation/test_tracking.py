@@ -10,7 +10,7 @@ import pytest
 
 from gsam.evaluation import clips
 from gsam.evaluation.tracking import Followed, assigned, boundary, contour, followed, qualities, region, total
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.tracks import TrackedFrame, Tracks
 
 SIZE = (20, 30)
 

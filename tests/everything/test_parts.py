@@ -12,7 +12,7 @@ from gsam.everything import grid
 from gsam.everything.found import cut_off, nms
 from gsam.everything.measure import Frame, area, filled, measure, run_lengths
 from gsam.everything.settings import Settings
-from gsam.formats.lowres import LowResMasks
+from gsam.results.masks.low_res import LowResMasks
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.formats import davis
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.formats import davis
+from gsam.results.tracks import TrackedFrame, Tracks
 
 
 def masks(*corners: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam.formats import mask_folder, patchwork, rle, sa1b
+from gsam.results.draw import instance_overlay
+from gsam.results.formats import mask_folder, sa1b
+from gsam.results.masks import rle
 
 
 def mask(x: int, y: int, side: int) -> np.ndarray:
@@ -76,12 +78,12 @@ def test_a_folder_of_masks(tmp_path: Path) -> None:
 
 def test_the_picture_shows_every_mask_alike_each_time() -> None:
     pixels = np.full((30, 40, 3), 90, np.uint8)
-    drawn = np.asarray(patchwork.draw(pixels, RECORDS))
+    drawn = np.asarray(instance_overlay.draw(pixels, RECORDS))
     changed = (drawn != pixels).any(-1)
     assert changed[mask(3, 4, 9) | mask(20, 10, 5)].all()
     assert not changed[:2].any()
     assert tuple(drawn[8, 7]) != tuple(drawn[12, 22])
-    np.testing.assert_array_equal(drawn, np.asarray(patchwork.draw(pixels, RECORDS)))
+    np.testing.assert_array_equal(drawn, np.asarray(instance_overlay.draw(pixels, RECORDS)))
 
 
 def test_numbers_become_text() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.formats import rle
-from gsam.formats.overlay import colours
-from gsam.result import LowResMasks, Result
+from gsam.results.draw.overlay import colours
+from gsam.results.masks import rle
+from gsam.results.result import LowResMasks, Result
 
 
 def result(size: tuple[int, int] = (80, 120), labels: tuple[str, ...] = ("dog", "노란 버스")) -> Result:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from gsam.formats import letters
-from gsam.formats.letters import drawable, text_picture
+from gsam.results.draw import text_rendering
+from gsam.results.draw.text_rendering import drawable, text_picture
 
 WORDS = [
     "cat",
@@ -35,10 +35,10 @@ def alpha(text: str, size: int = 20) -> np.ndarray:
 @pytest.fixture(params=["installed fonts", "no fonts installed"])
 def fonts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.param == "no fonts installed":
-        monkeypatch.setattr(letters, "_installed", lambda: ())
-    letters._font_file.cache_clear()
+        monkeypatch.setattr(text_rendering, "_installed", lambda: ())
+    text_rendering._font_file.cache_clear()
     yield
-    letters._font_file.cache_clear()
+    text_rendering._font_file.cache_clear()
 
 
 @pytest.mark.usefixtures("fonts")
@@ -61,14 +61,14 @@ def test_letters_are_not_the_box_of_what_is_missing() -> None:
 
 
 def test_what_no_font_has_is_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(letters, "_installed", lambda: ())
-    letters._font_file.cache_clear()
+    monkeypatch.setattr(text_rendering, "_installed", lambda: ())
+    text_rendering._font_file.cache_clear()
     try:
         assert not drawable("🐱 here")
-        assert letters._spelled("🐱 here") == "cat face here"
+        assert text_rendering._spelled("🐱 here") == "cat face here"
         np.testing.assert_array_equal(alpha("🐱 here"), alpha("cat face here"))
     finally:
-        letters._font_file.cache_clear()
+        text_rendering._font_file.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u0301", "\u200d", "a\nb", "\u202eabc"])

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from gsam.formats.lowres import Enlarge, LowResMasks
+from gsam.results.masks.low_res import Enlarge, LowResMasks
 
 SIZES = [(100, 150), (48, 48), (37, 20), (5, 333), (1, 30), (1, 1)]
 

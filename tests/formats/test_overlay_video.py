@@ -15,10 +15,10 @@ pytest.importorskip("av", reason="video files need PyAV")
 import av
 
 from gsam.errors import UsageError
-from gsam.formats.overlay import numbered
-from gsam.formats.overlay_video import OverlayVideo, draw
 from gsam.inputs.video import open_frames
-from gsam.tracks import TrackedFrame
+from gsam.results.draw.overlay import numbered
+from gsam.results.formats.overlay_video import OverlayVideo, draw
+from gsam.results.tracks import TrackedFrame
 from tests.frames import made
 
 GREY = np.full((60, 80, 3), 90, np.uint8)

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.formats import mots, rle, tracks_jsonl, youtube_vis
-from gsam.formats.tracks_jsonl import Head, TracksWriter
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.formats import mots, tracks_jsonl, youtube_vis
+from gsam.results.formats.tracks_jsonl import Head, TracksWriter
+from gsam.results.masks import rle
+from gsam.results.tracks import TrackedFrame, Tracks
 
 SIZE = (12, 16)
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from gsam.evaluation import tracking
-from gsam.formats import davis, mots
-from gsam.formats.youtube_vis import YouTubeVis
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.formats import davis, mots
+from gsam.results.formats.youtube_vis import YouTubeVis
+from gsam.results.tracks import TrackedFrame, Tracks
 
 trackeval = pytest.importorskip("trackeval")
 FRAMES, SIZE = 8, (48, 64)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from gsam import store
-from gsam.formats.lowres import LowResMasks
 from gsam.inputs.image import open_image
 from gsam.nn.prompt import ABSENT
 from gsam.pipeline.prepare import gather, prepared
+from gsam.results.masks.low_res import LowResMasks
 from gsam.segment import efficient_sam as ours
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative

@@ -14,11 +14,11 @@ import torch
 import transformers
 
 from gsam import store
-from gsam.formats.lowres import LowResMasks
 from gsam.inputs.image import open_image
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather, prepared
 from gsam.port.rules import convert
+from gsam.results.masks.low_res import LowResMasks
 from gsam.segment import sam2 as ours
 from gsam.segment.sam2.hiera import in_rows
 from gsam.segment.sam2.port import LAYOUTS

@@ -17,7 +17,7 @@ from gsam.build import read_recipe
 from gsam.errors import UsageError
 from gsam.evaluation.heldout import read
 from gsam.evaluation.matching import overlaps
-from gsam.formats.lowres import LowResMasks
+from gsam.results.masks.low_res import LowResMasks
 from gsam.segment import sam
 from gsam.types import Boxes, Labels, Masks, Scene
 

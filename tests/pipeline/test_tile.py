@@ -14,7 +14,7 @@ import gsam
 from gsam.evaluation import heldout
 from gsam.inputs.image import Picture
 from gsam.pipeline.tile import merge, tiles
-from gsam.result import PlacedMasks, Result
+from gsam.results.result import PlacedMasks, Result
 
 
 @pytest.mark.parametrize("size", [(1024, 1024), (1025, 900), (3000, 4000), (200, 5000), (1, 1)])

@@ -17,7 +17,7 @@ from gsam.inputs.image import Picture
 from gsam.inputs.letterbox import rectangle
 from gsam.pipeline import Pipeline
 from gsam.pipeline.prepare import gather
-from gsam.result import BoxedMasks
+from gsam.results.result import BoxedMasks
 from gsam.segment import fast_sam
 from gsam.segment.fast_sam.found import Found, snapped
 from gsam.types import Boxes, Images, Labels, Text, View

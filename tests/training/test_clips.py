@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam.formats import contact_sheet
+from gsam.results.draw import contact_sheet
 from gsam.training.nano import clips, motion, scenes
 from gsam.training.nano.layer import Layer
 from gsam.training.nano.moving import draw_clip

@@ -12,8 +12,8 @@ import gsam
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.pipeline import Pipeline
-from gsam.result import PlacedMasks, Result
-from gsam.tracks import TrackedFrame
+from gsam.results.result import PlacedMasks, Result
+from gsam.results.tracks import TrackedFrame
 from gsam.video.engine import engine
 from gsam.video.follow import Follower, Following, overlap, sampled
 from gsam.video.track import Output, Track

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.formats.letters import text_picture
-from gsam.formats.overlay import numbered, paint
-from gsam.formats.rle import encode
+from gsam.results.draw.overlay import numbered, paint
+from gsam.results.draw.text_rendering import text_picture
+from gsam.results.masks.rle import encode
 
 GAP = 4
 GROUND, INK = (250, 250, 250), (40, 40, 44)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.formats.lowres import LowResMasks
+from gsam.results.masks.low_res import LowResMasks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsam.formats.files import whole_file
-from gsam.formats.scene_json import scene_dict
+from gsam.files import whole_file
+from gsam.results.formats.scene_json import scene_dict
 
 if TYPE_CHECKING:
-    from gsam.result import Result
+    from gsam.results.result import Result
 
 
 class Coco:
@@ -26,7 +26,7 @@ class Coco:
         self.categories: dict[str, int] = {}
 
     def add(self, scene: dict[str, Any]) -> None:
-        """One picture, as `gsam.formats.scene_json` describes it."""
+        """One picture, as `gsam.results.formats.scene_json` describes it."""
         labels = {s["label_id"]: s["label"] for s in scene["segments"]}
         for i, query in enumerate(scene["queries"]):
             self.categories.setdefault(labels.get(i, query), len(self.categories) + 1)

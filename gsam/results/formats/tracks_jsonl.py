@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from gsam.errors import UsageError
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.results.tracks import TrackedFrame, Tracks
 
 FORMAT = "gsam tracks 1"
 
@@ -167,7 +167,7 @@ def read(path: Path) -> Tracks:
 
 def write(tracks: Tracks, path: Path) -> None:
     """All at once: the file, whole or not at all."""
-    from gsam.formats.files import whole_file
+    from gsam.files import whole_file
 
     head = Head(tracks.size, tracks.name, tracks.rate, tracks.count, tuple(tracks.queries))
     with whole_file(path) as file:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gsam.formats.files import whole_file
-from gsam.formats.letters import Colour, text_picture
-from gsam.formats.rle import bounds, decode
+from gsam.files import whole_file
+from gsam.results.draw.text_rendering import Colour, text_picture
+from gsam.results.masks.rle import bounds, decode
 
 if TYPE_CHECKING:
-    from gsam.result import Result
+    from gsam.results.result import Result
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FILL = 0.45

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.formats import rle
-from gsam.formats.files import whole_file
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.files import whole_file
+from gsam.results.masks import rle
+from gsam.results.tracks import TrackedFrame, Tracks
 
 INSTANCES = 1000
 IGNORED = 10_000

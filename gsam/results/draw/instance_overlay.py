@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.formats.overlay import numbered, paint
+from gsam.results.draw.overlay import numbered, paint
 
 
 def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Image.Image:

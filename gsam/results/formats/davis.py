@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.formats.files import whole_file
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.files import whole_file
+from gsam.results.tracks import TrackedFrame, Tracks
 
 VOID = 255
 HIGHEST = 254

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.formats.files import whole_path
-from gsam.formats.overlay import measures, name, numbered, paint
+from gsam.files import whole_path
 from gsam.inputs.video.container import pyav
-from gsam.tracks import TrackedFrame
+from gsam.results.draw.overlay import measures, name, numbered, paint
+from gsam.results.tracks import TrackedFrame
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 BT709 = 1

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsam.formats.files import whole_file
+from gsam.files import whole_file
 
 if TYPE_CHECKING:
-    from gsam.result import Result
+    from gsam.results.result import Result
 
 
 def scene_dict(result: Result) -> dict[str, Any]:

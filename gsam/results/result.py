@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.formats.boxed import BoxedMasks as BoxedMasks
-from gsam.formats.lowres import LowResMasks as LowResMasks
-from gsam.formats.placed import PlacedMasks as PlacedMasks
+from gsam.results.masks.box_clipped import BoxedMasks as BoxedMasks
+from gsam.results.masks.cropped import PlacedMasks as PlacedMasks
+from gsam.results.masks.low_res import LowResMasks as LowResMasks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,14 +90,14 @@ class Result:
     @functools.cached_property
     def rles(self) -> list[dict[str, Any]]:
         """[N] masks as COCO run lengths, small enough to keep: what is written and drawn."""
-        from gsam.formats.rle import encode
+        from gsam.results.masks.rle import encode
 
         return [encode(self.mask(i)) for i in range(len(self))]
 
     @functools.cached_property
     def areas(self) -> list[int]:
         """[N] pixels of each mask."""
-        from gsam.formats.rle import area
+        from gsam.results.masks.rle import area
 
         return [area(rle) for rle in self.rles]
 
@@ -130,19 +130,19 @@ class Result:
 
     def plot(self) -> Image.Image:
         """The picture with masks, boxes and labels over it."""
-        from gsam.formats.overlay import draw
+        from gsam.results.draw.overlay import draw
 
         return draw(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of one picture: see `gsam.formats.scene_json`."""
-        from gsam.formats.scene_json import scene_dict
+        """The JSON of one picture: see `gsam.results.formats.scene_json`."""
+        from gsam.results.formats.scene_json import scene_dict
 
         return scene_dict(self)
 
     def to_coco(self) -> dict[str, Any]:
-        """A COCO instances dictionary with this picture alone: see `gsam.formats.coco`."""
-        from gsam.formats.coco import coco_of
+        """A COCO instances dictionary with this picture alone: see `gsam.results.formats.coco`."""
+        from gsam.results.formats.coco import coco_of
 
         return coco_of([self]).to_dict()
 
@@ -162,7 +162,8 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write the picture with its overlay (``.png`` ``.jpg`` ``.webp``), ``.json`` or ``.coco.json``: whole or not at all."""
-        from gsam.formats import coco, overlay, scene_json
+        from gsam.results.draw import overlay
+        from gsam.results.formats import coco, scene_json
 
         path = Path(path)
         if path.name.endswith(".coco.json"):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gsam.formats.files import whole_file
-from gsam.formats.rle import decode
+from gsam.files import whole_file
+from gsam.results.masks.rle import decode
 
 METADATA = "metadata.csv"
 COLUMNS = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gsam.formats.files import whole_file
+from gsam.files import whole_file
 
 KEYS = ("segmentation", "bbox", "area", "predicted_iou", "stability_score", "point_coords", "crop_box")
 

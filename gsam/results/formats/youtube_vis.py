@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from gsam.errors import UsageError
-from gsam.formats import rle
-from gsam.formats.files import whole_file
-from gsam.tracks import TrackedFrame, Tracks
+from gsam.files import whole_file
+from gsam.results.masks import rle
+from gsam.results.tracks import TrackedFrame, Tracks
 
 
 class YouTubeVis:

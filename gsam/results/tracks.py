@@ -29,7 +29,7 @@ class TrackedFrame:
     scores: NDArray[np.float32]
     """[N] in 0..1."""
     rles: list[dict[str, Any]]
-    """[N] masks as COCO run lengths (`gsam.formats.rle`)."""
+    """[N] masks as COCO run lengths (`gsam.results.masks.rle`)."""
     time: float | None = None
     """Seconds from the first frame, if known."""
 
@@ -55,7 +55,7 @@ class TrackedFrame:
         time: float | None = None,
     ) -> TrackedFrame:
         """From masks [N, H, W] bool; labels are "" and scores 1 where they are not given."""
-        from gsam.formats.rle import encode
+        from gsam.results.masks.rle import encode
 
         n = len(masks)
         return cls(
@@ -73,7 +73,7 @@ class TrackedFrame:
 
     def mask(self, i: int) -> NDArray[np.bool_]:
         """[H, W] bool, of row ``i`` (not of id ``i``)."""
-        from gsam.formats.rle import decode
+        from gsam.results.masks.rle import decode
 
         return decode(self.rles[i])
 
@@ -88,14 +88,14 @@ class TrackedFrame:
     @property
     def areas(self) -> NDArray[np.int64]:
         """[N] pixels of each mask."""
-        from gsam.formats.rle import area
+        from gsam.results.masks.rle import area
 
         return np.array([area(rle) for rle in self.rles], np.int64)
 
     @property
     def xyxy(self) -> NDArray[np.float32]:
         """[N, 4] pixels, tight around the masks, exclusive right and bottom; zeros for an empty one."""
-        from gsam.formats.rle import bounds
+        from gsam.results.masks.rle import bounds
 
         return np.array([bounds(rle) for rle in self.rles], np.float32).reshape(-1, 4)
 
@@ -175,7 +175,7 @@ class Tracks:
 
     def masks_of(self, identity: int) -> list[dict[str, Any] | None]:
         """[count] run lengths of one object, None where it is not seen."""
-        from gsam.formats.rle import area
+        from gsam.results.masks.rle import area
 
         out: list[dict[str, Any] | None] = [None] * self.count
         for frame in self.frames:
@@ -187,7 +187,7 @@ class Tracks:
         self, frames: Sequence[NDArray[np.uint8]], *, columns: int = 8, zoom: int = 1, title: str = ""
     ) -> Image.Image:
         """A contact sheet: ``frames`` [H, W, 3], all `count` of the video, with every object in the colour of its id."""
-        from gsam.formats import contact_sheet
+        from gsam.results.draw import contact_sheet
 
         pixels = np.asarray(frames)
         colours = {identity: identity + (identity >= 255) for identity in self.ids}  # 255 is what is not judged
