@@ -1,7 +1,7 @@
 """What loading costs in memory: ``python -m benchmarks.load_memory``.  Writes ``benchmarks/load_memory.md``.
 
 One process with torch writes SAM ViT-H with random numbers as a ``.pth`` with the original names; another, without torch,
-loads it with `gsam.store.load` and reports the peak of its resident memory over what it needed before, by the bytes of the
+loads it with `gsam.weights.store.load` and reports the peak of its resident memory over what it needed before, by the bytes of the
 parameters.  Needs 2.6 GB in the temporary folder and 6 GB of memory.
 """
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import page
-from gsam import store
 from gsam.registry import FAMILIES
+from gsam.weights import store
 
 HERE = Path(__file__).parent
 SIZE = (1024, 1536)

@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from benchmarks.inputs import Setting
-from gsam import bind, store
+from gsam import bind
+from gsam.weights import store
 
 FAMILIES = {
     "sam": ("gsam.segment.sam", "sam_vit_{}", "nano_sam"),

@@ -50,23 +50,23 @@ CHOICES: Mapping[str, tuple[str | int, ...]] = {
 
 
 def detector(name: str, **settings: Any) -> Detector:
-    """A text-conditioned box detector by any name `gsam.store` understands; settings are those of its ``Stage``."""
+    """A text-conditioned box detector by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
     return cast(Detector, _stage("detect", name, settings))
 
 
 def segmenter(name: str, **settings: Any) -> Segmenter:
-    """A promptable segmenter by any name `gsam.store` understands; settings are those of its ``Stage``."""
+    """A promptable segmenter by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
     return cast(Segmenter, _stage("segment", name, settings))
 
 
 def classifier(name: str, **settings: Any) -> Classifier:
-    """A text-image classifier by any name `gsam.store` understands; settings are those of its ``Stage``."""
+    """A text-image classifier by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
     return cast(Classifier, _stage("classify", name, settings))
 
 
 def tracker(name: str, **settings: Any) -> Tracker:
-    """A SAM 2 with its memory by any name `gsam.store` understands; settings: see `gsam.segment.sam2.tracker.Tracker`."""
-    from gsam import store
+    """A SAM 2 with its memory by any name `gsam.weights.store` understands; settings: see `gsam.segment.sam2.tracker.Tracker`."""
+    from gsam.weights import store
 
     keep_programs()
     loaded = store.load(name, role="segment", dtype=default_dtype(jax.local_devices()), video=True)
@@ -171,7 +171,7 @@ def _check_limits(limits: Mapping[str, Any]) -> None:
 
 def keep_programs() -> None:
     """Keep compiled programs on disk, in gsam's cache, unless JAX was told where to (``JAX_COMPILATION_CACHE_DIR``)."""
-    from gsam import store
+    from gsam.weights import store
 
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(store.cache_folder() / "programs"))
@@ -230,8 +230,8 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
 
 
 def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
-    from gsam import store
     from gsam.text.queries.queries import load_tokenizer
+    from gsam.weights import store
 
     if role == "everything":
         return _everything(name, settings, dtype)
@@ -281,6 +281,6 @@ def _devices(device: str | Sequence[jax.Device] | None) -> tuple[jax.Device, ...
 
 
 def _recipe_folder() -> Path:
-    from gsam import store
+    from gsam.weights import store
 
     return store.data_folder("pipelines")

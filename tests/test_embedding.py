@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from gsam import bind
 from gsam.errors import UsageError
-from gsam.port import ported
 from gsam.predictor import Predictor
 from gsam.segment import sam
+from gsam.weights import ported
 from tests import discs
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8)

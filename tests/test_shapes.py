@@ -8,9 +8,9 @@ import pytest
 
 from gsam.classify import clip, siglip
 from gsam.detect import grounding_dino, owl_vit
-from gsam.port.rules import precision
 from gsam.segment import sam
 from gsam.types import Boxes, Images, Labels, Masks, Scene, Text, View
+from gsam.weights.rules import precision
 
 B, N, C = 2, 5, 8
 

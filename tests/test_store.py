@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import gsam.build
-from gsam import store
 from gsam.errors import CheckpointError, UsageError
-from gsam.port.rules import EXACT, precision
+from gsam.weights import store
+from gsam.weights.rules import EXACT, precision
 from tests.port.files import nano_sam, random, state_dict
 
 

@@ -82,7 +82,7 @@ def _devices() -> Iterator[Row]:
 def _places() -> Iterator[Row]:
     from huggingface_hub import constants
 
-    from gsam import store
+    from gsam.weights import store
 
     for what, variable, place in (
         ("gsam's cache", "GSAM_CACHE", store.cache_folder()),

@@ -14,8 +14,8 @@ from PIL import Image
 
 from gsam.errors import CheckpointError
 from gsam.inputs.image import make_view, open_image
-from gsam.store import Loaded, cache_folder
 from gsam.types import View
+from gsam.weights.store import Loaded, cache_folder
 
 Comparison = tuple[str, list[float], list[float], float]
 """What, the published values, ours, how far apart they may be."""
@@ -38,7 +38,7 @@ def compare(entry: Mapping[str, Any], loaded: Loaded, image: Path | None = None)
 
 def _picture(place: str) -> Path:
     """A picture by its address, or as ``owner/name:file`` on the hub."""
-    from gsam.port import download
+    from gsam.weights import download
 
     try:
         if place.startswith("http"):

@@ -13,7 +13,7 @@ from typer import Argument, Option
 from gsam.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from gsam.store import Found, Loaded
+    from gsam.weights.store import Found, Loaded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -38,8 +38,8 @@ def weights() -> None:
 @app.command("list", context_settings=HELP)
 def list_models() -> None:
     """Every model with an official name: what it does, its size, its licence, and whether it is on this machine."""
-    from gsam import store
     from gsam.registry import family_of
+    from gsam.weights import store
 
     rows = [("NAME", "FAMILY", "ROLE", "PARAMETERS", "LICENCE", "HERE")]
     for name, entry in _entries().items():
@@ -55,7 +55,7 @@ def list_models() -> None:
 @app.command(context_settings=HELP)
 def pull(name: Annotated[str, Argument(metavar="NAME", help=NAME)]) -> None:
     """Fetch a model if it is not here yet, and print where it is."""
-    from gsam import store
+    from gsam.weights import store
 
     print(store.find(name).path)
 
@@ -67,7 +67,7 @@ def port(
     dtype: Annotated[Dtype, Option(help="What the numbers are stored as.")] = Dtype.float32,
 ) -> None:
     """Read a checkpoint of any kind and write it as an Orbax folder, which serves wherever a model is named."""
-    from gsam import store
+    from gsam.weights import store
 
     if folder.exists():
         raise UsageError(f"{folder} exists already", "output_exists")
@@ -86,7 +86,7 @@ def verify(
 
     What cannot be checked is said.  Exit code 1 if something is wrong.
     """
-    from gsam import store
+    from gsam.weights import store
 
     try:
         found = store.find(name)
@@ -111,7 +111,7 @@ def _entries() -> dict[str, Mapping[str, Any]]:
     """Name -> manifest entry, of the official models and of those that ship."""
     import tomllib
 
-    from gsam import store
+    from gsam.weights import store
 
     shipped = tomllib.loads((store.data_folder("nano") / "manifest.toml").read_text(encoding="utf-8"))
     return {**shipped, **store.manifest()}
@@ -126,7 +126,7 @@ def _entry(name: str) -> Mapping[str, Any]:
 
 def _hashes(name: str, found: Found) -> Iterator[Row]:
     """Raises `CheckpointError` for a file that is not what its manifest or the hub says."""
-    from gsam.store import hub_hash, verify_hash
+    from gsam.weights.store import hub_hash, verify_hash
 
     files = [found.path] if found.path.is_file() else sorted(found.path.glob("*.safetensors"))
     files = files or sorted(found.path.glob("*.bin"))

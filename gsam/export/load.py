@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Limits, Pipeline
-from gsam.port.read import read
 from gsam.text.queries import revive
 from gsam.text.queries.queries import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+from gsam.weights.read import read
 
 
 def load_exported(folder: Path | str, *, devices: Sequence[jax.Device] | None = None, **limits: Any) -> Exported:

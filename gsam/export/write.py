@@ -18,9 +18,9 @@ from gsam.export.load import Exported
 from gsam.export.programs import Canvas, Program, programs
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
-from gsam.port import ported
 from gsam.text.queries import describe
 from gsam.types import View
+from gsam.weights import ported
 
 SHAPES = ((3, 4), (4, 3), (2, 3), (3, 2), (9, 16), (16, 9), (1, 1))
 """Heights and widths of the pictures that a pipeline with rectangular views is exported for by default."""

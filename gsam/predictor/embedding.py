@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from gsam.errors import CheckpointError, UsageError
 from gsam.inputs.image import MAX_PIXELS, content
 from gsam.nn.prompted import Prompted
-from gsam.port import ported
-from gsam.port.read import read
 from gsam.types import View
+from gsam.weights import ported
+from gsam.weights.read import read
 
 KIND, VERSION = "gsam.embedding", "1"
 SAMPLE = 1024

@@ -14,9 +14,9 @@ from unittest import mock
 
 import numpy as np
 
-from gsam import build, store
+from gsam import build
 from gsam.errors import CheckpointError, GsamError, UsageError
-from gsam.port import download
+from gsam.weights import download, store
 from tests.port import files
 
 

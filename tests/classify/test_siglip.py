@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam import bind, store
+from gsam import bind
 from gsam.classify import siglip
 from gsam.classify.siglip.port import config_from_hf
 from gsam.errors import CheckpointError
 from gsam.ops.regions import widen
+from gsam.weights import store
 from tests.classify.small import SIGLIP, Marks, before, classified, make, picture
 
 

@@ -14,13 +14,13 @@ import pytest
 from gsam.text.queries.queries import load_tokenizer
 
 import gsam
-from gsam import store
 from gsam.detect import grounding_dino as gd
 from gsam.detect.grounding_dino import captions
 from gsam.detect.grounding_dino.enhancer import Phrases
 from gsam.inputs.image import Picture, canvas, content
 from gsam.pipeline.prepare import gather
 from gsam.types import Boxes, Images, Labels, View
+from gsam.weights import store
 from tests.detect import small
 from tests.words import Words
 

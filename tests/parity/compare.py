@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from gsam import store
 from gsam.classify import clip as our_clip
 from gsam.classify import siglip as our_siglip
 from gsam.detect import owl_vit as our_owl
 from gsam.segment import sam as our_sam
+from gsam.weights import store
 from tests.parity import oracles
 
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from gsam import store
 from gsam.inputs.image import open_image
 from gsam.nn.prompt import ABSENT
 from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
 from gsam.segment import efficient_sam as ours
+from gsam.weights import store
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
 from tests.parity.reference import efficient_sam as reference
@@ -48,9 +48,9 @@ def load(model: reference.EfficientSam, folder: Path) -> ours.Stage:
     if name:
         loaded = store.load(str(file), role="segment")
         return ours.build(loaded.config, loaded.params)
-    from gsam.port.read import read
-    from gsam.port.rules import convert
     from gsam.segment.efficient_sam.port import LAYOUTS
+    from gsam.weights.read import read
+    from gsam.weights.rules import convert
 
     config = config_of(model.sizes)
     return ours.build(config, convert(read(file), ours.spec(config).shapes, LAYOUTS[0], "float32"))

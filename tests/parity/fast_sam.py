@@ -14,14 +14,14 @@ import torch
 from gsam.fast_sam import FastSAM
 from gsam.inputs.image import Picture
 from gsam.pipeline.prepare import gather
-from gsam.port.read import read
-from gsam.port.rules import convert
 from gsam.segment import fast_sam as ours
 from gsam.segment.fast_sam import port
 from gsam.segment.fast_sam.blocks import Frame
 from gsam.segment.fast_sam.found import Found, find
 from gsam.segment.fast_sam.model import Seen
 from gsam.types import Images, Params
+from gsam.weights.read import read
+from gsam.weights.rules import convert
 from tests.parity.compare import Row, last, relative
 from tests.parity.reference import fast_sam as reference
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 import transformers
 
-from gsam import store
 from gsam.detect import grounding_dino as ours
 from gsam.detect.grounding_dino.enhancer import Phrases, Picture
 from gsam.types import Images
+from gsam.weights import store
 from tests.parity import oracles
 from tests.parity.compare import Row, relative
 from tests.words import Words

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from gsam import store
 from gsam.inputs.image import open_image
 from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
 from gsam.segment import sam as ours
 from gsam.types import Boxes, Images
+from gsam.weights import store
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
 

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 import transformers
 
-from gsam import store
 from gsam.inputs.image import open_image
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather, prepared
-from gsam.port.rules import convert
 from gsam.results.masks.low_res import LowResMasks
 from gsam.segment import sam2 as ours
 from gsam.segment.sam2.hiera import in_rows
 from gsam.segment.sam2.port import LAYOUTS
+from gsam.weights import store
+from gsam.weights.rules import convert
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
 from tests.parity.reference import sam2_hq

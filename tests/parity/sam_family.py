@@ -20,12 +20,13 @@ import torch
 import transformers
 from torch import nn
 
-from gsam import bind, store
+from gsam import bind
 from gsam.nn import sam_vit, tiny_vit
 from gsam.nn.tiny_vit import TinyVit
-from gsam.port.read import read
-from gsam.port.rules import convert, fit
 from gsam.segment import mobile_sam, sam_hq
+from gsam.weights import store
+from gsam.weights.read import read
+from gsam.weights.rules import convert, fit
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
 from tests.parity.reference import sam as reference
@@ -103,7 +104,7 @@ def parameters(model: nn.Module, config: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class InMemory:
-    """A tensor as `gsam.port.rules.convert` reads them."""
+    """A tensor as `gsam.weights.rules.convert` reads them."""
 
     value: np.ndarray
 

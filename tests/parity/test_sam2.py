@@ -15,11 +15,11 @@ pytest.importorskip("transformers")
 
 import torch
 
-from gsam import store
 from gsam.inputs.image import open_image
 from gsam.pipeline.prepare import gather, prepared
 from gsam.segment import sam2 as ours
 from gsam.segment.sam2 import hiera
+from gsam.weights import store
 from tests.parity import oracles, sam2
 from tests.parity.compare import Row, last
 from tests.parity.reference import sam2_hq

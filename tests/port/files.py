@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gsam.port.rules import Layout, permutation, rename
+from gsam.weights.rules import Layout, permutation, rename
 
 LISTS: dict[str, dict[str, Any]] = json.loads(
     gzip.decompress((Path(__file__).parents[1] / "keys" / "lists.json.gz").read_bytes())
@@ -120,7 +120,7 @@ def hollow(folder: Path, source: str, config: dict[str, Any]) -> Path:
 
 
 def official(params: Mapping[str, jax.Array], shapes: Mapping[str, Any], layout: Layout, names: Sequence[str]) -> dict:
-    """Our parameters under official names and in torch's axes: the way back of `gsam.port.rules.convert`."""
+    """Our parameters under official names and in torch's axes: the way back of `gsam.weights.rules.convert`."""
     back = {rename(name, shapes, layout): name for name in names}
     found = {}
     for path, value in params.items():

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.errors import CheckpointError
-from gsam.port import download
+from gsam.weights import download, store
 from tests.port.files import nano_sam, state_dict
 
 

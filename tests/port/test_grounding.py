@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.detect import grounding_dino as gd
 from gsam.detect.grounding_dino import port
 from gsam.errors import CheckpointError
-from gsam.port.read import read
-from gsam.port.rules import convert, fit
+from gsam.weights import store
+from gsam.weights.read import read
+from gsam.weights.rules import convert, fit
 from tests.detect import small
 from tests.port import files
 

@@ -19,8 +19,8 @@ import pytest
 
 from gsam.cli import weights
 from gsam.errors import CheckpointError
-from gsam.port.rules import rename
-from gsam.store import Found
+from gsam.weights.rules import rename
+from gsam.weights.store import Found
 from tests.port.files import LISTS, official, random, state_dict
 from tests.port.hub_server import TOKEN, Hub, Repository, oid, serve
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gsam import store
 from gsam.errors import CheckpointError
-from gsam.port.rules import Part, fit, plan, rename, unstack
 from gsam.registry import FAMILIES, family_of
+from gsam.weights import store
+from gsam.weights.rules import Part, fit, plan, rename, unstack
 from tests.port.files import LISTS
 
 KNOWN = re.compile(  # what files hold and models do not use, or hold twice

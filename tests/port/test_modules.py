@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.errors import CheckpointError
-from gsam.port.modules import Inert
-from gsam.port.read import read
+from gsam.weights import store
+from gsam.weights.modules import Inert
+from gsam.weights.read import read
 from tests.port.files import Call, Name, archive, pickled, tensor
 
 # files as they are

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.errors import CheckpointError
-from gsam.port import download, ported
+from gsam.weights import download, ported, store
 from tests.port.files import nano_sam, state_dict
 
 

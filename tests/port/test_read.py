@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from gsam.errors import CheckpointError
-from gsam.port import read as reading
-from gsam.port.read import read
+from gsam.weights import read as reading
+from gsam.weights.read import read
 from tests.port.files import Call, Name, archive, entry, pickled, safetensors, state_dict, tensor
 
 

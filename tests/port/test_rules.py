@@ -10,10 +10,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.errors import CheckpointError
-from gsam.port.read import read
-from gsam.port.rules import Layout, convert, fit, permutation, plan, rename
+from gsam.weights import store
+from gsam.weights.read import read
+from gsam.weights.rules import Layout, convert, fit, permutation, plan, rename
 from tests.port.files import nano_sam, safetensors, state_dict
 
 LAYOUT = Layout(
@@ -198,7 +198,7 @@ def test_plan_reads_nothing(tmp_path: Path) -> None:
     assert plan(given, SHAPES, LAYOUT).keys() == SHAPES.keys()
 
 
-# the whole way, through `gsam.store`
+# the whole way, through `gsam.weights.store`
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather
-from gsam.port.rules import precision
 from gsam.predictor import Predictor
 from gsam.segment import efficient_sam
 from gsam.types import Params
+from gsam.weights.rules import precision
 from tests.segment import small
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8)

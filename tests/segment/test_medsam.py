@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.inputs.image import Picture
 from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor
 from gsam.segment import sam
+from gsam.weights import store
 from tests.segment import small
 
 PICTURE = np.random.default_rng(0).integers(30, 120, (40, 100, 3), dtype=np.uint8)

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam import store
 from gsam.build import read_recipe
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture
@@ -21,6 +20,7 @@ from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor
 from gsam.segment import mobile_sam, sam_hq
 from gsam.types import Boxes
+from gsam.weights import store
 
 SIZES = {"decoder_heads": 2, "decoder_mlp": 32}
 TINY_VIT = TinyVit(64, (8, 8, 8, 8), (1, 1, 1, 1), (1, 1, 1), (3, 4, 3), out_chans=16)

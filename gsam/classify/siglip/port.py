@@ -9,7 +9,7 @@ from gsam.classify.siglip import config as sizes
 from gsam.classify.siglip.config import Config
 from gsam.errors import CheckpointError
 from gsam.nn.tower import Tower
-from gsam.port.rules import Layout
+from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout(

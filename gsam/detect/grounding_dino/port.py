@@ -7,7 +7,7 @@ from typing import Any
 
 from gsam.detect.grounding_dino.config import BertConfig, Config, SwinConfig
 from gsam.errors import CheckpointError
-from gsam.port.rules import Layout
+from gsam.weights.rules import Layout
 
 _THIRDS = ("query", "key", "value")
 _UNUSED = (

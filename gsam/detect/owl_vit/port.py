@@ -8,7 +8,7 @@ from typing import Any
 from gsam.detect.owl_vit.config import Config
 from gsam.errors import CheckpointError
 from gsam.nn.tower import Tower
-from gsam.port.rules import Layout
+from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gsam.port.rules import Layout
 from gsam.segment.efficient_sam.config import Config
+from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout(

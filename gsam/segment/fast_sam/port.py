@@ -1,12 +1,12 @@
-"""FastSAM's checkpoints: the official ``.pt``, a whole pickled network (`gsam.port.modules`)."""
+"""FastSAM's checkpoints: the official ``.pt``, a whole pickled network (`gsam.weights.modules`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from gsam.port.rules import Layout
 from gsam.segment.fast_sam.config import Config
+from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gsam.port import sam
-from gsam.port.rules import Layout
+from gsam.weights import sam
+from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gsam.port import sam
-from gsam.port.rules import Layout
 from gsam.segment.sam.config import Config
+from gsam.weights import sam
+from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout("original", sam.ORIGINAL, unused=sam.ORIGINAL_UNUSED, transposed=sam.TRANSPOSED),

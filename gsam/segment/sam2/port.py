@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gsam.port import sam
-from gsam.port.rules import Layout
-from gsam.port.sam import Renames
 from gsam.segment.sam2.config import Config
+from gsam.weights import sam
+from gsam.weights.rules import Layout
+from gsam.weights.sam import Renames
 
 _WHY = "the memory, which pictures have no use for"
 _DOWNSAMPLER: Renames = (

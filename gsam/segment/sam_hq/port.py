@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gsam.port import sam
-from gsam.port.rules import Layout
 from gsam.segment.sam_hq.config import Config, Vit
+from gsam.weights import sam
+from gsam.weights.rules import Layout
 
 _TRANSPOSED = r"(output_upscaling|compress_vit_feat|embedding_encoder)/conv"
 _SEQUENCES = r"(compress_vit_feat|embedding_encoder|embedding_maskfeature)"

@@ -2,7 +2,7 @@
 
 Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw storages; the pickle is run
 by an unpickler that knows the six names such a file needs and refuses every other; but for the classes of whole networks,
-which become objects that do nothing (`gsam.port.modules`).
+which become objects that do nothing (`gsam.weights.modules`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError
-from gsam.port.modules import Inert, inert, named_tensors
+from gsam.weights.modules import Inert, inert, named_tensors
 
 DTYPES: dict[str, Any] = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,

@@ -1,4 +1,4 @@
-"""How official files name the parts of SAM that several families have: for `gsam.port.rules.Layout`."""
+"""How official files name the parts of SAM that several families have: for `gsam.weights.rules.Layout`."""
 
 from __future__ import annotations
 

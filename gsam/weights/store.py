@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 
 from gsam.errors import CheckpointError, UsageError
-from gsam.port import download, ported
-from gsam.port.read import Tensor, read
-from gsam.port.rules import convert, fit, plan, precision
 from gsam.registry import FAMILIES, family_of
 from gsam.types import Params
+from gsam.weights import download, ported
+from gsam.weights.read import Tensor, read
+from gsam.weights.rules import convert, fit, plan, precision
 
 FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip")
 NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier", "nano_sam2": "tracker"}
@@ -235,7 +235,7 @@ def verify_once(path: Path, sha256: str) -> None:
 def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
     """Write a model as an Orbax folder that `load` understands without more information; whole or not at all.
 
-    ``dtype``: what the numbers are stored as, by default as they are (but see `gsam.port.rules.EXACT`).
+    ``dtype``: what the numbers are stored as, by default as they are (but see `gsam.weights.rules.EXACT`).
     """
     import orbax.checkpoint as ocp
 
@@ -408,7 +408,7 @@ def _shapes(family: str, config: Any) -> Mapping[str, Any]:
 
 
 def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any) -> float:
-    from gsam.port.rules import permutation, rename, useful
+    from gsam.weights.rules import permutation, rename, useful
 
     hits, read = 0, useful(tensors, shapes, layout)
     for name, tensor in read.items():
