@@ -33,7 +33,7 @@ LOAD = """
 import json, resource, sys, time
 import jax, jax.numpy as jnp
 from gsam import store
-import gsam.segment.sam.port, safetensors
+import gsam.models.sam.port, safetensors
 jnp.zeros(3).block_until_ready()
 unit = 1 if sys.platform == "darwin" else 1024
 

@@ -73,7 +73,7 @@ class Side:
         return config, self.put(params)
 
     def sam(self, size: str) -> Any:
-        from gsam.segment import sam
+        from gsam.models import sam
 
         return sam.build(*self.load(f"sam_{size}", "segment"))
 
@@ -128,7 +128,7 @@ class Side:
         return lambda number: {"sampled": run(value, xy, weight)}
 
     def owlv2(self) -> Run:
-        from gsam.detect import owl_vit
+        from gsam.models import owl_vit
 
         config, params = self.load("owl_2", "detect")
         spec = owl_vit.spec(config)
@@ -144,7 +144,7 @@ class Side:
         return lambda number: run(params, pixels, ids)
 
     def clip_crops(self) -> Run:
-        from gsam.classify import clip
+        from gsam.models import clip
 
         config, params = self.load("clip_b", "classify")
         spec = clip.spec(config)

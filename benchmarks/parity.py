@@ -20,11 +20,10 @@ import numpy as np
 import torch
 import transformers
 
-from gsam.detect import grounding_dino
 from gsam.inputs.image import content, make_view, open_image
+from gsam.models import fast_sam as our_fast_sam
+from gsam.models import grounding_dino, mobile_sam, sam_hq
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
-from gsam.segment import fast_sam as our_fast_sam
-from gsam.segment import mobile_sam, sam_hq
 from gsam.types import View
 from tests.parity import compare, efficient_sam, fast_sam, grounding, medsam, oracles, sam2, sam2_video, sam_family
 from tests.parity.compare import Row

@@ -27,9 +27,9 @@ from benchmarks import page
 from gsam.evaluation import heldout
 from gsam.evaluation.matching import Tally, overlaps
 from gsam.inputs.image import Picture
+from gsam.models import sam
 from gsam.pipeline.prepare import gather
 from gsam.results.result import Result
-from gsam.segment import sam
 from gsam.training.nano.names import LEAVES
 from gsam.types import Boxes, Params
 

@@ -112,8 +112,8 @@ def long(length: int) -> dict[str, Any]:
     from benchmarks.side import peak
     from gsam import bind
     from gsam.inputs.video import open_frames
-    from gsam.segment.sam2 import tracker
-    from gsam.segment.sam2.config import NANO
+    from gsam.models.sam2 import tracker
+    from gsam.models.sam2.config import NANO
 
     class Made:
         """A sequence of pictures, none of which is kept."""

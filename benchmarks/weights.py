@@ -12,10 +12,10 @@ from gsam import bind
 from gsam.weights import store
 
 FAMILIES = {
-    "sam": ("gsam.segment.sam", "sam_vit_{}", "nano_sam"),
-    "owl": ("gsam.detect.owl_vit", "owlv2_base_patch16", "nano_owl"),
-    "clip": ("gsam.classify.clip", "clip_vit_base_patch32", "nano_clip"),
-    "dino": ("gsam.detect.grounding_dino", "grounding_dino_tiny", "grounding_dino_tiny"),
+    "sam": ("gsam.models.sam", "sam_vit_{}", "nano_sam"),
+    "owl": ("gsam.models.owl_vit", "owlv2_base_patch16", "nano_owl"),
+    "clip": ("gsam.models.clip", "clip_vit_base_patch32", "nano_clip"),
+    "dino": ("gsam.models.grounding_dino", "grounding_dino_tiny", "grounding_dino_tiny"),
 }
 """By the beginning of a checkpoint's name: the family, its variant, and the variant of reduced runs."""
 

@@ -58,9 +58,8 @@ class Ours:
         import jax
 
         from benchmarks import weights
-        from gsam.detect import grounding_dino
+        from gsam.models import grounding_dino, sam
         from gsam.pipeline import Limits, Pipeline
-        from gsam.segment import sam
 
         found, params = weights.load(setting, "dino", "detect")
         *_, size, limit = SIZES[setting.small]

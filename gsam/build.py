@@ -65,12 +65,12 @@ def classifier(name: str, **settings: Any) -> Classifier:
 
 
 def tracker(name: str, **settings: Any) -> Tracker:
-    """A SAM 2 with its memory by any name `gsam.weights.store` understands; settings: see `gsam.segment.sam2.tracker.Tracker`."""
+    """A SAM 2 with its memory by any name `gsam.weights.store` understands; settings: see `gsam.models.sam2.tracker.Tracker`."""
     from gsam.weights import store
 
     keep_programs()
     loaded = store.load(name, role="segment", dtype=default_dtype(jax.local_devices()), video=True)
-    module = importlib.import_module(f"gsam.segment.{loaded.family}.tracker")
+    module = importlib.import_module(f"gsam.models.{loaded.family}.tracker")
     try:
         return cast(Tracker, module.build(loaded.config, loaded.params, **settings))
     except TypeError as error:

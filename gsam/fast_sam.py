@@ -45,7 +45,7 @@ class FastSAM:
         self, model: str | Any = "fast_sam_s", classifier: str | Compares = "clip_vit_base_patch32", **settings: Any
     ) -> None:
         """``model``: a name as for `gsam.segmenter`, or its stage; ``settings`` are those of
-        `gsam.segment.fast_sam.Stage`, ``size`` being the original's ``imgsz``.
+        `gsam.models.fast_sam.Stage`, ``size`` being the original's ``imgsz``.
 
         ``classifier``: what reads words, a name as for `gsam.classifier` or a stage; loaded at the first `text_prompt`.
         """

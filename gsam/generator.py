@@ -39,8 +39,8 @@ from gsam.everything.grid import Crop, crops
 from gsam.everything.measure import Frame, Measured, measure, run_lengths
 from gsam.everything.settings import OutputMode, Settings, needs_points
 from gsam.inputs.image import Picture, Source, open_image
+from gsam.models.promptable import Prompted
 from gsam.nn.prompt import FOREGROUND, PAD
-from gsam.nn.prompted import Prompted
 from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.types import Images, Params

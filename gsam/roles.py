@@ -83,7 +83,7 @@ class Segmenter(Protocol):
     """Image and boxes -> masks.
 
     What is larger than SAM's way from low-resolution logits to the picture may say so by ``enlarge``, see
-    `gsam.results.masks.low_res.Enlarge`.  One that answers points and masks too is a `gsam.nn.prompted.Prompted`.
+    `gsam.results.masks.low_res.Enlarge`.  One that answers points and masks too is a `gsam.models.promptable.Prompted`.
     """
 
     @property

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from gsam.models.promptable import Prompted
 from gsam.nn.prompt import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
-from gsam.nn.prompted import Prompted
 from gsam.types import Images, Params, View
 
 SIZE, SIDE, RADIUS = 64, 32, 6.0

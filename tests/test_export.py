@@ -21,15 +21,14 @@ from tokenizers import models, pre_tokenizers
 
 import gsam
 from gsam import bind, cli
-from gsam.classify import clip
-from gsam.detect import grounding_dino as gd
 from gsam.errors import CheckpointError, UsageError
 from gsam.export import export, load_exported
 from gsam.export.artefact import NOTE, WEIGHTS
 from gsam.export.load import Exported
+from gsam.models import clip, sam
+from gsam.models import grounding_dino as gd
 from gsam.pipeline import Pipeline
 from gsam.results.result import Result
-from gsam.segment import sam
 from gsam.text.queries import Captions, Marked, Sentences, Words, describe, revive
 from tests.classify.small import CLIP
 from tests.detect import small
@@ -104,7 +103,7 @@ def test_it_runs_without_the_models(folder: Path) -> None:
 import sys, gsam
 result = gsam.load({str(folder)!r})({str(SCENE)!r}, "dog. pizza")
 assert "dog" in result.labels and result.masks.any()
-rooms = ("gsam.nn", "gsam.bind", "gsam.detect", "gsam.segment", "gsam.classify", "flax", "orbax", "optax", "huggingface_hub")
+rooms = ("gsam.nn", "gsam.bind", "gsam.models", "gsam.models", "gsam.models", "flax", "orbax", "optax", "huggingface_hub")
 print([m for m in sys.modules if m.startswith(rooms)])
 """
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}

@@ -13,7 +13,7 @@ import pytest
 import gsam
 from gsam import bind
 from gsam.errors import ImageError, UsageError
-from gsam.segment import sam
+from gsam.models import sam
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)
 LOOSE: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}

@@ -16,10 +16,10 @@ import pytest
 import gsam
 from gsam import bind
 from gsam.inputs.image import Picture
+from gsam.models import sam
 from gsam.pipeline.prepare import gather
 from gsam.predictor import BLOCK, Predictor
 from gsam.predictor.prompts import Transform
-from gsam.segment import sam
 from gsam.types import Boxes, View
 from tests import discs
 

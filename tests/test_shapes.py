@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from gsam.classify import clip, siglip
-from gsam.detect import grounding_dino, owl_vit
-from gsam.segment import sam
+from gsam.models import clip, grounding_dino, owl_vit, sam, siglip
 from gsam.types import Boxes, Images, Labels, Masks, Scene, Text, View
 from gsam.weights.rules import precision
 

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from gsam import bind
-from gsam.detect import owl_vit
 from gsam.inputs.image import Picture
+from gsam.models import owl_vit, sam
 from gsam.nn.tower import Tower
 from gsam.pipeline.prepare import gather
-from gsam.segment import sam
 from gsam.types import Boxes, Labels
 
 OWL = owl_vit.Config(Tower(32, 2, 2), Tower(16, 1, 2), 64, 16, vocab=50, context=6, pad=0.0, letterbox=True)

@@ -55,7 +55,7 @@ def test_one_file_in_the_original_layout(tmp_path: Path, nano: Any, suffix: str)
     else:
         state_dict(path, original)
     loaded = store.load(path)
-    assert (loaded.family, loaded.config) == ("sam", gsam.segment.sam.VARIANTS["nano_sam"])
+    assert (loaded.family, loaded.config) == ("sam", gsam.models.sam.VARIANTS["nano_sam"])
     assert (loaded.tokenizer, loaded.name) == (None, str(path))
     same(loaded.params, params)
     same(store.load(str(path), role="segment").params, params)
@@ -181,7 +181,7 @@ def test_a_wrong_config(tmp_path: Path, hub_folders: Any, what: str) -> None:
 
 
 def loaded_nano(params: Mapping[str, Any], tokenizer: Path | None = None) -> store.Loaded:
-    return store.Loaded("sam", gsam.segment.sam.VARIANTS["nano_sam"], params, tokenizer, "nano_sam")
+    return store.Loaded("sam", gsam.models.sam.VARIANTS["nano_sam"], params, tokenizer, "nano_sam")
 
 
 def test_orbax_round_trip(tmp_path: Path, nano: Any) -> None:
@@ -189,7 +189,7 @@ def test_orbax_round_trip(tmp_path: Path, nano: Any) -> None:
     folder = store.save(loaded_nano(nano[0], tokenizer), tmp_path / "out")
     again = store.load(folder)
     same(again.params, nano[0])
-    assert (again.family, again.config, again.name) == ("sam", gsam.segment.sam.VARIANTS["nano_sam"], "nano_sam")
+    assert (again.family, again.config, again.name) == ("sam", gsam.models.sam.VARIANTS["nano_sam"], "nano_sam")
     assert again.tokenizer == folder
     assert (folder / "tokenizer.json").read_bytes() == tokenizer.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]

@@ -56,7 +56,7 @@ def _sam(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
     """The predicted IoU of the masks for a prompt; a single number is that of the last mask."""
     from gsam.predictor import Predictor
 
-    family = importlib.import_module(f"gsam.segment.{loaded.family}")
+    family = importlib.import_module(f"gsam.models.{loaded.family}")
     predictor = Predictor(family.build(loaded.config, loaded.params))
     predictor.set_image(picture)
     for row in rows:
@@ -73,7 +73,7 @@ def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
 
     OWL-ViT's values come from a picture squashed to a square, OWLv2's from one padded to it.
     """
-    from gsam.detect import owl_vit
+    from gsam.models import owl_vit
 
     config = loaded.config
     view = owl_vit.view(config) if config.objectness else View(config.image_size, "squash", "bicubic")
@@ -96,8 +96,8 @@ def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
 
 def _grounding_dino(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """Boxes (centre and width) and token logits of the first queries of the decoder."""
-    from gsam.detect import grounding_dino
-    from gsam.detect.grounding_dino.enhancer import Phrases
+    from gsam.models import grounding_dino
+    from gsam.models.grounding_dino.enhancer import Phrases
     from gsam.pipeline import Pipeline
 
     stage = grounding_dino.build(loaded.config, loaded.params, _tokenizer(loaded))
@@ -121,7 +121,7 @@ def _grounding_dino(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) 
 
 def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """Logits of sentences for the middle square of the picture."""
-    from gsam.classify import clip
+    from gsam.models import clip
 
     size = loaded.config.image_size
     h, w = (size * n // min(picture.shape[:2]) for n in picture.shape[:2])  # the shorter side becomes ``size``
@@ -142,7 +142,7 @@ def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterato
 
 def _siglip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """Logits of sentences for the picture squashed to a square; Hugging Face has bicubic for SigLIP."""
-    from gsam.classify import siglip
+    from gsam.models import siglip
     from gsam.ops.views import normalise
 
     view = View(loaded.config.image_size, "squash", "bicubic" if loaded.config.version == 1 else "bilinear")

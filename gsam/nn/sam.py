@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from gsam.models.promptable import Prompted
 from gsam.nn.prompt import ABSENT, PromptEncoder
-from gsam.nn.prompted import Prompted
 from gsam.nn.two_way import MaskDecoder
 from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
 from gsam.types import Images, Params, View

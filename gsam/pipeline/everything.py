@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from gsam.errors import UsageError
 from gsam.everything.grid import point_grid
 from gsam.everything.settings import needs_points
+from gsam.models.promptable import Prompted
 from gsam.nn.prompt import FOREGROUND, PAD
-from gsam.nn.prompted import Prompted
 from gsam.ops.nms import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
@@ -34,7 +34,7 @@ class Everything:
     segmenter: Prompted
     points_per_side: int = 32
     pred_iou_thresh: float | None = None
-    """`gsam.nn.prompted.Prompted.sure` if it is None."""
+    """`gsam.models.promptable.Prompted.sure` if it is None."""
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from gsam.build import segmenter
 from gsam.errors import UsageError
 from gsam.inputs.image import Source, content, open_image
-from gsam.nn.prompted import Prompted
+from gsam.models.promptable import Prompted
 from gsam.predictor import embedding, prompts
 from gsam.predictor.decode import BLOCK as BLOCK
 from gsam.predictor.decode import Decoder, Masks, Prediction, result

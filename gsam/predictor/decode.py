@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.models.promptable import Prompted
 from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
-from gsam.nn.prompted import Prompted
 from gsam.pipeline.memory import lean
 from gsam.predictor.embedding import Embedding
 from gsam.predictor.prompts import Prompt, Room

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError, UsageError
 from gsam.inputs.image import MAX_PIXELS, content
-from gsam.nn.prompted import Prompted
+from gsam.models.promptable import Prompted
 from gsam.types import View
 from gsam.weights import ported
 from gsam.weights.read import read

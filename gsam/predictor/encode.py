@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, content
-from gsam.nn.prompted import Prompted
+from gsam.models.promptable import Prompted
 from gsam.pipeline import LARGE
 from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import fingerprint as picture_fingerprint

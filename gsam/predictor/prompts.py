@@ -35,13 +35,13 @@ class Frame:
     content: tuple[int, int]
     """Rows and columns of the view that are picture."""
     takes: frozenset[str]
-    """See `gsam.nn.prompted.Prompted.takes`."""
+    """See `gsam.models.promptable.Prompted.takes`."""
     side: Callable[[], tuple[int, int]]
     """Rows and columns of a mask prompt."""
     most: int | None = None
-    """See `gsam.nn.prompted.Prompted.most_points`."""
+    """See `gsam.models.promptable.Prompted.most_points`."""
     pads_boxes: bool = False
-    """See `gsam.nn.prompted.Prompted.pads_boxes`."""
+    """See `gsam.models.promptable.Prompted.pads_boxes`."""
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -79,7 +79,7 @@ class Room:
         return cls(min(power_of_two(rows), most), power_of_two(points), side)
 
     def pack(self, some: Sequence[Prompt]) -> dict[str, NDArray[Any]]:
-        """The arguments of `gsam.nn.prompted.Prompted.prompt`."""
+        """The arguments of `gsam.models.promptable.Prompted.prompt`."""
         xy = np.zeros((self.rows, self.points, 2), np.float32)
         kinds = np.full((self.rows, self.points), ABSENT, np.int32)
         for i, prompt in enumerate(some):

@@ -13,11 +13,11 @@ from tqdm import tqdm
 from gsam.build import tracker
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
+from gsam.models.sam2.tracker import ABSENT_LOGIT
 from gsam.ops.resize import antialiased
 from gsam.predictor import prompts
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
-from gsam.segment.sam2.tracker import ABSENT_LOGIT
 from gsam.video.engine import Engine
 from gsam.video.recall import Reach
 from gsam.video.session import Session as Session

@@ -92,7 +92,7 @@ def closest(frames: Sequence[int], frame: int, most: int) -> tuple[list[int], se
 def packed(
     recalled: Sequence[Recalled], rows: int, count: int | None, reach: Reach, shape: tuple[int, int], width: int
 ) -> dict[str, NDArray[Any]]:
-    """The fields of a `gsam.segment.sam2.memory.Bank`, [rows, ...], for as many objects and padding.
+    """The fields of a `gsam.models.sam2.memory.Bank`, [rows, ...], for as many objects and padding.
 
     ``shape`` of a memory, [h w, E], and ``width`` of a pointer.  Slots are `FEW`, ``reach.slots`` or a multiple of it.
     """

@@ -11,7 +11,7 @@ import numpy as np
 
 from gsam import bind
 from gsam.generator import MaskGenerator
-from gsam.segment import sam
+from gsam.models import sam
 from tests.bad.geometry import CONFIG
 from tests.bad.table import Row, Run, error
 

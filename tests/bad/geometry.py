@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from gsam import bind
+from gsam.models import sam
 from gsam.predictor import Predictor
 from gsam.results.masks import rle
 from gsam.results.result import LowResMasks, Result
-from gsam.segment import sam
 from tests.bad.table import Row, Run, error
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)

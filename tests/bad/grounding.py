@@ -17,8 +17,8 @@ from gsam.text.queries.queries import Query, load_tokenizer
 
 import gsam
 from gsam import bind
+from gsam.models import sam
 from gsam.results.result import Result
-from gsam.segment import sam
 from tests.bad import geometry
 from tests.bad.table import Row, Run, error
 from tests.detect import small

@@ -11,7 +11,7 @@ import pytest
 import gsam
 from benchmarks import precision
 from gsam.evaluation import heldout
-from gsam.segment import sam
+from gsam.models import sam
 
 SCENES = Path(__file__).parents[1] / "data" / "heldout"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import segmenters
-from gsam.segment import sam
+from gsam.models import sam
 
 
 def test_the_smallest_is_measured_and_reported() -> None:

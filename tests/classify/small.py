@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsam import bind
-from gsam.classify import clip, siglip
-from gsam.classify.siglip.config import tower
 from gsam.inputs.image import Picture
+from gsam.models import clip, siglip
+from gsam.models.siglip.config import tower
 from gsam.nn.tower import Tower
 from gsam.pipeline.prepare import gather
 from gsam.types import Boxes, Labels, Masks, Scene, Text

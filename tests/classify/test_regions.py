@@ -12,7 +12,7 @@ import pytest
 from gsam.text.queries.templates import ENSEMBLE, fill, templates
 
 from gsam import bind
-from gsam.classify import clip, siglip
+from gsam.models import clip, siglip
 from gsam.ops.regions import cut, regions
 from gsam.types import Masks, Scene, View
 from tests.classify.small import CLIP, arranged, before, classified, make

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from gsam import bind
-from gsam.classify import siglip
-from gsam.classify.siglip.port import config_from_hf
 from gsam.errors import CheckpointError
+from gsam.models import siglip
+from gsam.models.siglip.port import config_from_hf
 from gsam.ops.regions import widen
 from gsam.weights import store
 from tests.classify.small import SIGLIP, Marks, before, classified, make, picture

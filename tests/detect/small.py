@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gsam import bind
-from gsam.detect import grounding_dino as gd
-from gsam.detect.grounding_dino.config import BertConfig, SwinConfig
+from gsam.models import grounding_dino as gd
+from gsam.models.grounding_dino.config import BertConfig, SwinConfig
 from tests.words import Words
 
 CONFIG = gd.Config(

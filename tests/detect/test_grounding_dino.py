@@ -14,10 +14,10 @@ import pytest
 from gsam.text.queries.queries import load_tokenizer
 
 import gsam
-from gsam.detect import grounding_dino as gd
-from gsam.detect.grounding_dino import captions
-from gsam.detect.grounding_dino.enhancer import Phrases
 from gsam.inputs.image import Picture, canvas, content
+from gsam.models import grounding_dino as gd
+from gsam.models.grounding_dino import captions
+from gsam.models.grounding_dino.enhancer import Phrases
 from gsam.pipeline.prepare import gather
 from gsam.types import Boxes, Images, Labels, View
 from gsam.weights import store

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from gsam.classify import clip as our_clip
-from gsam.classify import siglip as our_siglip
-from gsam.detect import owl_vit as our_owl
-from gsam.segment import sam as our_sam
+from gsam.models import clip as our_clip
+from gsam.models import owl_vit as our_owl
+from gsam.models import sam as our_sam
+from gsam.models import siglip as our_siglip
 from gsam.weights import store
 from tests.parity import oracles
 

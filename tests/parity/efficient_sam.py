@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from gsam.inputs.image import open_image
+from gsam.models import efficient_sam as ours
 from gsam.nn.prompt import ABSENT
 from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
-from gsam.segment import efficient_sam as ours
 from gsam.weights import store
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative
@@ -48,7 +48,7 @@ def load(model: reference.EfficientSam, folder: Path) -> ours.Stage:
     if name:
         loaded = store.load(str(file), role="segment")
         return ours.build(loaded.config, loaded.params)
-    from gsam.segment.efficient_sam.port import LAYOUTS
+    from gsam.models.efficient_sam.port import LAYOUTS
     from gsam.weights.read import read
     from gsam.weights.rules import convert
 

@@ -13,12 +13,12 @@ import torch
 
 from gsam.fast_sam import FastSAM
 from gsam.inputs.image import Picture
+from gsam.models import fast_sam as ours
+from gsam.models.fast_sam import port
+from gsam.models.fast_sam.blocks import Frame
+from gsam.models.fast_sam.detections import Found, find
+from gsam.models.fast_sam.model import Seen
 from gsam.pipeline.prepare import gather
-from gsam.segment import fast_sam as ours
-from gsam.segment.fast_sam import port
-from gsam.segment.fast_sam.blocks import Frame
-from gsam.segment.fast_sam.found import Found, find
-from gsam.segment.fast_sam.model import Seen
 from gsam.types import Images, Params
 from gsam.weights.read import read
 from gsam.weights.rules import convert

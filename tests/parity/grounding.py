@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import transformers
 
-from gsam.detect import grounding_dino as ours
-from gsam.detect.grounding_dino.enhancer import Phrases, Picture
+from gsam.models import grounding_dino as ours
+from gsam.models.grounding_dino.enhancer import Phrases, Picture
 from gsam.types import Images
 from gsam.weights import store
 from tests.parity import oracles

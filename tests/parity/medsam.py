@@ -12,9 +12,9 @@ import torch
 from scipy import ndimage
 
 from gsam.inputs.image import open_image
+from gsam.models import sam as ours
 from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
-from gsam.segment import sam as ours
 from gsam.types import Boxes, Images
 from gsam.weights import store
 from tests.parity import oracles

@@ -21,9 +21,9 @@ import transformers
 from torch import nn
 
 from gsam import bind
+from gsam.models import mobile_sam, sam_hq
 from gsam.nn import sam_vit, tiny_vit
 from gsam.nn.tiny_vit import TinyVit
-from gsam.segment import mobile_sam, sam_hq
 from gsam.weights import store
 from gsam.weights.read import read
 from gsam.weights.rules import convert, fit
@@ -140,7 +140,7 @@ def encoder(sizes: Any) -> Any:
 
 @functools.cache
 def decoder(config: Any, only: bool = False) -> Any:
-    """Ours as one program: `gsam.nn.prompted.Prompted.prompt`."""
+    """Ours as one program: `gsam.models.promptable.Prompted.prompt`."""
     stage = _family(config).Stage(config, _family(config).spec(config), {})
     stage = dataclasses.replace(stage, hq_token_only=True) if only else stage
     return jax.jit(stage.prompt, static_argnames="multimask", compiler_options=quickly(config))

@@ -12,8 +12,8 @@ pytest.importorskip("transformers")
 
 import torch
 
+from gsam.models.efficient_sam import decoder
 from gsam.nn import two_way
-from gsam.segment.efficient_sam import decoder
 from tests.parity import efficient_sam
 from tests.parity.reference import efficient_sam as reference
 from tests.port.files import LISTS

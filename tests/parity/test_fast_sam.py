@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from gsam.segment.fast_sam import VARIANTS, Config, Stage
+from gsam.models.fast_sam import VARIANTS, Config, Stage
 from tests.parity import fast_sam
 from tests.parity.reference import fast_sam as reference
 from tests.port.files import LISTS

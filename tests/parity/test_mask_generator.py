@@ -17,10 +17,10 @@ from gsam.everything.device import OnDevice
 from gsam.everything.settings import Settings
 from gsam.generator import MaskGenerator
 from gsam.inputs.image import Picture, content
+from gsam.models import sam
+from gsam.models.promptable import Prompted
 from gsam.nn.prompt import FOREGROUND, PAD
-from gsam.nn.prompted import Prompted
 from gsam.pipeline.prepare import gather
-from gsam.segment import sam
 from tests.parity.reference import mask_generator as reference
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)

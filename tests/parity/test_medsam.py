@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 import torch
 
-from gsam.segment import sam
+from gsam.models import sam
 from tests.parity import medsam, oracles
 
 

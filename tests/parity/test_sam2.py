@@ -16,9 +16,9 @@ pytest.importorskip("transformers")
 import torch
 
 from gsam.inputs.image import open_image
+from gsam.models import sam2 as ours
+from gsam.models.sam2 import hiera
 from gsam.pipeline.prepare import gather, prepared
-from gsam.segment import sam2 as ours
-from gsam.segment.sam2 import hiera
 from gsam.weights import store
 from tests.parity import oracles, sam2
 from tests.parity.compare import Row, last

@@ -14,9 +14,9 @@ pytest.importorskip("transformers")
 
 import torch
 
+from gsam.models import mobile_sam, sam_hq
 from gsam.nn import sam_vit
 from gsam.nn.tiny_vit import TinyVit
-from gsam.segment import mobile_sam, sam_hq
 from tests.parity import sam_family
 from tests.parity.compare import Row
 from tests.parity.sam_family import HQ, LIGHT, MOBILE, TINY_VIT

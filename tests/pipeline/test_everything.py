@@ -17,8 +17,8 @@ from gsam.build import read_recipe
 from gsam.errors import UsageError
 from gsam.evaluation.heldout import read
 from gsam.evaluation.matching import overlaps
+from gsam.models import sam
 from gsam.results.masks.low_res import LowResMasks
-from gsam.segment import sam
 from gsam.types import Boxes, Labels, Masks, Scene
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)

@@ -138,8 +138,8 @@ def random(shapes: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 def nano_sam() -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
     """Random parameters of nano_sam, and the same as a state dict in SAM's original layout."""
-    from gsam.segment import sam
-    from gsam.segment.sam import port
+    from gsam.models import sam
+    from gsam.models.sam import port
 
     model = sam.spec(sam.VARIANTS["nano_sam"])
     params = random(model.shapes)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsam.detect import grounding_dino as gd
-from gsam.detect.grounding_dino import port
 from gsam.errors import CheckpointError
+from gsam.models import grounding_dino as gd
+from gsam.models.grounding_dino import port
 from gsam.weights import store
 from gsam.weights.read import read
 from gsam.weights.rules import convert, fit

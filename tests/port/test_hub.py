@@ -64,8 +64,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dic
     """A tiny CLIP: the digests of its parameters, and its files as the hub has them."""
     from safetensors.numpy import save
 
-    from gsam.classify import clip
-    from gsam.classify.clip import port
+    from gsam.models import clip
+    from gsam.models.clip import port
 
     shapes = clip.spec(port.config_from_hf(CONFIG)).shapes
     layout = port.LAYOUTS[0]

@@ -106,7 +106,7 @@ def test_every_tensor_has_its_place(source: str, optional: bool) -> None:
 
 @pytest.mark.parametrize("source", [s for s in LISTS if "sam2" in s and "image" not in s and "hq" not in s])
 def test_a_tracker_uses_the_memory_too(source: str) -> None:
-    from gsam.segment.sam2 import VARIANTS, port, tracker
+    from gsam.models.sam2 import VARIANTS, port, tracker
 
     tensors = listed(source)
     named = VARIANTS[LISTS[source]["variant"]]
@@ -262,7 +262,7 @@ def test_the_count_of_sam2_is_the_file_s_but_for_the_memory(source: str) -> None
 @pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("sam2") and "hq" not in s])
 def test_both_layouts_of_sam2_name_the_whole_model_alike(source: str) -> None:
     """Every tensor, the memory's too, has one name and one shape, whichever kind of file it comes from."""
-    port = importlib.import_module("gsam.segment.sam2.port")
+    port = importlib.import_module("gsam.models.sam2.port")
     named = []
     for name, layout in zip((source, "hf_" + source.replace("_", "-")), port.layouts(video=True), strict=True):
         assert not layout.unused
@@ -276,7 +276,7 @@ def test_both_layouts_of_sam2_name_the_whole_model_alike(source: str) -> None:
 @pytest.mark.parametrize("source", [s for s in LISTS if "sam2" in s])
 def test_tensors_tell_sam2_from_sam2_1(source: str) -> None:
     """A file of the memory says so itself; one of pictures alone cannot, and nothing is changed."""
-    package, port = (importlib.import_module(f"gsam.segment.sam2{part}") for part in ("", ".port"))
+    package, port = (importlib.import_module(f"gsam.models.sam2{part}") for part in ("", ".port"))
     config = package.VARIANTS[LISTS[source]["variant"]]
     for v21 in (False, True):
         told = port.told(dataclasses.replace(config, v21=v21), listed(source))

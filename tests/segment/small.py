@@ -7,9 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from gsam import bind
-from gsam.detect import owl_vit
+from gsam.models import efficient_sam, owl_vit, sam, sam2
 from gsam.nn.tower import Tower
-from gsam.segment import efficient_sam, sam, sam2
 from tests.port.files import random
 
 OWL = owl_vit.Config(Tower(16, 1, 2), Tower(16, 1, 2), 32, 16, vocab=50, context=6, pad=0.0, letterbox=True)

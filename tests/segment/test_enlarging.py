@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from gsam.detect import owl_vit
 from gsam.export import export, load_exported
-from gsam.nn.prompted import Prompted
+from gsam.models import owl_vit
+from gsam.models.promptable import Prompted
 from gsam.pipeline import Pipeline
 from tests.segment import small
 from tests.test_export import letters

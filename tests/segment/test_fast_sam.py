@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.classify import clip, siglip
 from gsam.fast_sam import Everything, FastSAM
 from gsam.inputs.image import Picture
 from gsam.inputs.letterbox import rectangle
+from gsam.models import clip, fast_sam, siglip
+from gsam.models.fast_sam.detections import Found, snapped
 from gsam.pipeline import Pipeline
 from gsam.pipeline.prepare import gather
 from gsam.results.result import BoxedMasks
-from gsam.segment import fast_sam
-from gsam.segment.fast_sam.found import Found, snapped
 from gsam.types import Boxes, Images, Labels, Text, View
 
 CONFIG = fast_sam.Config(0.33, 0.125, 512, image_size=96)

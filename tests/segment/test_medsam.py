@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from gsam.inputs.image import Picture
+from gsam.models import sam
 from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor
-from gsam.segment import sam
 from gsam.weights import store
 from tests.segment import small
 

@@ -15,14 +15,14 @@ import pytest
 import gsam
 from gsam.build import read_recipe
 from gsam.inputs.image import Picture
+from gsam.models import sam2
+from gsam.models.promptable import Prompted
+from gsam.models.sam2 import decoder, hiera
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
-from gsam.nn.prompted import Prompted
 from gsam.nn.two_way import channels_last, quadrupled
 from gsam.ops.components import cleaned
 from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor, decode, encode
-from gsam.segment import sam2
-from gsam.segment.sam2 import decoder, hiera
 from gsam.types import Boxes
 from tests import discs
 from tests.segment import small

@@ -15,10 +15,10 @@ import pytest
 from gsam.build import read_recipe
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture
+from gsam.models import mobile_sam, sam_hq
 from gsam.nn.tiny_vit import TinyVit
 from gsam.pipeline.prepare import gather
 from gsam.predictor import Predictor
-from gsam.segment import mobile_sam, sam_hq
 from gsam.types import Boxes
 from gsam.weights import store
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from gsam import bind
+from gsam.models import sam
+from gsam.models.sam.config import Config
 from gsam.nn.prompt import ABSENT, BACKGROUND, FOREGROUND, TOP_LEFT
-from gsam.segment import sam
-from gsam.segment.sam.config import Config
 from gsam.training.nano import clicks, names, segmenter, ship
 from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
 from gsam.training.nano.detector import iou, judge

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import gsam
+from gsam.models import sam
+from gsam.models.sam.config import Config
+from gsam.models.sam2.model import Answer
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
-from gsam.segment import sam
-from gsam.segment.sam.config import Config
-from gsam.segment.sam2.model import Answer
 from gsam.training.nano import tracking
 from gsam.training.nano.clips import IGNORE
 from gsam.training.nano.lessons import lesson

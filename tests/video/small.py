@@ -9,8 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from gsam.segment.sam2 import tracker
-from gsam.segment.sam2.config import Config
+from gsam.models.sam2 import tracker
+from gsam.models.sam2.config import Config
 
 CONFIG = Config(
     8, 1, (1, 1, 1, 1), (), v21=True, background=2, window_spec=(4, 4, 2, 2), image_size=64, width=16, decoder_heads=2,

@@ -13,7 +13,7 @@ from PIL import Image
 
 import gsam
 from gsam.errors import UsageError, VideoError
-from gsam.segment.sam2.tracker import Seen
+from gsam.models.sam2.tracker import Seen
 from gsam.video.recall import Reach
 from gsam.video.shelf import Shelf
 from gsam.video.step import Step

@@ -116,7 +116,7 @@ def read_weights(path: Path, spec: Any) -> Any:
 
 def learned(segmenter: Path) -> Any:
     """A teacher from the segmenter's file."""
-    from gsam.segment import sam
+    from gsam.models import sam
     from gsam.training.nano.teacher import Teacher
 
     config = sam.VARIANTS["nano_sam"]
@@ -127,7 +127,7 @@ def learned(segmenter: Path) -> Any:
 def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None = None) -> Any:
     """The task of a run."""
     if job == "tracker":
-        from gsam.segment.sam2.config import NANO
+        from gsam.models.sam2.config import NANO
         from gsam.training.nano import clips
         from gsam.training.nano.tracking import Tracking
 
@@ -141,17 +141,17 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
     scenes, validation = Pool(pool / "train"), Pool(pool / "val160")
     tokenizer = weights() / "tokenizer.json"
     if job == "detector":
-        from gsam.detect.owl_vit import VARIANTS as OWL
+        from gsam.models.owl_vit import VARIANTS as OWL
         from gsam.training.nano.detector import Detection
 
         owl = OWL["nano_owl"]
         return Detection(owl, read(tokenizer, owl.context), scenes, validation, seed=seed)
     if job == "segmenter":
-        from gsam.segment.sam import VARIANTS as SAM
+        from gsam.models.sam import VARIANTS as SAM
         from gsam.training.nano.segmenter import Segmentation
 
         return Segmentation(SAM["nano_sam"], scenes, validation, seed=seed)
-    from gsam.classify.clip import VARIANTS as CLIP
+    from gsam.models.clip import VARIANTS as CLIP
     from gsam.training.nano.classifier import Naming
 
     config = CLIP["nano_clip"]

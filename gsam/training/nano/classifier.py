@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
-from gsam.classify import clip
-from gsam.classify.clip.config import Config
+from gsam.models import clip
+from gsam.models.clip.config import Config
 from gsam.ops.resize import crops
 from gsam.training import losses
 from gsam.training.nano import names

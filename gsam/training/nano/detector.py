@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
-from gsam.detect import owl_vit
-from gsam.detect.owl_vit.config import Config
+from gsam.models import owl_vit
+from gsam.models.owl_vit.config import Config
 from gsam.ops.views import CLIP_MEAN, CLIP_STD
 from gsam.training import losses, matching
 from gsam.training.nano import names

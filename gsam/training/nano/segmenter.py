@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
+from gsam.models import sam
+from gsam.models.sam.config import Config
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
-from gsam.segment import sam
-from gsam.segment.sam.config import Config
 from gsam.training import losses
 from gsam.training.nano import clicks
 from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels

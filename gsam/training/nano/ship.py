@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
-from gsam.classify import clip
-from gsam.detect import owl_vit
-from gsam.segment import sam, sam2
-from gsam.segment.sam2 import tracker
-from gsam.segment.sam2.config import NANO
+from gsam.models import clip, owl_vit, sam, sam2
+from gsam.models.sam2 import tracker
+from gsam.models.sam2.config import NANO
 
 MODELS: dict[str, tuple[str, str, bind.Spec[Any]]] = {
     "detector": ("owl_vit", "nano_owl", owl_vit.spec(owl_vit.VARIANTS["nano_owl"])),

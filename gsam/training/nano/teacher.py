@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from gsam import bind
+from gsam.models.sam.config import Config
 from gsam.ops.resize import antialiased
 from gsam.ops.views import SAM_MEAN, SAM_STD
-from gsam.segment.sam.config import Config
 from gsam.types import Params
 
 SHARED = {"prompt_encoder/": "sam_prompt_encoder/", "mask_decoder/": "sam_mask_decoder/"}

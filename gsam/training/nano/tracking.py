@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
+from gsam.models.sam2 import tracker
+from gsam.models.sam2.config import Config
+from gsam.models.sam2.model import Answer, Features
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.ops.resize import antialiased, bicubic
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
-from gsam.segment.sam2 import tracker
-from gsam.segment.sam2.config import Config
-from gsam.segment.sam2.model import Answer, Features
 from gsam.training import losses
 from gsam.training.nano import clicks
 from gsam.training.nano.clips import IGNORE

@@ -2,7 +2,7 @@
 
 Written from what the original computes (yformer/EfficientSAM, Apache-2.0), not from its code.  Its tensors are those of the
 official checkpoints, name by name and shape by shape, which a test holds to.  Plain attention everywhere and images of their
-own for every prompt: none of the short cuts of `gsam.segment.efficient_sam`.
+own for every prompt: none of the short cuts of `gsam.models.efficient_sam`.
 """
 
 from __future__ import annotations

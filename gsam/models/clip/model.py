@@ -1,0 +1,29 @@
+"""CLIP: pictures and sentences in one space (Radford et al. 2021; original: openai/CLIP, names of the Hugging Face layout)."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from gsam.bind import param
+from gsam.models.clip.config import Config
+from gsam.nn.layers import Linear
+from gsam.nn.tower import TextTower, VisionTower, normalise
+
+
+class Clip(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        self.vision_model = VisionTower(config.vision, config.image_size, config.patch)
+        self.text_model = TextTower(config.text, config.vocab, config.context)
+        self.visual_projection = Linear(config.vision.width, config.projection, bias=False)
+        self.text_projection = Linear(config.text.width, config.projection, bias=False)
+        self.logit_scale = param()
+
+    def image(self, pixels: jax.Array) -> jax.Array:
+        """Normalised pixels [B, S, S, 3] -> unit vectors [B, P]."""
+        first = self.vision_model(pixels)[:, 0]
+        return normalise(self.visual_projection(self.vision_model.post_layernorm(first)))
+
+    def text(self, ids: jax.Array) -> jax.Array:
+        """Token ids [C, T] -> unit vectors [C, P]."""
+        return normalise(self.text_projection(self.text_model(ids)))

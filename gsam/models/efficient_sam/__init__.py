@@ -1,0 +1,73 @@
+"""EfficientSAM as a segmenter."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.models.efficient_sam.config import POINTS, Config
+from gsam.models.efficient_sam.config import VARIANTS as VARIANTS
+from gsam.models.efficient_sam.model import EfficientSam
+from gsam.models.promptable import Prompted
+from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.types import Images, Params, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage(Prompted):
+    """Three masks a prompt, always; ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.
+
+    Foreground points and boxes, of `most_points` together: more of them, which the original leaves out, give NaN.  A logit of
+    exactly 0 is mask in the original's examples and none here.
+    """
+
+    config: Config
+
+    enlarge: ClassVar[Literal["bicubic"]] = "bicubic"
+    takes: ClassVar[frozenset[str]] = frozenset({"foreground", "box"})
+    most_points: ClassVar[int] = POINTS
+
+    @property
+    def view(self) -> View:
+        return view(self.config)
+
+    def features(self, params: Params, images: Images) -> jax.Array:
+        """Image embeddings [B, h, w, C]."""
+        dtype = params["image_encoder/pos_embed"].dtype
+        x = normalise(images.view(self.view).astype(jnp.float32) / 255.0, IMAGENET_MEAN, IMAGENET_STD, dtype)
+        return self.spec.bind(params).image_encoder(x)
+
+    def decode(
+        self,
+        model: EfficientSam,
+        features: Any,
+        points: jax.Array,
+        labels: jax.Array,
+        multimask: bool,
+        **mask: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """See `Prompted.decode`.  Raises ``ValueError`` for a mask prompt."""
+        if mask:
+            raise ValueError("EfficientSAM takes points and boxes, no mask prompts")
+        return model.decode(features, points, labels, best=not multimask)
+
+
+def view(config: Config) -> View:
+    """How EfficientSAM wants to see a picture: straight to the model's square, whatever its aspect."""
+    return View(config.image_size, "squash", "linear")
+
+
+def spec(config: Config) -> bind.Spec[EfficientSam]:
+    """The model without its numbers."""
+    return bind.spec(lambda: EfficientSam(config))
+
+
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    model = spec(config)
+    model.check(params)
+    return Stage(config, model, params, **settings)

@@ -1,0 +1,33 @@
+"""EfficientSAM's checkpoints: the original ``.pt``, or the zip that one is shipped in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gsam.models.efficient_sam.config import Config
+from gsam.weights.rules import Layout
+
+LAYOUTS = (
+    Layout(
+        "original",
+        (
+            (r"neck\.0\.", "neck.conv1."),
+            (r"neck\.1\.", "neck.norm1."),
+            (r"neck\.2\.", "neck.conv2."),
+            (r"neck\.3\.", "neck.norm2."),
+            (r"upscaling_layers\.0\.0\.", "upscaling_layers.conv1."),
+            (r"upscaling_layers\.0\.1\.", "upscaling_layers.norm1."),
+            (r"upscaling_layers\.1\.0\.", "upscaling_layers.conv2."),
+            (r"\.layers\.(\d+)\.0\.(weight|bias)$", r".layers.\1.\2"),
+        ),
+        transposed=r"upscaling_layers/conv",
+    ),
+)
+
+MODEL_TYPES: tuple[str, ...] = ()
+
+
+def config_from_hf(values: Mapping[str, Any]) -> Config:
+    """There is no Hugging Face layout of this model.  Raises ``ValueError``."""
+    raise ValueError("EfficientSAM has no configuration on the hub")

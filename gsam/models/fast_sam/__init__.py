@@ -1,0 +1,137 @@
+"""FastSAM as a segmenter, and as what finds everything there is in a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.models.fast_sam.blocks import Frame
+from gsam.models.fast_sam.config import VARIANTS as VARIANTS
+from gsam.models.fast_sam.config import Config
+from gsam.models.fast_sam.detections import Found, cropped, find, overlaps, spans
+from gsam.models.fast_sam.model import FastSam, Seen
+from gsam.ops.top import in_chunks, take
+from gsam.ops.views import rectangle
+from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """Finds everything, whatever is asked; a prompt selects of what was found (`gsam.roles.Segmenter`, and `propose`).
+
+    Pictures are read as RGB, whatever holds them: the original takes arrays for BGR, so one that is RGB has its channels
+    swapped there.  Where the original pads a batch of different shapes to squares, here every picture keeps the rectangle
+    that it would have alone.
+
+    Prompts that need the picture's own pixels, and thresholds that vary from call to call: `gsam.FastSAM`.
+    """
+
+    config: Config
+    spec: bind.Spec[FastSam]
+    params: Params
+    conf: float = 0.25
+    """What scores less is not there.  The original's demo has 0.4."""
+    iou: float = 0.7
+    """Of boxes that overlap more, the best stays.  The original's demo has 0.9."""
+    most: int = 300
+    """At most so many things a picture."""
+    size: int = 0
+    """The longer side that pictures are scaled to, a multiple of 32; 0 for the model's own, 1024."""
+    chunk: int = 16
+    """Boxes compared with what was found at a time: bounds the memory, changes no result."""
+
+    enlarge: ClassVar[str] = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.size % 32 or self.size < 0:
+            raise ValueError(f"size is {self.size}, it must be a multiple of 32")
+
+    @property
+    def view(self) -> View:
+        return View(self.size or self.config.image_size, "letterbox", "bilinear", 114.0)
+
+    def see(self, params: Params, images: Images) -> Seen:
+        """Pure: what the network says of every place."""
+        frame = rectangle(images, self.view)
+        pixels = images.view(self.view)
+        dtype = params["model/0/conv/kernel"].dtype
+        x = (pixels.astype(jnp.float32) / 255.0).astype(dtype)
+        return self.spec.bind(params)(x, Frame(frame[:, 0], frame[:, 1], (x.shape[1], x.shape[2])))
+
+    def everything(
+        self,
+        params: Params,
+        images: Images,
+        conf: jax.Array | float | None = None,
+        iou: jax.Array | float | None = None,
+        n: int | None = None,
+    ) -> Found:
+        """Pure: the ``n`` best things of each picture.  The stage's own thresholds where none are given."""
+        least, overlap = self.conf if conf is None else conf, self.iou if iou is None else iou
+        seen, n = self.see(params, images), self.most if n is None else n
+        return find(seen, images, self.view, jnp.float32(least), jnp.float32(overlap), n)
+
+    def features(self, params: Params, images: Images) -> Found:
+        """Pure: everything, and the prototypes that its masks are made of."""
+        return self.everything(params, images)
+
+    def segment(self, params: Params, features: Found, images: Images, boxes: Boxes) -> Masks:
+        """One mask a box: of everything, that which overlaps the box best, the original's ``box_prompt``.
+
+        Measured in cells of four pixels of the view, where the original counts pixels of the picture; a box that no mask
+        touches has no mask, where the original gives the first.  The score is that of the thing found.
+        """
+        logits = features.logits(features.coefficients)
+        rows, columns = spans(features.xyxy, features, images.size, logits.shape[-2:])
+        inside = (rows >= 0.5)[..., :, None] & (columns >= 0.5)[..., None, :]
+        masks = (inside & (logits > 0) & features.valid[..., None, None]).astype(jnp.float32)  # [B, M, h, w]
+
+        def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+            overlap = overlaps(masks, xyxy, features, images.size)
+            row, some = overlap.argmax(-1), overlap.max(-1) > 0
+            own = take(features.xyxy, row)
+            mask = cropped(features.logits(take(features.coefficients, row)), own, features, images.size)
+            mask = jnp.where(some[..., None, None], mask, 0.0)
+            return mask, jnp.where(some, take(features.score, row), 0.0), own, row
+
+        found, score, own, _ = in_chunks(work, boxes.xyxy, boxes.valid, self.chunk)
+        return Masks(found, score, _each(features.cells, boxes.valid), own)
+
+    def propose(
+        self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Found | None = None
+    ) -> Scene:
+        """Pure: the ``n`` best things of each picture as a scene, every one labelled with the first query.
+
+        Its score is the detector's for every query, so that a classifier after it decides.
+        """
+        found = self.features(params, images) if features is None else features
+        rows = jnp.broadcast_to(jnp.minimum(jnp.arange(n), found.valid.shape[1] - 1), (found.valid.shape[0], n))
+        here = take(found.valid, rows) & (jnp.arange(n) < found.valid.shape[1])
+        xyxy, score = take(found.xyxy, rows), jnp.where(here, take(found.score, rows), 0.0)
+        masks = cropped(found.logits(take(found.coefficients, rows)), xyxy, found, images.size)
+        scores = jnp.where(valid[:, None], score[..., None], 0.0)  # [B, N, C]
+        labels = Labels(jnp.zeros(score.shape, jnp.int32), score, scores)
+        return Scene(
+            images, text, Boxes(xyxy, score, here), labels, Masks(masks, score, _each(found.cells, here), xyxy)
+        )
+
+
+def _each(cells: jax.Array, valid: jax.Array) -> jax.Array:
+    """[B, 2] for every row [B, N, 2], float32."""
+    return jnp.broadcast_to(cells[:, None].astype(jnp.float32), (*valid.shape, 2))
+
+
+def spec(config: Config) -> bind.Spec[FastSam]:
+    """The model without its numbers."""
+    return bind.spec(lambda: FastSam(config))
+
+
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    model = spec(config)
+    model.check(params)
+    return Stage(config, model, params, **settings)

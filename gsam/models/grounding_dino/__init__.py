@@ -1,0 +1,167 @@
+"""Grounding DINO as a detector."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gsam import bind
+from gsam.models.grounding_dino.config import VARIANTS as VARIANTS
+from gsam.models.grounding_dino.config import Config
+from gsam.models.grounding_dino.enhancer import Phrases, Picture
+from gsam.models.grounding_dino.model import GroundingDino
+from gsam.ops.boxes import area, cxcywh_to_xyxy
+from gsam.ops.top import top
+from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
+from gsam.text.queries import captions
+from gsam.text.queries.queries import Caption
+from gsam.types import Boxes, Images, Labels, Params, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """See `gsam.roles.Detector`.
+
+    All queries are read as one caption of phrases.  A box scores for a query what the query's own words score, so that every
+    box carries one of the queries; marks and neighbours never make a label.  Captions longer than the model reads are read
+    one after the other, on a picture encoded once.
+    """
+
+    config: Config
+    spec: bind.Spec[GroundingDino]
+    params: Params
+    tokenizer: captions.Tokenizer | None = None
+    span: Literal["mean", "max"] = "mean"
+    """How the scores of a query's words make its own: the mean tells "red apple" from "green apple", the best does not."""
+    labels: Literal["queries", "phrases"] = "queries"
+    """``"phrases"``: as the original's demo, a box scores its best token, and its label is decoded from those that fire."""
+    template: str = "{}"
+
+    @property
+    def view(self) -> View:
+        return view(self.config)
+
+    @property
+    def reading(self) -> captions.Captions:
+        """What is done with text on the host."""
+        config = self.config
+        longest = min(config.tokens, config.bert.positions)
+        return captions.Captions(self.tokenizer, config.tokens, longest, self.template, self.labels)
+
+    def encode(self, queries: Sequence[str]) -> dict[str, np.ndarray]:
+        """Token ids, blocks and positions [C, T] of each query as a caption of its own."""
+        return self.reading.encode(queries)
+
+    def embed(self, params: Params, tokens: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """The same with what BERT makes of each token, ``features`` [C, T, D]."""
+        block = tokens["block"]
+        sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | jnp.eye(block.shape[1], dtype=bool)
+        return {**tokens, "features": self.spec.bind(params).text(tokens["ids"], tokens["position"], sees)}
+
+    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, np.ndarray]:
+        """The captions of one picture: leaves [captions, T], see `gsam.text.captions.pack`."""
+        return self.reading.arrange(queries, embedded)
+
+    def caption(self, queries: Sequence[str]) -> Caption:
+        """What stands where in `Labels.tokens`."""
+        return self.reading.caption(queries)
+
+    def features(self, params: Params, images: Images) -> Picture:
+        """The picture's side up to where it meets the text."""
+        dtype = params["feat_map/kernel"].dtype
+        return self.spec.bind(params).picture(pixels(images, self.config, dtype), images.content[self.view.key])
+
+    def detect(
+        self,
+        params: Params,
+        images: Images,
+        text: dict[str, jax.Array],
+        valid: jax.Array,
+        n: int,
+        features: Picture | None = None,
+    ) -> tuple[Boxes, Labels]:
+        """The ``n`` boxes that score best for any query, of all captions.  ``text``: leaves [B, captions, T]."""
+        model = self.spec.bind(params)
+        picture = self.features(params, images) if features is None else features
+        b, count = text["ids"].shape[:2]
+        queries = min(self.config.queries, picture.tokens.shape[1])
+
+        def read(part: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            phrases = Phrases(part["features"].astype(picture.tokens.dtype), part["block"], part["position"])
+            logits, boxes = model(picture, phrases)
+            return jax.nn.sigmoid(logits), boxes
+
+        def nothing(part: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            length = part["ids"].shape[1]
+            return jnp.zeros((b, queries, length), jnp.float32), jnp.zeros((b, queries, 4), jnp.float32)
+
+        if count == 1:
+            found = jax.tree.map(lambda x: x[None], read(jax.tree.map(lambda x: x[:, 0], text)))
+        else:
+            parts = jax.tree.map(lambda x: x.swapaxes(0, 1), text)
+            found = lax.map(lambda part: lax.cond((part["block"] > 0).any(), read, nothing, part), parts)
+        tokens, boxes = found  # [captions, B, Q, T] and [.., 4]
+        scores = jax.vmap(lambda t, q: self.scores(t, q, valid), in_axes=(0, 1))(tokens, text["query"])
+        best = tokens.max(-1) if self.labels == "phrases" else scores.max(-1)
+
+        def side_by_side(x: jax.Array) -> jax.Array:  # [captions, B, Q, ...] -> [B, captions * Q, ...]
+            return x.swapaxes(0, 1).reshape(b, count * queries, *x.shape[3:])
+
+        size = jnp.tile(images.size[:, None, ::-1].astype(jnp.float32), (1, 1, 2))
+        xyxy = jnp.clip(cxcywh_to_xyxy(side_by_side(boxes)) * size, 0.0, size)
+        rows = {
+            "xyxy": xyxy,
+            "scores": side_by_side(scores),
+            "tokens": side_by_side(tokens),
+            "caption": jnp.broadcast_to(jnp.arange(count * queries) // queries, (b, count * queries)),
+        }
+        best, rows = top(side_by_side(best), n, rows)
+        own = rows["caption"][..., None, None] == jnp.arange(count)[:, None]  # each box is of one caption
+        words = jnp.where(own, rows["tokens"][:, :, None], 0.0)  # [B, n, captions, T]
+        real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)
+        score = jnp.where(real, best, 0.0)
+        index = rows["scores"].argmax(-1).astype(jnp.int32)
+        return Boxes(rows["xyxy"], score, real), Labels(index, score, rows["scores"], words)
+
+    def scores(self, tokens: jax.Array, query: jax.Array, valid: jax.Array) -> jax.Array:
+        """Of tokens [B, Q, T], each a word of a ``query`` [B, T] (1 + its number, or 0): what each query scores [B, Q, C]."""
+        own = query[:, :, None] == 1 + jnp.arange(valid.shape[1])  # [B, T, C]
+        if self.span == "mean":
+            share = own.astype(jnp.float32) / jnp.maximum(own.sum(1, keepdims=True), 1).astype(jnp.float32)
+            return jnp.einsum("bqt,btc->bqc", tokens, share, precision=lax.Precision.HIGHEST)
+
+        def best(row: jax.Array, words: jax.Array) -> jax.Array:  # [Q, T] -> [C, Q]
+            return jax.ops.segment_max(row.T, words, valid.shape[1] + 1)[1:]
+
+        found = jax.vmap(best)(tokens, query).swapaxes(1, 2)
+        return jnp.where(own.any(1)[:, None], found, 0.0)
+
+
+def view(config: Config) -> View:
+    """How Grounding DINO wants to see a picture."""
+    return View(config.size, "shortest", "bilinear", 0.0, config.limit)
+
+
+def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
+    """The normalised input of the model, [B, H, W, 3]: zero outside of the pictures."""
+    seen = view(config)
+    x = normalise(images.view(seen).astype(jnp.float32) / 255.0, IMAGENET_MEAN, IMAGENET_STD, dtype)
+    return jnp.where(inside(images, seen), x, jnp.zeros((), dtype))
+
+
+def spec(config: Config) -> bind.Spec[GroundingDino]:
+    """The model without its numbers."""
+    return bind.spec(lambda: GroundingDino(config))
+
+
+def build(config: Config, params: Params, tokenizer: Any = None, **settings: Any) -> Stage:
+    """A detector from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    model = spec(config)
+    model.check(params)
+    return Stage(config, model, params, tokenizer, **settings)

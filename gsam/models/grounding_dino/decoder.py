@@ -1,0 +1,79 @@
+"""Grounding DINO's decoder: queries that read each other, the text and the picture, and move their box at every layer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from gsam.models.grounding_dino.attention import Attention, DeformableAttention, sine
+from gsam.models.grounding_dino.config import Config
+from gsam.models.grounding_dino.enhancer import Phrases, Picture
+from gsam.nn.layers import LayerNorm, Linear, Mlp
+
+EPS = 1e-3
+"""Of the original's ``inverse_sigmoid``; Hugging Face has 1e-5, which differs for boxes at the picture's very edge."""
+
+
+class DecoderLayer(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        self.cross_attn = DeformableAttention(config.width, config.heads, config.levels, config.points)
+        self.norm1 = LayerNorm(config.width)
+        self.ca_text = Attention(config.width, config.heads)
+        self.catext_norm = LayerNorm(config.width)
+        self.self_attn = Attention(config.width, config.heads)
+        self.norm2 = LayerNorm(config.width)
+        self.linear1 = Linear(config.width, config.hidden)
+        self.linear2 = Linear(config.hidden, config.width)
+        self.norm3 = LayerNorm(config.width)
+        self.points = config.points
+
+    def __call__(
+        self, x: jax.Array, place: jax.Array, alive: jax.Array, boxes: jax.Array, picture: Picture, text: Phrases
+    ) -> jax.Array:
+        """``x place`` [B, Q, D]; ``alive`` [B, Q]; ``boxes`` [B, Q, 4] centre and size in 0..1 of the picture."""
+        query = x + place
+        x = self.norm2(x + self.self_attn(query, query, x, alive[:, None]))
+        x = self.catext_norm(x + self.ca_text(x + place, text.tokens, text.tokens, text.real[:, None]))
+        scale = picture.sizes[:, None, :, ::-1].astype(jnp.float32)
+        centre, reach = boxes[:, :, None, :2] * scale, boxes[:, :, None, 2:] * scale * (0.5 / self.points)
+        x = self.norm1(x + self.cross_attn(x + place, picture.tokens, picture.real, picture.shapes, centre, reach))
+        return self.norm3(x + self.linear2(jax.nn.relu(self.linear1(x))))
+
+
+class Decoder(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        self.layers = nnx.List([DecoderLayer(config) for _ in range(config.decoder_layers)])
+        self.norm = LayerNorm(config.width)
+        self.ref_point_head = Mlp(2 * config.width, config.width, config.width, 2)
+
+    def __call__(
+        self, x: jax.Array, boxes: jax.Array, alive: jax.Array, picture: Picture, text: Phrases, heads: list[Mlp]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Queries [B, Q, D] and their first boxes -> the last layer's [B, Q, D] and boxes [B, Q, 4] float32.
+
+        ``heads``: the box head of each layer.
+        """
+        for i, layer in enumerate(self.layers):
+            code = sine(2 * np.pi * boxes[..., [1, 0, 2, 3]], self.norm.scale[...].shape[0] // 2, 10000.0)
+            place = self.ref_point_head(code.reshape(*code.shape[:2], -1)).astype(x.dtype)
+            tokens, x = lax.optimization_barrier((picture.tokens, x))  # else all layers' values are made at once
+            picture = dataclasses.replace(picture, tokens=tokens)
+            x = layer(x, place, alive, boxes, picture, text)
+            final = i == len(self.layers) - 1  # only the reported boxes are read from the normed output
+            boxes = moved(boxes, heads[i](self.norm(x) if final else x))
+        return self.norm(x), boxes
+
+
+def moved(boxes: jax.Array, by: jax.Array) -> jax.Array:
+    """Boxes in 0..1, shifted before the sigmoid; float32."""
+    return jax.nn.sigmoid(by.astype(jnp.float32) + inverse_sigmoid(boxes))
+
+
+def inverse_sigmoid(x: jax.Array) -> jax.Array:
+    x = jnp.clip(x, 0.0, 1.0)
+    return jnp.log(jnp.maximum(x, EPS) / jnp.maximum(1.0 - x, EPS))

@@ -1,0 +1,183 @@
+"""Grounding DINO: boxes for phrases (Liu et al. 2023; original: IDEA-Research/GroundingDINO, whose names it has).
+
+A picture gets the same boxes whatever it is padded to and batched with, and a caption whatever its padding.  In the
+original neither holds for batches: padding is seen by the windows, the norms and the position codes of the backbone's
+last parts, and captions of different pictures are masked with each other's masks.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from gsam.bind import param
+from gsam.models.grounding_dino.attention import sine
+from gsam.models.grounding_dino.bert import Bert
+from gsam.models.grounding_dino.config import Config
+from gsam.models.grounding_dino.decoder import Decoder
+from gsam.models.grounding_dino.enhancer import Enhancer, Phrases, Picture
+from gsam.models.grounding_dino.swin import Swin, only
+from gsam.nn.layers import Embedding, LayerNorm, Linear, Mlp
+from gsam.ops.top import take
+
+GROUPS = 32
+TEMPERATURE = 20.0
+PROPOSAL = 0.05
+"""The side of a first guess on the finest map, in parts of the picture; twice that on each coarser one."""
+
+
+class GroupNorm(nnx.Module):
+    """Over the part of a map that is picture."""
+
+    def __init__(self, width: int) -> None:
+        self.scale = param(width)
+        self.bias = param(width)
+
+    def __call__(self, x: jax.Array, size: jax.Array) -> jax.Array:
+        b, h, w, d = x.shape
+        y = only(x.astype(jnp.float32), size).reshape(b, h, w, GROUPS, -1)
+        count = (size[:, 0] * size[:, 1]).astype(jnp.float32)[:, None, None, None, None] * (d // GROUPS)
+        mean = y.sum((1, 2, 4), keepdims=True) / count
+        spread = only((y - mean).reshape(b, h, w, d), size).reshape(y.shape)
+        var = (spread * spread).sum((1, 2, 4), keepdims=True) / count
+        y = (spread * lax.rsqrt(var + 1e-5)).reshape(b, h, w, d)
+        y = y * self.scale[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)
+        return only(y, size).astype(x.dtype)
+
+
+class Projection(nnx.Module):
+    """One map -> the common width; ``coarser`` also halves it."""
+
+    def __init__(self, d_in: int, width: int, *, coarser: bool) -> None:
+        side = 3 if coarser else 1
+        self.conv = ProjectionConv(side, d_in, width)
+        self.norm = GroupNorm(width)
+
+    def __call__(self, x: jax.Array, size: jax.Array) -> jax.Array:
+        return self.norm(self.conv(x), size)
+
+
+class ProjectionConv(nnx.Module):
+    def __init__(self, side: int, d_in: int, d_out: int) -> None:
+        self.kernel = param(side, side, d_in, d_out)
+        self.bias = param(d_out)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(x.dtype)
+        if kernel.shape[0] == 1:
+            y = x @ kernel[0, 0]
+        else:
+            y = lax.conv_general_dilated(
+                x, kernel, (2, 2), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+        return y + self.bias[...].astype(x.dtype)
+
+
+class Transformer(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        self.level_embed = param(config.levels, config.width)
+        self.encoder = Enhancer(config)
+        self.decoder = Decoder(config)
+        self.tgt_embed = Embedding(config.queries, config.width)
+        self.enc_output = Linear(config.width, config.width)
+        self.enc_output_norm = LayerNorm(config.width)
+        self.enc_out_bbox_embed = Mlp(config.width, config.width, 4)
+
+
+class ClassBias(nnx.Module):
+    def __init__(self) -> None:
+        self.bias = param()
+
+
+class GroundingDino(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        swin, width = config.swin, config.width
+        self.backbone = Swin(swin)
+        channels = [swin.width << i for i in swin.out]
+        extra = [channels[-1], *[width] * config.levels][: config.levels - len(channels)]
+        self.input_proj = nnx.List(
+            [Projection(c, width, coarser=False) for c in channels]
+            + [Projection(c, width, coarser=True) for c in extra]
+        )
+        self.bert = Bert(config.bert)
+        self.feat_map = Linear(config.bert.width, width)
+        self.transformer = Transformer(config)
+        count = 1 if config.shared_heads else config.decoder_layers
+        self.bbox_embed = nnx.List([Mlp(width, width, 4) for _ in range(count)])
+        if config.scaled:
+            self.class_embed = nnx.List([ClassBias() for _ in range(count)])
+        self.config = config
+
+    def picture(self, pixels: jax.Array, size: jax.Array) -> Picture:
+        """Pixels [B, H, W, 3], normalised, zero outside of ``size`` [B, 2] -> all that does not depend on the text."""
+        maps = self.backbone(pixels, size)
+        read = self.config.swin.out
+        sizes = [-(-size // self.config.swin.patch)]
+        for _ in range(max(read)):
+            sizes.append(-(-sizes[-1] // 2))
+        sizes = [sizes[i] for i in read]
+        levels = [proj(x, s) for proj, x, s in zip(self.input_proj[: len(maps)], maps, sizes, strict=True)]
+        last = maps[-1]
+        for proj in self.input_proj[len(maps) :]:
+            sizes.append(-(-sizes[-1] // 2))
+            last = proj(last, sizes[-1])
+            levels.append(last)
+        tokens = jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in levels], 1)
+        return Picture(tokens, jnp.stack(sizes, 1), tuple((x.shape[1], x.shape[2]) for x in levels))
+
+    def text(self, ids: jax.Array, position: jax.Array, sees: jax.Array) -> jax.Array:
+        """Token ids, their places in their phrase [C, T], who sees whom [C, T, T] -> [C, T, D]."""
+        return self.feat_map(self.bert(ids, position, sees))
+
+    def __call__(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array]:
+        """Logits [B, Q, T] of every query for every token, -inf for padding, and boxes [B, Q, 4], float32.
+
+        Boxes are centre and size in 0..1 of the picture, best first guess first.
+        """
+        t = self.transformer
+        memory, words = t.encoder(picture, self.place(picture), text)
+        picture = Picture(memory, picture.sizes, picture.shapes)
+        text = Phrases(words, text.block, text.position)
+        boxes, alive = self.first(picture, text)
+        start = t.tgt_embed.embedding[...][: boxes.shape[1]].astype(memory.dtype)
+        start = jnp.broadcast_to(start, (memory.shape[0], *start.shape))
+        heads = list(self.bbox_embed) * (self.config.decoder_layers if self.config.shared_heads else 1)
+        x, boxes = t.decoder(start, boxes, alive, picture, text, heads)
+        logits = self.similarity(x, text)
+        return jnp.where(alive[..., None], logits, -jnp.inf), boxes
+
+    def place(self, picture: Picture) -> jax.Array:
+        """The code of every token's position and map, [B, S, D]."""
+        width = picture.tokens.shape[-1]
+        at = jnp.asarray(picture.place + 1) / (picture.extent + np.float32(1e-6)) * np.float32(2 * np.pi)
+        code = sine(at[..., ::-1], width // 2, TEMPERATURE)  # y, then x
+        code = code.reshape(*code.shape[:2], width) + self.transformer.level_embed[...][picture.level].astype(
+            jnp.float32
+        )
+        return code.astype(picture.tokens.dtype)
+
+    def first(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array]:
+        """The places that fit the text best as boxes [B, Q, 4], and which of them are of the picture [B, Q]."""
+        t = self.transformer
+        centre = jnp.asarray(picture.place + np.float32(0.5)) / picture.extent
+        side = np.broadcast_to(PROPOSAL * 2.0 ** picture.level[:, None], picture.place.shape).astype(np.float32)
+        guess = jnp.concatenate([centre, jnp.broadcast_to(side, centre.shape)], -1)
+        fits = ((guess > 0.01) & (guess < 0.99)).all(-1) & picture.real
+        memory = jnp.where(fits[..., None], picture.tokens, jnp.zeros((), picture.tokens.dtype))
+        memory = t.enc_output_norm(t.enc_output(memory))
+        score = jnp.where(picture.real, self.similarity(memory, text).max(-1), -jnp.inf)
+        best, index = lax.top_k(score, min(self.config.queries, score.shape[1]))
+        guess = take(jnp.where(fits[..., None], jnp.log(guess / (1 - guess)), jnp.inf), index)
+        by = t.enc_out_bbox_embed(take(memory, index)).astype(jnp.float32)
+        return jax.nn.sigmoid(by + guess), best > -jnp.inf
+
+    def similarity(self, x: jax.Array, text: Phrases) -> jax.Array:
+        """[B, N, D] -> [B, N, T] float32, -inf for padding."""
+        x, tokens = x.astype(jnp.float32), text.tokens.astype(jnp.float32)
+        logits = jnp.einsum("bnd,btd->bnt", x, tokens, precision=lax.Precision.HIGHEST)  # ranks the first guesses
+        if self.config.scaled:
+            logits = logits / np.float32(x.shape[-1] ** 0.5) + self.class_embed[-1].bias[...].astype(jnp.float32)
+        return jnp.where(text.real[:, None], logits, -jnp.inf)

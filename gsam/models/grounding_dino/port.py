@@ -1,0 +1,147 @@
+"""Grounding DINO's checkpoints: the original ``.pth`` and the Hugging Face layout, MM-Grounding-DINO's included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gsam.errors import CheckpointError
+from gsam.models.grounding_dino.config import BertConfig, Config, SwinConfig
+from gsam.weights.rules import Layout
+
+_THIRDS = ("query", "key", "value")
+_UNUSED = (
+    (r".*\.relative_position_index", "follows from the window"),
+    (r".*\.position_ids", "an arange"),
+    (r".*(bert|text_backbone)\.pooler\..*", "of BERT; the tokens are read, not the sentence"),
+)
+_COPIES = tuple(
+    (f"{prefix}bbox_embed.{i}.layers.{k}.{leaf}", f"bbox_embed.{0 if not prefix else i}.layers.{k}.{leaf}")
+    for prefix in ("transformer.decoder.", "model.decoder.", "")
+    for i in range(12)
+    for k in range(3)
+    for leaf in ("weight", "bias")
+    if prefix or i
+)
+_COPIES += tuple((f"class_embed.{i}.bias", "class_embed.0.bias") for i in range(1, 12))
+_COPIES += tuple((f"model.decoder.class_embed.{i}.bias", f"class_embed.{i}.bias") for i in range(12))
+
+LAYOUTS = (
+    Layout(
+        "original",
+        (
+            (r"^module\.", ""),
+            (r"^backbone\.0\.", "backbone."),
+            (r"^input_proj\.(\d+)\.0\.", r"input_proj.\1.conv."),
+            (r"^input_proj\.(\d+)\.1\.", r"input_proj.\1.norm."),
+        ),
+        unused=(*_UNUSED, (r"(module\.)?label_enc\.weight", "names of training's denoising queries")),
+        tied=(*_COPIES, *((f"module.{copy}", f"module.{used}") for copy, used in _COPIES)),
+        stacked=(
+            (r"\.qkv\.(weight|bias)$", tuple(rf".{third}.\1" for third in _THIRDS)),
+            (r"\.in_proj_(weight|bias)$", tuple(rf".{third}.\1" for third in _THIRDS)),
+        ),
+    ),
+    Layout(
+        "hugging_face",
+        (
+            (r"^model\.backbone\.conv_encoder\.model\.(swin\.)?", "backbone."),
+            (r"^backbone\.embeddings\.patch_embeddings\.projection\.", "backbone.patch_embed.proj."),
+            (r"^backbone\.embeddings\.norm\.", "backbone.patch_embed.norm."),
+            (r"^backbone\.encoder\.", "backbone."),
+            (r"^backbone\.hidden_states_norms\.stage1\.", "backbone.norm0."),
+            (r"^backbone\.hidden_states_norms\.stage2\.", "backbone.norm1."),
+            (r"^backbone\.hidden_states_norms\.stage3\.", "backbone.norm2."),
+            (r"^backbone\.hidden_states_norms\.stage4\.", "backbone.norm3."),
+            (r"^(backbone\..*)\.attention\.self\.", r"\1.attn."),
+            (r"^(backbone\..*)\.attention\.output\.dense\.", r"\1.attn.proj."),
+            (r"^(backbone\..*)\.layernorm_before\.", r"\1.norm1."),
+            (r"^(backbone\..*)\.layernorm_after\.", r"\1.norm2."),
+            (r"^(backbone\..*)\.intermediate\.dense\.", r"\1.mlp.fc1."),
+            (r"^(backbone\..*)\.output\.dense\.", r"\1.mlp.fc2."),
+            (r"^model\.text_backbone\.", "bert."),
+            (r"^model\.text_projection\.", "feat_map."),
+            (r"^model\.input_proj_vision\.(\d+)\.0\.", r"input_proj.\1.conv."),
+            (r"^model\.input_proj_vision\.(\d+)\.1\.", r"input_proj.\1.norm."),
+            (r"^model\.query_position_embeddings\.", "transformer.tgt_embed."),
+            (r"^model\.encoder_output_bbox_embed\.", "transformer.enc_out_bbox_embed."),
+            (r"^model\.(encoder|decoder|enc_output|enc_output_norm|level_embed)\b", r"transformer.\1"),
+            (r"\.encoder\.layers\.(\d+)\.fusion_layer\.", r".encoder.fusion_layers.\1."),
+            (r"\.encoder\.layers\.(\d+)\.text_enhancer_layer\.", r".encoder.text_layers.\1."),
+            (r"\.encoder\.layers\.(\d+)\.deformable_layer\.", r".encoder.layers.\1."),
+            (r"\.layer_norm_vision\.", ".layer_norm_v."),
+            (r"\.layer_norm_text\.", ".layer_norm_l."),
+            (r"\.vision_param$", ".gamma_v"),
+            (r"\.text_param$", ".gamma_l"),
+            (r"\.(values_|out_)?vision_proj\.", r".\1v_proj."),
+            (r"\.(values_|out_)?text_proj\.", r".\1l_proj."),
+            (r"(\.text_layers\..*)\.layer_norm_before\.", r"\1.norm1."),
+            (r"(\.text_layers\..*)\.layer_norm_after\.", r"\1.norm2."),
+            (r"(\.encoder\.layers\..*)\.self_attn_layer_norm\.", r"\1.norm1."),
+            (r"(\.encoder\.layers\..*)\.final_layer_norm\.", r"\1.norm2."),
+            (r"(\.decoder\.layers\..*)\.encoder_attn_layer_norm\.", r"\1.norm1."),
+            (r"(\.decoder\.layers\..*)\.encoder_attn_text_layer_norm\.", r"\1.catext_norm."),
+            (r"(\.decoder\.layers\..*)\.self_attn_layer_norm\.", r"\1.norm2."),
+            (r"(\.decoder\.layers\..*)\.final_layer_norm\.", r"\1.norm3."),
+            (r"(\.decoder\.layers\..*)\.encoder_attn_text\.", r"\1.ca_text."),
+            (r"(\.decoder\.layers\..*)\.encoder_attn\.", r"\1.cross_attn."),
+            (r"(^transformer\..*)\.fc(\d)\.", r"\1.linear\2."),
+            (r"\.reference_points_head\.", ".ref_point_head."),
+            (r"\.decoder\.layer_norm\.", ".decoder.norm."),
+        ),
+        unused=(
+            *_UNUSED,
+            (r"model\.backbone\.conv_encoder\.model\.swin\.layernorm\..*", "the stages have norms of their own"),
+            (r"model\.encoder_output_class_embed\.bias", "moves all first guesses alike, and they are only ranked"),
+        ),
+        tied=_COPIES,
+    ),
+)
+
+MODEL_TYPES = ("grounding-dino", "mm-grounding-dino")
+
+
+def config_from_hf(values: Mapping[str, Any]) -> Config:
+    """A Hugging Face ``config.json`` as our sizes; what it leaves out is the tiny model's."""
+    scaled = values.get("model_type") == "mm-grounding-dino"
+    swin, bert = values.get("backbone_config") or {}, values.get("text_config") or {}
+    shared = values.get("decoder_bbox_embed_share", not scaled)
+    unknown = {
+        "a backbone other than Swin": swin.get("model_type", "swin") != "swin",
+        "learned position codes": values.get("position_embedding_type", "sine") != "sine",
+        "one stage": not (values.get("two_stage", True) and values.get("embedding_init_target", True)),
+        "box heads shared, class heads not": scaled and values.get("decoder_cls_embed_share", False) != shared,
+        "a first box head shared with the decoder's": values.get("two_stage_bbox_embed_share", False),
+    }
+    if reasons := [name for name, true in unknown.items() if true]:
+        raise CheckpointError(f"a Grounding DINO with {reasons[0]} is not supported", "checkpoint_unknown")
+    return Config(
+        swin=SwinConfig(
+            swin.get("embed_dim", 96),
+            tuple(swin.get("depths", (2, 2, 6, 2))),
+            tuple(swin.get("num_heads", (3, 6, 12, 24))),
+            swin.get("window_size", 7),
+            swin.get("patch_size", 4),
+            round(swin.get("mlp_ratio", 4)),
+            tuple(i - 1 for i in swin.get("out_indices", (2, 3, 4))),
+        ),
+        bert=BertConfig(
+            bert.get("hidden_size", 768),
+            bert.get("num_hidden_layers", 12),
+            bert.get("num_attention_heads", 12),
+            bert.get("intermediate_size", 3072),
+            bert.get("vocab_size", 30522),
+            bert.get("max_position_embeddings", 512),
+        ),
+        width=values.get("d_model", 256),
+        encoder_layers=values.get("encoder_layers", 6),
+        decoder_layers=values.get("decoder_layers", 6),
+        heads=values.get("encoder_attention_heads", 8),
+        hidden=values.get("encoder_ffn_dim", 2048),
+        levels=values.get("num_feature_levels", 4),
+        points=values.get("encoder_n_points", 4),
+        queries=values.get("num_queries", 900),
+        tokens=values.get("max_text_len", 256),
+        shared_heads=shared,
+        scaled=scaled,
+    )

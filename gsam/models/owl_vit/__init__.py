@@ -1,0 +1,106 @@
+"""OWL-ViT and OWLv2 as a detector."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gsam import bind
+from gsam.models.owl_vit.config import VARIANTS as VARIANTS
+from gsam.models.owl_vit.config import Config
+from gsam.models.owl_vit.model import OwlVit
+from gsam.ops.boxes import area, cxcywh_to_xyxy
+from gsam.ops.top import top
+from gsam.ops.views import CLIP_MEAN, CLIP_STD, from_view, inside, normalise
+from gsam.text.queries.words import Tokenizer, Words
+from gsam.types import Boxes, Images, Labels, Params, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """See `gsam.roles.Detector`.  The score of a box for a query is the sigmoid of its logit; a box takes its best query.
+
+    Pictures are padded to a square and scaled with anti-aliasing, as in Scenic and for both generations (Hugging Face
+    squashes for OWL-ViT, and pads OWLv2 with black since 5.0).
+    """
+
+    config: Config
+    spec: bind.Spec[OwlVit]
+    params: Params
+    tokenizer: Tokenizer | None = None
+    template: str = "{}"
+    """What becomes of a query before it is tokenised, ``"a photo of a {}"`` for instance."""
+
+    @property
+    def view(self) -> View:
+        return view(self.config)
+
+    @property
+    def reading(self) -> Words:
+        """What is done with text on the host."""
+        return Words(self.tokenizer, self.config.context, self.template)
+
+    def encode(self, queries: Sequence[str]) -> np.ndarray:
+        """Queries -> token ids [C, context], int32."""
+        return self.reading.encode(queries)
+
+    def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
+        """Token ids [C, T] -> query embeddings [C, D]."""
+        return self.spec.bind(params).text(tokens)
+
+    def features(self, params: Params, images: Images) -> jax.Array:
+        """Image tokens [B, hw, D]."""
+        dtype = params["class_head/dense0/kernel"].dtype
+        return self.spec.bind(params).image(pixels(images, self.config, dtype))
+
+    def detect(
+        self,
+        params: Params,
+        images: Images,
+        text: jax.Array,
+        valid: jax.Array,
+        n: int,
+        features: jax.Array | None = None,
+    ) -> tuple[Boxes, Labels]:
+        """The ``n`` boxes that score best for any valid query.  ``text`` [B, C, D], ``valid`` [B, C]."""
+        model = self.spec.bind(params)
+        tokens = self.features(params, images) if features is None else features
+        logits = model.logits(tokens, text)
+        scores = jnp.where(valid[:, None, :], jax.nn.sigmoid(logits), 0.0)  # [B, hw, C]
+        xyxy = from_view(cxcywh_to_xyxy(model.boxes(tokens)) * self.config.image_size, images, self.view)
+        best, rows = top(scores.max(-1), n, {"xyxy": xyxy, "scores": scores})
+        real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)
+        boxes = Boxes(rows["xyxy"], jnp.where(real, best, 0.0), real)
+        index = rows["scores"].argmax(-1).astype(jnp.int32)
+        return boxes, Labels(index, boxes.score, rows["scores"])
+
+
+def view(config: Config) -> View:
+    """How OWL wants to see a picture."""
+    if config.letterbox:
+        return View(config.image_size, "longest", "bilinear", config.pad)
+    return View(config.image_size, "square", "gaussian", config.pad)
+
+
+def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
+    """The normalised input of the model, [B, S, S, 3]."""
+    seen = view(config)
+    x = normalise(images.view(seen).astype(jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, dtype)
+    return jnp.where(inside(images, seen), x, jnp.zeros((), dtype)) if config.letterbox else x
+
+
+def spec(config: Config) -> bind.Spec[OwlVit]:
+    """The model without its numbers."""
+    return bind.spec(lambda: OwlVit(config))
+
+
+def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Stage:
+    """A detector from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    model = spec(config)
+    model.check(params)
+    return Stage(config, model, params, tokenizer, **settings)

@@ -1,0 +1,87 @@
+"""SAM as a segmenter, and MedSAM, which is its ViT-B trained on medical pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.models.sam.config import VARIANTS as VARIANTS
+from gsam.models.sam.config import Config
+from gsam.models.sam.model import Sam
+from gsam.nn.sam import SamStage, dtype_of
+from gsam.ops.masks import filled
+from gsam.types import Images, Params, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage(SamStage):
+    """See `gsam.nn.sam.SamStage`."""
+
+    config: Config
+
+    def prior(self, xyxy: jax.Array) -> jax.Array | None:
+        """nano's boxes bring their filled selves, [N, 4h, 4w]."""
+        return box_prior(xyxy, self.config)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MedSam(Stage):
+    """SAM as bowang-lab/MedSAM trained and uses it (MedSAM_Inference.py): boxes only, and one mask a box, that of token 0.
+
+    The picture is squashed to the model's square by a cubic spline, its range is stretched to 0..1 and not normalised
+    further; probabilities are enlarged, not logits.
+    """
+
+    enlarge: ClassVar[Literal["probability"]] = "probability"
+    takes: ClassVar[frozenset[str]] = frozenset({"box"})
+
+    @property
+    def view(self) -> View:
+        """Straight to the square."""
+        return View(self.config.image_size, "squash", "spline")
+
+    def pixels(self, params: Params, images: Images) -> jax.Array:
+        """The whole view's range becomes 0..1, [B, S, S, 3]."""
+        x = images.view(self.view).astype(jnp.float32)
+        low, high = (reduce(x, (1, 2, 3), keepdims=True) for reduce in (jnp.min, jnp.max))
+        return ((x - low) / jnp.maximum(high - low, 1e-8)).astype(dtype_of(params))
+
+    def decode(
+        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        return super().decode(model, features, points, labels, False, **mask)
+
+
+def box_prior(xyxy: jax.Array, config: Config) -> jax.Array | None:
+    """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, 4h, 4w]; None for the official models."""
+    if config.box_prior <= 0:
+        return None
+    return config.box_prior * filled(xyxy, config.image_size, 4 * config.grid)
+
+
+def spec(config: Config) -> bind.Spec[Sam]:
+    """The model without its numbers."""
+    return bind.spec(lambda: Sam(config))
+
+
+def build(
+    config: Config,
+    params: Params,
+    tokenizer: object = None,
+    preprocess: Literal["sam", "medsam"] | None = None,
+    **settings: Any,
+) -> Stage:
+    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not).
+
+    ``preprocess``: instead of ``config``'s, for a checkpoint fine-tuned by MedSAM's code, which looks like any SAM.
+    """
+    if preprocess not in (None, "sam", "medsam"):
+        raise ValueError(f"preprocess must be 'sam' or 'medsam', is {preprocess!r}")
+    config = dataclasses.replace(config, preprocess=preprocess or config.preprocess)
+    model = spec(config)
+    model.check(params)
+    return (MedSam if config.preprocess == "medsam" else Stage)(config, model, params, **settings)

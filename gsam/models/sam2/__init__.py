@@ -1,0 +1,104 @@
+"""SAM 2, SAM 2.1 and HQ-SAM 2 as segmenters of pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.models.promptable import Prompted
+from gsam.models.sam2.config import VARIANTS as VARIANTS
+from gsam.models.sam2.config import Config as Config
+from gsam.models.sam2.model import Answer as Answer
+from gsam.models.sam2.model import Features as Features
+from gsam.models.sam2.model import Sam2Image
+from gsam.ops.components import cleaned
+from gsam.ops.views import IMAGENET_MEAN as IMAGENET_MEAN
+from gsam.ops.views import IMAGENET_STD as IMAGENET_STD
+from gsam.ops.views import normalise
+from gsam.types import Images, Params, View
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage(Prompted):
+    """As the original's image predictor: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``.
+
+    Whether there is an object at all is not asked.
+    """
+
+    config: Config
+    dynamic_multimask: bool = True
+    """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
+
+    hq_token_only: bool = False
+    """HQ-SAM 2's finer mask alone."""
+    max_hole_area: float = 0.0
+    """Background no larger than this, in pixels of the low-resolution mask, becomes mask."""
+    max_sprinkle_area: float = 0.0
+    """Mask no larger than this becomes background."""
+
+    enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
+    remembers: ClassVar[bool] = True
+    """The same weights make a tracker (`gsam.tracker`)."""
+    pads_boxes: ClassVar[bool] = True
+    clamp: ClassVar[float] = 32.0
+    sure: ClassVar[float] = 0.8
+
+    @property
+    def view(self) -> View:
+        return view(self.config)
+
+    def features(self, params: Params, images: Images) -> Features:
+        """What the decoder needs [B, ...], see `gsam.models.sam2.decoder.Features`."""
+        model = self.spec.bind(params)
+        return model.without_memory(model.encode(pixels(images, self.config, params)))
+
+    def decode(
+        self, model: Any, features: Features, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        how = {
+            "multimask": multimask,
+            "dynamic": bool(self.dynamic_multimask),
+            "hq_token_only": bool(self.hq_token_only),
+        }
+        answer = model.decode(features, points, labels, **mask, **how)
+        return answer.logits, answer.iou
+
+    @property
+    def cleans(self) -> bool:
+        return self.max_hole_area > 0 or self.max_sprinkle_area > 0
+
+    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+        """Fill holes and drop sprinkles: `gsam.ops.components.cleaned`.
+
+        The original does it in a CUDA extension, and without one not at all.
+        """
+        return cleaned(logits, threshold, self.max_hole_area, self.max_sprinkle_area)
+
+
+def view(config: Config) -> View:
+    """How SAM 2 wants to see a picture: straight to the model's square, whatever its aspect."""
+    return View(config.image_size, "squash", "antialias")
+
+
+def pixels(images: Images, config: Config, params: Params) -> jax.Array:
+    """The normalised view [B, S, S, 3], in the dtype of the parameters."""
+    x = images.view(view(config)).astype(jnp.float32) / 255.0
+    return normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype)
+
+
+def spec(config: Config) -> bind.Spec[Sam2Image]:
+    """The model without its numbers."""
+    return bind.spec(lambda: Sam2Image(config))
+
+
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    if settings.get("hq_token_only") and not config.hq:
+        raise ValueError("hq_token_only is for HQ-SAM 2: this model has no such token")
+    model = spec(config)
+    model.check(params)
+    return Stage(config, model, params, **settings)

@@ -1,0 +1,63 @@
+"""SAM 2 on one picture (Ravi et al. 2024; original: facebookresearch/sam2)."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from gsam.bind import param
+from gsam.models.sam2.config import Config
+from gsam.models.sam2.decoder import Answer as Answer
+from gsam.models.sam2.decoder import Features as Features
+from gsam.models.sam2.decoder import MaskDecoder
+from gsam.models.sam2.neck import ImageEncoder
+from gsam.nn.prompt import ABSENT, PromptEncoder
+
+
+class Sam2Image(nnx.Module):
+    """All that a picture needs; a video needs memory too."""
+
+    def __init__(self, config: Config) -> None:
+        self.image_encoder = ImageEncoder(config)
+        self.sam_prompt_encoder = PromptEncoder(config.width, config.grid, config.image_size, config.mask_chans)
+        self.sam_mask_decoder = MaskDecoder(config.width, config.decoder_heads, config.decoder_mlp, hq=config.hq)
+        self.no_mem_embed = param(1, 1, config.width)
+        self.config = config
+
+    def encode(self, pixels: jax.Array) -> Features:
+        """Normalised pixels [B, S, S, 3] -> features [B, ...], the embedding as it is, without `no_mem_embed`."""
+        stages, neck, decoder = self.image_encoder.trunk(pixels), self.image_encoder.neck, self.sam_mask_decoder
+        s0 = neck.fine(0, stages[0], decoder.conv_s0)
+        s1 = neck.fine(1, stages[1], decoder.conv_s1)
+        return Features(s0, s1, neck.coarse(stages[2], stages[3]))
+
+    def without_memory(self, features: Features) -> Features:
+        """The features of a picture, or of a frame before which nothing is remembered."""
+        embedding = features.embedding
+        return features._replace(embedding=embedding + self.no_mem_embed[...][0, 0].astype(embedding.dtype))
+
+    def decode(
+        self,
+        features: Features,
+        points: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
+        *,
+        multimask: bool,
+        dynamic: bool = True,
+        hq_token_only: bool = False,
+    ) -> Answer:
+        """N prompts on one image: its ``features`` without a leading axis, but the embedding may be [N, h, w, D].
+
+        ``points`` [N, P, 2] x y in pixels of the view; ``labels`` [N, P] as in `gsam.nn.prompt` (a box is two points,
+        `TOP_LEFT` and `BOTTOM_RIGHT`; the original has one `PAD` after any points or boxes); ``mask`` [N, 4h, 4w] logits of
+        an earlier answer and ``has_mask`` [N] for which prompts it counts.  The rest is `MaskDecoder`'s.
+        """
+        prompts = self.sam_prompt_encoder.points(points, labels)
+        dense = self.sam_prompt_encoder.dense(mask, has_mask)
+        code = self.sam_prompt_encoder.image_code()
+        keep = labels != ABSENT
+        return self.sam_mask_decoder(
+            features, code, prompts, keep, dense, multimask=multimask, dynamic=dynamic, hq_token_only=hq_token_only
+        )

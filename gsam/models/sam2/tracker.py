@@ -1,0 +1,214 @@
+"""SAM 2 on video: one frame and its objects at a time, what they remember in and out (sam2/modeling/sam2_base.py).
+
+Everything is pure and has fixed shapes.  Which memories an object has on a frame, and in what order frames come, is decided on
+the host (`gsam.video`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gsam import bind
+from gsam.bind import param
+from gsam.models.sam2.config import Config
+from gsam.models.sam2.memory import MemoryAttention, MemoryEncoder, moment_code
+from gsam.models.sam2.model import Features, Sam2Image
+from gsam.nn.layers import Linear, Mlp, PatchEmbed
+from gsam.nn.prompt import PAD
+from gsam.ops.resize import bilinear
+from gsam.ops.top import in_chunks
+from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
+from gsam.types import Bank, Images, Params, View
+
+ABSENT_LOGIT = -1024.0
+"""What every pixel's logit is where there is no object."""
+SCALE, BIAS = 20.0, -10.0
+"""What masks are multiplied by and moved before they are remembered, and given masks to become logits."""
+CHUNK, WIDE = 1, 8
+"""Objects at a time on a CPU, and elsewhere."""
+
+
+class Seen(NamedTuple):
+    """What is made of N objects on one frame."""
+
+    logits: jax.Array
+    """[N, 4h, 4w] float32, all `ABSENT_LOGIT` where the object is not there."""
+    iou: jax.Array
+    """[N] float32, predicted."""
+    score: jax.Array
+    """[N] float32 logits: above 0 the object is there."""
+    pointer: jax.Array
+    """[N, D] float32."""
+
+
+class Sam2(Sam2Image):
+    """SAM 2 with its memory."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        width, memory = config.width, config.mem_dim
+        self.memory_attention = MemoryAttention(width, memory, config.memory_mlp, config.memory_layers, config.grid)
+        self.memory_encoder = MemoryEncoder(width, memory)
+        self.maskmem_tpos_enc = param(config.num_maskmem, 1, 1, memory)
+        self.no_mem_pos_enc = param(1, 1, width)  # in the files; nothing reads it where no_mem_embed is added directly
+        self.no_obj_ptr = param(1, width)
+        self.mask_downsample = PatchEmbed(4, 1, 1)
+        self.obj_ptr_proj = Mlp(width, width, width)
+        if config.v21:
+            self.no_obj_embed_spatial = param(1, memory)
+            self.obj_ptr_tpos_proj = Linear(width, memory)
+
+    def recall(self, begun: jax.Array, bank: Bank) -> jax.Array:
+        """One object: what `gsam.models.sam2.memory.MemoryAttention.begin` gave and its bank -> its embedding [h, w, D]."""
+        ages = self.maskmem_tpos_enc[...][:, 0, 0]
+        code = moment_code(bank.offsets, bank.span, self.config.width)
+        moments = self.obj_ptr_tpos_proj(code) if self.config.v21 else jnp.zeros((len(code), self.config.mem_dim))
+        return self.memory_attention(begun, bank, ages, moments)
+
+    def seen(
+        self,
+        features: Features,
+        points: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array | None = None,
+        has_mask: jax.Array | None = None,
+        *,
+        multimask: bool,
+        dynamic: bool = True,
+    ) -> Seen:
+        """As `Sam2Image.decode`, and what follows from it in a video: one mask an object, whether it is there, its pointer."""
+        answer = self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
+        best = answer.iou.argmax(1)[:, None]
+        logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
+        token = jnp.take_along_axis(answer.tokens, best[..., None], 1)[:, 0]
+        there = answer.object_score > 0
+        logits = jnp.where(there[:, None, None], logits, ABSENT_LOGIT)
+        pointer = self.pointer(self.obj_ptr_proj(token).astype(jnp.float32), there)
+        return Seen(logits, jnp.take_along_axis(answer.iou, best, 1)[:, 0], answer.object_score, pointer)
+
+    def pointer(self, pointer: jax.Array, there: jax.Array) -> jax.Array:
+        """Pointers [N, D], or that of no object."""
+        return jnp.where(there[:, None], pointer, self.no_obj_ptr[...].astype(jnp.float32))
+
+    def given(self, features: Features, masks: jax.Array) -> Seen:
+        """Masks [N, S, S] of 0 and 1 that somebody drew, as if they had been found on a frame without memory."""
+        side = 4 * self.config.grid
+        drawn = masks.astype(jnp.float32)
+        low = jax.image.resize(SCALE * drawn + BIAS, (len(drawn), side, side), "linear", precision="highest")
+        prompt = self.mask_downsample(drawn[..., None])[..., 0]
+        points, labels = nothing(len(drawn))
+        found = self.seen(features, points, labels, prompt, jnp.ones(len(drawn), bool), multimask=False)
+        there = (drawn > 0).any((1, 2))
+        score = jnp.where(there, SCALE + BIAS, BIAS)
+        return Seen(low, jnp.ones(len(drawn)), score, self.pointer(found.pointer, there))
+
+    def remember(self, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array) -> jax.Array:
+        """Masks [N, 4h, 4w] on one frame, as logits -> memories [N, h w, E].
+
+        Probabilities are remembered, of ``prompted`` [N] masks what is above 0.
+        """
+        size = self.config.image_size
+        large = bilinear(logits, size, size)
+        sure = jnp.where(prompted[:, None, None], (large > 0).astype(jnp.float32), jax.nn.sigmoid(large))
+        memory = self.memory_encoder(features.embedding, SCALE * sure + BIAS)
+        if self.config.v21:
+            gone = (score <= 0)[:, None, None]
+            memory = memory + jnp.where(gone, self.no_obj_embed_spatial[...].astype(memory.dtype), 0)
+        return memory
+
+
+def nothing(n: int) -> tuple[jax.Array, jax.Array]:
+    """The prompt of a frame where nothing was asked: a point that is none, and the one that pads it."""
+    return jnp.zeros((n, 2, 2), jnp.float32), jnp.full((n, 2), PAD, jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tracker:
+    """See `gsam.roles.Tracker`."""
+
+    config: Config
+    spec: bind.Spec[Sam2]
+    params: Params
+    chunk: int = 0
+    """Objects at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
+    dynamic_multimask: bool = True
+    """See `gsam.models.sam2.Stage.dynamic_multimask`."""
+
+    @property
+    def view(self) -> View:
+        """As the original reads frames of a folder: Pillow's bicubic to the square."""
+        return View(self.config.image_size, "squash", "bicubic")
+
+    def features(self, params: Params, images: Images) -> Features:
+        """Pure: what is computed once a frame, [B, ...]."""
+        x = images.view(self.view).astype(jnp.float32) / 255.0
+        return self.spec.bind(params).encode(normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype))
+
+    def click(
+        self,
+        params: Params,
+        features: Features,
+        points: jax.Array,
+        labels: jax.Array,
+        mask: jax.Array,
+        has_mask: jax.Array,
+        bank: Bank | None = None,
+        *,
+        multimask: bool,
+    ) -> Seen:
+        """Pure: points [N, P, 2] and boxes in pixels of the view, with an earlier answer ``mask`` [N, 4h, 4w].
+
+        ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the frame was gone over.
+        """
+        model = self.spec.bind(params)
+        more = {"multimask": multimask, "dynamic": self.dynamic_multimask}
+        if bank is None:
+            return model.seen(model.without_memory(features), points, labels, mask, has_mask, **more)
+        begun = model.memory_attention.begin(features.embedding)
+        own = jax.lax.map(lambda b: model.recall(begun, b), bank)
+        return model.seen(features._replace(embedding=own), points, labels, mask, has_mask, **more)
+
+    def draw(self, params: Params, features: Features, masks: jax.Array) -> Seen:
+        """Pure: masks [N, S, S] bool over the view, as they were given."""
+        return self.spec.bind(params).given(features, masks)
+
+    def track(self, params: Params, features: Features, bank: Bank, valid: jax.Array) -> tuple[Seen, jax.Array]:
+        """Pure: objects without a prompt on this frame, by their banks [N, ...]: what is seen, and memories [N, h w, E].
+
+        ``valid`` [N]: which exist; the others give anything, and take no time where a chunk has none.
+        """
+        model = self.spec.bind(params)
+        begun = model.memory_attention.begin(features.embedding)
+
+        def work(bank: Bank) -> tuple[Seen, jax.Array]:
+            own = jax.vmap(lambda b: model.recall(begun, b))(jax.tree.map(lambda x: x[0], bank))
+            points, labels = nothing(len(own))
+            seen = model.seen(features._replace(embedding=own), points, labels, multimask=True)
+            memory = model.remember(features, seen.logits, seen.score, jnp.zeros(len(own), bool))
+            return jax.tree.map(lambda x: x[None], (seen, memory.astype(jnp.bfloat16)))
+
+        rows = jax.tree.map(lambda x: x[None], bank)
+        found = in_chunks(work, rows, valid[None], self.chunk or CHUNK, self.chunk or WIDE)
+        return jax.tree.map(lambda x: x[0], found)
+
+    def remember(
+        self, params: Params, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array
+    ) -> jax.Array:
+        """Pure: memories [N, h w, E] bfloat16, as the original keeps them, of masks that were prompted."""
+        return self.spec.bind(params).remember(features, logits, score, prompted).astype(jnp.bfloat16)
+
+
+def spec(config: Config) -> bind.Spec[Sam2]:
+    """The model without its numbers."""
+    return bind.spec(lambda: Sam2(config))
+
+
+def build(config: Config, params: Params, **settings: Any) -> Tracker:
+    """A tracker from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
+    model = spec(config)
+    model.check(params)
+    return Tracker(config, model, params, **settings)

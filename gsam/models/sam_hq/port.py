@@ -1,0 +1,66 @@
+"""SAM-HQ's checkpoints: the original ``.pth`` and the Hugging Face layout, which has no light variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gsam.models.sam_hq.config import Config, Vit
+from gsam.weights import sam
+from gsam.weights.rules import Layout
+
+_TRANSPOSED = r"(output_upscaling|compress_vit_feat|embedding_encoder)/conv"
+_SEQUENCES = r"(compress_vit_feat|embedding_encoder|embedding_maskfeature)"
+
+LAYOUTS = (
+    Layout(
+        "original",
+        (
+            *sam.ORIGINAL,
+            *sam.TINY_VIT,
+            (_SEQUENCES + r"\.0\.", r"\1.conv1."),
+            (_SEQUENCES + r"\.1\.", r"\1.norm1."),
+            (_SEQUENCES + r"\.3\.", r"\1.conv2."),
+        ),
+        unused=(*sam.ORIGINAL_UNUSED, *sam.TINY_VIT_UNUSED),
+        transposed=_TRANSPOSED,
+    ),
+    Layout(
+        "hugging_face",
+        (
+            *sam.HUGGING_FACE,
+            (r"\.hq_token\.", ".hf_token."),
+            (r"\.hq_mask_mlp\.", ".hf_mlp."),
+            (r"\.compress_vit_(conv|norm)", r".compress_vit_feat.\1"),
+            (r"\.encoder_(conv|norm)", r".embedding_encoder.\1"),
+            (r"\.mask_(conv|norm)", r".embedding_maskfeature.\1"),
+            (r"(compress_vit_feat|embedding_encoder|embedding_maskfeature)\.norm\.", r"\1.norm1."),
+        ),
+        tied=sam.HUGGING_FACE_TIED,
+        transposed=_TRANSPOSED,
+    ),
+)
+
+MODEL_TYPES = ("sam_hq",)
+
+
+def config_from_hf(values: Mapping[str, Any]) -> Config:
+    """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's."""
+    vision, prompt, decoder = (values.get(f"{k}_config") or {} for k in ("vision", "prompt_encoder", "mask_decoder"))
+    width = vision.get("hidden_size", 768)
+    return Config(
+        Vit(
+            width=width,
+            depth=vision.get("num_hidden_layers", 12),
+            heads=vision.get("num_attention_heads", 12),
+            global_blocks=tuple(vision.get("global_attn_indexes", (2, 5, 8, 11))),
+            image_size=vision.get("image_size", 1024),
+            patch=vision.get("patch_size", 16),
+            window=vision.get("window_size", 14),
+            mlp_ratio=(vision.get("mlp_dim") or 4 * width) // width,
+            out_chans=vision.get("output_channels", 256),
+        ),
+        decoder_heads=decoder.get("num_attention_heads", 8),
+        decoder_mlp=decoder.get("mlp_dim", 2048),
+        mask_chans=prompt.get("mask_input_channels", 16),
+    )

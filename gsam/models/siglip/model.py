@@ -1,0 +1,113 @@
+"""SigLIP: CLIP trained pair by pair (Zhai et al. 2023; SigLIP 2: Tschannen et al. 2025; original: google-research/big_vision,
+names of the Hugging Face layout).
+
+No class token: a learned probe looks at all patches once.  The text is read in both directions, padding included, at its last
+position.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from gsam.bind import param
+from gsam.models.siglip.config import Config
+from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, softmax
+from gsam.nn.tower import Encoder, TextEmbeddings, Tower, TowerMlp, normalise
+
+
+class VisionEmbeddings(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        self.patch_embedding = PatchEmbed(config.patch, 3, config.vision.width)
+        self.position_embedding = Embedding(config.grid**2, config.vision.width)
+        self.side = config.grid * config.patch
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        x = self.patch_embedding(pixels[:, : self.side, : self.side])  # [B, h, w, D]
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        return x + self.position_embedding.embedding[...].astype(x.dtype)
+
+
+class ProbeAttention(nnx.Module):
+    """torch's ``MultiheadAttention``: queries [B, T, D] look at tokens [B, hw, D]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        self.in_proj = Linear(width, 3 * width)
+        self.out_proj = Linear(width, width)
+        self.heads = heads
+
+    def __call__(self, queries: jax.Array, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        head = width // self.heads
+
+        def split(y: jax.Array) -> jax.Array:
+            return y.reshape(*y.shape[:-1], self.heads, head)
+
+        q, _, _ = jnp.split(self.in_proj(queries), 3, -1)
+        _, k, v = jnp.split(self.in_proj(x), 3, -1)
+        q, k, v = split(q) * head**-0.5, split(k), split(v)
+        y = jnp.einsum("bhqk,bkhd->bqhd", softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k)), v)
+        return self.out_proj(y.reshape(*queries.shape[:-1], width))
+
+
+class Pool(nnx.Module):
+    """Tokens [B, hw, D] -> [B, D]."""
+
+    def __init__(self, tower: Tower) -> None:
+        self.probe = param(1, 1, tower.width)
+        self.attention = ProbeAttention(tower.width, tower.heads)
+        self.layernorm = LayerNorm(tower.width, tower.eps)
+        self.mlp = TowerMlp(tower)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        probe = jnp.broadcast_to(self.probe[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
+        y = self.attention(probe, x)
+        return (y + self.mlp(self.layernorm(y)))[:, 0]
+
+
+class VisionModel(nnx.Module):
+    """Normalised pixels [B, S, S, 3] -> [B, D]."""
+
+    def __init__(self, config: Config) -> None:
+        self.embeddings = VisionEmbeddings(config)
+        self.encoder = Encoder(config.vision)
+        self.post_layernorm = LayerNorm(config.vision.width, config.vision.eps)
+        self.head = Pool(config.vision)
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        return self.head(self.post_layernorm(self.encoder(self.embeddings(pixels))))
+
+
+class TextModel(nnx.Module):
+    """Token ids [C, T], padded to the context the model was trained with -> [C, D]."""
+
+    def __init__(self, config: Config) -> None:
+        self.embeddings = TextEmbeddings(config.vocab, config.context, config.text.width)
+        self.encoder = Encoder(config.text)
+        self.final_layer_norm = LayerNorm(config.text.width, config.text.eps)
+        self.head = Linear(config.text.width, config.vision.width)
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        return self.head(self.final_layer_norm(self.encoder(self.embeddings(ids))[:, -1]))
+
+
+class Siglip(nnx.Module):
+    def __init__(self, config: Config) -> None:
+        self.vision_model = VisionModel(config)
+        self.text_model = TextModel(config)
+        self.logit_scale = param(1)
+        self.logit_bias = param(1)
+
+    def image(self, pixels: jax.Array) -> jax.Array:
+        """Normalised pixels [B, S, S, 3] -> unit vectors [B, D] float32."""
+        return normalise(self.vision_model(pixels).astype(jnp.float32))
+
+    def text(self, ids: jax.Array) -> jax.Array:
+        """Token ids [C, T] -> unit vectors [C, D] float32."""
+        return normalise(self.text_model(ids).astype(jnp.float32))
+
+    def logits(self, cosine: jax.Array) -> jax.Array:
+        """Cosines of pictures and texts -> logits; their sigmoid is the probability that the two belong together."""
+        scale, bias = self.logit_scale[...].astype(jnp.float32), self.logit_bias[...].astype(jnp.float32)
+        return jnp.exp(scale) * cosine.astype(jnp.float32) + bias
