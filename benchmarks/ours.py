@@ -14,8 +14,8 @@ from benchmarks import inputs, weights, whole
 from benchmarks.floors import least_bytes, products
 from benchmarks.inputs import Setting
 from gsam.build import keep_programs
-from gsam.pipeline.memory import lean
 from gsam.results.masks.low_res import LowResMasks
+from gsam.runtime.memory import lean
 
 Run = Callable[[int], dict[str, Any]]
 

@@ -40,9 +40,9 @@ def measure(variant: str) -> dict[str, Any]:
     from gsam import bind
     from gsam.build import default_dtype, keep_programs
     from gsam.inputs.image import open_image
-    from gsam.pipeline.memory import lean
     from gsam.pipeline.prepare import gather
     from gsam.registry import family_of
+    from gsam.runtime.memory import lean
     from gsam.types import Boxes
 
     keep_programs()

@@ -20,11 +20,11 @@ from gsam.build import classifier as load_classifier
 from gsam.build import segmenter
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
-from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import BoxedMasks, PlacedMasks, Result
 from gsam.roles import Compares
+from gsam.runtime.memory import lean
 from gsam.types import Images, View
 
 NAME = "object"

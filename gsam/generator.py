@@ -41,8 +41,8 @@ from gsam.everything.settings import OutputMode, Settings, needs_points
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.models.promptable import Prompted
 from gsam.nn.prompt import FOREGROUND, PAD
-from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
+from gsam.runtime.memory import lean
 from gsam.types import Images, Params
 
 CLAMP = 32.0

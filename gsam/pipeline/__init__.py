@@ -16,15 +16,15 @@ from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
-from gsam.pipeline.memory import give_back, lean
 from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
-from gsam.pipeline.shapes import bucket
-from gsam.pipeline.shard import replicate, spread
 from gsam.pipeline.suppress import confident, deduplicate, part_of_another, suppress
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
 from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step, Tracker
+from gsam.runtime.memory import give_back, lean
+from gsam.runtime.shapes import bucket
+from gsam.runtime.shard import replicate, spread
 from gsam.text.queries.queries import Queries, Query, parse_queries
 from gsam.types import Images, Params, Scene, Text, View
 

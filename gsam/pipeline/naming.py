@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
 from gsam.pipeline.ask import Reader
-from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
-from gsam.pipeline.shapes import bucket
 from gsam.pipeline.suppress import deduplicate, part_of_another
 from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
+from gsam.runtime.memory import lean
+from gsam.runtime.shapes import bucket
 from gsam.text.queries.queries import Query, parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
 

@@ -17,12 +17,12 @@ from gsam.errors import UsageError
 from gsam.inputs.image import Picture, content
 from gsam.models.promptable import Prompted
 from gsam.pipeline import LARGE
-from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import fingerprint as picture_fingerprint
 from gsam.pipeline.prepare import gather
 from gsam.predictor import embedding
 from gsam.predictor.embedding import Embedding, Owner
 from gsam.predictor.prompts import power_of_two
+from gsam.runtime.memory import lean
 from gsam.types import Images, Params
 
 TOGETHER = 8

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT
 from gsam.ops.components import cleaned
-from gsam.pipeline.memory import lean
 from gsam.pipeline.prepare import gather
 from gsam.predictor.prompts import power_of_two
 from gsam.roles import Tracker
+from gsam.runtime.memory import lean
 from gsam.types import Bank
 from gsam.video.recall import Reach, Recalled, packed
 from gsam.video.shelf import Shelf

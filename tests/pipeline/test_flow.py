@@ -11,9 +11,10 @@ import pytest
 
 import gsam
 from gsam.inputs.image import Picture, make_view
-from gsam.pipeline import Pipeline, memory
+from gsam.pipeline import Pipeline
 from gsam.pipeline.finish import _found
 from gsam.pipeline.prepare import gather, prepared
+from gsam.runtime import memory
 from gsam.types import Masks, View
 
 VIEWS = (View(32, "longest"), View(64, "shortest", "bilinear", 0.0, 128), View(24, "square", "gaussian", 127.0))
