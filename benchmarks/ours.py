@@ -209,9 +209,9 @@ class Side:
     def video(self, objects: int) -> Run:
         from gsam.build import tracker
         from gsam.inputs.video import open_frames
-        from gsam.video.engine import engine
-        from gsam.video.session import Session
-        from gsam.video.track import Output, Track
+        from gsam.tracking.engine import engine
+        from gsam.tracking.objects import Output, Track
+        from gsam.tracking.session import Session
 
         model = tracker(str(self.setting.folder / "sam2"))
         config, made = model.config, engine(model, fill_hole_area=0)

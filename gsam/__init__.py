@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from gsam.pipeline.everything import Everything as Everything
     from gsam.predictor import Predictor as Predictor
     from gsam.results.result import Result as Result
+    from gsam.tracking.predictor import VideoPredictor as VideoPredictor
     from gsam.types import Boxes as Boxes
     from gsam.types import Images as Images
     from gsam.types import Labels as Labels
     from gsam.types import Masks as Masks
     from gsam.types import Scene as Scene
     from gsam.types import View as View
-    from gsam.video.predictor import VideoPredictor as VideoPredictor
 
 _HOME = {
     "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter", "tracker"),
@@ -47,7 +47,7 @@ _HOME = {
     "gsam.predictor": ("Predictor",),
     "gsam.results.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
-    "gsam.video.predictor": ("VideoPredictor",),
+    "gsam.tracking.predictor": ("VideoPredictor",),
 }
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = ("medical",)

@@ -93,7 +93,7 @@ class Pipeline:
         following: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """``tracker`` makes what `track` needs, when it is needed; ``following`` are settings of `gsam.video.follow`."""
+        """``tracker`` makes what `track` needs, when it is needed; ``following`` are settings of `gsam.tracking.text_tracking`."""
         if not steps or _role(steps[0], 0) not in ("detect", "propose"):
             raise TypeError(
                 "the first step of a pipeline is a detector: it needs a method `detect`, or `propose` for everything"
@@ -185,11 +185,11 @@ class Pipeline:
         """Follow what ``query`` names through a video, frame by frame, with ids that stay.
 
         ``video``: as for `gsam.inputs.video.open_frames`; a live source is followed as it comes.  The pipeline looks at every
-        tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.video.follow.Following` (``every``,
+        tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.tracking.text_tracking.Following` (``every``,
         ``match``, ``patience`` ...), and thresholds as for a call.  ``start``: go on after this frame, which was finished
         before, with ids from ``next_id`` on for what is new.  Raises `UsageError` where the pipeline has no tracker.
         """
-        from gsam.video.follow import Following, follower
+        from gsam.tracking.text_tracking import Following, follower
 
         if self._tracker is None:
             raise UsageError(
@@ -205,7 +205,7 @@ class Pipeline:
     def _steps(self) -> Any:
         """The tracker, compiled once."""
         if self._engine is None:
-            from gsam.video.engine import engine
+            from gsam.tracking.engine import engine
 
             assert self._tracker is not None
             self._engine = engine(self._tracker())

@@ -18,11 +18,11 @@ from gsam.ops.resize import antialiased
 from gsam.predictor import prompts
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
-from gsam.video.engine import Engine
-from gsam.video.recall import Reach
-from gsam.video.session import Session as Session
-from gsam.video.step import Step
-from gsam.video.track import Points, Track
+from gsam.tracking.compiled import Step
+from gsam.tracking.engine import Engine
+from gsam.tracking.memory_selection import Reach
+from gsam.tracking.objects import Points, Track
+from gsam.tracking.session import Session as Session
 
 Answer = tuple[int, list[Any], NDArray[np.float32]]
 """A frame, the ids of the objects, and the logits of their masks, [N, 1, H, W]."""

@@ -10,5 +10,5 @@ import pytest
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_fast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gsam.video.step.lean", lambda platform: {"xla_backend_optimization_level": 0})
+        patch.setattr("gsam.tracking.compiled.lean", lambda platform: {"xla_backend_optimization_level": 0})
         yield

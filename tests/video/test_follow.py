@@ -14,9 +14,9 @@ from gsam.inputs.video import open_frames
 from gsam.pipeline import Pipeline
 from gsam.results.result import PlacedMasks, Result
 from gsam.results.tracks import TrackedFrame
-from gsam.video.engine import engine
-from gsam.video.follow import Follower, Following, overlap, sampled
-from gsam.video.track import Output, Track
+from gsam.tracking.engine import engine
+from gsam.tracking.objects import Output, Track
+from gsam.tracking.text_tracking import Follower, Following, overlap, sampled
 from tests.video import small
 
 Box = tuple[int, int, int, int]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gsam.video.recall import Reach, Recalled, before, closest, packed, recall
-from gsam.video.shelf import Shelf
-from gsam.video.track import Output, Track
+from gsam.tracking.memory_selection import Reach, Recalled, before, closest, packed, recall
+from gsam.tracking.objects import Output, Track
+from gsam.tracking.spill_cache import Shelf
 
 SHELF = Shelf()
 

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from gsam.video.shelf import Shelf
+from gsam.tracking.spill_cache import Shelf
 
 
 def test_what_does_not_fit_comes_back_from_the_file() -> None:

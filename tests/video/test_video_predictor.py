@@ -14,9 +14,9 @@ from PIL import Image
 import gsam
 from gsam.errors import UsageError, VideoError
 from gsam.models.sam2.tracker import Seen
-from gsam.video.recall import Reach
-from gsam.video.shelf import Shelf
-from gsam.video.step import Step
+from gsam.tracking.compiled import Step
+from gsam.tracking.memory_selection import Reach
+from gsam.tracking.spill_cache import Shelf
 from tests.video import small
 
 

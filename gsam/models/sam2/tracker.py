@@ -1,7 +1,7 @@
 """SAM 2 on video: one frame and its objects at a time, what they remember in and out (sam2/modeling/sam2_base.py).
 
 Everything is pure and has fixed shapes.  Which memories an object has on a frame, and in what order frames come, is decided on
-the host (`gsam.video`).
+the host (`gsam.tracking`).
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from gsam.inputs.image import Picture
 from gsam.nn.prompt import PAD
 from gsam.roles import Tracker
-from gsam.video.recall import Reach, recall
-from gsam.video.session import EndOfFrames, Session
-from gsam.video.step import Step
-from gsam.video.track import Output, Points, Track
+from gsam.tracking.compiled import Step
+from gsam.tracking.memory_selection import Reach, recall
+from gsam.tracking.objects import Output, Points, Track
+from gsam.tracking.session import EndOfFrames, Session
 
 
 class Engine:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.video.shelf import Shelf
+from gsam.tracking.spill_cache import Shelf
 
 
 @dataclasses.dataclass

@@ -20,9 +20,9 @@ from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
-from gsam.video.engine import Engine
-from gsam.video.session import Session
-from gsam.video.track import Points, Track
+from gsam.tracking.engine import Engine
+from gsam.tracking.objects import Points, Track
+from gsam.tracking.session import Session
 
 Find = Callable[[NDArray[np.uint8]], Result]
 """Pixels of a frame -> what a pipeline finds there."""

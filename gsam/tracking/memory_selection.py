@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.video.track import Output, Track
+from gsam.tracking.objects import Output, Track
 
 FEW = 2
 """Slots of the smallest program: the frame with the prompt, and one after it."""

@@ -18,10 +18,10 @@ from gsam.pipeline.prepare import gather
 from gsam.predictor.prompts import power_of_two
 from gsam.roles import Tracker
 from gsam.runtime.memory import lean
+from gsam.tracking.memory_selection import Reach, Recalled, packed
+from gsam.tracking.objects import Output, Points
+from gsam.tracking.spill_cache import Shelf
 from gsam.types import Bank
-from gsam.video.recall import Reach, Recalled, packed
-from gsam.video.shelf import Shelf
-from gsam.video.track import Output, Points
 
 FILLED = 0.1
 """The logit of what was a hole (sam2/utils/misc.py, fill_holes_in_mask_scores)."""

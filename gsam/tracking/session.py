@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gsam.errors import UsageError
 from gsam.inputs.video import Frame, Frames
-from gsam.video.shelf import Shelf
-from gsam.video.step import Cache
-from gsam.video.track import Output, Track
+from gsam.tracking.compiled import Cache
+from gsam.tracking.objects import Output, Track
+from gsam.tracking.spill_cache import Shelf
 
 
 class EndOfFrames(UsageError):
