@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gsam.inputs import medical as medical
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
-    from gsam.pipeline.everything import Everything as Everything
+    from gsam.pipeline.grid import Everything as Everything
     from gsam.predictor import Predictor as Predictor
     from gsam.results.result import Result as Result
     from gsam.tracking.predictor import VideoPredictor as VideoPredictor
@@ -43,7 +43,7 @@ _HOME = {
     "gsam.fast_sam": ("FastSAM",),
     "gsam.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Limits", "Pipeline"),
-    "gsam.pipeline.everything": ("Everything",),
+    "gsam.pipeline.grid": ("Everything",),
     "gsam.predictor": ("Predictor",),
     "gsam.results.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),

@@ -255,7 +255,7 @@ def _everything(name: str, settings: Mapping[str, Any], dtype: Any) -> Any:
     own = {k: v for k, v in settings.items() if k in _EVERYTHING}
     segmenter = _stage("segment", name, {k: v for k, v in settings.items() if k not in own}, dtype)
     if not hasattr(segmenter, "propose"):
-        from gsam.pipeline.everything import Everything
+        from gsam.pipeline.grid import Everything
 
         return Everything(segmenter, **own)
     if own:

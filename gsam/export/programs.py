@@ -19,7 +19,7 @@ import numpy as np
 from gsam.errors import UsageError
 from gsam.export.artefact import plain
 from gsam.pipeline import Pipeline
-from gsam.pipeline.ask import ROWS
+from gsam.pipeline.text_cache import ROWS
 from gsam.types import Images, Text
 
 Canvas = tuple[int, int]

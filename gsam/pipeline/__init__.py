@@ -14,10 +14,10 @@ import numpy as np
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
-from gsam.pipeline.ask import readers, stack
 from gsam.pipeline.finish import finish
 from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
 from gsam.pipeline.suppress import confident, deduplicate, part_of_another, suppress
+from gsam.pipeline.text_cache import readers, stack
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
-from gsam.pipeline.ask import Reader
 from gsam.pipeline.prepare import gather
 from gsam.pipeline.suppress import deduplicate, part_of_another
+from gsam.pipeline.text_cache import Reader
 from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
 from gsam.runtime.memory import lean

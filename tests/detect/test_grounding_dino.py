@@ -45,7 +45,7 @@ def text(stage: gd.Stage, queries: list[str]) -> dict[str, np.ndarray]:
 
 
 def detect(stage: gd.Stage, images: Images, asked: list[list[str]], n: int = 20) -> tuple[Boxes, Labels]:
-    from gsam.pipeline.ask import stack
+    from gsam.pipeline.text_cache import stack
 
     most = max(map(len, asked))
     padded = [[*queries, *[""] * (most - len(queries))] for queries in asked]
