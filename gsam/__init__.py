@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from gsam.build import segmenter as segmenter
     from gsam.build import tracker as tracker
     from gsam.errors import GsamError as GsamError
-    from gsam.fast_sam import FastSAM as FastSAM
-    from gsam.generator import MaskGenerator as MaskGenerator
     from gsam.inputs import medical as medical
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.pipeline.grid import Everything as Everything
-    from gsam.predictor import Predictor as Predictor
+    from gsam.predictors.automatic.generator import MaskGenerator as MaskGenerator
+    from gsam.predictors.fast_sam import FastSAM as FastSAM
+    from gsam.predictors.image import Predictor as Predictor
     from gsam.results.result import Result as Result
     from gsam.tracking.predictor import VideoPredictor as VideoPredictor
     from gsam.types import Boxes as Boxes
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 _HOME = {
     "gsam.build": ("classifier", "detector", "load", "recipes", "segmenter", "tracker"),
     "gsam.errors": ("GsamError",),
-    "gsam.fast_sam": ("FastSAM",),
-    "gsam.generator": ("MaskGenerator",),
+    "gsam.predictors.fast_sam": ("FastSAM",),
+    "gsam.predictors.automatic.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Limits", "Pipeline"),
     "gsam.pipeline.grid": ("Everything",),
-    "gsam.predictor": ("Predictor",),
+    "gsam.predictors.image": ("Predictor",),
     "gsam.results.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
     "gsam.tracking.predictor": ("VideoPredictor",),

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from gsam import bind
 from gsam.errors import UsageError
 from gsam.models import sam
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from gsam.weights import ported
 from tests import discs
 

@@ -18,8 +18,8 @@ from gsam import bind
 from gsam.inputs.image import Picture
 from gsam.models import sam
 from gsam.pipeline.prepare import gather
-from gsam.predictor import BLOCK, Predictor
-from gsam.predictor.prompts import Transform
+from gsam.predictors.image import BLOCK, Predictor
+from gsam.predictors.prompts import Transform
 from gsam.types import Boxes, View
 from tests import discs
 
@@ -292,7 +292,7 @@ def test_of_several_masks_the_best_is_shown(predictor: Predictor) -> None:
 MEMORY = """
 import json, resource, sys
 import numpy as np
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from tests import discs
 
 def peak():

@@ -117,7 +117,7 @@ class Asked:
     @classmethod
     def of(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Mapping[str, Any]) -> Asked:
         """From the command line, before anything is loaded.  Raises `UsageError` and `QueryError`."""
-        from gsam.everything.settings import Settings
+        from gsam.predictors.automatic.settings import Settings
         from gsam.text.queries.queries import parse_queries
 
         recipe = _recipe(model)
@@ -259,7 +259,7 @@ def _options() -> frozenset[str]:
 
 
 def _settings() -> frozenset[str]:
-    from gsam.everything.settings import Settings
+    from gsam.predictors.automatic.settings import Settings
 
     return frozenset(f.name for f in dataclasses.fields(Settings))
 

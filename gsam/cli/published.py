@@ -54,7 +54,7 @@ Part = tuple[str, Any, Any, Table]
 
 def _sam(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """The predicted IoU of the masks for a prompt; a single number is that of the last mask."""
-    from gsam.predictor import Predictor
+    from gsam.predictors.image import Predictor
 
     family = importlib.import_module(f"gsam.models.{loaded.family}")
     predictor = Predictor(family.build(loaded.config, loaded.params))

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from gsam.errors import UsageError
-from gsam.everything.grid import point_grid
-from gsam.everything.settings import needs_points
 from gsam.models.promptable import Prompted
 from gsam.nn.prompt import FOREGROUND, PAD
+from gsam.ops.grid import point_grid
 from gsam.ops.nms import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
+from gsam.predictors.automatic.settings import needs_points
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 CANDIDATES = 3072

@@ -15,7 +15,7 @@ from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT
 from gsam.ops.components import cleaned
 from gsam.pipeline.prepare import gather
-from gsam.predictor.prompts import power_of_two
+from gsam.predictors.prompts import power_of_two
 from gsam.roles import Tracker
 from gsam.runtime.memory import lean
 from gsam.tracking.memory_selection import Reach, Recalled, packed

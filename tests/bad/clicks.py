@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from tests import discs
 from tests.bad.table import Row, Run, error
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gsam import bind
-from gsam.generator import MaskGenerator
 from gsam.models import sam
+from gsam.predictors.automatic.generator import MaskGenerator
 from tests.bad.geometry import CONFIG
 from tests.bad.table import Row, Run, error
 

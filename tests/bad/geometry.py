@@ -11,7 +11,7 @@ import numpy as np
 
 from gsam import bind
 from gsam.models import sam
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from gsam.results.masks import rle
 from gsam.results.result import LowResMasks, Result
 from tests.bad.table import Row, Run, error

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from gsam.errors import UsageError
-from gsam.everything import grid
-from gsam.everything.found import cut_off, nms
-from gsam.everything.measure import Frame, area, filled, measure, run_lengths
-from gsam.everything.settings import Settings
+from gsam.ops import grid
+from gsam.predictors.automatic.candidates import cut_off, nms
+from gsam.predictors.automatic.measure import Frame, area, filled, measure, run_lengths
+from gsam.predictors.automatic.settings import Settings
 from gsam.results.masks.low_res import LowResMasks
 
 

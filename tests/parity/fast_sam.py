@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from gsam.fast_sam import FastSAM
 from gsam.inputs.image import Picture
 from gsam.models import fast_sam as ours
 from gsam.models.fast_sam import port
@@ -19,6 +18,7 @@ from gsam.models.fast_sam.blocks import Frame
 from gsam.models.fast_sam.detections import Found, find
 from gsam.models.fast_sam.model import Seen
 from gsam.pipeline.prepare import gather
+from gsam.predictors.fast_sam import FastSAM
 from gsam.types import Images, Params
 from gsam.weights.read import read
 from gsam.weights.rules import convert

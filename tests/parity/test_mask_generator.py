@@ -13,14 +13,14 @@ from PIL import Image
 
 import gsam
 from gsam import bind
-from gsam.everything.device import OnDevice
-from gsam.everything.settings import Settings
-from gsam.generator import MaskGenerator
 from gsam.inputs.image import Picture, content
 from gsam.models import sam
 from gsam.models.promptable import Prompted
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.pipeline.prepare import gather
+from gsam.predictors.automatic.device import OnDevice
+from gsam.predictors.automatic.generator import MaskGenerator
+from gsam.predictors.automatic.settings import Settings
 from tests.parity.reference import mask_generator as reference
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)
@@ -195,8 +195,8 @@ def test_other_ways_to_enlarge(way: str) -> None:
 
 def test_the_accelerator_s_way_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles smaller than the picture and few masks at a time, on every border."""
-    monkeypatch.setattr("gsam.everything.device.TILE", 32)
-    monkeypatch.setattr("gsam.everything.device.TOGETHER", 5)
+    monkeypatch.setattr("gsam.predictors.automatic.device.TILE", 32)
+    monkeypatch.setattr("gsam.predictors.automatic.device.TOGETHER", 5)
     picture = drawn("05.jpg", (90, 131))
     options = {"points_per_side": 6, "points_per_batch": 16, "crop_n_layers": 1, **LOOSE}
     plain = ours(nano(), picture, **options)

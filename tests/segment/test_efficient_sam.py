@@ -11,7 +11,7 @@ from gsam.inputs.image import Picture
 from gsam.models import efficient_sam
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.pipeline.prepare import gather
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from gsam.types import Params
 from gsam.weights.rules import precision
 from tests.segment import small

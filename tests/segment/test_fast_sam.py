@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.fast_sam import Everything, FastSAM
 from gsam.inputs.image import Picture
 from gsam.inputs.letterbox import rectangle
 from gsam.models import clip, fast_sam, siglip
 from gsam.models.fast_sam.detections import Found, snapped
 from gsam.pipeline import Pipeline
 from gsam.pipeline.prepare import gather
+from gsam.predictors.fast_sam import Everything, FastSAM
 from gsam.results.result import BoxedMasks
 from gsam.types import Boxes, Images, Labels, Text, View
 
@@ -45,7 +45,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 @pytest.fixture(scope="module")
 def sam(stage: fast_sam.Stage) -> FastSAM:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gsam.fast_sam.lean", lambda _: QUICK)
+        patch.setattr("gsam.predictors.fast_sam.lean", lambda _: QUICK)
         return FastSAM(stage)
 
 

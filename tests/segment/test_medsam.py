@@ -11,7 +11,7 @@ import pytest
 from gsam.inputs.image import Picture
 from gsam.models import sam
 from gsam.pipeline.prepare import gather
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from gsam.weights import store
 from tests.segment import small
 

@@ -22,7 +22,8 @@ from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.nn.two_way import channels_last, quadrupled
 from gsam.ops.components import cleaned
 from gsam.pipeline.prepare import gather
-from gsam.predictor import Predictor, decode, encode
+from gsam.predictors import decode, encode
+from gsam.predictors.image import Predictor
 from gsam.types import Boxes
 from tests import discs
 from tests.segment import small

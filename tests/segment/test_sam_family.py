@@ -18,7 +18,7 @@ from gsam.inputs.image import Picture
 from gsam.models import mobile_sam, sam_hq
 from gsam.nn.tiny_vit import TinyVit
 from gsam.pipeline.prepare import gather
-from gsam.predictor import Predictor
+from gsam.predictors.image import Predictor
 from gsam.types import Boxes
 from gsam.weights import store
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.everything.grid import Rectangle
-from gsam.everything.measure import area, filled, run_lengths
-from gsam.everything.regions import clean
-from gsam.everything.settings import OutputMode
+from gsam.ops.grid import Rectangle
+from gsam.predictors.automatic.measure import area, filled, run_lengths
+from gsam.predictors.automatic.regions import clean
+from gsam.predictors.automatic.settings import OutputMode
 
 EDGE = 20.0
 """Pixels within which a box counts as touching an edge."""

@@ -16,12 +16,12 @@ from gsam.build import segmenter
 from gsam.errors import UsageError
 from gsam.inputs.image import Source, content, open_image
 from gsam.models.promptable import Prompted
-from gsam.predictor import embedding, prompts
-from gsam.predictor.decode import BLOCK as BLOCK
-from gsam.predictor.decode import Decoder, Masks, Prediction, result
-from gsam.predictor.embedding import Embedding
-from gsam.predictor.encode import Encoder
-from gsam.predictor.prompts import Frame, Prompt, Room, Several, Transform
+from gsam.predictors import embedding, prompts
+from gsam.predictors.decode import BLOCK as BLOCK
+from gsam.predictors.decode import Decoder, Masks, Prediction, result
+from gsam.predictors.embedding import Embedding
+from gsam.predictors.encode import Encoder
+from gsam.predictors.prompts import Frame, Prompt, Room, Several, Transform
 from gsam.results.result import Result
 from gsam.types import Images
 

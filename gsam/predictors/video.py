@@ -15,7 +15,7 @@ from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.models.sam2.tracker import ABSENT_LOGIT
 from gsam.ops.resize import antialiased
-from gsam.predictor import prompts
+from gsam.predictors import prompts
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
 from gsam.tracking.compiled import Step

@@ -25,8 +25,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.build import segmenter
-from gsam.everything.device import OnDevice
-from gsam.everything.found import (
+from gsam.inputs.image import Picture, Source, open_image
+from gsam.models.promptable import Prompted
+from gsam.nn.prompt import FOREGROUND, PAD
+from gsam.ops.grid import Crop, crops
+from gsam.pipeline.prepare import gather
+from gsam.predictors.automatic.candidates import (
     Found,
     Record,
     cut_off,
@@ -35,13 +39,9 @@ from gsam.everything.found import (
     records,
     without_small_regions,
 )
-from gsam.everything.grid import Crop, crops
-from gsam.everything.measure import Frame, Measured, measure, run_lengths
-from gsam.everything.settings import OutputMode, Settings, needs_points
-from gsam.inputs.image import Picture, Source, open_image
-from gsam.models.promptable import Prompted
-from gsam.nn.prompt import FOREGROUND, PAD
-from gsam.pipeline.prepare import gather
+from gsam.predictors.automatic.device import OnDevice
+from gsam.predictors.automatic.measure import Frame, Measured, measure, run_lengths
+from gsam.predictors.automatic.settings import OutputMode, Settings, needs_points
 from gsam.runtime.memory import lean
 from gsam.types import Images, Params
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.everything.measure import Frame, Measured
+from gsam.predictors.automatic.measure import Frame, Measured
 from gsam.results.masks.low_res import Band
 
 TILE = 512
@@ -20,7 +20,7 @@ TOGETHER = 64
 
 
 class OnDevice:
-    """`gsam.everything.measure.measure` for many masks where they are."""
+    """`gsam.predictors.automatic.measure.measure` for many masks where they are."""
 
     def __init__(self) -> None:
         self.look = jax.jit(_look)

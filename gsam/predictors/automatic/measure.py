@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.everything.grid import Rectangle
+from gsam.ops.grid import Rectangle
 from gsam.results.masks.low_res import BAND, Band, Enlarge, across_columns, bands, sigmoid
 
 

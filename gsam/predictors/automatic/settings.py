@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.errors import UsageError
-from gsam.everything.grid import point_grid
+from gsam.ops.grid import point_grid
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 

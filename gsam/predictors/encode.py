@@ -19,9 +19,9 @@ from gsam.models.promptable import Prompted
 from gsam.pipeline import LARGE
 from gsam.pipeline.prepare import fingerprint as picture_fingerprint
 from gsam.pipeline.prepare import gather
-from gsam.predictor import embedding
-from gsam.predictor.embedding import Embedding, Owner
-from gsam.predictor.prompts import power_of_two
+from gsam.predictors import embedding
+from gsam.predictors.embedding import Embedding, Owner
+from gsam.predictors.prompts import power_of_two
 from gsam.runtime.memory import lean
 from gsam.types import Images, Params
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from gsam.models.promptable import Prompted
 from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
-from gsam.predictor.embedding import Embedding
-from gsam.predictor.prompts import Prompt, Room
+from gsam.predictors.embedding import Embedding
+from gsam.predictors.prompts import Prompt, Room
 from gsam.results.result import LowResMasks, PlacedMasks, Result
 from gsam.runtime.memory import lean
 from gsam.types import Params
