@@ -158,7 +158,7 @@ def _content(name: str, loaded: Loaded) -> Iterator[Row]:
 
 
 def _published(name: str, loaded: Loaded, image: Path | None) -> Iterator[Row]:
-    from gsam.cli.published import Unavailable, compare
+    from gsam.evaluation.published import Unavailable, compare
 
     entry = _entry(name)
     if not entry.get("published"):

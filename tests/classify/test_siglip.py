@@ -120,7 +120,7 @@ def test_published_values_of_siglip_are_computed(tmp_path: Path) -> None:
     """With a tokenizer of the library's, padded with SigLIP's end mark."""
     from gsam.text.queries.queries import load_tokenizer
 
-    from gsam.cli import published
+    from gsam.evaluation import published
 
     file = store.data_folder("nano") / "tokenizer.json"
     ids = load_tokenizer(file).encode(["dog"], 8, pad=1)

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from gsam.cli import published, weights
+from gsam.cli import weights
 from gsam.errors import CheckpointError, GsamError, UsageError
+from gsam.evaluation import published
 from gsam.weights import download, store
 
 ENTRY = {"parameters": 0, "licence": "Apache-2.0", "published_on": "owner/name:picture.png"}

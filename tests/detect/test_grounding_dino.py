@@ -247,7 +247,7 @@ def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.Stage) -> None:
 def test_published_values_are_computed(tmp_path: Path, stage: gd.Stage) -> None:
     from PIL import Image
 
-    from gsam.cli import published
+    from gsam.evaluation import published
 
     pixels = picture(90, 70).pixels
     Image.fromarray(pixels).save(tmp_path / "picture.png")
