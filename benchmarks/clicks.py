@@ -24,7 +24,7 @@ from scipy.ndimage import distance_transform_edt
 
 import gsam
 from benchmarks import page
-from gsam.evaluation import heldout
+from gsam.nano import heldout
 
 HERE = Path(__file__).parent
 CLICKS = 7

@@ -52,7 +52,7 @@ def prompts(setting: Setting, counts: Sequence[int]) -> Table:
 def nano(full: bool) -> dict[str, Table]:
     """The whole of nano: milliseconds by queries, by the picture's side, and by how many pictures go together."""
     import gsam
-    from gsam.training.nano.names import QUERIES
+    from gsam.nano.names import QUERIES
 
     pipe = gsam.load("nano", device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)

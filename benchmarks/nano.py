@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 import gsam
-from gsam.evaluation import calibration, heldout
-from gsam.evaluation.heldout import Example
 from gsam.evaluation.matching import Tally, noun, overlaps, pairs
+from gsam.nano import calibration, heldout
+from gsam.nano.heldout import Example
+from gsam.nano.names import GENERICS, LEAVES, QUERIES
 from gsam.results.result import Result
-from gsam.training.nano.names import GENERICS, LEAVES, QUERIES
 
 HERE = Path(__file__).parent
 UNKNOWN = ("zeppelin", "volcano", "toaster", "violin", "submarine", "windmill", "lighthouse", "typewriter")

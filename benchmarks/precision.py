@@ -24,13 +24,13 @@ from jax import lax
 
 import gsam
 from benchmarks import page
-from gsam.evaluation import heldout
 from gsam.evaluation.matching import Tally, overlaps
 from gsam.inputs.image import Picture
 from gsam.models import sam
+from gsam.nano import heldout
+from gsam.nano.names import LEAVES
 from gsam.pipeline.prepare import gather
 from gsam.results.result import Result
-from gsam.training.nano.names import LEAVES
 from gsam.types import Boxes, Params
 
 HERE = Path(__file__).parent

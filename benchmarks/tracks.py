@@ -23,9 +23,10 @@ from PIL import Image
 import gsam
 from benchmarks import page
 from benchmarks.clicks import correction, farthest
-from gsam.evaluation import clips, tracking
+from gsam.evaluation import tracking
+from gsam.nano import heldout_clips
+from gsam.nano.scenes import IGNORE
 from gsam.results.tracks import TrackedFrame, Tracks
-from gsam.training.nano.scenes import IGNORE
 
 GOAL = 0.80
 """J&F of what is clicked once."""
@@ -65,7 +66,7 @@ def prompt(predictor: gsam.VideoPredictor, state: Any, frame: int, identity: int
         (x, y), label = correction(answer[2][answer[1].index(identity), 0] > 0, mask, known)
 
 
-def prompted(predictor: gsam.VideoPredictor, example: clips.Example, kind: str = "click") -> Tracks:
+def prompted(predictor: gsam.VideoPredictor, example: heldout_clips.Example, kind: str = "click") -> Tracks:
     """Every object prompted where it is first seen and followed from there on; ids are the truth's."""
     frames, truth = example.clip.rgb, example.clip.instances
     state = predictor.init_state(frames)
@@ -85,7 +86,7 @@ def prompted(predictor: gsam.VideoPredictor, example: clips.Example, kind: str =
 
 
 def measure(
-    predictor: gsam.VideoPredictor, examples: Iterable[clips.Example], kind: str = "click"
+    predictor: gsam.VideoPredictor, examples: Iterable[heldout_clips.Example], kind: str = "click"
 ) -> Iterator[dict[str, Any]]:
     """J and F of every object of every clip, and how well it was got in the frame of its prompt."""
     for example in examples:
@@ -124,7 +125,7 @@ def clicked(predictor: gsam.Predictor) -> Redraw:
     return redraw
 
 
-def unfollowed(examples: Iterable[clips.Example], redraw: Redraw) -> dict[str, float]:
+def unfollowed(examples: Iterable[heldout_clips.Example], redraw: Redraw) -> dict[str, float]:
     """J and F where every object is drawn on every frame by what is known of this frame alone."""
     rows = []
     for example in examples:
@@ -144,7 +145,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {"objects": len(rows), "j_and_f": (told["j"] + told["f"]) / 2, **told}
 
 
-def by_text(pipe: gsam.Pipeline, examples: Iterable[clips.Example], **settings: Any) -> dict[str, Any]:
+def by_text(pipe: gsam.Pipeline, examples: Iterable[heldout_clips.Example], **settings: Any) -> dict[str, Any]:
     """What becomes of identities where the names are all that is given, and J and F of the tracks that fit best."""
     told, rows = [], []
     for example in examples:
@@ -156,7 +157,7 @@ def by_text(pipe: gsam.Pipeline, examples: Iterable[clips.Example], **settings: 
     return {**tracking.total(told), **means}
 
 
-def tracked(pipe: gsam.Pipeline, example: clips.Example, **settings: Any) -> Tracks:
+def tracked(pipe: gsam.Pipeline, example: heldout_clips.Example, **settings: Any) -> Tracks:
     """A clip followed by the names of what is in it."""
     queries = sorted(set(example.clip.names))
     return Tracks.of(pipe.track(example.clip.rgb, queries, **settings), count=len(example.clip.rgb), name=example.name)
@@ -235,7 +236,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="measure on clips written before")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    examples = clips.read(args.folder) if args.folder else list(clips.examples("test", args.clips, LENGTH))
+    examples = heldout_clips.read(args.folder) if args.folder else list(heldout_clips.examples("test", args.clips, LENGTH))
     examples = examples[: args.clips]
     predictor = gsam.VideoPredictor(args.model, progress=False)
     rows = {kind: list(measure(predictor, examples, kind)) for kind in args.prompts}

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.evaluation import heldout
 from gsam.evaluation.matching import Tally
-from gsam.training.nano.names import GENERICS, LEAVES
+from gsam.nano import heldout
+from gsam.nano.names import GENERICS, LEAVES
 
 ROOT = Path(__file__).parents[1]
 SCENE = ROOT / "notebooks" / "scene.png"
@@ -24,7 +24,7 @@ FLOORS = {"f1": 0.65, "mask_iou": 0.76, "right_label": 0.92}
 MOST_FALSE = 0.1
 
 pytestmark = pytest.mark.skipif(
-    not all(p.is_file() for p in WEIGHTS), reason="weights/nano is empty: run `python -m gsam.training.nano ship`"
+    not all(p.is_file() for p in WEIGHTS), reason="weights/nano is empty: run `python -m gsam.nano ship`"
 )
 
 

@@ -14,8 +14,9 @@ import pytest
 
 import gsam
 from benchmarks import tracks
-from gsam.evaluation import clips, tracking
-from gsam.training.nano.scenes import IGNORE
+from gsam.evaluation import tracking
+from gsam.nano import heldout_clips
+from gsam.nano.scenes import IGNORE
 from tests.command import in_process
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +33,8 @@ def _as_users_run_it() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def examples() -> list[clips.Example]:
-    return clips.read(ROOT / "tests" / "data" / "clips")
+def examples() -> list[heldout_clips.Example]:
+    return heldout_clips.read(ROOT / "tests" / "data" / "clips")
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +43,13 @@ def predictor() -> gsam.VideoPredictor:
 
 
 @pytest.mark.parametrize("kind", list(FLOORS))
-def test_what_is_prompted_is_followed(predictor: gsam.VideoPredictor, examples: list[clips.Example], kind: str) -> None:
+def test_what_is_prompted_is_followed(predictor: gsam.VideoPredictor, examples: list[heldout_clips.Example], kind: str) -> None:
     told = tracks.summary(list(tracks.measure(predictor, examples, kind)))
     assert told["objects"] >= 6
     assert told["j_and_f"] >= FLOORS[kind], told
 
 
-def test_things_are_followed_by_their_names(examples: list[clips.Example]) -> None:
+def test_things_are_followed_by_their_names(examples: list[heldout_clips.Example]) -> None:
     pipe = gsam.load("nano", device=jax.devices()[:1])
     told = []
     for example in examples:
@@ -61,7 +62,7 @@ def test_things_are_followed_by_their_names(examples: list[clips.Example]) -> No
     assert every["switches_a_clip"] <= 1
 
 
-def test_an_object_that_leaves_is_not_there(predictor: gsam.VideoPredictor, examples: list[clips.Example]) -> None:
+def test_an_object_that_leaves_is_not_there(predictor: gsam.VideoPredictor, examples: list[heldout_clips.Example]) -> None:
     """The picture goes black after three frames."""
     example = examples[0]
     frames = [*example.clip.rgb[:3], *np.zeros((3, *example.clip.rgb.shape[1:]), np.uint8)]

@@ -11,7 +11,7 @@ import pytest
 from gsam.text.queries.queries import Tokenizer, load_tokenizer, parse_queries
 
 from gsam.errors import CheckpointError, QueryError
-from gsam.training.nano.names import words, write_tokenizer
+from gsam.nano.names import words, write_tokenizer
 
 TRICKY = [
     "It's 3 dogs!!",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import clicks
-from gsam.evaluation import heldout
+from gsam.nano import heldout
 
 ROOT = Path(__file__).parents[2]
 NANO = ROOT / "weights" / "nano" / "segmenter.safetensors"

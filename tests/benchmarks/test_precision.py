@@ -10,8 +10,8 @@ import pytest
 
 import gsam
 from benchmarks import precision
-from gsam.evaluation import heldout
 from gsam.models import sam
+from gsam.nano import heldout
 
 SCENES = Path(__file__).parents[1] / "data" / "heldout"
 

@@ -11,7 +11,7 @@ import pytest
 
 import gsam
 from benchmarks import tracks
-from gsam.evaluation import clips
+from gsam.nano import heldout_clips
 from tests.video import small
 from tests.video.conftest import _compiled_fast as _compiled_fast
 
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "clips"
 
 @pytest.mark.usefixtures("_compiled_fast")
 def test_every_object_is_prompted_where_it_is_first_seen() -> None:
-    example = clips.read(FOLDER)[0]
+    example = heldout_clips.read(FOLDER)[0]
     predictor = gsam.VideoPredictor(small.made(), progress=False)
     true = example.tracks()
     for kind in ("clicks", "box", "mask"):
@@ -39,7 +39,7 @@ def test_every_object_is_prompted_where_it_is_first_seen() -> None:
 
 
 def test_comparisons_without_following() -> None:
-    examples = clips.read(FOLDER)[:1]
+    examples = heldout_clips.read(FOLDER)[:1]
     told = {side: tracks.unfollowed(examples, tracks.in_cells(side)) for side in (16, 40, 1000)}
     assert 0.3 < told[16]["j"] < told[40]["j"] < told[1000]["j"] <= 1.0
     assert told[1000]["j"] > 0.99

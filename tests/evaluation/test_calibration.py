@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.evaluation import calibration, heldout
-from gsam.evaluation.calibration import Asked, Seen, box_overlaps
-from gsam.training.nano.names import LEAVES, QUERIES
+from gsam.nano import calibration, heldout
+from gsam.nano.calibration import Asked, Seen, box_overlaps
+from gsam.nano.names import LEAVES, QUERIES
 
 ROOT = Path(__file__).parents[2]
 NEGATIVES = ("background", "cat")

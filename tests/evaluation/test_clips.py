@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.evaluation import clips
-from gsam.training.nano.names import LEAVES
-from gsam.training.nano.scenes import font_path
+from gsam.nano import heldout_clips
+from gsam.nano.names import LEAVES
+from gsam.nano.scenes import font_path
 
 SHIPPED = Path(__file__).parents[1] / "data" / "clips"
 
@@ -25,21 +25,21 @@ needs_font = pytest.mark.skipif(not has_font(), reason="drawing needs the font N
 
 
 @needs_font
-@pytest.mark.parametrize("chosen", list(clips.SETS))
+@pytest.mark.parametrize("chosen", list(heldout_clips.SETS))
 def test_a_clip_is_the_same_every_time(chosen: str) -> None:
-    a, b, other = clips.draw(chosen, 3, 4), clips.draw(chosen, 3, 4), clips.draw(chosen, 5, 4)
+    a, b, other = heldout_clips.draw(chosen, 3, 4), heldout_clips.draw(chosen, 3, 4), heldout_clips.draw(chosen, 5, 4)
     assert a.rgb.tobytes() == b.rgb.tobytes()
     assert a.instances.tobytes() == b.instances.tobytes()
     assert a.names == b.names
     assert a.rgb.shape != other.rgb.shape or a.rgb.tobytes() != other.rgb.tobytes()
-    _, least, longest = clips.SETS[chosen]
+    _, least, longest = heldout_clips.SETS[chosen]
     assert least <= max(a.rgb.shape[1:]) <= longest
 
 
 @needs_font
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
-    clips.write(tmp_path, "shipped", 2, 3, sheets=True)
-    for got, wanted in zip(clips.read(tmp_path), clips.examples("shipped", 2, 3), strict=True):
+    heldout_clips.write(tmp_path, "shipped", 2, 3, sheets=True)
+    for got, wanted in zip(heldout_clips.read(tmp_path), heldout_clips.examples("shipped", 2, 3), strict=True):
         assert got.name == wanted.name
         assert got.clip.names == wanted.clip.names
         np.testing.assert_array_equal(got.clip.instances, wanted.clip.instances)
@@ -48,7 +48,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_shipped_truth_fits_the_frames() -> None:
-    found = clips.read(SHIPPED)
+    found = heldout_clips.read(SHIPPED)
     assert [e.name for e in found] == ["00", "01", "02"]
     files = [p for p in SHIPPED.rglob("*") if p.is_file()]
     assert len(files) == 3 * 12 * 2 + 1
@@ -67,7 +67,7 @@ def test_shipped_truth_fits_the_frames() -> None:
 
 
 def test_the_truth_as_tracks() -> None:
-    example = clips.read(SHIPPED)[1]
+    example = heldout_clips.read(SHIPPED)[1]
     tracks = example.tracks()
     assert tracks.ids == [1, 2, 3]
     assert tracks.labels == {1: "car", 2: "car", 3: "camera"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.evaluation import heldout
-from gsam.evaluation.backdrops import BACKDROPS
 from gsam.evaluation.matching import tight
-from gsam.training.nano.names import LEAVES
-from gsam.training.nano.scenes import font_path
+from gsam.nano import heldout
+from gsam.nano.backdrops import BACKDROPS
+from gsam.nano.names import LEAVES
+from gsam.nano.scenes import font_path
 
 SHIPPED = Path(__file__).parents[1] / "data" / "heldout"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.evaluation import clips
 from gsam.evaluation.tracking import Followed, assigned, boundary, contour, followed, qualities, region, total
+from gsam.nano import heldout_clips
 from gsam.results.tracks import TrackedFrame, Tracks
 
 SIZE = (20, 30)
@@ -216,7 +216,7 @@ def test_what_is_not_judged_counts_neither_way() -> None:
 
 
 def test_the_shipped_clips_follow_themselves() -> None:
-    for example in clips.read(Path(__file__).parents[1] / "data" / "clips"):
+    for example in heldout_clips.read(Path(__file__).parents[1] / "data" / "clips"):
         tracks = example.tracks()
         ignored = example.clip.instances == 255
         got = followed(tracks, tracks, ignored=ignored)

@@ -15,9 +15,9 @@ import gsam
 from gsam import bind
 from gsam.build import read_recipe
 from gsam.errors import UsageError
-from gsam.evaluation.heldout import read
 from gsam.evaluation.matching import overlaps
 from gsam.models import sam
+from gsam.nano.heldout import read
 from gsam.results.masks.low_res import LowResMasks
 from gsam.types import Boxes, Labels, Masks, Scene
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.evaluation import heldout
 from gsam.inputs.image import Picture
+from gsam.nano import heldout
 from gsam.pipeline.tile import merge, tiles
 from gsam.results.result import PlacedMasks, Result
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gsam.nano import clips, motion, scenes
+from gsam.nano.layer import Layer
+from gsam.nano.moving import draw_clip
+from gsam.nano.names import LEAVES
 from gsam.results.draw import contact_sheet
-from gsam.training.nano import clips, motion, scenes
-from gsam.training.nano.layer import Layer
-from gsam.training.nano.moving import draw_clip
-from gsam.training.nano.names import LEAVES
 
 
 def has_font() -> bool:

@@ -15,11 +15,11 @@ import pytest
 from gsam import bind
 from gsam.models import sam
 from gsam.models.sam.config import Config
+from gsam.nano import clicks, names, segmenter, ship
+from gsam.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.nano.detector import iou, judge
+from gsam.nano.prompts import read
 from gsam.nn.prompt import ABSENT, BACKGROUND, FOREGROUND, TOP_LEFT
-from gsam.training.nano import clicks, names, segmenter, ship
-from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
-from gsam.training.nano.detector import iou, judge
-from gsam.training.nano.prompts import read
 
 TOKENIZER = Path(__file__).parents[2] / "weights" / "nano" / "tokenizer.json"
 

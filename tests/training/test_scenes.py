@@ -10,9 +10,9 @@ import pytest
 from gsam.text.queries.queries import load_tokenizer
 
 from gsam.evaluation.matching import noun
-from gsam.training.nano import pool, scenes
-from gsam.training.nano.backgrounds import KINDS, background
-from gsam.training.nano.names import ANSWERS, CONTEXT, GENERICS, GLYPHS, LEAVES, QUERIES, words, write_tokenizer
+from gsam.nano import pool, scenes
+from gsam.nano.backgrounds import KINDS, background
+from gsam.nano.names import ANSWERS, CONTEXT, GENERICS, GLYPHS, LEAVES, QUERIES, words, write_tokenizer
 
 TOKENIZER = Path(__file__).parents[2] / "weights" / "nano" / "tokenizer.json"
 PROMISED = {

@@ -15,11 +15,11 @@ import gsam
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.models.sam2.model import Answer
+from gsam.nano import tracking
+from gsam.nano.clip_batches import lesson
+from gsam.nano.clips import IGNORE
+from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
-from gsam.training.nano import tracking
-from gsam.training.nano.clips import IGNORE
-from gsam.training.nano.lessons import lesson
-from gsam.training.nano.teacher import Teacher
 from tests.video import small
 
 SAM = Config(

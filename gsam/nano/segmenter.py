@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from gsam import bind
 from gsam.models import sam
 from gsam.models.sam.config import Config
+from gsam.nano import clicks
+from gsam.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.nano.detector import waves
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.training import losses
-from gsam.training.nano import clicks
-from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
-from gsam.training.nano.detector import waves
 from gsam.types import Params
 
 CORRECTED = 3

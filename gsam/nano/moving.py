@@ -1,6 +1,6 @@
 """Clips of moving pictograms with exact truth: what nano learns to follow things from.
 
-The pictograms, backgrounds and names are those of `gsam.training.nano.scenes`.  They drift, turn and grow a little, pass over
+The pictograms, backgrounds and names are those of `gsam.nano.scenes`.  They drift, turn and grow a little, pass over
 one another and behind occluders, leave, come back, and enter late; a camera may pan over what is behind them.
 """
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from gsam.training.nano.backgrounds import background
-from gsam.training.nano.layer import Layer
-from gsam.training.nano.motion import HABITS, Floats, count, habit, places, smooth, turns
-from gsam.training.nano.names import LEAVES
-from gsam.training.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
+from gsam.nano.backgrounds import background
+from gsam.nano.layer import Layer
+from gsam.nano.motion import HABITS, Floats, count, habit, places, smooth, turns
+from gsam.nano.names import LEAVES
+from gsam.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
 
 SLIVER = 8 / 160**2
 """Of the frame (its longer side squared): what is seen of a thing in one frame is ignored below this."""

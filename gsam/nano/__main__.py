@@ -1,8 +1,8 @@
-"""``python -m gsam.training.nano {detector|segmenter|classifier|tracker} --pool DIR --out DIR --minutes M [--resume]``, then
+"""``python -m gsam.nano {detector|segmenter|classifier|tracker} --pool DIR --out DIR --minutes M [--resume]``, then
 ``ship``.
 
-``--pool`` holds ``train`` and ``val160`` (`gsam.training.nano.pool`), for the tracker ``clips`` and ``clips_val``
-(`gsam.training.nano.clips`).  Each run is one process; two of them keep two cores busy, and so does one with
+``--pool`` holds ``train`` and ``val160`` (`gsam.nano.pool`), for the tracker ``clips`` and ``clips_val``
+(`gsam.nano.clips`).  Each run is one process; two of them keep two cores busy, and so does one with
 ``JAX_NUM_CPU_DEVICES=2``.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
 
 The tracker learns in two runs: pictures (``--frames 1 --teacher weights/nano/segmenter.safetensors``), and then videos
@@ -34,7 +34,7 @@ RATES = {"detector": 2e-3, "segmenter": 2e-3, "classifier": 2e-3, "tracker": 2e-
 
 def main() -> int:
     """Parse the command line and do it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m gsam.training.nano", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gsam.nano", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True)
     for name in RATES:
         job = jobs.add_parser(name, help=f"train the {name}")
@@ -56,7 +56,7 @@ def main() -> int:
     job.add_argument("--out", type=Path, default=weights())
     asked = parser.parse_args()
     if asked.job == "ship":
-        from gsam.training.nano.ship import ship
+        from gsam.nano.ship import ship
 
         for variant, entry in ship(asked.runs, asked.out).items():
             print(variant, json.dumps(entry["results"]), file=sys.stderr)
@@ -69,7 +69,7 @@ def main() -> int:
 def keep_memory() -> None:
     """Start this command anew under `ALLOCATOR`: the C library reads it only at the start of a process."""
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
-        arguments = [sys.executable, "-m", "gsam.training.nano", *sys.argv[1:]]
+        arguments = [sys.executable, "-m", "gsam.nano", *sys.argv[1:]]
         os.execve(sys.executable, arguments, os.environ | ALLOCATOR)
 
 
@@ -92,7 +92,7 @@ def run(asked: argparse.Namespace) -> None:
     if asked.job == "tracker":
         given += f" --frames {asked.frames}" + (" --teacher WEIGHTS" if asked.teacher else "")
     told = {
-        "command": f"python -m gsam.training.nano {given}",
+        "command": f"python -m gsam.nano {given}",
         "machine": asked.machine,
         "seed": asked.seed,
         "batch": task.batch_size,
@@ -117,7 +117,7 @@ def read_weights(path: Path, spec: Any) -> Any:
 def learned(segmenter: Path) -> Any:
     """A teacher from the segmenter's file."""
     from gsam.models import sam
-    from gsam.training.nano.teacher import Teacher
+    from gsam.nano.teacher import Teacher
 
     config = sam.VARIANTS["nano_sam"]
     spec = sam.spec(config)
@@ -128,31 +128,31 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
     """The task of a run."""
     if job == "tracker":
         from gsam.models.sam2.config import NANO
-        from gsam.training.nano import clips
-        from gsam.training.nano.tracking import Tracking
+        from gsam.nano import clips
+        from gsam.nano.tracking import Tracking
 
         batch = 12 if frames == 1 else 2 * -(-12 // frames)
         train, held_out = clips.read(pool / "clips"), clips.read(pool / "clips_val")
         taught = learned(teacher) if teacher else None
         return Tracking(NANO, train, held_out, seed=seed, frames=frames, teacher=taught, batch_size=batch)
-    from gsam.training.nano.batches import Pool
-    from gsam.training.nano.prompts import encoder, read
+    from gsam.nano.batches import Pool
+    from gsam.nano.prompts import encoder, read
 
     scenes, validation = Pool(pool / "train"), Pool(pool / "val160")
     tokenizer = weights() / "tokenizer.json"
     if job == "detector":
         from gsam.models.owl_vit import VARIANTS as OWL
-        from gsam.training.nano.detector import Detection
+        from gsam.nano.detector import Detection
 
         owl = OWL["nano_owl"]
         return Detection(owl, read(tokenizer, owl.context), scenes, validation, seed=seed)
     if job == "segmenter":
         from gsam.models.sam import VARIANTS as SAM
-        from gsam.training.nano.segmenter import Segmentation
+        from gsam.nano.segmenter import Segmentation
 
         return Segmentation(SAM["nano_sam"], scenes, validation, seed=seed)
     from gsam.models.clip import VARIANTS as CLIP
-    from gsam.training.nano.classifier import Naming
+    from gsam.nano.classifier import Naming
 
     config = CLIP["nano_clip"]
     return Naming(config, encoder(tokenizer, config.context), scenes, validation, seed=seed)

@@ -1,10 +1,10 @@
-"""Draw clips ahead of training: ``python -m gsam.training.nano.clips FOLDER --clips 2000 --frames 16 --side 128 --seed 1``.
+"""Draw clips ahead of training: ``python -m gsam.nano.clips FOLDER --clips 2000 --frames 16 --side 128 --seed 1``.
 
 A pool is a folder of ``.npy`` arrays, of N clips of T frames, to be mapped and not read (`read`):
 
 - ``rgb`` [N, T, S, S, 3] uint8;
 - ``instances`` [N, T, S, S] uint8: 0 background, k + 1 what is visible of object k, `IGNORE` nothing to learn from;
-- ``leaf`` [N, 8] int16: what object k is (an index into `gsam.training.nano.names.LEAVES`), -1 no object;
+- ``leaf`` [N, 8] int16: what object k is (an index into `gsam.nano.names.LEAVES`), -1 no object;
 - ``boxes`` [N, T, 8, 4] float32: tight around what is visible, exclusive right and bottom, in pixels; zeros where nothing is;
 - ``present`` [N, T, 8] bool: whether anything of object k is visible.
 
@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gsam.training.nano.moving import Clip, draw_clip
-from gsam.training.nano.names import LEAVES
-from gsam.training.nano.scenes import IGNORE as IGNORE
+from gsam.nano.moving import Clip, draw_clip
+from gsam.nano.names import LEAVES
+from gsam.nano.scenes import IGNORE as IGNORE
 
 OBJECTS = 8
 MOST = 4
@@ -91,7 +91,7 @@ def read(folder: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a pool, mapped.  Raises `FileNotFoundError` where there is none, or it was never finished."""
     if not (folder / "leaf.npy").is_file():
         raise FileNotFoundError(
-            f"{folder} is no finished pool of clips: draw one with python -m gsam.training.nano.clips"
+            f"{folder} is no finished pool of clips: draw one with python -m gsam.nano.clips"
         )
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in fields(1, 1)}
 
@@ -101,7 +101,7 @@ def _draw(seed: int, frames: int, side: int, number: int) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m gsam.training.nano.clips", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gsam.nano.clips", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=2_000)
     parser.add_argument("--frames", type=int, default=16)

@@ -20,14 +20,14 @@ from gsam import bind
 from gsam.models.sam2 import tracker
 from gsam.models.sam2.config import Config
 from gsam.models.sam2.model import Answer, Features
+from gsam.nano import clicks
+from gsam.nano.clip_batches import Lesson, lesson
+from gsam.nano.clips import IGNORE
+from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.ops.resize import antialiased, bicubic
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from gsam.training import losses
-from gsam.training.nano import clicks
-from gsam.training.nano.clips import IGNORE
-from gsam.training.nano.lessons import Lesson, lesson
-from gsam.training.nano.teacher import Teacher
 from gsam.types import Bank, Params
 
 TAUGHT = 2.0

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.training.nano.motion import Floats
+from gsam.nano.motion import Floats
 
 
 @dataclasses.dataclass
@@ -18,7 +18,7 @@ class Layer:
     source: Image.Image
     """Square, mode RGBa."""
     path: Floats
-    """[T, 4], see `gsam.training.nano.motion`."""
+    """[T, 4], see `gsam.nano.motion`."""
     side: float
     aspect: NDArray[np.float64]
     """[2]: how much narrower and lower than square it is."""

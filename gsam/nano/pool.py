@@ -1,4 +1,4 @@
-"""Draw scenes ahead of training: ``python -m gsam.training.nano.pool FOLDER --scenes 24000 --seed 1``.
+"""Draw scenes ahead of training: ``python -m gsam.nano.pool FOLDER --scenes 24000 --seed 1``.
 
 Scenes come in all shapes, their longer side is the model's, and the rest of the square is zero, as `gsam.inputs.image` makes views.
 A part of them is drawn larger and scaled down, because that is what happens to a user's pictures.
@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from gsam.training.nano.names import LEAVES
-from gsam.training.nano.scenes import Drawn, draw_scene
+from gsam.nano.names import LEAVES
+from gsam.nano.scenes import Drawn, draw_scene
 
 OBJECTS = 8
 FIELDS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.training.nano import names
+from gsam.nano import names
 
 Encode = Callable[[Sequence[str]], NDArray[np.int32]]
 """Texts -> token ids [C, context]."""

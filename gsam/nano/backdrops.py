@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from gsam.training.nano.backgrounds import Maker, Pixels, colour, stretch
+from gsam.nano.backgrounds import Maker, Pixels, colour, stretch
 
 
 def plaid(rng: np.random.Generator, h: int, w: int) -> Pixels:

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from gsam import bind
 from gsam.models import owl_vit
 from gsam.models.owl_vit.config import Config
+from gsam.nano import names
+from gsam.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.nano.prompts import Prompts
 from gsam.ops.views import CLIP_MEAN, CLIP_STD
 from gsam.training import losses, matching
-from gsam.training.nano import names
-from gsam.training.nano.batches import IGNORE, Examples, Pool, augment, pixels
-from gsam.training.nano.prompts import Prompts
 from gsam.types import Params
 
 MEAN = tuple(255.0 * m for m in CLIP_MEAN)

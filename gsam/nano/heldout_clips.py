@@ -1,8 +1,8 @@
 """Clips to measure tracking on: never trained on, the same on every machine that has the font.
 
-``python -m gsam.evaluation.clips FOLDER --set test --clips 30 --frames 24`` writes them as DAVIS does
+``python -m gsam.nano.heldout_clips FOLDER --set test --clips 30 --frames 24`` writes them as DAVIS does
 (``JPEGImages/00/00000.jpg``, ``Annotations/00/00000.png``), the names of the objects in ``clips.json``, with ``--sheets``
-a sheet of each, and with ``--videos`` a video file.  The shipped ones: ``python -m gsam.evaluation.clips tests/data/clips --set
+a sheet of each, and with ``--videos`` a video file.  The shipped ones: ``python -m gsam.nano.heldout_clips tests/data/clips --set
 shipped --clips 3 --frames 12``.
 """
 
@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from gsam.evaluation.backdrops import backdrop
+from gsam.nano.backdrops import backdrop
+from gsam.nano.moving import PAN, Clip, draw_clip
 from gsam.results.draw import contact_sheet
 from gsam.results.formats import davis
 from gsam.results.formats.overlay_video import OverlayVideo
 from gsam.results.tracks import TrackedFrame, Tracks
-from gsam.training.nano.moving import PAN, Clip, draw_clip
 
 SETS: dict[str, tuple[int, int, int]] = {
     "validation": (7101, 160, 320),
@@ -97,7 +97,7 @@ def write(
             with OverlayVideo(folder / f"{example.name}.mp4", Fraction(RATE)) as video:
                 for rgb in clip.rgb:
                     video.add(rgb)
-    command = f"python -m gsam.evaluation.clips FOLDER --set {chosen} --clips {count} --frames {frames}"
+    command = f"python -m gsam.nano.heldout_clips FOLDER --set {chosen} --clips {count} --frames {frames}"
     head = json.dumps({"made_by": command, "seeds": SETS[chosen][0], "rate": RATE})[1:-1]
     rows = ",\n".join(json.dumps(t) for t in told)
     (folder / "clips.json").write_text(f'{{{head}, "clips": [\n{rows}\n]}}\n')
@@ -117,7 +117,7 @@ def read(folder: Path) -> list[Example]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m gsam.evaluation.clips", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gsam.nano.heldout_clips", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--set", choices=list(SETS), default="test")
     parser.add_argument("--clips", type=int, default=30)

@@ -1,8 +1,8 @@
 """Scenes to measure nano on: never trained on, drawn at full size, the same on every machine that has the font.
 
-``python -m gsam.evaluation.heldout FOLDER --set test --scenes 24`` writes pictures and ``truth.json``;
-the shipped ones: ``python -m gsam.evaluation.heldout tests/data/heldout --set shipped --scenes 24 --format jpg``;
-the sample: ``python -m gsam.evaluation.heldout --sample notebooks/scene.png``.
+``python -m gsam.nano.heldout FOLDER --set test --scenes 24`` writes pictures and ``truth.json``;
+the shipped ones: ``python -m gsam.nano.heldout tests/data/heldout --set shipped --scenes 24 --format jpg``;
+the sample: ``python -m gsam.nano.heldout --sample notebooks/scene.png``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.evaluation.backdrops import backdrop
+from gsam.nano.backdrops import backdrop
+from gsam.nano.backgrounds import stretch
+from gsam.nano.scenes import IGNORE, Drawn, draw_scene
 from gsam.results.masks import rle
-from gsam.training.nano.backgrounds import stretch
-from gsam.training.nano.scenes import IGNORE, Drawn, draw_scene
 
 SETS: dict[str, tuple[int, int, bool, bool]] = {
     "validation": (7001, 640, False, False),
@@ -85,7 +85,7 @@ def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
         picture = Image.fromarray(example.rgb)
         picture.save(folder / name, **({"quality": 92} if suffix == "jpg" else {"optimize": True}))
         scenes.append(described(example, name))
-    command = f"python -m gsam.evaluation.heldout FOLDER --set {chosen} --scenes {count} --format {suffix}"
+    command = f"python -m gsam.nano.heldout FOLDER --set {chosen} --scenes {count} --format {suffix}"
     head = json.dumps({"made_by": command, "seeds": SETS[chosen][0]})[1:-1]
     rows = ",\n".join(json.dumps(s) for s in scenes)
     (folder / "truth.json").write_text(f'{{{head}, "scenes": [\n{rows}\n]}}\n')

@@ -101,7 +101,7 @@ def last_results(log: Path) -> dict[str, float]:
 
 def written(entries: Mapping[str, Mapping[str, Any]]) -> str:
     """The manifest as TOML: one table a model, its results in a table below."""
-    lines = ["# How nano's weights were made.  Written by `python -m gsam.training.nano ship`; do not edit.", ""]
+    lines = ["# How nano's weights were made.  Written by `python -m gsam.nano ship`; do not edit.", ""]
     for variant, entry in entries.items():
         lines.append(f"[{variant}]")
         lines += [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in entry.items() if not isinstance(v, dict)]

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from gsam import bind
 from gsam.models import clip
 from gsam.models.clip.config import Config
+from gsam.nano import names
+from gsam.nano.batches import Pool, augment
+from gsam.nano.detector import MEAN, STD, iou, waves
+from gsam.nano.prompts import Encode
 from gsam.ops.resize import crops
 from gsam.training import losses
-from gsam.training.nano import names
-from gsam.training.nano.batches import Pool, augment
-from gsam.training.nano.detector import MEAN, STD, iou, waves
-from gsam.training.nano.prompts import Encode
 from gsam.types import Params
 
 CONTEXT = 0.15

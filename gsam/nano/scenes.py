@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from gsam.training.nano.backgrounds import KINDS, background
-from gsam.training.nano.names import GLYPHS, LEAVES
+from gsam.nano.backgrounds import KINDS, background
+from gsam.nano.names import GLYPHS, LEAVES
 
 FONTS = (
     "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
