@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks import inputs, weights, whole
 from benchmarks.floors import least_bytes, products
 from benchmarks.inputs import Setting
-from gsam.build import keep_programs
 from gsam.results.masks.low_res import LowResMasks
-from gsam.runtime.memory import lean
+from gsam.runtime.compilation_cache import keep_programs
+from gsam.runtime.memory import low_memory_options
 
 Run = Callable[[int], dict[str, Any]]
 
@@ -24,7 +24,7 @@ class Counted:
     """A compiled function that remembers what it was called with, so that its cost can be asked."""
 
     def __init__(self, work: Callable[..., Any], platform: str) -> None:
-        self.work, self.compiled, self.args = work, jax.jit(work, compiler_options=lean(platform)), ()
+        self.work, self.compiled, self.args = work, jax.jit(work, compiler_options=low_memory_options(platform)), ()
 
     def __call__(self, *args: Any) -> Any:
         self.args = args

@@ -29,8 +29,8 @@ from gsam.inputs.image import Picture
 from gsam.models import sam
 from gsam.nano import heldout
 from gsam.nano.names import LEAVES
-from gsam.pipeline.prepare import gather
 from gsam.results.result import Result
+from gsam.runtime.batch import gather
 from gsam.types import Boxes, Params
 
 HERE = Path(__file__).parent

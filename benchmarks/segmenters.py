@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks import page
 from gsam.registry import FAMILIES
-from gsam.weights import store
+from gsam.weights import find
 
 HERE = Path(__file__).parent
 SIZE = (1024, 1536)
@@ -38,21 +38,22 @@ def measure(variant: str) -> dict[str, Any]:
     from benchmarks.side import peak
     from benchmarks.whole import photograph
     from gsam import bind
-    from gsam.build import default_dtype, keep_programs
+    from gsam.build import default_dtype
     from gsam.inputs.image import open_image
-    from gsam.pipeline.prepare import gather
     from gsam.registry import family_of
-    from gsam.runtime.memory import lean
+    from gsam.runtime.batch import gather
+    from gsam.runtime.compilation_cache import keep_programs
+    from gsam.runtime.memory import low_memory_options
     from gsam.types import Boxes
 
     keep_programs()
-    role, family = family_of(variant) or ("", "")
-    package = importlib.import_module(f"gsam.{role}.{family}")
+    family = family_of(variant)
+    package = importlib.import_module(f"gsam.models.{family}")
     dtype = default_dtype(jax.local_devices())
     spec = package.spec(package.VARIANTS[variant])
-    params = {k: v.astype(dtype) for k, v in bind.random(spec).items()}
+    params = {k: v.astype(dtype) for k, v in bind.random_params(spec).items()}
     stage = package.build(package.VARIANTS[variant], params)
-    options = lean(jax.local_devices()[0].platform)
+    options = low_memory_options(jax.local_devices()[0].platform)
     features = jax.jit(stage.features, compiler_options=options)
     segment = jax.jit(stage.segment, compiler_options=options)
 
@@ -96,7 +97,7 @@ def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]
 
 def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
     """The table."""
-    manifest = store.manifest()
+    manifest = find.manifest()
     head = "| variant | parameters | file, float32 | look once | 1 box | 16 boxes | peak memory | weights' licence |"
     out = ["# What each segmenter costs", ""]
     out += [f"Made by `python -m benchmarks.segmenters` on {datetime.date.today()}: {page.machine()}.", ""]
@@ -120,7 +121,7 @@ def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = [v for role, variants in FAMILIES.values() if role == "segment" for v in variants]
+    every = [v for family in FAMILIES.values() if "segment" in family.roles for v in family.variants]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="VARIANT")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE)

@@ -129,7 +129,7 @@ def long(length: int) -> dict[str, Any]:
     from collections.abc import Sequence
 
     Sequence.register(Made)
-    predictor = gsam.VideoPredictor(tracker.build(NANO, bind.random(tracker.spec(NANO))), progress=False)
+    predictor = gsam.VideoPredictor(tracker.build(NANO, bind.random_params(tracker.spec(NANO))), progress=False)
     state = predictor.init_state(open_frames(Made()))
     predictor.add_new_points_or_box(state, 0, 1, [[160, 120]], [1])
     began = time.monotonic()

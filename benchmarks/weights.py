@@ -30,5 +30,5 @@ def load(setting: Setting, name: str, role: str) -> tuple[Any, Any]:
     where, variant, reduced = FAMILIES[kind]
     family = importlib.import_module(where)
     config = family.VARIANTS[reduced if setting.small else variant.format(size)]
-    params = bind.random(family.spec(config))
+    params = bind.random_params(family.spec(config))
     return config, {key: value.astype(jnp.dtype(dtype)) for key, value in params.items()}

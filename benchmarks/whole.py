@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.inputs import KEPT, Setting
-from tests.words import Words
+from tests.helpers.words import Words
 
 # Neither jax nor torch up here: each side imports its own, and the memory of the other must not count.
 

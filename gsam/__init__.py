@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.6.2"
+from gsam.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gsam.build import classifier as classifier
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from gsam.inputs import medical as medical
     from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
-    from gsam.pipeline.grid import Everything as Everything
+    from gsam.pipeline.grid import GridProposer as GridProposer
     from gsam.predictors.automatic.generator import MaskGenerator as MaskGenerator
     from gsam.predictors.fast_sam import FastSAM as FastSAM
     from gsam.predictors.image import Predictor as Predictor
+    from gsam.predictors.video import VideoPredictor as VideoPredictor
     from gsam.results.result import Result as Result
-    from gsam.tracking.predictor import VideoPredictor as VideoPredictor
     from gsam.types import Boxes as Boxes
     from gsam.types import Images as Images
     from gsam.types import Labels as Labels
@@ -43,21 +43,21 @@ _HOME = {
     "gsam.predictors.fast_sam": ("FastSAM",),
     "gsam.predictors.automatic.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Limits", "Pipeline"),
-    "gsam.pipeline.grid": ("Everything",),
+    "gsam.pipeline.grid": ("GridProposer",),
     "gsam.predictors.image": ("Predictor",),
     "gsam.results.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
-    "gsam.tracking.predictor": ("VideoPredictor",),
+    "gsam.predictors.video": ("VideoPredictor",),
 }
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = ("medical",)
+_MODULES = {"medical": "gsam.inputs.medical"}
 """Modules that are public as such."""
-__all__ = ["__version__", *sorted([*_PUBLIC, *_ROOMS])]
+__all__ = ["__version__", *sorted([*_PUBLIC, *_MODULES])]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return importlib.import_module(f"gsam.{name}")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _PUBLIC:
         raise AttributeError(f"module 'gsam' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
@@ -66,4 +66,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC, *_ROOMS})
+    return sorted({*globals(), *_PUBLIC, *_MODULES})

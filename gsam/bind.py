@@ -71,7 +71,7 @@ def spec(make: Callable[[], M]) -> Spec[M]:
     return Spec(graphdef, shapes, tuple(flat))
 
 
-def random(spec: Spec[Any], seed: int = 0) -> Params:
+def random_params(spec: Spec[Any], seed: int = 0) -> Params:
     """Random parameters that keep activations at unit order: for tests, and to start training from."""
     keys = jax.random.split(jax.random.key(seed), len(spec.shapes))
     return {name: _initial(name, s.shape, k) for (name, s), k in zip(sorted(spec.shapes.items()), keys, strict=True)}

@@ -19,7 +19,9 @@ from gsam.export.artefact import is_exported
 from gsam.pipeline import Limits, Pipeline
 from gsam.registry import FAMILIES
 from gsam.roles import Classifier, Detector, Segmenter, Tracker
+from gsam.runtime.compilation_cache import keep_programs
 from gsam.types import View
+from gsam.weights.store import Loaded
 
 RECIPE: Mapping[str, frozenset[str]] = {
     "detect": frozenset({"name", "template", "span", "labels"}),
@@ -29,10 +31,10 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
 }
 """The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
-_EVERYTHING = frozenset(
+_GRID = frozenset(
     {"points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh"}
 )
-RECIPE = {"everything": RECIPE["segment"] | _EVERYTHING, **RECIPE}
+RECIPE = {"ground": RECIPE["segment"] | _GRID, **RECIPE}
 
 KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("name", "span", "labels", "canvas", "prompt"), (str,)),
@@ -66,15 +68,7 @@ def classifier(name: str, **settings: Any) -> Classifier:
 
 def tracker(name: str, **settings: Any) -> Tracker:
     """A SAM 2 with its memory by any name `gsam.weights.store` understands; settings: see `gsam.models.sam2.tracker.Tracker`."""
-    from gsam.weights import store
-
-    keep_programs()
-    loaded = store.load(name, role="segment", dtype=default_dtype(jax.local_devices()), video=True)
-    module = importlib.import_module(f"gsam.models.{loaded.family}.tracker")
-    try:
-        return cast(Tracker, module.build(loaded.config, loaded.params, **settings))
-    except TypeError as error:
-        raise UsageError(f"{name!r} does not take this setting: {error}") from error
+    return cast(Tracker, _stage("track", name, settings))
 
 
 _tracker = tracker
@@ -115,9 +109,9 @@ def load(
         }
         return _exported(Path(name), fixed, _devices(device), limits)
     recipe = read_recipe(name)
-    masks = "everything" if "everything" in recipe and "segment" not in recipe else "segment"
+    masks = "ground" if "ground" in recipe and "segment" not in recipe else "segment"
     replaced = {"detect": detector, masks: segmenter, "classify": classifier, "track": tracker}
-    if "everything" in recipe and (detector or labels is not None):
+    if "ground" in recipe and (detector or labels is not None):
         what = "labels are" if labels is not None else "detector is"
         raise UsageError(f"{name} finds everything without words: no {what} to be changed")
     recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
@@ -130,18 +124,19 @@ def load(
     devices = _devices(device)
     stages = [
         _stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, dtype or default_dtype(devices))
-        for role in ("everything", "detect", "segment", "classify")
+        for role in ("ground", "detect", "segment", "classify")
         if (table := recipe.get(role))
     ]
     limit = Limits(**{**recipe.get("limits", {}), **limits})
-    track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _remembers(stages) else {})
+    track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
     make = functools.partial(_tracker, track.pop("name")) if track else None
     return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, following=track)
 
 
-def _remembers(stages: Sequence[Any]) -> bool:
-    """Whether one of them is a part of a tracker."""
-    return any(getattr(stage, "remembers", False) for stage in stages)
+def _can(stages: Sequence[Any], role: str) -> bool:
+    """Whether the weights of one of these stages can play another role too."""
+    packages = {module for family in FAMILIES.values() if role in family.roles for module in family.roles.values()}
+    return any(type(stage).__module__ in packages for stage in stages)
 
 
 def _is_folder(name: str | Path) -> bool:
@@ -169,16 +164,6 @@ def _check_limits(limits: Mapping[str, Any]) -> None:
         raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
 
 
-def keep_programs() -> None:
-    """Keep compiled programs on disk, in gsam's cache, unless JAX was told where to (``JAX_COMPILATION_CACHE_DIR``)."""
-    from gsam.weights import store
-
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(store.cache_folder() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
 def recipes() -> list[str]:
     """The names `load` knows."""
     return sorted(p.stem for p in _recipe_folder().glob("*.toml"))
@@ -199,6 +184,8 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not TOML: {error}") from error
+    if "everything" in recipe:  # what [ground] was called before 0.7
+        recipe.setdefault("ground", recipe.pop("everything"))
     _check(recipe, path.name)
     return recipe
 
@@ -225,42 +212,41 @@ def _check(recipe: Mapping[str, Any], where: str) -> None:
                 raise UsageError(f"{where}: {table}.{key} is {value!r}, it must be one of {choices}")
         if table != "limits" and "name" not in values:
             raise UsageError(f"{where}: {table}.name is missing")
-    if ("detect" in recipe) == ("everything" in recipe):
-        raise UsageError(f"{where}: a pipeline begins with [detect] or with [everything]")
+    if ("detect" in recipe) == ("ground" in recipe):
+        raise UsageError(f"{where}: a pipeline begins with [detect] or with [ground]")
 
 
 def _stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
-    from gsam.text.queries.queries import load_tokenizer
     from gsam.weights import store
 
-    if role == "everything":
-        return _everything(name, settings, dtype)
     keep_programs()
     loaded = store.load(name, role=role, dtype=dtype or default_dtype(jax.local_devices()))
-    found_role, _ = FAMILIES[loaded.family]
-    if found_role != role:
-        raise UsageError(f"{name!r} is a model to {found_role}, one to {role} is needed")
-    family = importlib.import_module(f"gsam.{role}.{loaded.family}")
+    roles = FAMILIES[loaded.family].roles
+    own = {k: v for k, v in settings.items() if k in _GRID}
+    on_a_grid = role == "ground" and role not in roles and "segment" in roles
+    if not on_a_grid and role not in roles:
+        raise UsageError(f"{name!r} is a model to {next(iter(roles))}, one to {role} is needed")
+    if not on_a_grid and own:
+        raise UsageError(f"{name!r} finds everything by itself and does not take {next(iter(own))}")
+    stage = _build(loaded, "segment" if on_a_grid else role, {k: v for k, v in settings.items() if k not in own})
+    if not on_a_grid:
+        return stage
+    from gsam.pipeline.grid import GridProposer
+
+    return GridProposer(stage, **own)
+
+
+def _build(loaded: Loaded, role: str, settings: Mapping[str, Any]) -> Any:
+    from gsam.text.tokenizer import load_tokenizer
+
+    module = importlib.import_module(FAMILIES[loaded.family].roles[role])
     tokenizer = load_tokenizer(loaded.tokenizer) if loaded.tokenizer else None
     try:
-        return family.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
+        return module.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
     except TypeError as error:
-        raise UsageError(f"{name!r} does not take this setting: {error}") from error
+        raise UsageError(f"{loaded.name!r} does not take this setting: {error}") from error
     except ValueError as error:
-        raise UsageError(f"{name!r}: {error}") from error
-
-
-def _everything(name: str, settings: Mapping[str, Any], dtype: Any) -> Any:
-    """A segmenter that proposes by itself, or one that is asked on a grid of points."""
-    own = {k: v for k, v in settings.items() if k in _EVERYTHING}
-    segmenter = _stage("segment", name, {k: v for k, v in settings.items() if k not in own}, dtype)
-    if not hasattr(segmenter, "propose"):
-        from gsam.pipeline.grid import Everything
-
-        return Everything(segmenter, **own)
-    if own:
-        raise UsageError(f"{name!r} finds everything by itself and does not take {next(iter(own))}")
-    return segmenter
+        raise UsageError(f"{loaded.name!r}: {error}") from error
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,6 +267,6 @@ def _devices(device: str | Sequence[jax.Device] | None) -> tuple[jax.Device, ...
 
 
 def _recipe_folder() -> Path:
-    from gsam.weights import store
+    from gsam.weights import folders
 
-    return store.data_folder("pipelines")
+    return folders.data_folder("pipelines")

@@ -11,20 +11,20 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under ``path`` when the block ends without an error.
 
     It is written beside its place, synced and renamed; a link at ``path`` is replaced, not followed.
     """
-    with whole_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def whole_path(path: Path) -> Iterator[Path]:
-    """`whole_file` for who must open the file themselves: the name of an empty file of the same ending."""
+def atomic_path(path: Path) -> Iterator[Path]:
+    """`atomic_file` for who must open the file themselves: the name of an empty file of the same ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".gsam-", suffix=path.suffix)
     os.close(handle)

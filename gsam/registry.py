@@ -1,10 +1,27 @@
-"""Every model there is, one line a family.  Nothing here imports a model."""
+"""Which model families there are and what each can do.  Nothing here imports a model."""
 
 from __future__ import annotations
 
-FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "owl_vit": (
-        "detect",
+from collections.abc import Mapping
+from typing import NamedTuple
+
+ROLES = ("detect", "ground", "segment", "classify", "track")
+"""What a model can do, see `gsam.roles`."""
+
+
+class Family(NamedTuple):
+    """One architecture: the module of each role it can play, and its official checkpoints.
+
+    A module has ``spec(config)`` (the parameters the role needs) and ``build(config, params, tokenizer, **settings)``.
+    """
+
+    roles: Mapping[str, str]
+    variants: tuple[str, ...]
+
+
+FAMILIES: Mapping[str, Family] = {
+    "owl_vit": Family(
+        {"detect": "gsam.models.owl_vit"},
         (
             "owlvit_base_patch32",
             "owlvit_base_patch16",
@@ -18,8 +35,8 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "nano_owl",
         ),
     ),
-    "grounding_dino": (
-        "detect",
+    "grounding_dino": Family(
+        {"detect": "gsam.models.grounding_dino"},
         (
             "grounding_dino_tiny",
             "grounding_dino_base",
@@ -36,12 +53,38 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "llmdet_large",
         ),
     ),
-    "sam": ("segment", ("sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam_vit_b", "nano_sam")),
-    "sam_hq": ("segment", ("sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h", "sam_hq_vit_tiny")),
-    "mobile_sam": ("segment", ("mobile_sam",)),
-    "efficient_sam": ("segment", ("efficient_sam_vitt", "efficient_sam_vits")),
-    "sam2": (
-        "segment",
+    "sam": Family(
+        {"segment": "gsam.models.sam"},
+        (
+            "sam_vit_b",
+            "sam_vit_l",
+            "sam_vit_h",
+            "medsam_vit_b",
+            "nano_sam",
+        ),
+    ),
+    "sam_hq": Family(
+        {"segment": "gsam.models.sam_hq"},
+        (
+            "sam_hq_vit_b",
+            "sam_hq_vit_l",
+            "sam_hq_vit_h",
+            "sam_hq_vit_tiny",
+        ),
+    ),
+    "mobile_sam": Family(
+        {"segment": "gsam.models.mobile_sam"},
+        ("mobile_sam",),
+    ),
+    "efficient_sam": Family(
+        {"segment": "gsam.models.efficient_sam"},
+        (
+            "efficient_sam_vitt",
+            "efficient_sam_vits",
+        ),
+    ),
+    "sam2": Family(
+        {"segment": "gsam.models.sam2", "track": "gsam.models.sam2.tracker"},
         (
             "sam2.1_hiera_tiny",
             "sam2.1_hiera_small",
@@ -55,9 +98,15 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "nano_sam2",
         ),
     ),
-    "fast_sam": ("segment", ("fast_sam_s", "fast_sam_x")),
-    "clip": (
-        "classify",
+    "fast_sam": Family(
+        {"segment": "gsam.models.fast_sam", "ground": "gsam.models.fast_sam"},
+        (
+            "fast_sam_s",
+            "fast_sam_x",
+        ),
+    ),
+    "clip": Family(
+        {"classify": "gsam.models.clip"},
         (
             "clip_vit_base_patch32",
             "clip_vit_base_patch16",
@@ -66,8 +115,8 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
             "nano_clip",
         ),
     ),
-    "siglip": (
-        "classify",
+    "siglip": Family(
+        {"classify": "gsam.models.siglip"},
         (
             "siglip_base_patch16_224",
             "siglip_base_patch16_256",
@@ -88,12 +137,14 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-"""Family -> (role, variants).  The family is the package ``gsam.<role>.<family>``."""
+"""A family's package is ``gsam.models.<family>``; its name maps are in the package's ``port``."""
 
 
-def family_of(variant: str) -> tuple[str, str] | None:
-    """``(role, family)`` of an official name, or None."""
-    for family, (role, variants) in FAMILIES.items():
-        if variant in variants:
-            return role, family
-    return None
+def family_of(variant: str) -> str | None:
+    """The family of an official checkpoint's name, or None."""
+    return next((name for name, family in FAMILIES.items() if variant in family.variants), None)
+
+
+def variants() -> list[str]:
+    """The names of all official checkpoints, and of the models that ship with gsam."""
+    return [variant for family in FAMILIES.values() for variant in family.variants]

@@ -40,7 +40,7 @@ class Detector(Protocol):
 
 
 @runtime_checkable
-class Proposer(Protocol):
+class Grounder(Protocol):
     """Image -> boxes and masks of whatever is there, to be named by a classifier.
 
     Only the first step of a pipeline proposes; a segmenter that can do both segments anywhere else.
@@ -53,7 +53,7 @@ class Proposer(Protocol):
     def features(self, params: Params, images: Images) -> Any:
         """Pure: what is computed once an image.  Leading axis B."""
 
-    def propose(self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Any) -> Scene:
+    def ground(self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Any) -> Scene:
         """Pure: the ``n`` best things of each image as a scene of boxes and masks, best first.
 
         All have the first query's label (``index`` 0), and their own score for every query that is ``valid`` [B, C].
@@ -83,7 +83,7 @@ class Segmenter(Protocol):
     """Image and boxes -> masks.
 
     What is larger than SAM's way from low-resolution logits to the picture may say so by ``enlarge``, see
-    `gsam.results.masks.low_res.Enlarge`.  One that answers points and masks too is a `gsam.models.promptable.Prompted`.
+    `gsam.results.masks.low_res.Upsampling`.  One that answers points and masks too is a `gsam.models.promptable.PromptableSegmenter`.
     """
 
     @property
@@ -111,7 +111,7 @@ class Classifier(Protocol):
         """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds."""
 
 
-class Compares(Protocol):
+class ImageTextScorer(Protocol):
     """A classifier that looks at whole pictures too: what `gsam.FastSAM` needs for a text."""
 
     whole: ClassVar[Literal["middle", "squash"]]

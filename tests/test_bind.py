@@ -41,7 +41,7 @@ def test_nothing_is_allocated() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     spec = bind.spec(Stack)
-    params = bind.random(spec)
+    params = bind.random_params(spec)
     wrong = {k: v for k, v in params.items() if k != "blocks/3/kernel"} | {"blocks/3/kernal": jnp.zeros((4, 4))}
     with pytest.raises(bind.MismatchError, match=r"(?s)missing blocks/3/kernel.*unexpected blocks/3/kernal.*nearest"):
         spec.bind(wrong)

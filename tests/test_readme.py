@@ -11,7 +11,7 @@ import jax
 import pytest
 
 import gsam
-from tests.detect import small
+from tests.models import small_detectors as small
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -122,8 +122,8 @@ def test_video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     """The blocks for videos, with a tiny random tracker, a folder of frames for the file, and a detector that always finds."""
     from PIL import Image
 
-    from tests.video import small as video
-    from tests.video.test_follow import pipeline
+    from tests.tracking import small as video
+    from tests.tracking.test_text_tracking import pipeline
 
     folder = tmp_path / "clip.mp4"
     folder.mkdir()

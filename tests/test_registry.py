@@ -9,24 +9,40 @@ from pathlib import Path
 import pytest
 
 from gsam.build import read_recipe, recipes
-from gsam.registry import FAMILIES, family_of
+from gsam.registry import FAMILIES, ROLES, family_of, variants
 
 ROOT = Path(__file__).parents[1]
-ROLES = ("detect", "segment", "classify")
 
 
 def test_every_folder_is_registered() -> None:
-    folders = {d.name: r for r in ROLES for d in (ROOT / "gsam" / r).iterdir() if (d / "__init__.py").is_file()}
-    assert folders == {family: role for family, (role, _) in FAMILIES.items()}
+    folders = {d.name for d in (ROOT / "gsam" / "models").iterdir() if (d / "__init__.py").is_file()}
+    assert folders == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_can_do_what_is_registered(family: str) -> None:
+    roles, known = FAMILIES[family]
+    assert known and roles
+    for role, name in roles.items():
+        assert role in ROLES
+        module = importlib.import_module(name)
+        assert name.startswith(f"gsam.models.{family}")
+        assert callable(module.spec) and callable(module.build) and module.LAYOUTS
+
+
+def test_variants_are_told_apart() -> None:
+    assert len(set(variants())) == len(variants())
+    assert all(variant in FAMILIES[family_of(variant) or ""].variants for variant in variants())
+    assert family_of("no such model") is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_variants_and_manifests(family: str) -> None:
-    role, variants = FAMILIES[family]
-    module = importlib.import_module(f"gsam.{role}.{family}")
-    assert set(module.VARIANTS) == set(variants)
+    known = FAMILIES[family].variants
+    module = importlib.import_module(f"gsam.models.{family}")
+    assert set(module.VARIANTS) == set(known)
     manifest = tomllib.loads((ROOT / "weights" / "manifests" / f"{family}.toml").read_text())
-    assert set(manifest) == {v for v in variants if not v.startswith("nano_")}
+    assert set(manifest) == {v for v in known if not v.startswith("nano_")}
     for name, entry in manifest.items():
         assert entry["parameters"] == module.spec(module.VARIANTS[name]).size, name
         assert entry["licence"], name
@@ -35,8 +51,9 @@ def test_variants_and_manifests(family: str) -> None:
 @pytest.mark.parametrize("name", recipes())
 def test_recipes_name_models_that_exist(name: str) -> None:
     recipe = read_recipe(name)
-    for table, role in (("everything", "segment"), *zip(ROLES, ROLES, strict=True)):
-        if table in recipe:
-            found = family_of(recipe[table]["name"])
-            assert found is not None, f"{recipe[table]['name']} is not registered"
-            assert found[0] == role
+    for role in ROLES:
+        if role in recipe:
+            family = family_of(recipe[role]["name"])
+            assert family is not None, f"{recipe[role]['name']} is not registered"
+            can = FAMILIES[family].roles
+            assert role in can or (role == "ground" and "segment" in can)  # on a grid of points

@@ -52,7 +52,7 @@ app = typer.Typer(cls=Commands, add_completion=False, rich_markup_mode=None, pre
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from gsam import __version__
+        from gsam.version import __version__
 
         typer.echo(f"gsam {__version__}")
         raise typer.Exit

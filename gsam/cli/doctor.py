@@ -55,7 +55,7 @@ def _line(what: str, how: str, well: bool) -> None:
 
 
 def _versions() -> Iterator[Row]:
-    from gsam import __version__
+    from gsam.version import __version__
 
     yield "gsam", f"{__version__} in {Path(__file__).parents[1]}", True
     yield (
@@ -82,10 +82,10 @@ def _devices() -> Iterator[Row]:
 def _places() -> Iterator[Row]:
     from huggingface_hub import constants
 
-    from gsam.weights import store
+    from gsam.weights import folders
 
     for what, variable, place in (
-        ("gsam's cache", "GSAM_CACHE", store.cache_folder()),
+        ("gsam's cache", "GSAM_CACHE", folders.cache_folder()),
         ("the hub's cache", "HF_HOME", Path(constants.HF_HUB_CACHE)),
     ):
         here = next(p for p in (place, *place.parents) if p.exists())

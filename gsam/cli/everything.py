@@ -112,13 +112,13 @@ class Asked:
     classifier: Mapping[str, Any]
     """``name`` and settings; nothing without queries."""
     limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """What of the named masks is kept, see `gsam.pipeline.naming.Namer`."""
+    """What of the named masks is kept, see `gsam.pipeline.naming.MaskLabeler`."""
 
     @classmethod
     def of(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Mapping[str, Any]) -> Asked:
         """From the command line, before anything is loaded.  Raises `UsageError` and `QueryError`."""
         from gsam.predictors.automatic.settings import Settings
-        from gsam.text.queries.queries import parse_queries
+        from gsam.text.queries import parse_queries
 
         recipe = _recipe(model)
         if recipe is not None and "everything" not in recipe:
@@ -152,10 +152,10 @@ class Asked:
         generator = gsam.MaskGenerator(self.model, output_mode="coco_rle", **self.options, **self.stage)
         if not self.queries:
             return generator.generate
-        from gsam.pipeline.naming import Namer
+        from gsam.pipeline.naming import MaskLabeler
 
         settings = {k: v for k, v in self.classifier.items() if k != "name"}
-        namer = Namer(gsam.classifier(self.classifier["name"], **settings), self.queries, **self.limits)
+        namer = MaskLabeler(gsam.classifier(self.classifier["name"], **settings), self.queries, **self.limits)
         return lambda pixels: namer(pixels, generator.generate(pixels))
 
 
@@ -297,7 +297,7 @@ def _drawn(pixels: Any, records: Sequence[Mapping[str, Any]], queries: Sequence[
         return instance_overlay.draw(pixels, records)
     import numpy as np
 
-    from gsam.results.masks.cropped import PlacedMasks
+    from gsam.results.masks.cropped import CroppedMasks
     from gsam.results.masks.rle import decode
     from gsam.results.result import Result
 
@@ -315,7 +315,7 @@ def _drawn(pixels: Any, records: Sequence[Mapping[str, Any]], queries: Sequence[
         label_ids=np.array([queries.index(r["label"]) for r in records], np.int64),
         scores=np.array([r["label_score"] for r in records], np.float32),
         mask_scores=np.array([r["predicted_iou"] for r in records], np.float32),
-        low_res=PlacedMasks(boxes[:, 1::-1].astype(np.int64), parts, pixels.shape[:2]),
+        low_res=CroppedMasks(boxes[:, 1::-1].astype(np.int64), parts, pixels.shape[:2]),
     ).plot()
 
 

@@ -13,7 +13,7 @@ from gsam.errors import UsageError
 
 LOCK = ".gsam.lock"
 LEFTOVER = ".gsam-*"
-"""What `gsam.files.whole_file` calls a file that is not finished."""
+"""What `gsam.files.atomic_file` calls a file that is not finished."""
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def segment(
     For a/scene.png this writes out/scene.png, the picture with masks and labels, and out/scene.json.  Pictures from a folder
     keep their place in it.  Exit code 3: some pictures could not be read; the others are done.
     """
-    from gsam.text.queries.queries import parse_queries
+    from gsam.text.queries import parse_queries
 
     queries = [name for part in query for name in parse_queries(part).names] if len(query) > 1 else query[0]
     names = parse_queries(queries).names
@@ -141,9 +141,9 @@ class Outputs:
         if "png" in self.kinds:
             overlay.write(result.plot(), self.folder / f"{item.stem}.png")
         if "json" in self.kinds:
-            scene_json.write(result, self.folder / f"{item.stem}.json")
+            scene_json.write(result.to_dict(), self.folder / f"{item.stem}.json")
         if self.coco:
-            self.coco.add(scene_json.scene_dict(result))
+            self.coco.add(result.to_dict())
         return self.paths(item)
 
     def close(self) -> Path | None:
@@ -218,7 +218,7 @@ class Run:
         if self.as_json:
             from gsam.results.formats import scene_json
 
-            self.say(scene_json.dumps(result))
+            self.say(scene_json.dumps(result.to_dict()))
         else:
             self.say(_summary(item, result, written, details=self.total == 1))
 

@@ -80,7 +80,7 @@ class Run:
     """Videos, one after the other, through one pipeline."""
 
     def __init__(self, asked: Asked, folder: Path | None, as_json: bool, stems: dict[str, str]) -> None:
-        from gsam.text.queries.queries import parse_queries
+        from gsam.text.queries import parse_queries
 
         self.asked, self.folder, self.as_json = asked, folder, as_json
         self.queries = parse_queries([n for part in asked.query for n in parse_queries(part).names])

@@ -13,7 +13,8 @@ from typer import Argument, Option
 from gsam.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from gsam.weights.store import Found, Loaded
+    from gsam.weights.find import CheckpointSource
+    from gsam.weights.store import Loaded
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -38,14 +39,15 @@ def weights() -> None:
 @app.command("list", context_settings=HELP)
 def list_models() -> None:
     """Every model with an official name: what it does, its size, its licence, and whether it is on this machine."""
-    from gsam.registry import family_of
-    from gsam.weights import store
+    from gsam.registry import FAMILIES, family_of
+    from gsam.weights import find
 
-    rows = [("NAME", "FAMILY", "ROLE", "PARAMETERS", "LICENCE", "HERE")]
+    rows = [("NAME", "FAMILY", "ROLES", "PARAMETERS", "LICENCE", "HERE")]
     for name, entry in _entries().items():
-        role, family = family_of(name) or ("", "")
+        family = family_of(name) or ""
+        roles = ", ".join(FAMILIES[family].roles)
         size = f"{entry['parameters'] / 1e6:.1f} M"
-        rows.append((name, family, role, size, entry["licence"], "yes" if store.is_cached(name) else "no"))
+        rows.append((name, family, roles, size, entry["licence"], "yes" if find.is_cached(name) else "no"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (c.rjust(w) if i == 3 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
@@ -55,9 +57,9 @@ def list_models() -> None:
 @app.command(context_settings=HELP)
 def pull(name: Annotated[str, Argument(metavar="NAME", help=NAME)]) -> None:
     """Fetch a model if it is not here yet, and print where it is."""
-    from gsam.weights import store
+    from gsam.weights import find
 
-    print(store.find(name).path)
+    print(find.find(name).path)
 
 
 @app.command(context_settings=HELP)
@@ -86,10 +88,10 @@ def verify(
 
     What cannot be checked is said.  Exit code 1 if something is wrong.
     """
-    from gsam.weights import store
+    from gsam.weights import find, store
 
     try:
-        found = store.find(name)
+        found = find.find(name)
     except CheckpointError as error:
         raise CheckpointError(f"nothing was checked: {error}", error.code) from None
     _print(_hashes(name, found))
@@ -111,10 +113,10 @@ def _entries() -> dict[str, Mapping[str, Any]]:
     """Name -> manifest entry, of the official models and of those that ship."""
     import tomllib
 
-    from gsam.weights import store
+    from gsam.weights import find, folders
 
-    shipped = tomllib.loads((store.data_folder("nano") / "manifest.toml").read_text(encoding="utf-8"))
-    return {**shipped, **store.manifest()}
+    shipped = tomllib.loads((folders.data_folder("nano") / "manifest.toml").read_text(encoding="utf-8"))
+    return {**shipped, **find.manifest()}
 
 
 def _entry(name: str) -> Mapping[str, Any]:
@@ -124,9 +126,9 @@ def _entry(name: str) -> Mapping[str, Any]:
     return entries.get(name) or by_hub.get(name.partition("@")[0]) or {}
 
 
-def _hashes(name: str, found: Found) -> Iterator[Row]:
+def _hashes(name: str, found: CheckpointSource) -> Iterator[Row]:
     """Raises `CheckpointError` for a file that is not what its manifest or the hub says."""
-    from gsam.weights.store import hub_hash, verify_hash
+    from gsam.weights.hashes import hub_hash, verify_hash
 
     files = [found.path] if found.path.is_file() else sorted(found.path.glob("*.safetensors"))
     files = files or sorted(found.path.glob("*.bin"))

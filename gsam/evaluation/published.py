@@ -15,7 +15,8 @@ from PIL import Image
 from gsam.errors import CheckpointError
 from gsam.inputs.image import make_view, open_image
 from gsam.types import View
-from gsam.weights.store import Loaded, cache_folder
+from gsam.weights.folders import cache_folder
+from gsam.weights.store import Loaded
 
 Comparison = tuple[str, list[float], list[float], float]
 """What, the published values, ours, how far apart they may be."""
@@ -177,7 +178,7 @@ def _normalised(pixels: np.ndarray) -> jax.Array:
 
 
 def _tokenizer(loaded: Loaded) -> Any:
-    from gsam.text.queries.queries import load_tokenizer
+    from gsam.text.tokenizer import load_tokenizer
 
     if loaded.tokenizer is None:
         raise Unavailable("there is no tokenizer next to the weights")

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Limits, Pipeline
-from gsam.text.queries import revive
-from gsam.text.queries.queries import load_tokenizer
+from gsam.text import revive
+from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 from gsam.weights.read import read
 

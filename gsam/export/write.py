@@ -18,7 +18,7 @@ from gsam.export.load import Exported
 from gsam.export.programs import Canvas, Program, programs
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
-from gsam.text.queries import describe
+from gsam.text import describe
 from gsam.types import View
 from gsam.weights import ported
 
@@ -81,7 +81,7 @@ def export(
 
 def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[Program], partial: Path) -> dict[str, Any]:
     """What ``pipeline.json`` says, and the tokenizers beside it."""
-    from gsam import __version__
+    from gsam.version import __version__
 
     steps = []
     for slot, step in pipe.steps.items():

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gsam import bind
+from gsam.errors import UsageError
 from gsam.nn.prompt import BOTTOM_RIGHT, PAD, TOP_LEFT
 from gsam.ops.top import in_chunks
 from gsam.ops.views import to_view
@@ -20,7 +21,7 @@ CHUNK, WIDE = 4, 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prompted(abc.ABC):
+class PromptableSegmenter(abc.ABC):
     """A segmenter, see `gsam.roles.Segmenter`, that `gsam.Predictor` and `gsam.MaskGenerator` can use.
 
     A family gives `view`, `features` and `decode`.
@@ -37,7 +38,7 @@ class Prompted(abc.ABC):
     """How low-resolution logits become as large as the picture, see `gsam.results.masks.low_res`."""
     takes: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
     """The prompts that it understands."""
-    most_points: ClassVar[int | None] = None
+    max_points: ClassVar[int | None] = None
     """How many points a prompt may have, of which a box is two; None for any number."""
     pads_boxes: ClassVar[bool] = False
     """Whether one "not a point" (`PAD`) goes with a prompt that has a box, too (SAM 2), and not only with points alone."""
@@ -71,7 +72,7 @@ class Prompted(abc.ABC):
         return None
 
     @property
-    def cleans(self) -> bool:
+    def has_postprocess(self) -> bool:
         """Whether `clean` does anything."""
         return False
 
@@ -90,7 +91,7 @@ class Prompted(abc.ABC):
             prior = self.prior(xyxy)
             more = {} if prior is None else {"mask": prior}
             logits, iou = self.decode(model, features, points, labels, multimask=False, **more)
-            if self.cleans:
+            if self.has_postprocess:
                 logits = self.clean(logits)
             return logits[:, 0], iou[:, 0]
 
@@ -134,3 +135,14 @@ class Prompted(abc.ABC):
     def chunks(self) -> tuple[int, int]:
         """Prompts at a time on a CPU, and elsewhere."""
         return self.chunk or CHUNK, self.chunk or WIDE
+
+
+def needs_points(model: Any, name: str, *, masks: bool = False) -> None:
+    """Raises `UsageError` for a model that takes no points, or no masks where they are needed."""
+    takes: frozenset[str] = getattr(model, "takes", frozenset())
+    if not hasattr(model, "prompt") or "foreground" not in takes:
+        raise UsageError(
+            f"{name} cannot be asked with points, which is how everything is found", "model_takes_no_points"
+        )
+    if masks and "mask" not in takes:
+        raise UsageError(f"{name} takes no masks as prompts, which use_m2m needs", "model_takes_no_masks")

@@ -75,7 +75,7 @@ def keep_memory() -> None:
 
 def weights() -> Path:
     """The folder of the shipped weights in a checkout."""
-    return Path(__file__).parents[3] / "weights" / "nano"
+    return Path(__file__).parents[2] / "weights" / "nano"
 
 
 def run(asked: argparse.Namespace) -> None:

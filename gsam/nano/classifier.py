@@ -58,7 +58,7 @@ class Naming:
         self.forward = jax.jit(self._forward)
 
     def start(self, seed: int) -> Params:
-        return initial(bind.random(self.spec, seed), self.config)
+        return initial(bind.random_params(self.spec, seed), self.config)
 
     def batch(self, rng: np.random.Generator, step: int) -> Any:
         examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)

@@ -21,7 +21,7 @@ SPREAD = 0.06
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Lesson:
+class ClipBatch:
     """B clips of T frames, Q objects of each followed."""
 
     rgb: Any
@@ -55,7 +55,7 @@ def lesson(
     kinds: dict[str, float] = KINDS,
     *,
     still: bool = False,
-) -> Lesson:
+) -> ClipBatch:
     """Parts of clips, forwards or backwards, mirrored or not, every frame or every other; whole and as they are if ``still``."""
     rgb, instances = [], []
     for row in rows:
@@ -80,7 +80,7 @@ def lesson(
             drawn[i, q] = kind == "mask"
     gain = np.ones((b, 3)) if still else rng.uniform(0.8, 1.2, (b, 1)) * rng.uniform(0.92, 1.08, (b, 3))
     shift = np.zeros(b) if still else rng.uniform(-16, 16, b)
-    return Lesson(
+    return ClipBatch(
         np.stack(rgb),
         np.stack(instances),
         which,

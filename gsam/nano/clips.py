@@ -90,9 +90,7 @@ def draw_pool(folder: Path, clips: int, frames: int, side: int, seed: int, proce
 def read(folder: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a pool, mapped.  Raises `FileNotFoundError` where there is none, or it was never finished."""
     if not (folder / "leaf.npy").is_file():
-        raise FileNotFoundError(
-            f"{folder} is no finished pool of clips: draw one with python -m gsam.nano.clips"
-        )
+        raise FileNotFoundError(f"{folder} is no finished pool of clips: draw one with python -m gsam.nano.clips")
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in fields(1, 1)}
 
 

@@ -57,7 +57,7 @@ class Detection:
         self.forward = jax.jit(self._forward)
 
     def start(self, seed: int) -> Params:
-        return initial(bind.random(self.spec, seed), self.config)
+        return initial(bind.random_params(self.spec, seed), self.config)
 
     def batch(self, rng: np.random.Generator, step: int) -> Any:
         rows = self.train.order(step, self.batch_size, self.seed)

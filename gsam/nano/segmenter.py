@@ -1,7 +1,7 @@
 """Training of nano's segmenter: SAM's classes at 160 pixels, from nothing, on boxes, points and corrections.
 
 The picture is encoded once and answers several prompts.  nano always gives a box its filled self as mask prompt
-(`Config.box_prior`: +6 inside, -6 outside, in between where an edge cuts a cell), which is worth more than an hour of
+(`Config.box_mask_prompt`: +6 inside, -6 outside, in between where an edge cuts a cell), which is worth more than an hour of
 training at this size; most boxes here come with it, some without, so that both work.  Some prompts go on for up to
 `ROUNDS` clicks, each where the last answer was wrong and with its logits as mask prompt; the last of these answers is learnt
 from too.  Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone click.
@@ -89,7 +89,7 @@ class Segmentation:
         self.answers = jax.jit(self._answers)
 
     def start(self, seed: int) -> Params:
-        return initial(bind.random(self.spec, seed), self.config)
+        return initial(bind.random_params(self.spec, seed), self.config)
 
     def batch(self, rng: np.random.Generator, step: int) -> Any:
         examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)
@@ -118,7 +118,7 @@ class Segmentation:
     def priors(self, box: jax.Array) -> jax.Array:
         """What boxes [B, Q, 4] bring along as mask: [B, Q, 4h, 4w] logits."""
         flat = filled(box.reshape(-1, 4), self.config.image_size, self.side)
-        return self.config.box_prior * flat.reshape(*box.shape[:2], self.side, self.side)
+        return self.config.box_mask_prompt * flat.reshape(*box.shape[:2], self.side, self.side)
 
     def truth(self, examples: Examples, which: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Covered area and whether it is known, both [B, Q, 4h, 4w] in 0..1, averaged down to the decoder's output."""

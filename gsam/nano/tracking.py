@@ -21,7 +21,7 @@ from gsam.models.sam2 import tracker
 from gsam.models.sam2.config import Config
 from gsam.models.sam2.model import Answer, Features
 from gsam.nano import clicks
-from gsam.nano.clip_batches import Lesson, lesson
+from gsam.nano.clip_batches import ClipBatch, lesson
 from gsam.nano.clips import IGNORE
 from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, PAD
@@ -68,16 +68,16 @@ class Tracking:
         )
 
     def start(self, seed: int) -> Params:
-        params = initial(bind.random(self.spec, seed))
+        params = initial(bind.random_params(self.spec, seed))
         return self.teacher.hand_over(params) if self.teacher else params
 
-    def batch(self, rng: np.random.Generator, step: int) -> Lesson:
+    def batch(self, rng: np.random.Generator, step: int) -> ClipBatch:
         at = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = np.random.default_rng([self.seed, int(at[0]) // self.count])
         rows = epochs.permutation(self.count)[at % self.count]
         return lesson(rng, self.pool, rows, self.frames, self.objects)
 
-    def loss(self, params: Params, batch: Lesson, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(self, params: Params, batch: ClipBatch, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         frames = self.lit(batch)
         features = self.encoded(params, frames)
         cost, iou, score, seen = self.follow(params, batch, features)
@@ -124,7 +124,7 @@ class Tracking:
         return Features(*(y.reshape(b, t, *y.shape[1:]) for y in features))
 
     def follow(
-        self, params: Params, asked: Lesson, features: Features, *, unroll: bool = True
+        self, params: Params, asked: ClipBatch, features: Features, *, unroll: bool = True
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """Of every object on every frame, [B, Q, T]: loss of its mask, IoU of the mask that is chosen, object score, and whether
         it is seen at all.
@@ -153,7 +153,7 @@ class Tracking:
         cost, iou, score = jax.vmap(clip)(features, truth, known, jnp.asarray(asked.seed), full, *prompt)
         return cost, iou, score, ((truth > 0.5).any((-2, -1))).astype(jnp.float32)
 
-    def lit(self, asked: Lesson) -> jax.Array:
+    def lit(self, asked: ClipBatch) -> jax.Array:
         """Frames of the model's size in a lesson's light, [B, T, S, S, 3] float32, 0..255."""
         size = self.config.image_size
         x = jnp.asarray(asked.rgb).astype(jnp.float32)

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from gsam.models.promptable import Prompted
 from gsam.nn.prompt import ABSENT, PromptEncoder
 from gsam.nn.two_way import MaskDecoder
-from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
-from gsam.types import Images, Params, View
-
-ONE, THREE = range(1), range(1, 4)
-"""The masks that answer an unambiguous prompt and an ambiguous one."""
 
 
 class Sizes(Protocol):
@@ -64,40 +57,3 @@ class Sam(nnx.Module):
         dense = self.prompt_encoder.dense(mask, has_mask)
         code = self.prompt_encoder.image_code()
         return self.mask_decoder(features, code, prompts, labels != ABSENT, dense, **settings)
-
-
-class SamStage(Prompted):
-    """A segmenter whose model is a `Sam`: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``."""
-
-    @property
-    def view(self) -> View:
-        return view(self.config.image_size)
-
-    def features(self, params: Params, images: Images) -> Any:
-        """Image embeddings [B, h, w, C]."""
-        return self.spec.bind(params).image_encoder(self.pixels(params, images))
-
-    def pixels(self, params: Params, images: Images) -> jax.Array:
-        """The input of the image encoder [B, S, S, 3], in the dtype of the parameters."""
-        return pixels(images, self.view, dtype_of(params))
-
-    def decode(
-        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        return model.decode(features, points, labels, **mask, masks=THREE if multimask else ONE)
-
-
-def view(size: int) -> View:
-    """How SAM wants to see a picture: the longer side scaled to the model's, padded with zeros after normalisation."""
-    return View(size, "longest", "bilinear", 0.0)
-
-
-def pixels(images: Images, view: View, dtype: Any) -> jax.Array:
-    """The normalised view with its padding at zero, [B, S, S, 3]."""
-    x = normalise(images.view(view), SAM_MEAN, SAM_STD, dtype)
-    return jnp.where(inside(images, view), x, jnp.zeros((), dtype))
-
-
-def dtype_of(params: Params) -> Any:
-    """What the parameters of a `Sam` are kept in."""
-    return params["mask_decoder/iou_token/embedding"].dtype

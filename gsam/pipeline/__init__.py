@@ -14,28 +14,27 @@ import numpy as np
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
-from gsam.pipeline.finish import finish
-from gsam.pipeline.prepare import asked, fingerprint, gather, read_ahead
-from gsam.pipeline.suppress import confident, deduplicate, part_of_another, suppress
-from gsam.pipeline.text_cache import readers, stack
+from gsam.pipeline.finish import to_results
+from gsam.pipeline.prepare import asked, read_ahead
+from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
+from gsam.pipeline.text_cache import stack, text_caches
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
-from gsam.roles import Classifier, Detector, Proposer, Segmenter, Step, Tracker
-from gsam.runtime.memory import give_back, lean
-from gsam.runtime.shapes import bucket
-from gsam.runtime.shard import replicate, spread
-from gsam.text.queries.queries import Queries, Query, parse_queries
+from gsam.roles import Classifier, Detector, Grounder, Segmenter, Step, Tracker
+from gsam.runtime.batch import fingerprint, gather
+from gsam.runtime.memory import low_memory_options, release_host_memory
+from gsam.runtime.shapes import LARGE, bucket
+from gsam.runtime.shard import replicate, shard_batch
+from gsam.text.queries import Queries, Query, parse_queries
 from gsam.types import Images, Params, Scene, Text, View
 
-Stage = Detector | Proposer | Segmenter | Classifier | Step
+Stage = Detector | Grounder | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
 REMEMBERED = 4
 """Pictures whose features are kept for the next query."""
 AHEAD = 1
 """Batches that a stream has begun while the one before is brought to the host."""
-LARGE = 512
-"""Views of so many pixels a side keep a CPU busy by themselves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Begun:
+class _InFlight:
     """A batch that a device works on."""
 
     scene: Scene
@@ -79,7 +78,7 @@ class _Begun:
 class Pipeline:
     """Steps in order, each a detector, a segmenter, a classifier or a function ``Scene -> Scene`` of your own.
 
-    The first step is a detector, or proposes everything (`gsam.Everything`).  `apply` is the pure function behind it: jit,
+    The first step is a detector, or proposes everything (`gsam.GridProposer`).  `apply` is the pure function behind it: jit,
     vmap, shard or export it yourself.
     """
 
@@ -94,9 +93,9 @@ class Pipeline:
         **settings: Any,
     ) -> None:
         """``tracker`` makes what `track` needs, when it is needed; ``following`` are settings of `gsam.tracking.text_tracking`."""
-        if not steps or _role(steps[0], 0) not in ("detect", "propose"):
+        if not steps or _role(steps[0], 0) not in ("detect", "ground"):
             raise TypeError(
-                "the first step of a pipeline is a detector: it needs a method `detect`, or `propose` for everything"
+                "the first step of a pipeline is a detector: it needs a method `detect`, or `ground` for everything"
             )
         self.name = name
         self.limits = dataclasses.replace(limits or Limits(), **settings)
@@ -106,7 +105,7 @@ class Pipeline:
         self.devices = tuple(devices or jax.local_devices()[:1])
         self._tracker, self._following = tracker, dict(following or {})
         self._engine: Any = None
-        self._readers = readers(self._stages(), lambda: self.params)
+        self._readers = text_caches(self._stages(), lambda: self.params)
         self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
         self._seen: collections.OrderedDict[bytes, tuple[Images, Any]] = collections.OrderedDict()
         self._encoded = 0
@@ -115,7 +114,7 @@ class Pipeline:
     def params(self) -> dict[str, Params]:
         """The parameters of every stage by its slot, on the devices."""
         params = replicate({slot: s.params for slot, s in self._stages().items()}, self.devices)
-        give_back()
+        release_host_memory()
         return cast(dict[str, Params], params)
 
     @functools.cached_property
@@ -143,8 +142,10 @@ class Pipeline:
         features = self.encode(params, images) if features is None else features
         (slot, first), *rest = self.steps.items()
         known = {"features": features[slot]} if slot in features else {}
-        if self.roles[slot] == "propose":
-            scene = confident(first.propose(params[slot], images, tokens, tokens.valid, self.limits.boxes, **known))
+        if self.roles[slot] == "ground":
+            scene = above_threshold(
+                first.ground(params[slot], images, tokens, tokens.valid, self.limits.boxes, **known)
+            )
         else:
             text = tokens.stages.get(slot)
             boxes, labels = first.detect(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
@@ -153,10 +154,10 @@ class Pipeline:
             role = self.roles[slot]
             if role == "segment":
                 masks = step.segment(params[slot], features[slot], images, scene.boxes)
-                scene = part_of_another(dataclasses.replace(scene, masks=masks))
+                scene = suppress_contained(dataclasses.replace(scene, masks=masks))
             elif role == "classify":
                 scene = step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid)
-                scene = part_of_another(deduplicate(scene))
+                scene = suppress_contained(deduplicate(scene))
             else:
                 scene = step(scene)
         return scene
@@ -177,7 +178,7 @@ class Pipeline:
         picture, queries = open_image(image), parse_queries(query)
         if self._tiled(picture, thresholds):
             return self._by_tiles(picture, queries, thresholds, 1 if self.devices[0].platform == "cpu" else 8)
-        return self._end(self._begin([(picture, queries)], thresholds, 1, remember=True))[0]
+        return self._collect(self._dispatch([(picture, queries)], thresholds, 1, remember=True))[0]
 
     def track(
         self, video: Any, query: Query, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
@@ -185,18 +186,18 @@ class Pipeline:
         """Follow what ``query`` names through a video, frame by frame, with ids that stay.
 
         ``video``: as for `gsam.inputs.video.open_frames`; a live source is followed as it comes.  The pipeline looks at every
-        tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.tracking.text_tracking.Following` (``every``,
+        tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.tracking.text_tracking.TrackingConfig` (``every``,
         ``match``, ``patience`` ...), and thresholds as for a call.  ``start``: go on after this frame, which was finished
         before, with ids from ``next_id`` on for what is new.  Raises `UsageError` where the pipeline has no tracker.
         """
-        from gsam.tracking.text_tracking import Following, follower
+        from gsam.tracking.text_tracking import TrackingConfig, follower
 
         if self._tracker is None:
             raise UsageError(
                 f"{self.name} has no tracker: a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
             )
-        own = {f.name for f in dataclasses.fields(Following)}
-        following = Following(**self._following | {k: v for k, v in settings.items() if k in own})
+        own = {f.name for f in dataclasses.fields(TrackingConfig)}
+        following = TrackingConfig(**self._following | {k: v for k, v in settings.items() if k in own})
         thresholds = {k: v for k, v in settings.items() if k not in own}
         find: Any = functools.partial(self, query=query, **thresholds)
         parse_queries(query)  # complains now, not on the first frame
@@ -230,7 +231,7 @@ class Pipeline:
         pairs = asked(images, query)
         together = self._together(batch_size)
         batch: list[tuple[Picture, Queries]] = []
-        begun: collections.deque[_Begun] = collections.deque()
+        begun: collections.deque[_InFlight] = collections.deque()
         for (source, queries), picture in read_ahead(pairs, 2 * batch_size, self.views):
             if isinstance(picture, Exception):
                 if on_error is None:
@@ -241,16 +242,16 @@ class Pipeline:
             if not large:
                 batch.append((picture, queries))
             if batch and (large or len(batch) == together):
-                begun.append(self._begin(batch, thresholds, together))
+                begun.append(self._dispatch(batch, thresholds, together))
                 batch = []
             while len(begun) > (0 if large else AHEAD):
-                yield from self._end(begun.popleft())
+                yield from self._collect(begun.popleft())
             if large:
                 yield self._by_tiles(picture, queries, thresholds, together)
         if batch:
-            begun.append(self._begin(batch, thresholds, together))
+            begun.append(self._dispatch(batch, thresholds, together))
         while begun:
-            yield from self._end(begun.popleft())
+            yield from self._collect(begun.popleft())
 
     @property
     def compilations(self) -> int:
@@ -263,32 +264,32 @@ class Pipeline:
         """How many ``pictures`` went through the backbones so far, and how many ``texts`` through each text encoder."""
         return {"pictures": self._encoded, **{f"{slot} texts": r.read for slot, r in self._readers.items()}}
 
-    def _begin(
+    def _dispatch(
         self,
         batch: Sequence[tuple[Picture, Queries]],
         thresholds: Mapping[str, Any],
         batch_size: int,
         *,
         remember: bool = False,
-    ) -> _Begun:
+    ) -> _InFlight:
         """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
         pictures, queries = [p for p, _ in batch], [q for _, q in batch]
         spare = batch_size - len(batch)
         known = self.compilations
-        text = spread(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
+        text = shard_batch(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
         images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
         if self.compilations > known:
-            give_back()
+            release_host_memory()
             known = self.compilations
         scene = self._decode(self.params, images, text, features)
         if self.compilations > known:
-            give_back()
-        return _Begun(scene, pictures, queries, dataclasses.replace(self.limits, **thresholds))
+            release_host_memory()
+        return _InFlight(scene, pictures, queries, dataclasses.replace(self.limits, **thresholds))
 
-    def _end(self, begun: _Begun) -> list[Result]:
+    def _collect(self, begun: _InFlight) -> list[Result]:
         """Wait for a batch, and bring what was found to the host."""
         limits, stages = begun.limits, list(self._stages().values())
-        return finish(
+        return to_results(
             begun.scene, begun.pictures, begun.queries, self.name, stages, limits.mask_threshold, limits.text_threshold
         )
 
@@ -306,7 +307,7 @@ class Pipeline:
         parts, results = cut(picture, rectangles), []
         for start in range(0, len(parts), batch_size):
             some = parts[start : start + batch_size]
-            results += self._end(self._begin([(p, queries) for p in some], thresholds, batch_size))
+            results += self._collect(self._dispatch([(p, queries) for p in some], thresholds, batch_size))
         return merge(
             picture, rectangles, results, most=limits.boxes, nms=limits.nms, group=limits.group, inside=limits.inside
         )
@@ -322,7 +323,7 @@ class Pipeline:
         if found := self._seen.get(key):
             self._seen.move_to_end(key)
             return found
-        images = spread(gather(pictures, self.views), self.devices)
+        images = shard_batch(gather(pictures, self.views), self.devices)
         features = self._encode(self.params, images)
         self._encoded += len(pictures)
         if remember:
@@ -333,11 +334,11 @@ class Pipeline:
 
     @functools.cached_property
     def _encode(self) -> Any:
-        return jax.jit(self.encode, compiler_options=lean(self.devices[0].platform))
+        return jax.jit(self.encode, compiler_options=low_memory_options(self.devices[0].platform))
 
     @functools.cached_property
     def _decode(self) -> Any:
-        return jax.jit(self.apply, compiler_options=lean(self.devices[0].platform))
+        return jax.jit(self.apply, compiler_options=low_memory_options(self.devices[0].platform))
 
     def _text(self, queries: Sequence[Queries], thresholds: Mapping[str, Any]) -> Text:
         limits = dataclasses.replace(self.limits, **thresholds)
@@ -362,8 +363,8 @@ class Pipeline:
 
 
 def _role(step: Any, place: int) -> str | None:
-    if place == 0 and hasattr(step, "propose"):
-        return "propose"
+    if place == 0 and hasattr(step, "ground"):
+        return "ground"
     return next((role for role in ROLES if hasattr(step, role)), None)
 
 

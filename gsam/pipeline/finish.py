@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
-from gsam.results.result import BoxedMasks, LowResMasks, Result
-from gsam.text.queries.queries import Queries
+from gsam.results.result import BoxClippedMasks, LowResMasks, Result
+from gsam.text.queries import Queries
 from gsam.types import Masks, Scene, View
 
 
-def finish(
+def to_results(
     scene: Scene,
     pictures: Sequence[Picture],
     queries: Sequence[Queries],
@@ -25,7 +25,7 @@ def finish(
     text_threshold: float,
 ) -> list[Result]:
     """One result a picture, best score first.  Only what was found leaves the device as masks, at low resolution."""
-    segmenters = [s for s in stages if hasattr(s, "segment") or hasattr(s, "propose")]
+    segmenters = [s for s in stages if hasattr(s, "segment") or hasattr(s, "ground")]
     view: View | None = segmenters[-1].view if segmenters else None
     captions = [s for s in stages if hasattr(s, "caption")]
     found = jax.device_get((scene.boxes, scene.labels))
@@ -38,13 +38,13 @@ def finish(
     for i, (picture, asked) in enumerate(zip(pictures, queries, strict=True)):
         order = np.flatnonzero(boxes.valid[i])
         order = order[np.argsort(-labels.score[i][order], kind="stable")]
-        low_res: LowResMasks | BoxedMasks | None = None
+        low_res: LowResMasks | BoxClippedMasks | None = None
         quality = np.zeros(len(order), np.float32)
         if masks is not None and within is not None:
             logits = masks[0][i][order].astype(np.float32, copy=False)
             rows, columns = within[0][i][0].astype(int).tolist()
             size = picture.pixels.shape[:2]
-            low_res = BoxedMasks.of(logits, (rows, columns), size, within[1][i][order], mask_threshold)
+            low_res = BoxClippedMasks.of(logits, (rows, columns), size, within[1][i][order], mask_threshold)
             quality = masks[1][i][order].astype(np.float32, copy=False)
         elif masks is not None and view is not None and content is not None:
             height, width = picture.pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Everything in a picture as the first step of a pipeline: a grid of points, what the segmenter makes of them, no detector."""
+"""Propose every mask of an image from a grid of points: the first step of a pipeline without a detector."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from gsam.errors import UsageError
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.ops.grid import point_grid
 from gsam.ops.nms import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
-from gsam.predictors.automatic.settings import needs_points
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 CANDIDATES = 3072
@@ -24,17 +23,17 @@ CANDIDATES = 3072
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Everything:
-    """See `gsam.roles.Proposer`; what `gsam.MaskGenerator` does to a whole picture, with fixed shapes, on the device.
+class GridProposer:
+    """See `gsam.roles.Grounder`; what `gsam.MaskGenerator` does to a whole picture, with fixed shapes, on the device.
 
     Of every mask only three numbers and a box are kept, measured at low resolution (there a pixel is a few of the picture's,
     so stability and boxes are near those of `gsam.MaskGenerator`, not equal); those that survive are decoded once more.
     """
 
-    segmenter: Prompted
+    segmenter: PromptableSegmenter
     points_per_side: int = 32
     pred_iou_thresh: float | None = None
-    """`gsam.models.promptable.Prompted.sure` if it is None."""
+    """`gsam.models.promptable.PromptableSegmenter.sure` if it is None."""
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
@@ -62,7 +61,7 @@ class Everything:
         """As the segmenter's."""
         return self.segmenter.features(params, images)
 
-    def propose(
+    def ground(
         self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Any = None
     ) -> Scene:
         """Pure: the ``n`` best masks of each picture as a scene, labelled with the first query.
@@ -96,7 +95,7 @@ class Everything:
         def again(some: dict[str, jax.Array]) -> jax.Array:
             logits, _ = self._decode(model, features, some["xy"])
             logits = jax.vmap(take)(logits, some["which"][..., None])[:, :, 0]
-            return self.segmenter.clean(logits) if self.segmenter.cleans else logits
+            return self.segmenter.clean(logits) if self.segmenter.has_postprocess else logits
 
         kept = {"xy": rows["xy"], "which": rows["which"]}
         logits = in_chunks(again, kept, found, *self.segmenter.chunks)

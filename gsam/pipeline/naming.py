@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
-from gsam.pipeline.prepare import gather
-from gsam.pipeline.suppress import deduplicate, part_of_another
-from gsam.pipeline.text_cache import Reader
+from gsam.pipeline.suppress import deduplicate, suppress_contained
+from gsam.pipeline.text_cache import TextEncoderCache
 from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
-from gsam.runtime.memory import lean
+from gsam.runtime.batch import gather
+from gsam.runtime.memory import low_memory_options
 from gsam.runtime.shapes import bucket
-from gsam.text.queries.queries import Query, parse_queries
+from gsam.text.queries import Query, parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
 
 CELLS = 64
@@ -28,7 +28,7 @@ LEAST = 16
 """Masks are padded to this many, or a power of two."""
 
 
-class Namer:
+class MaskLabeler:
     """Gives records of `gsam.MaskGenerator` a ``label`` and a ``label_score``.
 
     The score is the predicted IoU and the classifier's probability, weighted as the classifier says; what stays below
@@ -49,7 +49,7 @@ class Namer:
         self.classifier, self.queries = classifier, parse_queries(query)
         self.limits = {"nms": nms, "duplicate": duplicate, "group": 1.0, "inside": inside, "reject": reject}
         self._params = jax.device_put(classifier.params, jax.local_devices()[0])
-        self._classify = jax.jit(self._names, compiler_options=lean(jax.local_devices()[0].platform))
+        self._classify = jax.jit(self._names, compiler_options=low_memory_options(jax.local_devices()[0].platform))
         self._text: Any = None
 
     def __call__(self, pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ class Namer:
         # Which row is which travels in the place of the masks' IoU, which nothing reads from here on.
         rows = jnp.broadcast_to(jnp.arange(valid.shape[1], dtype=jnp.float32), valid.shape)
         scene = dataclasses.replace(scene, masks=Masks(masks, rows))
-        scene = part_of_another(deduplicate(scene))
+        scene = suppress_contained(deduplicate(scene))
         assert scene.masks is not None
         return scene.masks.iou.astype(jnp.int32), scene.labels.index, scene.labels.score, scene.boxes.valid
 
@@ -101,7 +101,9 @@ class Namer:
         if self._text is None:
             prompts = self.queries.prompts
             count = bucket(len(prompts))
-            read = Reader(self.classifier, lambda: self._params).ask([*prompts, *[""] * (count - len(prompts))])
+            read = TextEncoderCache(self.classifier, lambda: self._params).ask(
+                [*prompts, *[""] * (count - len(prompts))]
+            )
             valid = jnp.arange(count)[None] < len(prompts)
             read = jax.tree.map(lambda x: x[None], read)
             limits = (jnp.float32(self.limits[name]) for name in ("nms", "duplicate", "group", "inside", "reject"))

@@ -20,11 +20,11 @@ CELLS = 64
 
 def suppress(scene: Scene) -> Scene:
     """Drop boxes below the threshold of their query, those around a group of others, and then `deduplicate`."""
-    scene = deduplicate(confident(scene))
-    return _front(scene, scene.boxes.valid & ~surrounding(scene))
+    scene = deduplicate(above_threshold(scene))
+    return _front(scene, scene.boxes.valid & ~is_group_box(scene))
 
 
-def confident(scene: Scene) -> Scene:
+def above_threshold(scene: Scene) -> Scene:
     """Only boxes above the threshold of their query."""
     above = scene.labels.score > take(scene.text.threshold, scene.labels.index)
     return _keep(scene, scene.boxes.valid & above)
@@ -44,7 +44,7 @@ def deduplicate(scene: Scene) -> Scene:
     return _front(scene, jax.vmap(nms, in_axes=(0, 0, None))(scene.boxes.xyxy, valid, scene.text.duplicate))
 
 
-def surrounding(scene: Scene) -> jax.Array:
+def is_group_box(scene: Scene) -> jax.Array:
     """Which boxes [B, N] surround a group: two or more smaller ones of their label fill more than ``text.group`` of them.
 
     Detectors of text like to add one box around everything a plural names.
@@ -59,7 +59,7 @@ def surrounding(scene: Scene) -> jax.Array:
     return (member.sum(-1) >= 2) & (filled > scene.text.group * size) & (scene.text.group < 1.0)
 
 
-def part_of_another(scene: Scene) -> Scene:
+def suppress_contained(scene: Scene) -> Scene:
     """Drop masks that say what a better one of their label says: most of the smaller lies inside the other.
 
     The share is measured on masks, so that two things whose boxes overlap both stay.  Nothing happens without masks.

@@ -16,7 +16,7 @@ ROWS = 16
 REMEMBERED = 4096
 
 
-class Reader:
+class TextEncoderCache:
     """A stage's texts: the embedding of each, and what the stage made of lists of them."""
 
     def __init__(self, stage: Any, params: Callable[[], Params]) -> None:
@@ -67,10 +67,10 @@ def _stack(leaves: Sequence[np.ndarray]) -> np.ndarray:
     return out
 
 
-def readers(stages: Mapping[str, Any], params: Callable[[], Mapping[str, Params]]) -> dict[str, Reader]:
+def text_caches(stages: Mapping[str, Any], params: Callable[[], Mapping[str, Params]]) -> dict[str, TextEncoderCache]:
     """One for each stage that reads text."""
     return {
-        slot: Reader(stage, lambda slot=slot: params()[slot])  # type: ignore[misc]
+        slot: TextEncoderCache(stage, lambda slot=slot: params()[slot])  # type: ignore[misc]
         for slot, stage in stages.items()
         if hasattr(stage, "encode")
     }

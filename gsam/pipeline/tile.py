@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
-from gsam.results.result import PlacedMasks, Result
+from gsam.results.result import CroppedMasks, Result
 
 SAME = 0.5
 """Masks of two tiles are one thing when, where both tiles look, their IoU is above this."""
@@ -26,7 +26,7 @@ Rectangle = tuple[int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
+class TileDetection:
     """One thing in one tile, in pixels of the picture."""
 
     tile: Rectangle
@@ -109,14 +109,14 @@ def merge(
         labels=[results[i].labels[row] for i, row in rows],
         scores=np.asarray([f.score for f in things], np.float32),
         mask_scores=np.asarray([f.quality for f in things], np.float32),
-        low_res=PlacedMasks(
+        low_res=CroppedMasks(
             np.asarray([f.area[:2] for f in things], np.int64).reshape(-1, 2), [f.mask for f in things], size
         ),
         token_scores=_tokens(results, rows),
     )
 
 
-def _found(result: Result, tile: Rectangle, source: int) -> list[Found]:
+def _found(result: Result, tile: Rectangle, source: int) -> list[TileDetection]:
     top, left = tile[:2]
     found = []
     for row in range(len(result)):
@@ -126,7 +126,7 @@ def _found(result: Result, tile: Rectangle, source: int) -> list[Found]:
             continue
         y0, x0, y1, x1 = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
         found.append(
-            Found(
+            TileDetection(
                 tile,
                 int(result.label_ids[row]),
                 float(result.scores[row]),
@@ -141,7 +141,7 @@ def _found(result: Result, tile: Rectangle, source: int) -> list[Found]:
     return found
 
 
-def _clusters(found: Sequence[Found]) -> list[list[Found]]:
+def _clusters(found: Sequence[TileDetection]) -> list[list[TileDetection]]:
     """Things seen by several tiles, found by agreeing in pairs."""
     parent = list(range(len(found)))
 
@@ -154,13 +154,13 @@ def _clusters(found: Sequence[Found]) -> list[list[Found]]:
     for i, j in _touching(found):
         if found[i].source != found[j].source and root(i) != root(j) and _agree(found[i], found[j]):
             parent[root(j)] = root(i)
-    groups: dict[int, list[Found]] = {}
+    groups: dict[int, list[TileDetection]] = {}
     for i, one in enumerate(found):
         groups.setdefault(root(i), []).append(one)
     return list(groups.values())
 
 
-def _touching(found: Sequence[Found]) -> list[tuple[int, int]]:
+def _touching(found: Sequence[TileDetection]) -> list[tuple[int, int]]:
     """Pairs of one label whose rectangles meet."""
     if not found:
         return []
@@ -171,7 +171,7 @@ def _touching(found: Sequence[Found]) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(meets, 1))]
 
 
-def _agree(a: Found, b: Found) -> bool:
+def _agree(a: TileDetection, b: TileDetection) -> bool:
     common = _both(a.tile, b.tile)
     if common is None:
         return False
@@ -183,7 +183,7 @@ def _agree(a: Found, b: Found) -> bool:
     return bool(either > 0 and np.count_nonzero(one & two) > SAME * either)
 
 
-def _one(same: list[Found], size: tuple[int, int]) -> Found:
+def _one(same: list[TileDetection], size: tuple[int, int]) -> TileDetection:
     """Of several sights of one thing: the finest that shows it whole, else all together."""
     best = max(same, key=lambda f: f.score)
     if len(same) == 1:
@@ -198,7 +198,7 @@ def _one(same: list[Found], size: tuple[int, int]) -> Found:
     return dataclasses.replace(best, box=box, area=area, mask=mask)
 
 
-def _suppressed(things: list[Found], nms: float, group: float, inside: float) -> list[Found]:
+def _suppressed(things: list[TileDetection], nms: float, group: float, inside: float) -> list[TileDetection]:
     """Best first; the rules of `gsam.pipeline.suppress`, on whole masks."""
     pixels = np.asarray([np.count_nonzero(f.mask) for f in things], float)
     shared = np.zeros((len(things), len(things)))

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter
 from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
 from gsam.predictors.embedding import Embedding
-from gsam.predictors.prompts import Prompt, Room
-from gsam.results.result import LowResMasks, PlacedMasks, Result
-from gsam.runtime.memory import lean
+from gsam.predictors.prompts import PaddedShape, Prompt
+from gsam.results.result import CroppedMasks, LowResMasks, Result
+from gsam.runtime.memory import low_memory_options
 from gsam.types import Params
 
 Masks = NDArray[np.bool_] | NDArray[np.float32]
@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 
     @classmethod
     def empty(cls, count: int, low: tuple[int, ...], size: tuple[int, int], logits: bool) -> Prediction:
-        """Room for ``count`` prompts with answers of shape ``low``, [C, h, w]."""
+        """PaddedShape for ``count`` prompts with answers of shape ``low``, [C, h, w]."""
         masks: Masks = (
             np.zeros((count, low[0], *size), np.float32) if logits else np.zeros((count, low[0], *size), bool)
         )
@@ -51,10 +51,12 @@ class Prediction(NamedTuple):
 class Decoder:
     """A model's prompt side, compiled."""
 
-    def __init__(self, model: Prompted, params: Params, device: jax.Device) -> None:
+    def __init__(self, model: PromptableSegmenter, params: Params, device: jax.Device) -> None:
         self.model, self._params = model, params
-        self._decode: Any = jax.jit(self._pure, static_argnames="multimask", compiler_options=lean(device.platform))
-        self._clean: Any = jax.jit(model.clean) if model.cleans else None
+        self._decode: Any = jax.jit(
+            self._pure, static_argnames="multimask", compiler_options=low_memory_options(device.platform)
+        )
+        self._clean: Any = jax.jit(model.clean) if model.has_postprocess else None
 
     @property
     def programs(self) -> int:
@@ -63,7 +65,7 @@ class Decoder:
 
     def low(self, picture: Embedding, multimask: bool) -> tuple[int, int, int]:
         """Masks a prompt, and their rows and columns; those of a mask prompt are the same.  Nothing is computed."""
-        one = Room(1, 1, None).pack([])
+        one = PaddedShape(1, 1, None).pack([])
         logits, _ = self._decode.eval_shape(self._params, picture.features, **one, multimask=multimask)
         return cast(tuple[int, int, int], logits.shape[1:])
 
@@ -71,7 +73,7 @@ class Decoder:
         self,
         picture: Embedding,
         asked: Sequence[Prompt],
-        room: Room,
+        room: PaddedShape,
         *,
         threshold: float,
         multimask: bool,
@@ -97,7 +99,7 @@ class Decoder:
         self,
         picture: Embedding,
         asked: Sequence[Prompt],
-        room: Room,
+        room: PaddedShape,
         *,
         threshold: float,
         multimask: bool,
@@ -121,7 +123,7 @@ class Decoder:
         *,
         multimask: bool,
     ) -> tuple[jax.Array, jax.Array]:
-        """What `Room.pack` gives, on features [1, ...]; a box without a mask brings the model's own, if it has one."""
+        """What `PaddedShape.pack` gives, on features [1, ...]; a box without a mask brings the model's own, if it has one."""
         boxed = (labels == TOP_LEFT).any(1)
         ends = [jnp.where((labels == kind)[..., None], points, 0.0).sum(1) for kind in (TOP_LEFT, BOTTOM_RIGHT)]
         prior = self.model.prior(jnp.concatenate(ends, 1))
@@ -133,9 +135,9 @@ class Decoder:
         return self.model.prompt(params, one, points, labels, mask, has_mask, valid=valid, multimask=multimask)
 
     def _blocks(
-        self, picture: Embedding, asked: Sequence[Prompt], room: Room, multimask: bool
+        self, picture: Embedding, asked: Sequence[Prompt], room: PaddedShape, multimask: bool
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Logits [n, C, h, w] and IoU [n, C], n at most `Room.rows`; the next block is begun before one is given."""
+        """Logits [n, C, h, w] and IoU [n, C], n at most `PaddedShape.rows`; the next block is begun before one is given."""
         begun: collections.deque[tuple[int, Any]] = collections.deque()
         for start in range(0, len(asked), room.rows):
             some = asked[start : start + room.rows]
@@ -191,7 +193,7 @@ def result(
         np.array([known.index(word) for word in words], np.int64),
         scores,
         scores,
-        PlacedMasks(boxes[:, 1::-1], parts, (pixels.shape[0], pixels.shape[1])),
+        CroppedMasks(boxes[:, 1::-1], parts, (pixels.shape[0], pixels.shape[1])),
         pipeline=name,
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError, UsageError
 from gsam.inputs.image import MAX_PIXELS, content
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter
 from gsam.types import View
 from gsam.weights import ported
 from gsam.weights.read import read
@@ -41,7 +41,7 @@ class Embedding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Owner:
+class ModelFingerprint:
     """The model that embeddings belong to."""
 
     name: str
@@ -52,7 +52,7 @@ class Owner:
     """The pytree of its features, as shapes and dtypes."""
 
 
-def fingerprint(model: Prompted) -> str:
+def fingerprint(model: PromptableSegmenter) -> str:
     """32 hex digits of a model's family, configuration, view and weights.
 
     Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half precision is the same one.
@@ -66,7 +66,7 @@ def fingerprint(model: Prompted) -> str:
     return digest.hexdigest()
 
 
-def save(embedding: Embedding, path: Path, owner: Owner) -> None:
+def save(embedding: Embedding, path: Path, owner: ModelFingerprint) -> None:
     """Write a ``.safetensors`` file, whole or not at all.  Raises `UsageError` for another suffix, `OSError`."""
     arrays = {name: np.asarray(value) for name, value in _named(embedding.features).items()}
     note = {"kind": KIND, "version": VERSION, "model": owner.name, "fingerprint": owner.fingerprint}
@@ -76,7 +76,7 @@ def save(embedding: Embedding, path: Path, owner: Owner) -> None:
     ported.write(arrays, path, note)
 
 
-def load(path: Path, owner: Owner) -> Embedding:
+def load(path: Path, owner: ModelFingerprint) -> Embedding:
     """Read what `save` wrote, in the precision of ``owner``.
 
     Raises `UsageError`: ``embedding_missing``, ``embedding_unreadable`` (damaged, or another kind of file) and

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, content
-from gsam.models.promptable import Prompted
-from gsam.pipeline import LARGE
-from gsam.pipeline.prepare import fingerprint as picture_fingerprint
-from gsam.pipeline.prepare import gather
+from gsam.models.promptable import PromptableSegmenter
 from gsam.predictors import embedding
-from gsam.predictors.embedding import Embedding, Owner
-from gsam.predictors.prompts import power_of_two
-from gsam.runtime.memory import lean
+from gsam.predictors.embedding import Embedding, ModelFingerprint
+from gsam.runtime.batch import fingerprint as picture_fingerprint
+from gsam.runtime.batch import gather
+from gsam.runtime.memory import low_memory_options
+from gsam.runtime.shapes import LARGE, power_of_two
 from gsam.types import Images, Params
 
 TOGETHER = 8
@@ -32,13 +31,15 @@ TOGETHER = 8
 class Encoder:
     """A model's image side, compiled."""
 
-    def __init__(self, model: Prompted, name: str, params: Params, device: jax.Device, cache: Path | None) -> None:
+    def __init__(
+        self, model: PromptableSegmenter, name: str, params: Params, device: jax.Device, cache: Path | None
+    ) -> None:
         """``cache``: a folder where embeddings are kept and looked for."""
         self.model, self.name, self.cache = model, name, cache
         self.encoded = 0
         """How many pictures so far."""
         self._params, self._device = params, device
-        self._embed: Any = jax.jit(model.features, compiler_options=lean(device.platform))
+        self._embed: Any = jax.jit(model.features, compiler_options=low_memory_options(device.platform))
         self._split: Any = jax.jit(self._parts)
 
     @property
@@ -47,7 +48,7 @@ class Encoder:
         return int(self._embed._cache_size()) + int(self._split._cache_size())
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
-        """Of each picture.  Several go through one call, in numbers that are powers of two so that programs are few."""
+        """Of each picture.  PerPrompt go through one call, in numbers that are powers of two so that programs are few."""
         found = [self._kept(picture) for picture in pictures]
         todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
         view = self.model.view
@@ -71,13 +72,13 @@ class Encoder:
         return self._embed(self._params, images)
 
     @functools.cached_property
-    def owner(self) -> Owner:
+    def owner(self) -> ModelFingerprint:
         """This model, as its embeddings' files know it."""
         view = self.model.view
         pair: Any = jax.ShapeDtypeStruct((1, 2), jnp.int32)
         pixels: Any = jax.ShapeDtypeStruct((1, view.size, view.size, 3), view.dtype)
         like = self._embed.eval_shape(self._params, Images({view.key: pixels}, {view.key: pair}, pair))
-        return Owner(self.name, embedding.fingerprint(self.model), view, like)
+        return ModelFingerprint(self.name, embedding.fingerprint(self.model), view, like)
 
     def _kept(self, picture: Picture) -> Embedding | None:
         if self.cache is None:

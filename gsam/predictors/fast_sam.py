@@ -20,11 +20,11 @@ from gsam.build import classifier as load_classifier
 from gsam.build import segmenter
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
-from gsam.pipeline.prepare import gather
 from gsam.results.masks.low_res import LowResMasks
-from gsam.results.result import BoxedMasks, PlacedMasks, Result
-from gsam.roles import Compares
-from gsam.runtime.memory import lean
+from gsam.results.result import BoxClippedMasks, CroppedMasks, Result
+from gsam.roles import ImageTextScorer
+from gsam.runtime.batch import gather
+from gsam.runtime.memory import low_memory_options
 from gsam.types import Images, View
 
 NAME = "object"
@@ -42,7 +42,10 @@ class FastSAM:
     """Segment everything in a picture in one pass, and select of it by boxes, points or words."""
 
     def __init__(
-        self, model: str | Any = "fast_sam_s", classifier: str | Compares = "clip_vit_base_patch32", **settings: Any
+        self,
+        model: str | Any = "fast_sam_s",
+        classifier: str | ImageTextScorer = "clip_vit_base_patch32",
+        **settings: Any,
     ) -> None:
         """``model``: a name as for `gsam.segmenter`, or its stage; ``settings`` are those of
         `gsam.models.fast_sam.Stage`, ``size`` being the original's ``imgsz``.
@@ -54,13 +57,13 @@ class FastSAM:
             raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")
         self._classifier = classifier
         self._params = jax.device_put(self.model.params)
-        options = lean(jax.local_devices()[0].platform)
+        options = low_memory_options(jax.local_devices()[0].platform)
         self._find = jax.jit(self.model.everything, static_argnames="n", compiler_options=options)
 
     def __call__(
         self, image: Source, *, conf: float | None = None, iou: float | None = None, max_det: int | None = None
-    ) -> Everything:
-        """Everything in a picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
+    ) -> FastSAMPrompt:
+        """FastSAMPrompt in a picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
 
         ``conf``: what scores less is left out; ``iou``: of boxes that overlap more the best stays; by default the stage's,
         0.25 and 0.7 (the original's demo has 0.4 and 0.9).  Neither compiles anything; another ``max_det``, by default 300,
@@ -77,12 +80,12 @@ class FastSAM:
         found = self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det)
         return self._held(picture, images, found)
 
-    def _held(self, picture: Picture, images: Images, found: Any) -> Everything:
+    def _held(self, picture: Picture, images: Images, found: Any) -> FastSAMPrompt:
         """What was found in one picture, on the host."""
         found = jax.device_get(found)
         rows, columns = np.asarray(images.content[self.model.view.key])[0].tolist()
         n = int(found.valid[0].sum())
-        return Everything(
+        return FastSAMPrompt(
             picture,
             found.xyxy[0, :n],
             found.framed[0, :n],
@@ -106,17 +109,17 @@ class FastSAM:
         return np.concatenate(found)
 
     @functools.cached_property
-    def _words(self) -> tuple[Compares, Any, Any]:
+    def _words(self) -> tuple[ImageTextScorer, Any, Any]:
         """The classifier, and what it does with texts and with pictures."""
         given = self._classifier
-        stage = cast(Compares, load_classifier(given, template="{}")) if isinstance(given, str) else given
+        stage = cast(ImageTextScorer, load_classifier(given, template="{}")) if isinstance(given, str) else given
         if not hasattr(stage, "compare"):
             raise TypeError("this classifier does not compare whole pictures with a text: it has no `compare`")
         return stage, jax.jit(stage.embed), jax.jit(stage.compare)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Everything:
+class FastSAMPrompt:
     """The N things found in one picture, best first, and the prompts that select of them."""
 
     picture: Picture
@@ -231,7 +234,7 @@ class Everything:
             label_ids=np.zeros(n, np.int64),
             scores=self.scores,
             mask_scores=self.scores,
-            low_res=BoxedMasks.of(logits, self.cells, (size[0], size[1]), self.xyxy),
+            low_res=BoxClippedMasks.of(logits, self.cells, (size[0], size[1]), self.xyxy),
             image=self.picture.name,
             pipeline="fast_sam",
         )
@@ -265,7 +268,7 @@ def _alone(everything: Result, mask: NDArray[np.bool_], score: float) -> Result:
         return everything[:0]
     y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     scores = np.asarray([score], np.float32)
-    placed = PlacedMasks(np.asarray([[y0, x0]], np.int64), [mask[y0:y1, x0:x1]], everything.size)
+    placed = CroppedMasks(np.asarray([[y0, x0]], np.int64), [mask[y0:y1, x0:x1]], everything.size)
     return dataclasses.replace(
         everything,
         xyxy=np.asarray([[x0, y0, x1, y1]], np.float32),

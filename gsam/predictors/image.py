@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from gsam.build import segmenter
 from gsam.errors import UsageError
 from gsam.inputs.image import Source, content, open_image
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter
 from gsam.predictors import embedding, prompts
 from gsam.predictors.decode import BLOCK as BLOCK
 from gsam.predictors.decode import Decoder, Masks, Prediction, result
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.encode import Encoder
-from gsam.predictors.prompts import Frame, Prompt, Room, Several, Transform
+from gsam.predictors.prompts import CoordinateSpace, PaddedShape, PerPrompt, Prompt, Transform
 from gsam.results.result import Result
 from gsam.types import Images
 
@@ -47,7 +47,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | Prompted,
+        model: str | PromptableSegmenter,
         mask_threshold: float = 0.0,
         *,
         cache: str | os.PathLike[str] | None = None,
@@ -60,7 +60,7 @@ class Predictor:
         """
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
-        self.model = cast(Prompted, segmenter(model, **settings)) if isinstance(model, str) else model
+        self.model = cast(PromptableSegmenter, segmenter(model, **settings)) if isinstance(model, str) else model
         name = model if isinstance(model, str) else type(model).__module__.rsplit(".", 1)[-1]
         if not hasattr(self.model, "prompt"):
             hint = (
@@ -204,16 +204,16 @@ class Predictor:
         already.  C is what the model gives for an ambiguous prompt, 3 of SAM, or 1 without ``multimask_output``.
         """
         picture = self._picture
-        given = prompts.one_or_more(point_coords, point_labels, box, mask_input)
+        given = prompts.parse_single_or_batch(point_coords, point_labels, box, mask_input)
         asked = prompts.read(given, self._frame(picture, normalize_coords))
         return self._answer(picture, asked, multimask_output, return_logits).squeezed()
 
     def predict_many(
         self,
-        point_coords: Several | None = None,
-        point_labels: Several | None = None,
-        boxes: Several | None = None,
-        mask_input: Several | None = None,
+        point_coords: PerPrompt | None = None,
+        point_labels: PerPrompt | None = None,
+        boxes: PerPrompt | None = None,
+        mask_input: PerPrompt | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
         normalize_coords: bool = True,
@@ -230,10 +230,10 @@ class Predictor:
 
     def predict_each(
         self,
-        point_coords: Several | None = None,
-        point_labels: Several | None = None,
-        boxes: Several | None = None,
-        mask_input: Several | None = None,
+        point_coords: PerPrompt | None = None,
+        point_labels: PerPrompt | None = None,
+        boxes: PerPrompt | None = None,
+        mask_input: PerPrompt | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
         normalize_coords: bool = True,
@@ -242,7 +242,7 @@ class Predictor:
         picture = self._picture
         given = prompts.several(point_coords, point_labels, boxes, mask_input)
         asked = prompts.read(given, self._frame(picture, normalize_coords))
-        room = Room.of([asked], BLOCK)
+        room = PaddedShape.of([asked], BLOCK)
         return self._decode.each(
             picture, asked, room, threshold=self.mask_threshold, multimask=multimask_output, logits=return_logits
         )
@@ -281,9 +281,9 @@ class Predictor:
                 raise ValueError(f"prompts for {len(batch)} pictures, but {len(self._pictures)} are set")
         every = []
         for i, picture in enumerate(self._pictures):
-            given = prompts.one_or_more(*(None if batch is None else batch[i] for batch in batches))
+            given = prompts.parse_single_or_batch(*(None if batch is None else batch[i] for batch in batches))
             every.append(prompts.read(given, self._frame(picture, normalize_coords)))
-        room = Room.of(every, BLOCK)  # one program for all
+        room = PaddedShape.of(every, BLOCK)  # one program for all
         found = [
             self._answer(picture, asked, multimask_output, return_logits, room).squeezed()
             for picture, asked in zip(self._pictures, every, strict=True)
@@ -327,16 +327,23 @@ class Predictor:
             raise RuntimeError(f"{len(self._pictures)} pictures are set: predict_batch is for them, or set_image one")
         return self._pictures[0]
 
-    def _frame(self, picture: Embedding, normalise: bool | None) -> Frame:
+    def _frame(self, picture: Embedding, normalise: bool | None) -> CoordinateSpace:
         """Of coordinates in pixels of the picture, in 0..1 where they are not to be normalised, None: in pixels of the view."""
         size = picture.content if normalise is None else picture.size if normalise else (1, 1)
         side = lambda: self._decode.low(picture, False)[1:]  # noqa: E731
-        return Frame(size, picture.content, self.model.takes, side, self.model.most_points, self.model.pads_boxes)
+        return CoordinateSpace(
+            size, picture.content, self.model.takes, side, self.model.max_points, self.model.pads_boxes
+        )
 
     def _answer(
-        self, picture: Embedding, asked: Sequence[Prompt], multimask: bool, logits: bool, room: Room | None = None
+        self,
+        picture: Embedding,
+        asked: Sequence[Prompt],
+        multimask: bool,
+        logits: bool,
+        room: PaddedShape | None = None,
     ) -> Prediction:
-        room = room or Room.of([asked], BLOCK)
+        room = room or PaddedShape.of([asked], BLOCK)
         threshold = self.mask_threshold
         return self._decode.together(picture, asked, room, threshold=threshold, multimask=multimask, logits=logits)
 

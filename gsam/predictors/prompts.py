@@ -1,13 +1,12 @@
 """What SamPredictor and SAM2ImagePredictor take, checked, as the padded arrays that a decoder takes.
 
-Several prompts are rows of arrays, or lists with one entry a prompt, which may be None and may differ in their number of
+PerPrompt prompts are rows of arrays, or lists with one entry a prompt, which may be None and may differ in their number of
 points.  What pads them is `ABSENT`, which attention skips, so that each prompt gets what it would get alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from gsam.inputs.image import content, make_view
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, PAD, TOP_LEFT
+from gsam.runtime.shapes import power_of_two
 from gsam.types import View
 
-Several = ArrayLike | Sequence[ArrayLike | None]
+PerPrompt = ArrayLike | Sequence[ArrayLike | None]
 """One entry a prompt: an array's rows, or a list."""
 Given = tuple[list[Any] | None, list[Any] | None, list[Any] | None, list[Any] | None]
 """Points, labels, boxes and masks, each with one entry a prompt."""
@@ -27,7 +27,7 @@ NAMES = ("sets of points", "sets of labels", "boxes", "masks")
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
+class CoordinateSpace:
     """In what coordinates are given, and what the model makes of them."""
 
     size: tuple[float, float]
@@ -35,13 +35,13 @@ class Frame:
     content: tuple[int, int]
     """Rows and columns of the view that are picture."""
     takes: frozenset[str]
-    """See `gsam.models.promptable.Prompted.takes`."""
+    """See `gsam.models.promptable.PromptableSegmenter.takes`."""
     side: Callable[[], tuple[int, int]]
     """Rows and columns of a mask prompt."""
     most: int | None = None
-    """See `gsam.models.promptable.Prompted.most_points`."""
+    """See `gsam.models.promptable.PromptableSegmenter.max_points`."""
     pads_boxes: bool = False
-    """See `gsam.models.promptable.Prompted.pads_boxes`."""
+    """See `gsam.models.promptable.PromptableSegmenter.pads_boxes`."""
 
     @property
     def scale(self) -> NDArray[np.float64]:
@@ -62,7 +62,7 @@ class Prompt:
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
+class PaddedShape:
     """The shapes of a decoder's program."""
 
     rows: int
@@ -70,7 +70,7 @@ class Room:
     mask: tuple[int, int] | None
 
     @classmethod
-    def of(cls, asked: Sequence[Sequence[Prompt]], most: int) -> Room:
+    def of(cls, asked: Sequence[Sequence[Prompt]], most: int) -> PaddedShape:
         """Enough for the prompts of several pictures, at most ``most`` at a time: powers of two, so that programs are few."""
         rows = max((len(some) for some in asked), default=1)
         points = max((len(p.kinds) for some in asked for p in some), default=1)
@@ -79,7 +79,7 @@ class Room:
         return cls(min(power_of_two(rows), most), power_of_two(points), side)
 
     def pack(self, some: Sequence[Prompt]) -> dict[str, NDArray[Any]]:
-        """The arguments of `gsam.models.promptable.Prompted.prompt`."""
+        """The arguments of `gsam.models.promptable.PromptableSegmenter.prompt`."""
         xy = np.zeros((self.rows, self.points, 2), np.float32)
         kinds = np.full((self.rows, self.points), ABSENT, np.int32)
         for i, prompt in enumerate(some):
@@ -94,7 +94,7 @@ class Room:
         return packed
 
 
-def one_or_more(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
+def parse_single_or_batch(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
     """One prompt, [P, 2] [P] [4] [1, h, w], or several, with N in front."""
     return (
         _entries(coords, 2, "point_coords", "[P, 2], or [N, P, 2]"),
@@ -117,7 +117,7 @@ def several(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
     return found[0], found[1], found[2], found[3]
 
 
-def read(given: Given, frame: Frame) -> list[Prompt]:
+def read(given: Given, frame: CoordinateSpace) -> list[Prompt]:
     """Every prompt; without anything given, one that asks for nothing, as in the original.
 
     Raises `ValueError`: numbers that do not go together or are not finite, points outside the picture, labels other than 0
@@ -142,7 +142,7 @@ def read(given: Given, frame: Frame) -> list[Prompt]:
     return found
 
 
-def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: Frame) -> Prompt:
+def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: CoordinateSpace) -> Prompt:
     if (coords is None) != (labels is None):
         raise ValueError("point_coords and point_labels go together: one is missing")
     if coords is None and box is None and mask is None and "mask" not in frame.takes:
@@ -166,7 +166,7 @@ def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: Frame) -> Prom
     return Prompt(scaled.astype(np.float32), np.concatenate(kinds).astype(np.int32), _mask(mask, frame))
 
 
-def _points(coords: Any, labels: Any, frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _points(coords: Any, labels: Any, frame: CoordinateSpace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     xy, kind = _numbers(coords, "point_coords"), _numbers(labels, "point_labels")
     xy = xy.reshape(0, 2) if xy.size == 0 else xy
     if xy.ndim != 2 or xy.shape[1] != 2 or kind.shape != xy.shape[:1]:
@@ -184,7 +184,7 @@ def _points(coords: Any, labels: Any, frame: Frame) -> tuple[NDArray[np.float64]
     return xy, kind
 
 
-def _corners(box: Any, frame: Frame) -> NDArray[np.float64]:
+def _corners(box: Any, frame: CoordinateSpace) -> NDArray[np.float64]:
     if "box" not in frame.takes:
         raise _unknown("box", frame)
     corners = _numbers(box, "box")
@@ -197,7 +197,7 @@ def _corners(box: Any, frame: Frame) -> NDArray[np.float64]:
     return corners.reshape(2, 2)
 
 
-def _mask(mask: Any, frame: Frame) -> NDArray[np.float32] | None:
+def _mask(mask: Any, frame: CoordinateSpace) -> NDArray[np.float32] | None:
     if mask is None:
         return None
     if "mask" not in frame.takes:
@@ -239,19 +239,13 @@ def _finite(values: NDArray[Any], name: str) -> None:
         raise ValueError(f"{name} holds a number that is not finite, at index {np.argwhere(~known)[0].tolist()}")
 
 
-def _unknown(word: str, frame: Frame) -> ValueError:
+def _unknown(word: str, frame: CoordinateSpace) -> ValueError:
     return ValueError(f"this model takes {_words(frame.takes)}, not {WORDS[word]}")
 
 
 def _words(takes: frozenset[str]) -> str:
     *some, last = [text for word, text in WORDS.items() if word in takes] or ["nothing"]
     return f"{', '.join(some)} and {last}" if some else last
-
-
-@functools.cache
-def power_of_two(count: int) -> int:
-    """The next one up, at least 1."""
-    return 1 << max(count - 1, 0).bit_length()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,10 +18,10 @@ from gsam.ops.resize import antialiased
 from gsam.predictors import prompts
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
-from gsam.tracking.compiled import Step
+from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.engine import Engine
-from gsam.tracking.memory_selection import Reach
-from gsam.tracking.objects import Points, Track
+from gsam.tracking.memory_selection import MemoryConfig
+from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session as Session
 
 Answer = tuple[int, list[Any], NDArray[np.float32]]
@@ -73,10 +73,12 @@ class VideoPredictor:
             raise UsageError(f"max_cond_frames_in_attn is -1 or at least 2, not {max_cond_frames_in_attn}")
         self.model = tracker(model, **settings) if isinstance(model, str) else model
         config = self.model.config
-        reach = Reach(config.num_maskmem, config.max_obj_ptrs, memory_temporal_stride_for_eval, max_cond_frames_in_attn)
+        reach = MemoryConfig(
+            config.num_maskmem, config.max_obj_ptrs, memory_temporal_stride_for_eval, max_cond_frames_in_attn
+        )
         self.non_overlap_masks, self.progress = non_overlap_masks, progress
         self._engine = Engine(
-            Step(self.model, reach, fill_hole_area, binarize_mask_from_pts_for_mem_enc),
+            CompiledTracker(self.model, reach, fill_hole_area, binarize_mask_from_pts_for_mem_enc),
             correct=add_all_frames_to_correct_as_cond,
             forgetful=clear_non_cond_mem_around_input,
         )
@@ -145,7 +147,7 @@ class VideoPredictor:
         if old is not None:
             new = Points(np.concatenate([old.xy, new.xy]), np.concatenate([old.labels, new.labels]))
         self._engine.features(inference_state, frame)  # before an object is made: it may fail
-        track = inference_state.tracks.setdefault(obj_id, Track(obj_id))
+        track = inference_state.tracks.setdefault(obj_id, TrackedObject(obj_id))
         self._engine.click(inference_state, track, frame, new)
         return self._answer(inference_state, frame)
 
@@ -163,7 +165,7 @@ class VideoPredictor:
             size = [inference_state.height, inference_state.width]
             raise ValueError(f"the mask is {list(drawn.shape)}, the video {size}")
         self._engine.features(inference_state, frame)
-        track = inference_state.tracks.setdefault(obj_id, Track(obj_id))
+        track = inference_state.tracks.setdefault(obj_id, TrackedObject(obj_id))
         self._engine.draw(inference_state, track, frame, squashed(drawn, self.model.view.size))
         return self._answer(inference_state, frame)
 
@@ -194,13 +196,13 @@ class VideoPredictor:
         frames = sorted({*gone.points, *gone.masks}) if need_output and inference_state.tracks else []
         return inference_state.ids, [(f, self._answer(inference_state, f)[2]) for f in frames]
 
-    # Following
+    # TrackingConfig
 
     def propagate_in_video_preflight(self, inference_state: Session) -> None:
         """Take up the prompts given so far.  Raises `UsageError` for an object that has none."""
         if not inference_state.tracks:
             raise UsageError("there is no object yet: click on one first, or give a box or a mask")
-        self._engine.take_up(inference_state)
+        self._engine.commit_prompts(inference_state)
         for track in inference_state.tracks.values():
             if not track.prompted:
                 raise UsageError(f"object {track.id!r} has no prompt: click on it first, or give a box or a mask")
@@ -250,7 +252,7 @@ class VideoPredictor:
     def _points(self, points: Any, labels: Any, box: Any, size: tuple[float, float]) -> Points:
         """Checked, in pixels of the view, the corners of a box first."""
         side = self.model.view.size
-        frame = prompts.Frame(size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0))
+        frame = prompts.CoordinateSpace(size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0))
         given: prompts.Given = (
             None if points is None else [np.asarray(points).reshape(-1, 2)],
             None if labels is None else [np.asarray(labels).reshape(-1)],

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.results.masks.box_clipped import BoxedMasks as BoxedMasks
-from gsam.results.masks.cropped import PlacedMasks as PlacedMasks
+from gsam.results.masks.box_clipped import BoxClippedMasks as BoxClippedMasks
+from gsam.results.masks.cropped import CroppedMasks as CroppedMasks
 from gsam.results.masks.low_res import LowResMasks as LowResMasks
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Result:
     """[N] in 0..1."""
     mask_scores: NDArray[np.float32]
     """[N], the segmenter's own estimate of its masks."""
-    low_res: LowResMasks | BoxedMasks | PlacedMasks | None = None
+    low_res: LowResMasks | BoxClippedMasks | CroppedMasks | None = None
     image: str | None = None
     """The file's name, if there was one."""
     pipeline: str = "custom"
@@ -132,19 +132,31 @@ class Result:
         """The picture with masks, boxes and labels over it."""
         from gsam.results.draw.overlay import draw
 
-        return draw(self)
+        return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, self.queries)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of one picture: see `gsam.results.formats.scene_json`."""
         from gsam.results.formats.scene_json import scene_dict
 
-        return scene_dict(self)
+        return scene_dict(
+            image=self.image,
+            size=self.size,
+            pipeline=self.pipeline,
+            queries=self.queries,
+            labels=self.labels,
+            label_ids=self.label_ids,
+            scores=self.scores,
+            mask_scores=self.mask_scores,
+            xyxy=self.xyxy,
+            areas=self.areas,
+            rles=self.rles,
+        )
 
     def to_coco(self) -> dict[str, Any]:
         """A COCO instances dictionary with this picture alone: see `gsam.results.formats.coco`."""
         from gsam.results.formats.coco import coco_of
 
-        return coco_of([self]).to_dict()
+        return coco_of([self.to_dict()]).to_dict()
 
     def to_supervision(self) -> Any:
         """``supervision.Detections``; needs the ``viz`` extra."""
@@ -167,9 +179,9 @@ class Result:
 
         path = Path(path)
         if path.name.endswith(".coco.json"):
-            coco.coco_of([self]).write(path)
+            coco.coco_of([self.to_dict()]).write(path)
         elif path.suffix == ".json":
-            scene_json.write(self, path)
+            scene_json.write(self.to_dict(), path)
         elif path.suffix.lower() in overlay.SUFFIXES:
             overlay.write(self.plot(), path)
         else:

@@ -19,13 +19,13 @@ def _trim() -> Callable[[int], int] | None:
     return None
 
 
-def give_back() -> None:
+def release_host_memory() -> None:
     """Return to the system what compiling left behind: glibc keeps it, hundreds of megabytes for a large program."""
     if trim := _trim():
         trim(0)
 
 
-def lean(platform: str) -> dict[str, Any]:
+def low_memory_options(platform: str) -> dict[str, Any]:
     """Compiler options with which a program needs less memory, at the same speed.
 
     XLA's default order of a CPU program keeps the buffers of stages that do not overlap side by side: Grounded SAM's two

@@ -21,3 +21,12 @@ def bucket(count: int) -> int:
     if count > QUERIES[-1]:
         raise TooManyQueries(f"{count} queries, at most {QUERIES[-1]} go together: split the list")
     return QUERIES[bisect.bisect_left(QUERIES, count)]
+
+
+def power_of_two(count: int) -> int:
+    """The next one up, at least 1."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+LARGE = 512
+"""Views of so many pixels a side keep a CPU busy by themselves."""

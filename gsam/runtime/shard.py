@@ -16,7 +16,7 @@ def replicate(values: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(values, NamedSharding(_mesh(devices), PartitionSpec()))
 
 
-def spread(values: Any, devices: Sequence[jax.Device]) -> Any:
+def shard_batch(values: Any, devices: Sequence[jax.Device]) -> Any:
     """Arrays [B, ...] cut along B, one part a device; whole on each if B does not divide, as scalars always."""
     if len(devices) == 1:
         return jax.device_put(values, devices[0])

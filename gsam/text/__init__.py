@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast
 
-from gsam.text.queries.captions import Captions
-from gsam.text.queries.sentences import Marked, Sentences
-from gsam.text.queries.words import Words
+from gsam.text.captions import Captions
+from gsam.text.sentences import Marked, Sentences
+from gsam.text.words import Words
 
 Reading = Words | Sentences | Marked | Captions
 KINDS: Mapping[str, type[Reading]] = {"words": Words, "sentences": Sentences, "marked": Marked, "captions": Captions}

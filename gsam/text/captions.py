@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.text.queries.queries import Caption
+from gsam.text.tokenizer import Caption
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Captions and phrases are padded to the next of these."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gsam.text.queries.templates import Template, allowed, fill, templates
+from gsam.text.templates import Template, allowed, fill, templates
 
 END, BEGIN = 1, 2
 """SigLIP's end mark, of both versions, and SigLIP 2's begin mark, which it was trained without."""

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from gsam.inputs.image import Picture
 from gsam.nn.prompt import ABSENT
 from gsam.ops.components import cleaned
-from gsam.pipeline.prepare import gather
-from gsam.predictors.prompts import power_of_two
 from gsam.roles import Tracker
-from gsam.runtime.memory import lean
-from gsam.tracking.memory_selection import Reach, Recalled, packed
-from gsam.tracking.objects import Output, Points
-from gsam.tracking.spill_cache import Shelf
+from gsam.runtime.batch import gather
+from gsam.runtime.memory import low_memory_options
+from gsam.runtime.shapes import power_of_two
+from gsam.tracking.memory_selection import MemoryConfig, SelectedMemory, packed
+from gsam.tracking.objects import FrameOutput, Points
+from gsam.tracking.spill_cache import SpillCache
 from gsam.types import Bank
 
 FILLED = 0.1
@@ -29,14 +29,14 @@ FRAMES = 2
 """Frames whose features are kept."""
 
 
-class Step:
+class CompiledTracker:
     """What happens on one frame.  Programs depend on padded counts only: of objects, of slots and of points."""
 
-    def __init__(self, tracker: Tracker, reach: Reach, fill_hole_area: int, binarize: bool) -> None:
+    def __init__(self, tracker: Tracker, reach: MemoryConfig, fill_hole_area: int, binarize: bool) -> None:
         self.tracker, self.reach, self.binarize = tracker, reach, binarize
         device = jax.local_devices()[0]
         self._params = jax.device_put(tracker.params, device)
-        options, products = lean(device.platform), wide_products(device.platform)
+        options, products = low_memory_options(device.platform), wide_products(device.platform)
         self._encode: Any = jax.jit(tracker.features, compiler_options=options)
         self._click: Any = jax.jit(tracker.click, static_argnames="multimask", compiler_options=options)
         self._draw: Any = jax.jit(tracker.draw, compiler_options=options)
@@ -62,10 +62,10 @@ class Step:
         features: Any,
         points: Points,
         earlier: NDArray[np.float32] | None,
-        recalled: Recalled | None,
+        recalled: SelectedMemory | None,
         count: int | None,
-        shelf: Shelf,
-    ) -> Output:
+        shelf: SpillCache,
+    ) -> FrameOutput:
         """One object's answer to points, with an ``earlier`` answer fed back, on a frame gone over before if ``recalled``."""
         room = power_of_two(len(points.labels))
         xy, labels = np.zeros((1, room, 2), np.float32), np.full((1, room), ABSENT, np.int32)
@@ -79,11 +79,13 @@ class Step:
         seen = self._click(self._params, features, xy, labels, mask, given, bank, multimask=clicks <= 1)
         return self._outputs(seen, 1, shelf)[0]
 
-    def draw(self, features: Any, mask: NDArray[np.bool_], shelf: Shelf) -> Output:
+    def draw(self, features: Any, mask: NDArray[np.bool_], shelf: SpillCache) -> FrameOutput:
         """One object as it was drawn, [S, S] over the view."""
         return self._outputs(self._draw(self._params, features, mask[None].astype(np.float32)), 1, shelf)[0]
 
-    def track(self, features: Any, recalled: Sequence[Recalled], count: int | None, shelf: Shelf) -> list[Output]:
+    def track(
+        self, features: Any, recalled: Sequence[SelectedMemory], count: int | None, shelf: SpillCache
+    ) -> list[FrameOutput]:
         """Objects without a prompt on this frame, all at once."""
         rows = power_of_two(len(recalled))
         valid = np.arange(rows) < len(recalled)
@@ -93,7 +95,7 @@ class Step:
             output.remember(np.array(own))
         return outputs
 
-    def remember(self, features: Any, outputs: Sequence[Output]) -> None:
+    def remember(self, features: Any, outputs: Sequence[FrameOutput]) -> None:
         """Give outputs of prompts on one frame their memories."""
         rows = power_of_two(len(outputs))
         logits, score = np.zeros((rows, self.side, self.side), np.float32), np.zeros(rows, np.float32)
@@ -103,14 +105,15 @@ class Step:
         for output, own in zip(outputs, np.asarray(found), strict=False):
             output.remember(np.array(own))
 
-    def _bank(self, recalled: Sequence[Recalled], rows: int, count: int | None) -> Bank:
+    def _bank(self, recalled: Sequence[SelectedMemory], rows: int, count: int | None) -> Bank:
         return Bank(**packed(recalled, rows, count, self.reach, self._shape, self._width))
 
-    def _outputs(self, seen: Any, count: int, shelf: Shelf) -> list[Output]:
+    def _outputs(self, seen: Any, count: int, shelf: SpillCache) -> list[FrameOutput]:
         filled = self._fill(seen.logits)  # the memory was encoded before, as in the original
         logits, iou, score, pointer = (np.asarray(x)[:count] for x in seen._replace(logits=filled))
         return [
-            Output(shelf, float(score[i]), float(iou[i]), pointer[i].copy(), logits[i].copy()) for i in range(count)
+            FrameOutput(shelf, float(score[i]), float(iou[i]), pointer[i].copy(), logits[i].copy())
+            for i in range(count)
         ]
 
 

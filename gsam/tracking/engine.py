@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from gsam.inputs.image import Picture
 from gsam.nn.prompt import PAD
 from gsam.roles import Tracker
-from gsam.tracking.compiled import Step
-from gsam.tracking.memory_selection import Reach, recall
-from gsam.tracking.objects import Output, Points, Track
+from gsam.tracking.compiled import CompiledTracker
+from gsam.tracking.memory_selection import MemoryConfig, recall
+from gsam.tracking.objects import FrameOutput, Points, TrackedObject
 from gsam.tracking.session import EndOfFrames, Session
 
 
 class Engine:
     """Prompts become outputs, outputs memories, and objects are followed from frame to frame."""
 
-    def __init__(self, step: Step, *, correct: bool = True, forgetful: bool = False) -> None:
+    def __init__(self, step: CompiledTracker, *, correct: bool = True, forgetful: bool = False) -> None:
         """``correct``: a prompt on a frame that was gone over makes it a frame with a prompt.  ``forgetful``: near a frame with
         a prompt, what was followed is forgotten."""
         self.step, self.reach, self.correct, self.forgetful = step, step.reach, correct, forgetful
 
-    def click(self, state: Session, track: Track, frame: int, points: Points) -> Output:
+    def click(self, state: Session, track: TrackedObject, frame: int, points: Points) -> FrameOutput:
         """``points`` instead of what was asked on this frame; the last answer there is fed back."""
         features = self.features(state, frame)
         track.points[frame] = points
@@ -40,14 +40,14 @@ class Engine:
         mask = None if earlier is None else earlier.mask
         return self._asked(track, frame, self.step.click(features, padded, mask, recalled, state.count, state.shelf))
 
-    def draw(self, state: Session, track: Track, frame: int, mask: NDArray[np.bool_]) -> Output:
+    def draw(self, state: Session, track: TrackedObject, frame: int, mask: NDArray[np.bool_]) -> FrameOutput:
         """A mask [S, S] over the view, instead of what was asked on this frame."""
         features = self.features(state, frame)
         track.masks[frame] = mask
         track.points.pop(frame, None)
         return self._asked(track, frame, self.step.draw(features, mask, state.shelf))
 
-    def take_up(self, state: Session) -> None:
+    def commit_prompts(self, state: Session) -> None:
         """What was asked since the last time is remembered, and counts from now on."""
         frames = sorted({frame for track in state.tracks.values() for asked in track.asked.values() for frame in asked})
         for frame in frames:
@@ -107,12 +107,12 @@ class Engine:
             return state.cache[frame]
         return state.cache.keep(frame, self.step.features(Picture(state.pixels(frame))))
 
-    def _asked(self, track: Track, frame: int, output: Output) -> Output:
+    def _asked(self, track: TrackedObject, frame: int, output: FrameOutput) -> FrameOutput:
         track.asked[self.correct or frame not in track.tracked][frame] = output
         return output
 
 
 def engine(tracker: Tracker, fill_hole_area: int = 8) -> Engine:
     """With the original's settings."""
-    reach = Reach(tracker.config.num_maskmem, tracker.config.max_obj_ptrs)
-    return Engine(Step(tracker, reach, fill_hole_area, True))
+    reach = MemoryConfig(tracker.config.num_maskmem, tracker.config.max_obj_ptrs)
+    return Engine(CompiledTracker(tracker, reach, fill_hole_area, True))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.tracking.objects import Output, Track
+from gsam.tracking.objects import FrameOutput, TrackedObject
 
 FEW = 2
 """Slots of the smallest program: the frame with the prompt, and one after it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Reach:
+class MemoryConfig:
     """How far memory goes."""
 
     slots: int
@@ -30,16 +30,16 @@ class Reach:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recalled:
+class SelectedMemory:
     """What one object remembers on one frame."""
 
-    slots: list[tuple[Output, int]]
+    slots: list[tuple[FrameOutput, int]]
     """Each with the row of the code of its age."""
     pointers: list[tuple[NDArray[np.float32], int]]
     """Each with how many frames ago it was."""
 
 
-def recall(track: Track, frame: int, reverse: bool, count: int | None, reach: Reach) -> Recalled:
+def recall(track: TrackedObject, frame: int, reverse: bool, count: int | None, reach: MemoryConfig) -> SelectedMemory:
     """What ``track`` remembers on ``frame`` of ``count`` (None if nobody knows yet), going forwards or in ``reverse``."""
     near, far = closest(list(track.prompted), frame, reach.prompted)
     slots = [(track.prompted[f], reach.slots - 1) for f in near]
@@ -58,10 +58,10 @@ def recall(track: Track, frame: int, reverse: bool, count: int | None, reach: Re
         output = track.followed.get(at) or (track.prompted[at] if at in far else None)
         if output is not None:
             pointers.append((output.pointer, ago))
-    return Recalled(slots, pointers)
+    return SelectedMemory(slots, pointers)
 
 
-def greatest(count: int | None, reach: Reach) -> int:
+def greatest(count: int | None, reach: MemoryConfig) -> int:
     """How many pointers there can be besides those of frames with prompts."""
     return reach.pointers if count is None else min(count, reach.pointers)
 
@@ -90,7 +90,12 @@ def closest(frames: Sequence[int], frame: int, most: int) -> tuple[list[int], se
 
 
 def packed(
-    recalled: Sequence[Recalled], rows: int, count: int | None, reach: Reach, shape: tuple[int, int], width: int
+    recalled: Sequence[SelectedMemory],
+    rows: int,
+    count: int | None,
+    reach: MemoryConfig,
+    shape: tuple[int, int],
+    width: int,
 ) -> dict[str, NDArray[Any]]:
     """The fields of a `gsam.models.sam2.memory.Bank`, [rows, ...], for as many objects and padding.
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.tracking.spill_cache import Shelf
+from gsam.tracking.spill_cache import SpillCache
 
 
 @dataclasses.dataclass
-class Output:
-    """What an object looked like on one frame.  Arrays lie on a `Shelf`, under this object's identity."""
+class FrameOutput:
+    """What an object looked like on one frame.  Arrays lie on a `SpillCache`, under this object's identity."""
 
-    shelf: Shelf
+    shelf: SpillCache
     score: float
     """Logit: above 0 it is there."""
     iou: float
@@ -64,23 +64,23 @@ class Points:
 
 
 @dataclasses.dataclass
-class Track:
+class TrackedObject:
     """One object.  Frames are numbers; `asked` are those of the current prompts that no propagation has taken up yet."""
 
     id: Any
     points: dict[int, Points] = dataclasses.field(default_factory=dict)
     masks: dict[int, NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
     """Of each frame the drawn mask, [S, S] over the view."""
-    prompted: dict[int, Output] = dataclasses.field(default_factory=dict)
+    prompted: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
     """The original's ``cond_frame_outputs``."""
-    followed: dict[int, Output] = dataclasses.field(default_factory=dict)
+    followed: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
     """The original's ``non_cond_frame_outputs``."""
-    asked: dict[bool, dict[int, Output]] = dataclasses.field(default_factory=lambda: {False: {}, True: {}})
+    asked: dict[bool, dict[int, FrameOutput]] = dataclasses.field(default_factory=lambda: {False: {}, True: {}})
     """The original's ``temp_output_dict``: for `followed` (False) and for `prompted` (True)."""
     tracked: dict[int, bool] = dataclasses.field(default_factory=dict)
     """Frames that propagation went over, and whether backwards."""
 
-    def latest(self, frame: int) -> Output | None:
+    def latest(self, frame: int) -> FrameOutput | None:
         """What is known of a frame, the newest first."""
         places = (self.asked[True], self.asked[False], self.prompted, self.followed)
         return next((place[frame] for place in places if frame in place), None)

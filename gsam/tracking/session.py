@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from gsam.errors import UsageError
 from gsam.inputs.video import Frame, Frames
 from gsam.tracking.compiled import Cache
-from gsam.tracking.objects import Output, Track
-from gsam.tracking.spill_cache import Shelf
+from gsam.tracking.objects import FrameOutput, TrackedObject
+from gsam.tracking.spill_cache import SpillCache
 
 
 class EndOfFrames(UsageError):
@@ -29,9 +29,9 @@ class Session:
 
     frames: Frames
     memory: Literal["all", "near"] = "all"
-    tracks: dict[Any, Track] = dataclasses.field(default_factory=dict)
+    tracks: dict[Any, TrackedObject] = dataclasses.field(default_factory=dict)
     """By id, in the order in which they were added."""
-    shelf: Shelf = dataclasses.field(default_factory=Shelf)
+    shelf: SpillCache = dataclasses.field(default_factory=SpillCache)
     cache: Cache = dataclasses.field(default_factory=Cache)
     last: Frame | None = None
     """The frame that was read last."""
@@ -60,7 +60,7 @@ class Session:
             raise KeyError(f"{word!r}: there are {', '.join(WORDS)}")
         return getattr(self, WORDS[word])
 
-    def track(self, obj_id: Any) -> Track:
+    def track(self, obj_id: Any) -> TrackedObject:
         """Raises `UsageError` for an object that does not exist."""
         if obj_id not in self.tracks:
             raise UsageError(f"no object {obj_id!r}; there are {', '.join(map(repr, self.ids)) or 'none yet'}")
@@ -91,6 +91,6 @@ class Session:
             raise UsageError(f"{self.frames.name} is live, frame {frame} has passed")
         return self.last.pixels
 
-    def outputs(self, frame: int) -> list[Output | None]:
+    def outputs(self, frame: int) -> list[FrameOutput | None]:
         """The newest of every object."""
         return [track.latest(frame) for track in self.tracks.values()]

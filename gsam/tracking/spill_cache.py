@@ -13,7 +13,7 @@ ROOM = 128 << 20
 """Bytes that stay in memory."""
 
 
-class Shelf:
+class SpillCache:
     """A dictionary of arrays; keys are anything hashable.
 
     What has not been used for longest goes to an unnamed file, which is gone with the process.  Space there is used again

@@ -21,7 +21,7 @@ from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
 from gsam.tracking.engine import Engine
-from gsam.tracking.objects import Points, Track
+from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session
 
 Find = Callable[[NDArray[np.uint8]], Result]
@@ -31,7 +31,7 @@ PROMPTS = "box", "mask"
 
 
 @dataclasses.dataclass(frozen=True)
-class Following:
+class TrackingConfig:
     """When to look, and what is the same."""
 
     every: int = 10
@@ -64,7 +64,7 @@ class Following:
 class Followed:
     """One object that has an id."""
 
-    track: Track
+    track: TrackedObject
     votes: dict[str, float]
     """What it was found to be, weighed by score."""
     score: float
@@ -77,10 +77,10 @@ class Followed:
         return max(self.votes, key=lambda name: self.votes[name])
 
 
-class Follower:
+class TextTracker:
     """One video."""
 
-    def __init__(self, engine: Engine, frames: Frames, find: Find, following: Following) -> None:
+    def __init__(self, engine: Engine, frames: Frames, find: Find, following: TrackingConfig) -> None:
         self.engine, self.find, self.following = engine, find, following
         self.state = Session(frames, "near")
         self.objects: dict[int, Followed] = {}
@@ -107,7 +107,7 @@ class Follower:
                 track = self._add(number, label, float(score)).track
                 self.engine.draw(self.state, track, known.index, sampled(mask, self.engine.step.tracker.view.size))
         self.next_id = max(next_id, self.next_id)
-        self.engine.take_up(self.state)
+        self.engine.commit_prompts(self.state)
         self.looked = known.index - known.index % self.following.every
 
     def step(self, frame: int) -> TrackedFrame:
@@ -180,7 +180,7 @@ class Follower:
         for i in new:
             if len(self.objects) < self.following.most and self._is_new(found[i], result.labels[i], seen):
                 self._begin(frame, result, i, seen)
-        self.engine.take_up(self.state)
+        self.engine.commit_prompts(self.state)
         self._merge(seen)
 
     def _is_new(self, mask: Bools, label: str, seen: Mapping[int, Bools]) -> bool:
@@ -194,7 +194,7 @@ class Follower:
     def _begin(self, frame: int, result: Result, i: int, seen: dict[int, Bools]) -> None:
         """A new object, row ``i`` of what was found, unless the tracker sees nothing there."""
         number = self.next_id
-        track = Track(number)
+        track = TrackedObject(number)
         size = self.engine.step.tracker.view.size
         if self.following.prompt == "mask":
             output = self.engine.draw(self.state, track, frame, sampled(result.mask(i), size))
@@ -210,8 +210,8 @@ class Follower:
         seen[number] = mask
         self.next_id += 1
 
-    def _add(self, number: int, label: str, score: float, track: Track | None = None) -> Followed:
-        track = track or Track(number)
+    def _add(self, number: int, label: str, score: float, track: TrackedObject | None = None) -> Followed:
+        track = track or TrackedObject(number)
         self.state.tracks[number] = track
         self.objects[number] = Followed(track, {label: score}, score)
         return self.objects[number]
@@ -247,6 +247,6 @@ def sampled(mask: Bools, side: int) -> Bools:
     return mask[np.ix_(rows, columns)]
 
 
-def follower(engine: Engine, video: Any, find: Find, following: Following) -> Follower:
+def follower(engine: Engine, video: Any, find: Find, following: TrackingConfig) -> TextTracker:
     """Of anything `open_frames` opens."""
-    return Follower(engine, open_frames(video), find, following)
+    return TextTracker(engine, open_frames(video), find, following)

@@ -16,8 +16,8 @@ import numpy as np
 
 from gsam import build
 from gsam.errors import CheckpointError, GsamError, UsageError
-from gsam.weights import download, store
-from tests.port import files
+from gsam.weights import download, hashes, store
+from tests.weights import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _flipped(folder: Path) -> Callable[[], Any]:
     right = hashlib.sha256(raw).hexdigest()
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    return lambda: store.verify_hash(path, right)
+    return lambda: hashes.verify_hash(path, right)
 
 
 @contextlib.contextmanager

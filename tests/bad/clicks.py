@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gsam.predictors.image import Predictor
-from tests import discs
 from tests.bad.table import Row, Run, error
+from tests.helpers import discs
 
 SIZE = (40, 100)
 

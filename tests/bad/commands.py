@@ -1,4 +1,4 @@
-"""Rows 19 and 41 to 48 as the command line meets them.  ``tests/test_cli.py`` runs these."""
+"""Rows 19 and 41 to 48 as the command line meets them.  ``tests/cli/test_segment.py`` runs these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.bad.table import Row, Run
 
 
 def elsewhere(_: Path) -> Run:
-    raise NotImplementedError("tests/test_cli.py")
+    raise NotImplementedError("tests/cli/test_segment.py")
 
 
 def command(id: str, what: str, expect: str, exit: int) -> Row:

@@ -23,7 +23,7 @@ class Boxed(sam.Stage):
 @functools.cache
 def stage(kind: type[sam.Stage] = sam.Stage) -> sam.Stage:
     spec = sam.spec(CONFIG)
-    return kind(CONFIG, spec, bind.random(spec, 1))
+    return kind(CONFIG, spec, bind.random_params(spec, 1))
 
 
 def find(height: int, width: int, **options: Any) -> Callable[[Path], Run]:

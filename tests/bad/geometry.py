@@ -21,7 +21,7 @@ CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=
 
 @functools.cache
 def predictor() -> Predictor:
-    p = Predictor(sam.build(CONFIG, bind.random(sam.spec(CONFIG), 1)))
+    p = Predictor(sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1)))
     p.set_image(np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8))
     return p
 

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gsam.text.queries.queries import Query, load_tokenizer
 
 import gsam
 from gsam import bind
 from gsam.models import sam
 from gsam.results.result import Result
+from gsam.text.queries import Query
+from gsam.text.tokenizer import load_tokenizer
 from tests.bad import geometry
 from tests.bad.table import Row, Run, error
-from tests.detect import small
+from tests.models import small_detectors as small
 
 BOXES = 12
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -36,7 +37,7 @@ def pipe() -> gsam.Pipeline:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = load_tokenizer(small.vocabulary(Path(folder)))
     detector = dataclasses.replace(small.stage(), tokenizer=tokenizer)
-    segmenter = sam.build(geometry.CONFIG, bind.random(sam.spec(geometry.CONFIG), 1))
+    segmenter = sam.build(geometry.CONFIG, bind.random_params(sam.spec(geometry.CONFIG), 1))
     return gsam.Pipeline(detector, segmenter, boxes=BOXES, threshold=0.0, nms=1.0, group=1.0, inside=1.0)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gsam.text.queries.queries import Queries, Query, parse_queries
 
 from gsam.results.result import Result
+from gsam.text.queries import Queries, Query, parse_queries
 from tests.bad.table import Row, Run, error
 
 

@@ -56,7 +56,7 @@ def rows() -> list[Row]:
 
 
 def others() -> list[Row]:
-    """Those of the command line, which ``tests/test_cli.py`` runs, and of checkpoints, which ``tests/port`` runs."""
+    """Those of the command line, which ``tests/cli/test_segment.py`` runs, and of checkpoints, which ``tests/port`` runs."""
     from tests.bad import commands
 
     found = list(commands.ROWS)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gsam.inputs.video import Frame, open_frames
 from tests.bad.table import Row, Run, error
-from tests.frames import made
+from tests.inputs.video import made
 
 
 def reads(make: Callable[[], Any], **options: Any) -> Callable[[Path], Run]:

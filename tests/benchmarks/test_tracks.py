@@ -12,8 +12,8 @@ import pytest
 import gsam
 from benchmarks import tracks
 from gsam.nano import heldout_clips
-from tests.video import small
-from tests.video.conftest import _compiled_fast as _compiled_fast
+from tests.tracking import small
+from tests.tracking.conftest import _compiled_fast as _compiled_fast
 
 FOLDER = Path(__file__).parents[1] / "data" / "clips"
 

@@ -15,7 +15,7 @@ import gsam
 from gsam import cli
 from gsam.inputs.image import Source, open_image
 from gsam.results.masks import rle
-from tests.command import Gsam, in_process
+from tests.helpers.command import Gsam, in_process
 
 made: list[tuple[str, dict[str, Any]]] = []
 

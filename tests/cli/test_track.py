@@ -16,8 +16,8 @@ from gsam.errors import VideoError
 from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.results.tracks import TrackedFrame
 from tests.bad import videos as bad
-from tests.command import Gsam, in_process
-from tests.frames import made
+from tests.helpers.command import Gsam, in_process
+from tests.inputs.video import made
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from gsam.cli import weights
 from gsam.errors import CheckpointError, GsamError, UsageError
 from gsam.evaluation import published
-from gsam.weights import download, store
+from gsam.weights import download, find, folders, store
 
 ENTRY = {"parameters": 0, "licence": "Apache-2.0", "published_on": "owner/name:picture.png"}
 TEXTS = ["dog", "red apple"]
@@ -60,13 +60,13 @@ def test_list_has_every_variant() -> None:
     head, *rows = done.stdout.splitlines()
     assert head.split() == ["NAME", "FAMILY", "ROLE", "PARAMETERS", "LICENCE", "HERE"]
     found = {row.split()[0]: row.split() for row in rows}
-    assert set(found) == set(store.names())
+    assert set(found) == set(find.names())
     assert found["sam_vit_b"] == ["sam_vit_b", "sam", "segment", "93.7", "M", "Apache-2.0", "no"]
     assert found["nano_clip"][-1] == "yes"
 
 
 def test_pull() -> None:
-    assert Path(run("pull", "nano_sam").stdout.strip()) == store.data_folder("nano") / "segmenter.safetensors"
+    assert Path(run("pull", "nano_sam").stdout.strip()) == folders.data_folder("nano") / "segmenter.safetensors"
     assert "did you mean nano_sam" in refused(UsageError, "model_unknown", "pull", "nano_sm")
 
 
@@ -92,7 +92,7 @@ def test_verify_what_ships() -> None:
 
 
 def test_verify_says_what_it_cannot_check(tmp_path: Path) -> None:
-    file = shutil.copy(store.data_folder("nano") / "segmenter.safetensors", tmp_path / "mine.safetensors")
+    file = shutil.copy(folders.data_folder("nano") / "segmenter.safetensors", tmp_path / "mine.safetensors")
     done = run("verify", file)
     assert done.exit_code == 0
     assert [line[:2] for line in done.stdout.splitlines()] == ["--", "ok", "--", "--"]
@@ -117,7 +117,7 @@ def test_verify_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_verify_knows_the_hub_s_hash(tmp_path: Path) -> None:
     """The hub's cache calls a large file by its sha256 and links to it."""
-    source = store.data_folder("nano") / "segmenter.safetensors"
+    source = folders.data_folder("nano") / "segmenter.safetensors"
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
     (tmp_path / "blobs").mkdir()
     (tmp_path / "snapshot").mkdir()
@@ -185,12 +185,14 @@ def test_published_pictures_by_address(picture: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(download, "from_url", from_url)
     assert published._picture("http://example.org/a/000000039769.jpg") == picture
-    assert asked == [("http://example.org/a/000000039769.jpg", store.cache_folder() / "pictures" / "000000039769.jpg")]
+    assert asked == [
+        ("http://example.org/a/000000039769.jpg", folders.cache_folder() / "pictures" / "000000039769.jpg")
+    ]
 
 
 def test_published_entries_are_of_a_shape_that_is_understood() -> None:
     keys = {"points", "labels", "box", "iou", "texts", "boxes", "logits", "tolerance", "query", "token_logits"}
-    for name, entry in store.manifest().items():
+    for name, entry in find.manifest().items():
         assert ("published" in entry) == ("published_on" in entry), name
         for row in entry.get("published", ()):
             assert set(row) <= keys, name

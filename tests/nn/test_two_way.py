@@ -17,7 +17,7 @@ WIDTH, HEADS, SIDE = 16, 4, 6
 @pytest.fixture(scope="module")
 def decoder():
     spec = bind.spec(lambda: MaskDecoder(WIDTH, HEADS, 32))
-    return spec, bind.random(spec, 0)
+    return spec, bind.random_params(spec, 0)
 
 
 def inputs(prompts: int) -> tuple[jax.Array, ...]:
@@ -50,7 +50,7 @@ def test_a_dense_prompt_for_each_is_one_for_all(decoder) -> None:
 def test_absorbed_attention_is_attention() -> None:
     """Both ways between tokens and image, beside the plain form of the same parameters."""
     spec = bind.spec(lambda: Attention(WIDTH, HEADS, 2))
-    params = {k: v + 0.1 for k, v in bind.random(spec, 2).items()}
+    params = {k: v + 0.1 for k, v in bind.random_params(spec, 2).items()}
     rng = np.random.default_rng(3)
     tokens, more = (jnp.asarray(rng.normal(size=(2, 5, WIDTH)), jnp.float32) for _ in range(2))
     placed, image = (jnp.asarray(rng.normal(size=(2, WIDTH, 9)), jnp.float32) for _ in range(2))

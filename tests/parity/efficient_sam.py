@@ -14,8 +14,8 @@ import torch
 from gsam.inputs.image import open_image
 from gsam.models import efficient_sam as ours
 from gsam.nn.prompt import ABSENT
-from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
+from gsam.runtime.batch import gather, prepared
 from gsam.weights import store
 from tests.parity import oracles
 from tests.parity.compare import Row, last, relative

@@ -15,10 +15,10 @@ from gsam.inputs.image import Picture
 from gsam.models import fast_sam as ours
 from gsam.models.fast_sam import port
 from gsam.models.fast_sam.blocks import Frame
-from gsam.models.fast_sam.detections import Found, find
+from gsam.models.fast_sam.detections import Detections, find
 from gsam.models.fast_sam.model import Seen
-from gsam.pipeline.prepare import gather
 from gsam.predictors.fast_sam import FastSAM
+from gsam.runtime.batch import gather
 from gsam.types import Images, Params
 from gsam.weights.read import read
 from gsam.weights.rules import convert
@@ -36,7 +36,7 @@ def loaded(model: reference.FastSam, config: ours.Config, folder: Path) -> ours.
 
 
 def compare(model: reference.FastSam, config: ours.Config, folder: Path, pixels: np.ndarray) -> list[Row]:
-    """Everything below, of one picture: uint8 [H, W, 3]."""
+    """FastSAMPrompt below, of one picture: uint8 [H, W, 3]."""
     stage = loaded(model, config, folder)
     return network(model, stage, pixels) + Whole(model, stage).compare(pixels)
 
@@ -94,7 +94,7 @@ class Whole:
     def __init__(self, model: reference.FastSam, stage: ours.Stage) -> None:
         self.model, self.stage, self.sam = model, stage, FastSAM(stage)
 
-        def run(params: Params, images: Images, conf: jax.Array) -> tuple[Seen, Found]:
+        def run(params: Params, images: Images, conf: jax.Array) -> tuple[Seen, Detections]:
             seen = stage.see(params, images)
             return seen, find(seen, images, stage.view, conf, jnp.float32(stage.iou), stage.most)
 

@@ -22,9 +22,9 @@ from gsam.models import grounding_dino as ours
 from gsam.models.grounding_dino.enhancer import Phrases, Picture
 from gsam.types import Images
 from gsam.weights import store
+from tests.helpers.words import Words
 from tests.parity import oracles
 from tests.parity.compare import Row, relative
-from tests.words import Words
 
 CHANGE = "inverse sigmoid at eps 1e-3 (the original's; transformers has 1e-5)"
 

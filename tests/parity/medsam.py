@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from gsam.inputs.image import open_image
 from gsam.models import sam as ours
-from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
+from gsam.runtime.batch import gather, prepared
 from gsam.types import Boxes, Images
 from gsam.weights import store
 from tests.parity import oracles

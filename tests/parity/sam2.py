@@ -18,8 +18,8 @@ from gsam.models import sam2 as ours
 from gsam.models.sam2.hiera import in_rows
 from gsam.models.sam2.port import LAYOUTS
 from gsam.nn.prompt import ABSENT, PAD
-from gsam.pipeline.prepare import gather, prepared
 from gsam.results.masks.low_res import LowResMasks
+from gsam.runtime.batch import gather, prepared
 from gsam.weights import store
 from gsam.weights.rules import convert
 from tests.parity import oracles

@@ -16,7 +16,7 @@ from gsam.models.efficient_sam import decoder
 from gsam.nn import two_way
 from tests.parity import efficient_sam
 from tests.parity.reference import efficient_sam as reference
-from tests.port.files import LISTS
+from tests.weights.files import LISTS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 from gsam.models.fast_sam import VARIANTS, Config, Stage
 from tests.parity import fast_sam
 from tests.parity.reference import fast_sam as reference
-from tests.port.files import LISTS
+from tests.weights.files import LISTS
 
 TINY = Config(0.33, 0.125, 512, image_size=96)
 PIXELS = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)

@@ -15,12 +15,12 @@ import gsam
 from gsam import bind
 from gsam.inputs.image import Picture, content
 from gsam.models import sam
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter
 from gsam.nn.prompt import FOREGROUND, PAD
-from gsam.pipeline.prepare import gather
 from gsam.predictors.automatic.device import OnDevice
 from gsam.predictors.automatic.generator import MaskGenerator
 from gsam.predictors.automatic.settings import Settings
+from gsam.runtime.batch import gather
 from tests.parity.reference import mask_generator as reference
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)
@@ -43,7 +43,7 @@ class Way(sam.Stage):
 
 @functools.cache
 def tiny() -> sam.Stage:
-    return sam.build(CONFIG, bind.random(sam.spec(CONFIG), 1))
+    return sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1))
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def programs(stage: Any) -> tuple[Any, Any]:
     return embed, jax.jit(stage.prompt, static_argnames="multimask")
 
 
-def asker(stage: Prompted, together: int) -> reference.Ask:
+def asker(stage: PromptableSegmenter, together: int) -> reference.Ask:
     """The model as the oracle wants it, with batches padded as in the generator, so that rounding is the same too."""
     embed, prompt = programs(stage)
 
@@ -83,11 +83,11 @@ def asker(stage: Prompted, together: int) -> reference.Ask:
 
 
 @functools.cache
-def generator(stage: Prompted) -> MaskGenerator:
+def generator(stage: PromptableSegmenter) -> MaskGenerator:
     return MaskGenerator(stage)
 
 
-def ours(stage: Prompted, picture: np.ndarray, **options: Any) -> list[dict[str, Any]]:
+def ours(stage: PromptableSegmenter, picture: np.ndarray, **options: Any) -> list[dict[str, Any]]:
     """Of one generator for all options, so that little is compiled."""
     found = generator(stage)
     found.settings = Settings(**options)

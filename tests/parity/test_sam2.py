@@ -18,12 +18,12 @@ import torch
 from gsam.inputs.image import open_image
 from gsam.models import sam2 as ours
 from gsam.models.sam2 import hiera
-from gsam.pipeline.prepare import gather, prepared
+from gsam.runtime.batch import gather, prepared
 from gsam.weights import store
 from tests.parity import oracles, sam2
 from tests.parity.compare import Row, last
 from tests.parity.reference import sam2_hq
-from tests.port.files import LISTS
+from tests.weights.files import LISTS
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8)
 

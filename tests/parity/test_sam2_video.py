@@ -10,7 +10,7 @@ import pytest
 
 import gsam
 from tests.parity import sam2_video as oracle
-from tests.video.conftest import _compiled_fast as _compiled_fast
+from tests.tracking.conftest import _compiled_fast as _compiled_fast
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("_compiled_fast")]
 COUNT = 9

@@ -20,7 +20,7 @@ from gsam.nn.tiny_vit import TinyVit
 from tests.parity import sam_family
 from tests.parity.compare import Row
 from tests.parity.sam_family import HQ, LIGHT, MOBILE, TINY_VIT
-from tests.port.files import LISTS
+from tests.weights.files import LISTS
 
 VARIANTS = mobile_sam.VARIANTS | sam_hq.VARIANTS
 

@@ -1,4 +1,4 @@
-"""How pictures travel: views made by the readers, batches begun ahead, and what comes back to the host."""
+"""How pictures travel: views made by the text_caches, batches begun ahead, and what comes back to the host."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import gsam
 from gsam.inputs.image import Picture, make_view
 from gsam.pipeline import Pipeline
 from gsam.pipeline.finish import _found
-from gsam.pipeline.prepare import gather, prepared
 from gsam.runtime import memory
+from gsam.runtime.batch import gather, prepared
 from gsam.types import Masks, View
 
 VIEWS = (View(32, "longest"), View(64, "shortest", "bilinear", 0.0, 128), View(24, "square", "gaussian", 127.0))
@@ -45,9 +45,9 @@ def test_a_stream_begins_the_next_batch_before_it_ends_one(nano: Pipeline, monke
     pictures = [picture(60, 80, i) for i in range(5)]
     expected = [nano(p, "dog").scores for p in pictures]
     order: list[str] = []
-    begin, end = Pipeline._begin, Pipeline._end
-    monkeypatch.setattr(Pipeline, "_begin", lambda *a, **k: (order.append("begin"), begin(*a, **k))[1])
-    monkeypatch.setattr(Pipeline, "_end", lambda *a: (order.append("end"), end(*a))[1])
+    begin, end = Pipeline._dispatch, Pipeline._collect
+    monkeypatch.setattr(Pipeline, "_dispatch", lambda *a, **k: (order.append("begin"), begin(*a, **k))[1])
+    monkeypatch.setattr(Pipeline, "_collect", lambda *a: (order.append("end"), end(*a))[1])
     results = list(nano.stream(pictures, "dog", batch_size=2))
     assert order == ["begin", "begin", "end", "begin", "end", "end"]
     for found, wanted in zip(results, expected, strict=True):
@@ -90,6 +90,12 @@ def test_programs_of_a_cpu_are_lean() -> None:
         return first, stage(x + 1).sum(0)
 
     x = jax.ShapeDtypeStruct((128, 128), jnp.float32)
-    room = jax.jit(both, compiler_options=memory.lean("cpu")).lower(x).compile().memory_analysis().temp_size_in_bytes
+    room = (
+        jax.jit(both, compiler_options=memory.low_memory_options("cpu"))
+        .lower(x)
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+    )
     assert room < 2.5 * 64 * 128 * 128 * 4  # one stage holds its value and its product
-    assert memory.lean("gpu") == memory.lean("tpu") == {}
+    assert memory.low_memory_options("gpu") == memory.low_memory_options("tpu") == {}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam.pipeline.suppress import part_of_another, suppress
+from gsam.pipeline.suppress import suppress, suppress_contained
 from gsam.types import Boxes, Images, Labels, Masks, Scene, Text
 
 KEEP = {"threshold": 0.1, "nms": 1.0, "duplicate": 1.0, "group": 1.0, "inside": 1.0}
@@ -66,10 +66,10 @@ def test_a_large_thing_with_small_ones_of_its_kind_in_it_stays() -> None:
 def test_a_mask_in_a_better_one_goes() -> None:
     part = (12, 12, 30, 40)
     boxes = [ONE, part, TWO]
-    after = part_of_another(scene(boxes, [0.9, 0.8, 0.7], [0] * 3, inside=0.9))
+    after = suppress_contained(scene(boxes, [0.9, 0.8, 0.7], [0] * 3, inside=0.9))
     assert left(after) == [ONE, TWO]
-    assert len(left(part_of_another(scene(boxes, [0.9, 0.8, 0.7], [0] * 3)))) == 3
-    assert len(left(part_of_another(scene(boxes, [0.9, 0.8, 0.7], [0, 1, 0], inside=0.9)))) == 3
+    assert len(left(suppress_contained(scene(boxes, [0.9, 0.8, 0.7], [0] * 3)))) == 3
+    assert len(left(suppress_contained(scene(boxes, [0.9, 0.8, 0.7], [0, 1, 0], inside=0.9)))) == 3
 
 
 def test_boxes_over_each_other_whose_masks_are_not() -> None:
@@ -80,9 +80,9 @@ def test_boxes_over_each_other_whose_masks_are_not() -> None:
     import dataclasses
 
     two = dataclasses.replace(two, masks=dataclasses.replace(two.masks, logits=jnp.asarray(logits)))
-    assert left(part_of_another(two)) == [AROUND, ONE]
+    assert left(suppress_contained(two)) == [AROUND, ONE]
 
 
 def test_nothing_at_all() -> None:
     empty = scene([ONE, TWO], [0.05, 0.01], [0, 0], nms=0.7, group=0.7, inside=0.9)
-    assert left(part_of_another(suppress(empty))) == []
+    assert left(suppress_contained(suppress(empty))) == []

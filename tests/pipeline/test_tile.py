@@ -14,7 +14,7 @@ import gsam
 from gsam.inputs.image import Picture
 from gsam.nano import heldout
 from gsam.pipeline.tile import merge, tiles
-from gsam.results.result import PlacedMasks, Result
+from gsam.results.result import CroppedMasks, Result
 
 
 @pytest.mark.parametrize("size", [(1024, 1024), (1025, 900), (3000, 4000), (200, 5000), (1, 1)])
@@ -60,7 +60,7 @@ def seen(tile: tuple[int, int, int, int], *things: tuple[int, int, int, int, flo
         np.full(n, label),
         np.asarray([t[-1] for t in things], np.float32),
         np.zeros(n, np.float32),
-        PlacedMasks(np.asarray(corners, np.int64).reshape(-1, 2), parts, size),
+        CroppedMasks(np.asarray(corners, np.int64).reshape(-1, 2), parts, size),
     )
 
 

@@ -17,7 +17,7 @@ from gsam.errors import VideoError
 from gsam.inputs.video.folder import SUFFIXES, Pictures, open_folder
 from gsam.inputs.video.source import Frame as Frame
 from gsam.inputs.video.source import Frames as Frames
-from gsam.inputs.video.stream import Live
+from gsam.inputs.video.stream import Stream
 
 
 def open_frames(
@@ -66,7 +66,7 @@ def open_frames(
     if isinstance(source, Sequence):
         return Pictures(source, name=told, rate=pace, look_ahead=ahead)
     if isinstance(source, Iterable) and not hasattr(source, "convert"):
-        return Live(iter(source), name=name or "live", rate=pace, look_ahead=ahead)
+        return Stream(iter(source), name=name or "live", rate=pace, look_ahead=ahead)
     raise TypeError(
         f"frames come from a video, a folder, a list or an array of pictures or an iterator, not {type(source).__name__}"
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gsam.inputs.image import Source
 
 
-class Live(Frames):
+class Stream(Frames):
     """Pictures from an iterator, each once, however many they are.
 
     The first is taken at once, to know the size.  Raises `VideoError` where there is none.

@@ -14,11 +14,12 @@ from gsam import bind
 from gsam.models.clip.config import VARIANTS as VARIANTS
 from gsam.models.clip.config import Config
 from gsam.models.clip.model import Clip
+from gsam.models.clip.port import LAYOUTS as LAYOUTS
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
 from gsam.ops.top import in_chunks
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, normalise
-from gsam.text.queries.sentences import Sentences, Tokenizer
-from gsam.text.queries.templates import Template, templates
+from gsam.text.sentences import Sentences, Tokenizer
+from gsam.text.templates import Template, templates
 from gsam.types import Params, Scene, View
 
 

@@ -12,16 +12,17 @@ from gsam import bind
 from gsam.models.efficient_sam.config import POINTS, Config
 from gsam.models.efficient_sam.config import VARIANTS as VARIANTS
 from gsam.models.efficient_sam.model import EfficientSam
-from gsam.models.promptable import Prompted
+from gsam.models.efficient_sam.port import LAYOUTS as LAYOUTS
+from gsam.models.promptable import PromptableSegmenter
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(Prompted):
+class Stage(PromptableSegmenter):
     """Three masks a prompt, always; ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.
 
-    Foreground points and boxes, of `most_points` together: more of them, which the original leaves out, give NaN.  A logit of
+    Foreground points and boxes, of `max_points` together: more of them, which the original leaves out, give NaN.  A logit of
     exactly 0 is mask in the original's examples and none here.
     """
 
@@ -29,7 +30,7 @@ class Stage(Prompted):
 
     enlarge: ClassVar[Literal["bicubic"]] = "bicubic"
     takes: ClassVar[frozenset[str]] = frozenset({"foreground", "box"})
-    most_points: ClassVar[int] = POINTS
+    max_points: ClassVar[int] = POINTS
 
     @property
     def view(self) -> View:
@@ -50,7 +51,7 @@ class Stage(Prompted):
         multimask: bool,
         **mask: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """See `Prompted.decode`.  Raises ``ValueError`` for a mask prompt."""
+        """See `PromptableSegmenter.decode`.  Raises ``ValueError`` for a mask prompt."""
         if mask:
             raise ValueError("EfficientSAM takes points and boxes, no mask prompts")
         return model.decode(features, points, labels, best=not multimask)

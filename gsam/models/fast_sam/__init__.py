@@ -12,8 +12,9 @@ from gsam import bind
 from gsam.models.fast_sam.blocks import Frame
 from gsam.models.fast_sam.config import VARIANTS as VARIANTS
 from gsam.models.fast_sam.config import Config
-from gsam.models.fast_sam.detections import Found, cropped, find, overlaps, spans
+from gsam.models.fast_sam.detections import Detections, cropped, find, overlaps, spans
 from gsam.models.fast_sam.model import FastSam, Seen
+from gsam.models.fast_sam.port import LAYOUTS as LAYOUTS
 from gsam.ops.top import in_chunks, take
 from gsam.ops.views import rectangle
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
@@ -21,7 +22,7 @@ from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-    """Finds everything, whatever is asked; a prompt selects of what was found (`gsam.roles.Segmenter`, and `propose`).
+    """Finds everything, whatever is asked; a prompt selects of what was found (`gsam.roles.Segmenter`, and `ground`).
 
     Pictures are read as RGB, whatever holds them: the original takes arrays for BGR, so one that is RGB has its channels
     swapped there.  Where the original pads a batch of different shapes to squares, here every picture keeps the rectangle
@@ -69,17 +70,17 @@ class Stage:
         conf: jax.Array | float | None = None,
         iou: jax.Array | float | None = None,
         n: int | None = None,
-    ) -> Found:
+    ) -> Detections:
         """Pure: the ``n`` best things of each picture.  The stage's own thresholds where none are given."""
         least, overlap = self.conf if conf is None else conf, self.iou if iou is None else iou
         seen, n = self.see(params, images), self.most if n is None else n
         return find(seen, images, self.view, jnp.float32(least), jnp.float32(overlap), n)
 
-    def features(self, params: Params, images: Images) -> Found:
+    def features(self, params: Params, images: Images) -> Detections:
         """Pure: everything, and the prototypes that its masks are made of."""
         return self.everything(params, images)
 
-    def segment(self, params: Params, features: Found, images: Images, boxes: Boxes) -> Masks:
+    def segment(self, params: Params, features: Detections, images: Images, boxes: Boxes) -> Masks:
         """One mask a box: of everything, that which overlaps the box best, the original's ``box_prompt``.
 
         Measured in cells of four pixels of the view, where the original counts pixels of the picture; a box that no mask
@@ -101,8 +102,8 @@ class Stage:
         found, score, own, _ = in_chunks(work, boxes.xyxy, boxes.valid, self.chunk)
         return Masks(found, score, _each(features.cells, boxes.valid), own)
 
-    def propose(
-        self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Found | None = None
+    def ground(
+        self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Detections | None = None
     ) -> Scene:
         """Pure: the ``n`` best things of each picture as a scene, every one labelled with the first query.
 

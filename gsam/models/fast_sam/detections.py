@@ -24,7 +24,7 @@ CELL = 4
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Detections:
     """N things a picture, best first."""
 
     xyxy: jax.Array
@@ -51,7 +51,7 @@ class Found:
         )  # above 0 is inside
 
 
-def find(seen: Seen, images: Images, view: View, conf: jax.Array, overlap: jax.Array, n: int) -> Found:
+def find(seen: Seen, images: Images, view: View, conf: jax.Array, overlap: jax.Array, n: int) -> Detections:
     """Boxes that score above ``conf``, of those that overlap more than ``overlap`` the best, at most ``n`` of them.
 
     Then FastSAM's own rules: sides near the frame (of the padded picture, as in the original) are put onto it, and a box
@@ -64,7 +64,7 @@ def find(seen: Seen, images: Images, view: View, conf: jax.Array, overlap: jax.A
     framed = snapped(take(seen.xyxy, rows), frame)
     framed = jnp.where(valid[..., None], framed, 0.0)
     prototypes, cells, corner = _of_the_picture(seen.prototypes, images, frame)
-    return Found(
+    return Detections(
         xyxy=jnp.where(valid[..., None], from_view(framed, images, view), 0.0),
         framed=framed,
         score=jnp.where(valid, take(seen.score, rows), 0.0),
@@ -102,7 +102,7 @@ def _of_the_picture(prototypes: jax.Array, images: Images, frame: jax.Array) -> 
     return rolled, stop - start, start
 
 
-def cropped(logits: jax.Array, xyxy: jax.Array, found: Found, size: jax.Array) -> jax.Array:
+def cropped(logits: jax.Array, xyxy: jax.Array, found: Detections, size: jax.Array) -> jax.Array:
     """Masks [B, n, h, w], 0 where nothing inside their boxes [B, n, 4] (pixels of pictures of ``size`` [B, 2]) reads them.
 
     One cell and a half more than the box: what is enlarged from them is cut to the box itself afterwards.
@@ -112,7 +112,7 @@ def cropped(logits: jax.Array, xyxy: jax.Array, found: Found, size: jax.Array) -
 
 
 def spans(
-    xyxy: jax.Array, found: Found, size: jax.Array, shape: tuple[int, ...], margin: float = 0.0
+    xyxy: jax.Array, found: Detections, size: jax.Array, shape: tuple[int, ...], margin: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
     """How much of each row and column of cells boxes [B, n, 4] in pixels of the pictures cover: [B, n, h] and [B, n, w]."""
     factor = found.cells.astype(jnp.float32) / size.astype(jnp.float32)  # [B, 2]
@@ -127,7 +127,7 @@ def spans(
     return cover(0, xyxy[..., 1], xyxy[..., 3]), cover(1, xyxy[..., 0], xyxy[..., 2])
 
 
-def overlaps(masks: jax.Array, xyxy: jax.Array, found: Found, size: jax.Array) -> jax.Array:
+def overlaps(masks: jax.Array, xyxy: jax.Array, found: Detections, size: jax.Array) -> jax.Array:
     """The original's measure between boxes [B, n, 4] and masks [B, m, h, w] of 0 and 1: IoU [B, n, m], in cells."""
     rows, columns = spans(xyxy, found, size, masks.shape[-2:])
     part = jnp.einsum("bmhw,bnh->bnmw", masks, rows)

@@ -16,11 +16,12 @@ from gsam.models.grounding_dino.config import VARIANTS as VARIANTS
 from gsam.models.grounding_dino.config import Config
 from gsam.models.grounding_dino.enhancer import Phrases, Picture
 from gsam.models.grounding_dino.model import GroundingDino
+from gsam.models.grounding_dino.port import LAYOUTS as LAYOUTS
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
-from gsam.text.queries import captions
-from gsam.text.queries.queries import Caption
+from gsam.text import captions
+from gsam.text.tokenizer import Caption
 from gsam.types import Boxes, Images, Labels, Params, View
 
 

@@ -9,7 +9,8 @@ from gsam import bind
 from gsam.models.mobile_sam.config import VARIANTS as VARIANTS
 from gsam.models.mobile_sam.config import Config
 from gsam.models.mobile_sam.model import MobileSam
-from gsam.nn.sam import SamStage
+from gsam.models.mobile_sam.port import LAYOUTS as LAYOUTS
+from gsam.models.sam_stage import SamStage
 from gsam.types import Params
 
 

@@ -14,10 +14,11 @@ from gsam import bind
 from gsam.models.owl_vit.config import VARIANTS as VARIANTS
 from gsam.models.owl_vit.config import Config
 from gsam.models.owl_vit.model import OwlVit
+from gsam.models.owl_vit.port import LAYOUTS as LAYOUTS
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, from_view, inside, normalise
-from gsam.text.queries.words import Tokenizer, Words
+from gsam.text.words import Tokenizer, Words
 from gsam.types import Boxes, Images, Labels, Params, View
 
 

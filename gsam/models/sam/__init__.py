@@ -12,20 +12,21 @@ from gsam import bind
 from gsam.models.sam.config import VARIANTS as VARIANTS
 from gsam.models.sam.config import Config
 from gsam.models.sam.model import Sam
-from gsam.nn.sam import SamStage, dtype_of
+from gsam.models.sam.port import LAYOUTS as LAYOUTS
+from gsam.models.sam_stage import SamStage, dtype_of
 from gsam.ops.masks import filled
 from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage(SamStage):
-    """See `gsam.nn.sam.SamStage`."""
+    """See `gsam.models.sam_stage.SamStage`."""
 
     config: Config
 
     def prior(self, xyxy: jax.Array) -> jax.Array | None:
         """nano's boxes bring their filled selves, [N, 4h, 4w]."""
-        return box_prior(xyxy, self.config)
+        return box_mask_prompt(xyxy, self.config)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,11 +57,11 @@ class MedSam(Stage):
         return super().decode(model, features, points, labels, False, **mask)
 
 
-def box_prior(xyxy: jax.Array, config: Config) -> jax.Array | None:
+def box_mask_prompt(xyxy: jax.Array, config: Config) -> jax.Array | None:
     """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, 4h, 4w]; None for the official models."""
-    if config.box_prior <= 0:
+    if config.box_mask_prompt <= 0:
         return None
-    return config.box_prior * filled(xyxy, config.image_size, 4 * config.grid)
+    return config.box_mask_prompt * filled(xyxy, config.image_size, 4 * config.grid)
 
 
 def spec(config: Config) -> bind.Spec[Sam]:

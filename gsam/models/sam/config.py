@@ -21,7 +21,7 @@ class Config:
     decoder_heads: int = 8
     decoder_mlp: int = 2048
     mask_chans: int = 16
-    box_prior: float = 0.0
+    box_mask_prompt: float = 0.0
     """Above 0, a box without a mask prompt brings its filled self as one: this inside, minus this outside (nano)."""
     preprocess: Literal["sam", "medsam"] = "sam"
     """What was done to the pictures it was trained on, which its tensors do not show: see `gsam.models.sam.MedSam`."""
@@ -47,6 +47,6 @@ VARIANTS: dict[str, Config] = {
         out_chans=64,
         decoder_heads=4,
         decoder_mlp=256,
-        box_prior=6.0,
+        box_mask_prompt=6.0,
     ),
 }

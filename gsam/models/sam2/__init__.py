@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from gsam import bind
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter
 from gsam.models.sam2.config import VARIANTS as VARIANTS
 from gsam.models.sam2.config import Config as Config
 from gsam.models.sam2.model import Answer as Answer
 from gsam.models.sam2.model import Features as Features
 from gsam.models.sam2.model import Sam2Image
+from gsam.models.sam2.port import LAYOUTS as LAYOUTS
 from gsam.ops.components import cleaned
 from gsam.ops.views import IMAGENET_MEAN as IMAGENET_MEAN
 from gsam.ops.views import IMAGENET_STD as IMAGENET_STD
@@ -23,7 +24,7 @@ from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(Prompted):
+class Stage(PromptableSegmenter):
     """As the original's image predictor: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``.
 
     Whether there is an object at all is not asked.
@@ -41,8 +42,6 @@ class Stage(Prompted):
     """Mask no larger than this becomes background."""
 
     enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
-    remembers: ClassVar[bool] = True
-    """The same weights make a tracker (`gsam.tracker`)."""
     pads_boxes: ClassVar[bool] = True
     clamp: ClassVar[float] = 32.0
     sure: ClassVar[float] = 0.8
@@ -68,7 +67,7 @@ class Stage(Prompted):
         return answer.logits, answer.iou
 
     @property
-    def cleans(self) -> bool:
+    def has_postprocess(self) -> bool:
         return self.max_hole_area > 0 or self.max_sprinkle_area > 0
 
     def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:

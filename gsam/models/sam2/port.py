@@ -21,8 +21,8 @@ _DOWNSAMPLER: Renames = (
 _HEADS = r"(pred_obj_score_head|obj_ptr_proj)"
 
 
-def layouts(*, video: bool) -> tuple[Layout, ...]:
-    """How files name the tensors of the whole model (``video``), or of `gsam.models.sam2.model.Sam2Image`.
+def layouts(*, memory: bool) -> tuple[Layout, ...]:
+    """How files name the tensors of the whole model (``memory``), or of `gsam.models.sam2.model.Sam2Image`.
 
     The files are the same, and a picture's part leaves the memory out; a file may hold that part alone.
     """
@@ -38,7 +38,7 @@ def layouts(*, video: bool) -> tuple[Layout, ...]:
                 (r"(embedding_maskfeature)\.3\.", r"\1.conv2."),
                 *_DOWNSAMPLER,
             ),
-            unused=() if video else ((_MEMORY, _WHY),),
+            unused=() if memory else ((_MEMORY, _WHY),),
             transposed=sam.TRANSPOSED,
         ),
         Layout(
@@ -75,7 +75,7 @@ def layouts(*, video: bool) -> tuple[Layout, ...]:
                 (r"^occlusion_spatial_embedding_parameter$", "no_obj_embed_spatial"),
                 (r"^temporal_positional_encoding_projection_layer\.", "obj_ptr_tpos_proj."),
             ),
-            unused=() if video else ((_MEMORY_HF, _WHY),),
+            unused=() if memory else ((_MEMORY_HF, _WHY),),
             tied=sam.HUGGING_FACE_TIED,
             transposed=sam.TRANSPOSED,
             stacked=(
@@ -101,7 +101,9 @@ _MEMORY_HF = (
 
 _V21 = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
 
-LAYOUTS = layouts(video=False)
+LAYOUTS = layouts(memory=False)
+"""Of the image's part."""
+TRACKER_LAYOUTS = layouts(memory=True)
 
 MODEL_TYPES = ("sam2_video", "sam2")
 

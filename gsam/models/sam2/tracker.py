@@ -17,6 +17,7 @@ from gsam.bind import param
 from gsam.models.sam2.config import Config
 from gsam.models.sam2.memory import MemoryAttention, MemoryEncoder, moment_code
 from gsam.models.sam2.model import Features, Sam2Image
+from gsam.models.sam2.port import TRACKER_LAYOUTS
 from gsam.nn.layers import Linear, Mlp, PatchEmbed
 from gsam.nn.prompt import PAD
 from gsam.ops.resize import bilinear
@@ -24,6 +25,8 @@ from gsam.ops.top import in_chunks
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from gsam.types import Bank, Images, Params, View
 
+LAYOUTS = TRACKER_LAYOUTS
+"""How files name the tensors of the whole model."""
 ABSENT_LOGIT = -1024.0
 """What every pixel's logit is where there is no object."""
 SCALE, BIAS = 20.0, -10.0
@@ -207,7 +210,12 @@ def spec(config: Config) -> bind.Spec[Sam2]:
     return bind.spec(lambda: Sam2(config))
 
 
-def build(config: Config, params: Params, **settings: Any) -> Tracker:
+def supports(config: Config) -> bool:
+    """Whether this model has a memory: HQ-SAM 2 has none for its finer masks."""
+    return not config.hq
+
+
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Tracker:
     """A tracker from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)

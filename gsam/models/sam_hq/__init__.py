@@ -13,7 +13,8 @@ from gsam.models.sam_hq.config import Config as Config
 from gsam.models.sam_hq.config import Vit as Vit
 from gsam.models.sam_hq.decoder import Features
 from gsam.models.sam_hq.model import SamHq
-from gsam.nn.sam import ONE, THREE, SamStage
+from gsam.models.sam_hq.port import LAYOUTS as LAYOUTS
+from gsam.models.sam_stage import ONE, THREE, SamStage
 from gsam.types import Images, Params
 
 

@@ -14,13 +14,14 @@ from gsam import bind
 from gsam.models.siglip.config import VARIANTS as VARIANTS
 from gsam.models.siglip.config import Config
 from gsam.models.siglip.model import Siglip
+from gsam.models.siglip.port import LAYOUTS as LAYOUTS
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
 from gsam.ops.top import in_chunks
 from gsam.ops.views import normalise
-from gsam.text.queries.sentences import Marked, Tokenizer
-from gsam.text.queries.sentences import canonical as canonical
-from gsam.text.queries.sentences import finished as finished
-from gsam.text.queries.templates import Template, templates
+from gsam.text.sentences import Marked, Tokenizer
+from gsam.text.sentences import canonical as canonical
+from gsam.text.sentences import finished as finished
+from gsam.text.templates import Template, templates
 from gsam.types import Params, Scene, View
 
 MEAN = STD = (0.5, 0.5, 0.5)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gsam.errors import CheckpointError
-from gsam.models.siglip import config as sizes
-from gsam.models.siglip.config import Config
+from gsam.models.siglip.config import Config, tower
 from gsam.nn.tower import Tower
 from gsam.weights.rules import Layout
 
@@ -43,8 +42,8 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
         )
     vocab = text.get("vocab_size", 32000)
     return Config(
-        vision=tower(vision),
-        text=tower(text),
+        vision=_tower(vision),
+        text=_tower(text),
         image_size=vision.get("image_size", 224),
         patch=vision.get("patch_size", 16),
         vocab=vocab,
@@ -53,7 +52,7 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
     )
 
 
-def tower(values: Mapping[str, Any]) -> Tower:
+def _tower(values: Mapping[str, Any]) -> Tower:
     """A transformer's sizes."""
     act = values.get("hidden_act", "gelu_pytorch_tanh")
     if act != "gelu_pytorch_tanh":  # the tensors of both look alike
@@ -62,4 +61,4 @@ def tower(values: Mapping[str, Any]) -> Tower:
     depth, heads = values.get("num_hidden_layers", 12), values.get("num_attention_heads", 12)
     if width % heads:
         raise CheckpointError(f"{heads} heads do not divide a width of {width}", "checkpoint_format")
-    return sizes.tower(width, depth, heads, 0 if hidden == 4 * width else hidden)
+    return tower(width, depth, heads, 0 if hidden == 4 * width else hidden)

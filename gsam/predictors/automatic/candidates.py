@@ -20,7 +20,7 @@ Record = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Found:
+class Candidates:
     """N masks of a picture."""
 
     boxes: NDArray[np.int64]
@@ -39,8 +39,8 @@ class Found:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> Found:
-        return Found(
+    def __getitem__(self, rows: NDArray[np.int64]) -> Candidates:
+        return Candidates(
             self.boxes[rows],
             self.iou[rows],
             self.stability[rows],
@@ -50,7 +50,7 @@ class Found:
         )
 
     @classmethod
-    def of(cls, parts: Sequence[Found]) -> Found:
+    def of(cls, parts: Sequence[Candidates]) -> Candidates:
         """One after the other."""
         return cls(
             np.concatenate([np.zeros((0, 4), np.int64), *(p.boxes for p in parts)]),
@@ -91,13 +91,13 @@ def nms(boxes: NDArray[Any], scores: NDArray[np.float32], overlap: float) -> NDA
     return order[kept]
 
 
-def prefer_small_crops(found: Found, overlap: float) -> Found:
+def prefer_small_crops(found: Candidates, overlap: float) -> Candidates:
     """Duplicates among crops dropped: of two, the one from the smaller crop stays."""
     x0, y0, x1, y1 = found.crops.T
     return found[nms(found.boxes, np.float32(1) / ((x1 - x0) * (y1 - y0)).astype(np.float32), overlap)]
 
 
-def without_small_regions(found: Found, size: tuple[int, int], least: float, overlap: float) -> Found:
+def without_small_regions(found: Candidates, size: tuple[int, int], least: float, overlap: float) -> Candidates:
     """Every mask without small holes and islands, and no duplicates after that: those that did not change win.
 
     What changed gets a new box and new run lengths; its stability and predicted IoU stay those of the mask before.
@@ -119,7 +119,7 @@ def outermost(mask: NDArray[np.bool_]) -> Rectangle:
     return (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])) if len(rows) else (0, 0, 0, 0)
 
 
-def records(found: Found, size: tuple[int, int], mode: OutputMode) -> list[Record]:
+def records(found: Candidates, size: tuple[int, int], mode: OutputMode) -> list[Record]:
     """What SamAutomaticMaskGenerator returns: the same keys in the same order, boxes as x y width height."""
     return [
         {

@@ -26,12 +26,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from gsam.build import segmenter
 from gsam.inputs.image import Picture, Source, open_image
-from gsam.models.promptable import Prompted
+from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.ops.grid import Crop, crops
-from gsam.pipeline.prepare import gather
 from gsam.predictors.automatic.candidates import (
-    Found,
+    Candidates,
     Record,
     cut_off,
     nms,
@@ -41,8 +40,9 @@ from gsam.predictors.automatic.candidates import (
 )
 from gsam.predictors.automatic.device import OnDevice
 from gsam.predictors.automatic.measure import Frame, Measured, measure, run_lengths
-from gsam.predictors.automatic.settings import OutputMode, Settings, needs_points
-from gsam.runtime.memory import lean
+from gsam.predictors.automatic.settings import OutputMode, Settings
+from gsam.runtime.batch import gather
+from gsam.runtime.memory import low_memory_options
 from gsam.types import Images, Params
 
 CLAMP = 32.0
@@ -54,13 +54,13 @@ class MaskGenerator:
 
     Differences to the original, all where it fails or has no say: crops without a pixel are left out, points go to the model
     in float32, and ``point_grids`` says how it must look.  SAM 2's options do what they do there, but
-    ``min_mask_region_area`` cleans masks at the size of the picture, in its pixels, as SAM's does (SAM 2 cleans them at low
+    ``min_mask_region_area`` has_postprocess masks at the size of the picture, in its pixels, as SAM's does (SAM 2 has_postprocess them at low
     resolution, and without its CUDA extension not at all); boxes stay whole numbers.
     """
 
     def __init__(
         self,
-        model: str | Prompted,
+        model: str | PromptableSegmenter,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
         pred_iou_thresh: float | None = None,
@@ -100,7 +100,7 @@ class MaskGenerator:
         chosen = Settings(
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
-            pred_iou_thresh=Prompted.sure if pred_iou_thresh is None else pred_iou_thresh,
+            pred_iou_thresh=PromptableSegmenter.sure if pred_iou_thresh is None else pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,
             stability_score_offset=stability_score_offset,
             box_nms_thresh=box_nms_thresh,
@@ -115,13 +115,13 @@ class MaskGenerator:
             use_m2m=use_m2m,
             multimask_output=multimask_output,
         )
-        self.model = cast(Prompted, segmenter(model, **settings) if isinstance(model, str) else model)
+        self.model = cast(PromptableSegmenter, segmenter(model, **settings) if isinstance(model, str) else model)
         sure = self.model.sure if pred_iou_thresh is None else pred_iou_thresh
         self.settings = dataclasses.replace(chosen, pred_iou_thresh=sure)
         needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
         self.progress = progress
         device = jax.local_devices()[0]
-        options = lean(device.platform)
+        options = low_memory_options(device.platform)
         self._params = jax.device_put(self.model.params, device)
         self._embed = jax.jit(self._features, compiler_options=options)
         self._decode = jax.jit(self._answers, static_argnames=("multimask", "again"), compiler_options=options)
@@ -136,13 +136,13 @@ class MaskGenerator:
         picture = open_image(image)
         return records(self.find(picture.pixels), _size(picture.pixels), self.settings.output_mode)
 
-    def find(self, pixels: NDArray[np.uint8]) -> Found:
+    def find(self, pixels: NDArray[np.uint8]) -> Candidates:
         """The same of pixels [H, W, 3] before it is made into records."""
         settings, size = self.settings, _size(pixels)
         places = crops(size, settings.crop_n_layers, settings.crop_overlap_ratio)
         total = sum(len(settings.grids[crop.layer]) for crop in places)
         with _Bar(total, self.progress) as bar, concurrent.futures.ThreadPoolExecutor(_cores(), "gsam-mask") as pool:
-            found = Found.of([self._crop(pixels, crop, bar, pool) for crop in places])
+            found = Candidates.of([self._crop(pixels, crop, bar, pool) for crop in places])
         if len(places) > 1:
             found = prefer_small_crops(found, settings.crop_nms_thresh)
         if settings.min_mask_region_area > 0:
@@ -156,7 +156,7 @@ class MaskGenerator:
         programs: list[Any] = [self._embed, self._decode, *([self._on_device.look] if self._on_device else [])]
         return sum(int(p._cache_size()) for p in programs)
 
-    def _crop(self, pixels: NDArray[np.uint8], crop: Crop, bar: _Bar, pool: concurrent.futures.Executor) -> Found:
+    def _crop(self, pixels: NDArray[np.uint8], crop: Crop, bar: _Bar, pool: concurrent.futures.Executor) -> Candidates:
         settings, (x0, y0, x1, y1) = self.settings, crop.xyxy
         picture = Picture(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
         height, width = _size(picture.pixels)
@@ -171,7 +171,7 @@ class MaskGenerator:
             asked = some[index // iou.shape[1]]
             parts.append(self._measured(logits, flat, index, asked, frame, crop, _size(pixels), pool))
             bar.step(len(some))
-        found = Found.of(parts)
+        found = Candidates.of(parts)
         return found[nms(found.boxes, found.iou, settings.box_nms_thresh)]
 
     def _batches(
@@ -209,7 +209,7 @@ class MaskGenerator:
         crop: Crop,
         size: tuple[int, int],
         pool: concurrent.futures.Executor,
-    ) -> Found:
+    ) -> Candidates:
         """What is stable and does not end at the crop's edge, of the masks ``index`` of logits [N, M, h, w]."""
         least, (x0, y0, _, _) = self.settings.stability_score_thresh, crop.xyxy
 
@@ -230,7 +230,7 @@ class MaskGenerator:
             kept = list(pool.map(keep, self._on_device(logits, index, frame)))
         rows = [i for i, one in enumerate(kept) if one is not None]
         good = [one for one in kept if one is not None]
-        return Found(
+        return Candidates(
             np.array([box for box, _, _ in good], np.int64).reshape(-1, 4),
             iou[index[rows]],
             np.array([stability for _, stability, _ in good], np.float32),
@@ -265,7 +265,7 @@ class MaskGenerator:
             known = jnp.clip(logits, -CLAMP, CLAMP)
             refined = [ask(mask=known[:, m], has_mask=valid, multimask=False) for m in range(logits.shape[1])]
             logits, iou = (jnp.concatenate(parts, 1) for parts in zip(*refined, strict=True))
-        return self.model.clean(logits, self.settings.mask_threshold) if self.model.cleans else logits, iou
+        return self.model.clean(logits, self.settings.mask_threshold) if self.model.has_postprocess else logits, iou
 
 
 class _Bar:

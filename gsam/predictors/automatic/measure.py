@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.ops.grid import Rectangle
-from gsam.results.masks.low_res import BAND, Band, Enlarge, across_columns, bands, sigmoid
+from gsam.results.masks.low_res import BAND, Band, Upsampling, across_columns, bands, sigmoid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Frame:
     """Rows and columns of the view that are picture."""
     size: tuple[int, int]
     """Height and width of the crop."""
-    way: Enlarge
+    way: Upsampling
     cuts: tuple[float, float, float]
     """Logits above these are the large, the mask itself and the small area: mask_threshold - offset, + 0, + offset."""
 

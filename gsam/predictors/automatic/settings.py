@@ -79,17 +79,6 @@ class Settings:
         return grids
 
 
-def needs_points(model: Any, name: str, *, masks: bool = False) -> None:
-    """Raises `UsageError` for a model that takes no points, or no masks where they are needed."""
-    takes: frozenset[str] = getattr(model, "takes", frozenset())
-    if not hasattr(model, "prompt") or "foreground" not in takes:
-        raise UsageError(
-            f"{name} cannot be asked with points, which is how everything is found", "model_takes_no_points"
-        )
-    if masks and "mask" not in takes:
-        raise UsageError(f"{name} takes no masks as prompts, which use_m2m needs", "model_takes_no_masks")
-
-
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("points_per_side", 1, 1024),
     ("points_per_batch", 1, math.inf),

@@ -7,18 +7,15 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gsam.files import whole_file
+from gsam.files import atomic_file
 from gsam.results.draw.text_rendering import Colour, text_picture
-from gsam.results.masks.rle import bounds, decode
-
-if TYPE_CHECKING:
-    from gsam.results.result import Result
+from gsam.results.masks.rle import area, bounds, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FILL = 0.45
@@ -64,27 +61,47 @@ def shade(light: float, hue: float) -> Colour:
     return r, g, b
 
 
-def draw(result: Result) -> Image.Image:
-    """An RGB picture of the size of the original."""
-    height, width = result.size
+def draw(
+    pixels: NDArray[np.uint8],
+    xyxy: NDArray[Any],
+    labels: Sequence[str],
+    scores: NDArray[Any],
+    rles: Sequence[dict[str, Any]],
+    queries: Sequence[str] = (),
+) -> Image.Image:
+    """Draw masks, boxes and labels over an image.
+
+    Args:
+        pixels: [H, W, 3] uint8 RGB.
+        xyxy: [N, 4] float boxes x0 y0 x1 y1 in pixels, exclusive right and bottom.
+        labels: [N] labels.
+        scores: [N] float in 0..1; plates of the best are placed first.
+        rles: [N] masks as COCO run lengths.
+        queries: Names that keep their colours though nothing was found of them; by default the labels alone have colours.
+
+    Returns:
+        An RGB image of the size of the original.
+    """
+    height, width = pixels.shape[:2]
     size, line = measures(height, width)
-    ink = colours([*result.queries, *result.labels])
-    image = Image.fromarray(result.pixels)
-    small_last = sorted(range(len(result)), key=lambda i: -result.areas[i])
+    ink = colours([*queries, *labels])
+    image = Image.fromarray(pixels)
+    areas = [area(rle) for rle in rles]
+    small_last = sorted(range(len(rles)), key=lambda i: -areas[i])
     for i in small_last:
-        paint(image, result.rles[i], ink[result.labels[i]], line)
+        paint(image, rles[i], ink[labels[i]], line)
     pen = ImageDraw.Draw(image)
     for i in small_last:
-        x0, y0, x1, y1 = (round(float(v)) for v in result.xyxy[i])
+        x0, y0, x1, y1 = (round(float(v)) for v in xyxy[i])
         box = (max(x0, 0), max(y0, 0), min(x1, width) - 1, min(y1, height) - 1)
         if box[2] >= box[0] and box[3] >= box[1]:
-            pen.rectangle(box, outline=ink[result.labels[i]], width=line)
-    order = np.argsort(-result.scores, kind="stable")
+            pen.rectangle(box, outline=ink[labels[i]], width=line)
+    order = np.argsort(-scores, kind="stable")
     name(
         image,
-        [(result.labels[i], f"{result.scores[i]:.2f}") for i in order],
-        [ink[result.labels[i]] for i in order],
-        [tuple(round(float(v)) for v in result.xyxy[i]) for i in order],
+        [(labels[i], f"{scores[i]:.2f}") for i in order],
+        [ink[labels[i]] for i in order],
+        [tuple(round(float(v)) for v in xyxy[i]) for i in order],
         size,
     )
     return image
@@ -114,7 +131,7 @@ def name(
 def write(image: Image.Image, path: Path) -> None:
     """PNG, JPEG or WebP by the name of ``path``, whole or not at all."""
     kind = {".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower(), path.suffix[1:].upper())
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}))
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gsam.files import whole_file
-from gsam.results.formats.scene_json import scene_dict
-
-if TYPE_CHECKING:
-    from gsam.results.result import Result
+from gsam.files import atomic_file
 
 
 class Coco:
@@ -25,7 +21,7 @@ class Coco:
         self.annotations: list[dict[str, Any]] = []
         self.categories: dict[str, int] = {}
 
-    def add(self, scene: dict[str, Any]) -> None:
+    def add(self, scene: Mapping[str, Any]) -> None:
         """One picture, as `gsam.results.formats.scene_json` describes it."""
         labels = {s["label_id"]: s["label"] for s in scene["segments"]}
         for i, query in enumerate(scene["queries"]):
@@ -55,13 +51,13 @@ class Coco:
 
     def write(self, path: Path) -> None:
         """The file, whole or not at all."""
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             file.write(json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
-def coco_of(results: Sequence[Result]) -> Coco:
-    """A data set of these pictures."""
+def coco_of(scenes: Iterable[Mapping[str, Any]]) -> Coco:
+    """Make a data set of images, each described as `gsam.results.formats.scene_json.scene_dict` does."""
     coco = Coco()
-    for result in results:
-        coco.add(scene_dict(result))
+    for scene in scenes:
+        coco.add(scene)
     return coco

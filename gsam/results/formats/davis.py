@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.files import whole_file
+from gsam.files import atomic_file
 from gsam.results.tracks import TrackedFrame, Tracks
 
 VOID = 255
@@ -53,7 +53,7 @@ def write_frame(ids: NDArray[np.uint8] | TrackedFrame, path: Path) -> None:
     pixels = index_map(ids) if isinstance(ids, TrackedFrame) else ids
     image = Image.fromarray(np.asarray(pixels, np.uint8))
     image.putpalette(palette())
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         image.save(file, "PNG", optimize=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gsam.files import whole_file
+from gsam.files import atomic_file
 from gsam.results.masks.rle import decode
 
 METADATA = "metadata.csv"
@@ -36,13 +36,13 @@ def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
     labels = any("label" in r for r in records)
     table.writerow([*COLUMNS, "label"] if labels else COLUMNS)
     for i, record in enumerate(records):
-        with whole_file(folder / f"{i}.png") as file:
+        with atomic_file(folder / f"{i}.png") as file:
             Image.fromarray(decode(record["segmentation"]) * np.uint8(255)).save(file, "PNG")
         point = record["point_coords"][0]
         scores = (record["predicted_iou"], record["stability_score"])
         row = [i, record["area"], *record["bbox"], *point, *scores, *record["crop_box"]]
         table.writerow([*row, _cell(record["label"])] if labels else row)
-    with whole_file(folder / METADATA) as file:
+    with atomic_file(folder / METADATA) as file:
         file.write(text.getvalue().encode())
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.files import whole_file
+from gsam.files import atomic_file
 from gsam.results.masks import rle
 from gsam.results.tracks import TrackedFrame, Tracks
 
@@ -58,7 +58,7 @@ def write_txt(
     classes = classes_of(tracks) if classes is None else dict(classes)
     ids = ids_of(tracks, classes)
     height, width = tracks.size
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         for frame in tracks:
             map_ = index_map(frame, ids)
             for number in np.unique(map_[map_ > 0]).tolist():
@@ -108,7 +108,7 @@ def write_png(tracks: Tracks, folder: Path, classes: Mapping[str, int] | None = 
     for index in range(tracks.count):
         found = by_index.get(index)
         pixels = np.zeros(tracks.size, np.uint16) if found is None else index_map(found, ids)
-        with whole_file(folder / f"{index:06d}.png") as file:
+        with atomic_file(folder / f"{index:06d}.png") as file:
             Image.fromarray(pixels).save(file, "PNG")
     return dict(classes)
 

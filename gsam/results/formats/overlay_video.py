@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.errors import UsageError
-from gsam.files import whole_path
+from gsam.files import atomic_path
 from gsam.inputs.video.container import pyav
 from gsam.results.draw.overlay import measures, name, numbered, paint
 from gsam.results.tracks import TrackedFrame
@@ -107,7 +107,7 @@ class OverlayVideo:
         self.count += 1
 
     def _open(self, height: int, width: int) -> None:
-        place = self._stack.enter_context(whole_path(self.path))
+        place = self._stack.enter_context(atomic_path(self.path))
         kind = {".mkv": "matroska", ".mov": "mov"}.get(self.path.suffix.lower(), "mp4")
         head = {} if kind == "matroska" else {"movflags": "faststart"}
         self._container = self._stack.enter_context(self.av.open(os.fsdecode(place), "w", format=kind, options=head))

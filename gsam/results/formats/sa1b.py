@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gsam.files import whole_file
+from gsam.files import atomic_file
 
 KEYS = ("segmentation", "bbox", "area", "predicted_iou", "stability_score", "point_coords", "crop_box")
 
@@ -38,7 +38,7 @@ def write(scene: Mapping[str, Any], path: Path) -> None:
     """The file, an annotation a line, whole or not at all."""
     head = dumps({k: v for k, v in scene.items() if k != "annotations"})
     lines = ",".join("\n  " + dumps(a) for a in scene["annotations"])
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(f'{head[:-1]}, "annotations": [{lines}{chr(10) * bool(lines)}]}}\n'.encode())
 
 

@@ -4,53 +4,79 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gsam.files import whole_file
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from gsam.results.result import Result
+from gsam.files import atomic_file
 
 
-def scene_dict(result: Result) -> dict[str, Any]:
-    """What the JSON holds; segments are sorted by score, boxes are x0 y0 x1 y1 in pixels."""
-    height, width = result.size
+def scene_dict(
+    *,
+    image: str | None,
+    size: tuple[int, int],
+    pipeline: str,
+    queries: Sequence[str],
+    labels: Sequence[str],
+    label_ids: NDArray[Any],
+    scores: NDArray[Any],
+    mask_scores: NDArray[Any],
+    xyxy: NDArray[Any],
+    areas: Sequence[int],
+    rles: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Describe one image as the JSON does, its segments sorted by score.
+
+    Args:
+        image: The file's name, if there was one.
+        size: Height and width of the image in pixels.
+        pipeline: The name of the pipeline.
+        queries: What was asked for.
+        labels: [N] labels.
+        label_ids: [N] int, rows of ``queries``.
+        scores: [N] float in 0..1.
+        mask_scores: [N] float, the segmenter's own estimate of its masks.
+        xyxy: [N, 4] float boxes x0 y0 x1 y1 in pixels, exclusive right and bottom.
+        areas: [N] pixels of each mask.
+        rles: [N] masks as COCO run lengths.
+
+    Returns:
+        A dictionary of plain values that `json.dumps` writes.
+    """
+    height, width = size
     segments = [
         {
-            "label": result.labels[i],
-            "label_id": int(result.label_ids[i]),
-            "score": round(float(result.scores[i]), 5),
-            "mask_score": round(float(result.mask_scores[i]), 5),
-            "box": [round(float(v), 2) for v in result.xyxy[i]],
-            "area": result.areas[i],
-            "mask": result.rles[i],
+            "label": labels[i],
+            "label_id": int(label_ids[i]),
+            "score": round(float(scores[i]), 5),
+            "mask_score": round(float(mask_scores[i]), 5),
+            "box": [round(float(v), 2) for v in xyxy[i]],
+            "area": areas[i],
+            "mask": rles[i],
         }
-        for i in sorted(range(len(result)), key=lambda i: -float(result.scores[i]))
+        for i in np.argsort(-np.asarray(scores, np.float64), kind="stable")
     ]
     return {
-        "image": None if result.image is None else os.fsencode(result.image).decode("utf-8", "replace"),
+        "image": None if image is None else os.fsencode(image).decode("utf-8", "replace"),
         "width": width,
         "height": height,
-        "pipeline": result.pipeline,
-        "queries": list(result.queries),
+        "pipeline": pipeline,
+        "queries": list(queries),
         "segments": segments,
     }
 
 
-def dumps(result: Result) -> str:
-    """The JSON text on one line; any script is written as it is."""
-    return _text(scene_dict(result))
+def write(scene: Mapping[str, Any], path: Path) -> None:
+    """Write what `scene_dict` gave, one segment per line, whole or not at all."""
+    head = {key: value for key, value in scene.items() if key != "segments"}
+    lines = ",".join("\n  " + dumps(segment) for segment in scene["segments"])
+    with atomic_file(path) as file:
+        file.write(f'{dumps(head)[:-1]}, "segments": [{lines}{chr(10) * bool(lines)}]}}\n'.encode())
 
 
-def write(result: Result, path: Path) -> None:
-    """The file, a segment a line, whole or not at all."""
-    scene = scene_dict(result)
-    segments = scene.pop("segments")
-    lines = ",".join("\n  " + _text(segment) for segment in segments)
-    with whole_file(path) as file:
-        file.write(f'{_text(scene)[:-1]}, "segments": [{lines}{chr(10) * bool(lines)}]}}\n'.encode())
-
-
-def _text(value: Any) -> str:
+def dumps(value: Any) -> str:
+    """Give the JSON text on one line; any script is written as it is."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -167,10 +167,10 @@ def read(path: Path) -> Tracks:
 
 def write(tracks: Tracks, path: Path) -> None:
     """All at once: the file, whole or not at all."""
-    from gsam.files import whole_file
+    from gsam.files import atomic_file
 
     head = Head(tracks.size, tracks.name, tracks.rate, tracks.count, tuple(tracks.queries))
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         for line in (head.to_dict(), *map(frame_dict, tracks)):
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 

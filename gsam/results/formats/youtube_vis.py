@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gsam.errors import UsageError
-from gsam.files import whole_file
+from gsam.files import atomic_file
 from gsam.results.masks import rle
 from gsam.results.tracks import TrackedFrame, Tracks
 
@@ -20,7 +20,7 @@ class YouTubeVis:
     """A data set that grows video by video.
 
     Ids count from 1 in the order things are added; categories are the labels, in the order they were asked for.  An annotation
-    keeps the object's own id as ``track_id`` and its score as ``score``, which other readers pass over.
+    keeps the object's own id as ``track_id`` and its score as ``score``, which other text_caches pass over.
     """
 
     def __init__(self, categories: Sequence[str] = ()) -> None:
@@ -70,7 +70,7 @@ class YouTubeVis:
         """
         categories = [{"id": i, "name": label, "supercategory": ""} for label, i in self.categories.items()]
         annotations = [
-            {**a, "segmentations": [None if m is None else rle.spelled(m) for m in a["segmentations"]]}
+            {**a, "segmentations": [None if m is None else rle.decompress(m) for m in a["segmentations"]]}
             for a in self.annotations
         ]
         return {"videos": self.videos, "categories": categories, "annotations": annotations}
@@ -82,7 +82,7 @@ class YouTubeVis:
 
     def write(self, path: Path, *, results: bool = False) -> None:
         """The file, whole or not at all."""
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             value: Any = self.results() if results else self.to_dict()
             file.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 

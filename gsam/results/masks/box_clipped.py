@@ -11,7 +11,7 @@ from gsam.results.masks.low_res import LowResMasks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BoxedMasks:
+class BoxClippedMasks:
     """N masks, each made large and then cut to its box: FastSAM's, whose logits mean nothing elsewhere.
 
     A pixel is inside where ``x0 <= x < x1`` and ``y0 <= y < y1``, boxes unrounded.
@@ -30,7 +30,7 @@ class BoxedMasks:
         size: tuple[int, int],
         xyxy: NDArray[np.float32],
         threshold: float = 0.0,
-    ) -> BoxedMasks:
+    ) -> BoxClippedMasks:
         """From logits [N, h, w] whose first ``cells`` rows and columns are the picture, of ``size`` (height, width)."""
         rows, columns = cells
         low = LowResMasks(logits[:, :rows, :columns], max(size), size, size, threshold, "bilinear")
@@ -39,8 +39,8 @@ class BoxedMasks:
     def __len__(self) -> int:
         return len(self.whole)
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> BoxedMasks:
-        return BoxedMasks(self.whole[rows], self.xyxy[rows].reshape(-1, 4))
+    def __getitem__(self, rows: NDArray[np.int64]) -> BoxClippedMasks:
+        return BoxClippedMasks(self.whole[rows], self.xyxy[rows].reshape(-1, 4))
 
     def logits_of(self, i: int) -> NDArray[np.float32]:
         """Logits of mask ``i`` at the size of the picture, [H, W]; 0 outside its box, or less if the threshold is."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PlacedMasks:
+class CroppedMasks:
     """N masks of one picture: what tiles found, put together."""
 
     corners: NDArray[np.int64]
@@ -22,8 +22,8 @@ class PlacedMasks:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> PlacedMasks:
-        return PlacedMasks(self.corners[rows].reshape(-1, 2), [self.parts[i] for i in rows], self.size)
+    def __getitem__(self, rows: NDArray[np.int64]) -> CroppedMasks:
+        return CroppedMasks(self.corners[rows].reshape(-1, 2), [self.parts[i] for i in rows], self.size)
 
     def mask_of(self, i: int) -> NDArray[np.bool_]:
         """[H, W] bool."""

@@ -14,7 +14,7 @@ from gsam.ops.resampling import bicubic, bilinear
 
 BAND = 32
 """Outputs made at a time."""
-Enlarge = Literal["view", "bilinear", "bicubic", "probability"]
+Upsampling = Literal["view", "bilinear", "bicubic", "probability"]
 """How [h, w] becomes [H, W]: ``view``, bilinear to the view, the padding cut off, bilinear to the picture (SAM); ``bilinear`` and
 ``bicubic``, at once, for a view without padding (SAM 2, EfficientSAM); ``probability``, the same as ``bilinear`` of the sigmoid
 (MedSAM)."""
@@ -24,7 +24,7 @@ Enlarge = Literal["view", "bilinear", "bicubic", "probability"]
 class LowResMasks:
     """N logit maps over a segmenter's square view, and how to bring them back to the picture.
 
-    Every way of `Enlarge` is linear in each axis (corners not aligned), so here it is one matrix an axis, of which only the
+    Every way of `Upsampling` is linear in each axis (corners not aligned), so here it is one matrix an axis, of which only the
     band that is not zero is multiplied.
     """
 
@@ -38,7 +38,7 @@ class LowResMasks:
     """Height and width of the picture."""
     threshold: float = 0.0
     """Of logits, whatever is enlarged."""
-    way: Enlarge = "view"
+    way: Upsampling = "view"
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -131,7 +131,7 @@ def across_columns(logits: NDArray[np.float32], bands: Sequence[Band]) -> NDArra
 
 
 @functools.lru_cache(maxsize=32)
-def bands(source: int, side: int, content: int, size: int, way: Enlarge) -> list[Band]:
+def bands(source: int, side: int, content: int, size: int, way: Upsampling) -> list[Band]:
     """``source`` -> ``side``, the first ``content`` of it -> ``size``; or ``source`` -> ``size``."""
     if way == "view":
         matrix = (bilinear(content, size) @ bilinear(source, side)[:content]).astype(np.float32)

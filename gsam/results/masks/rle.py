@@ -52,7 +52,7 @@ def compress(rle: dict[str, Any]) -> dict[str, Any]:
     return {"size": [int(height), int(width)], "counts": short["counts"].decode("ascii")}
 
 
-def spelled(rle: dict[str, Any]) -> dict[str, Any]:
+def decompress(rle: dict[str, Any]) -> dict[str, Any]:
     """The inverse of `compress`: run lengths as numbers, column by column, outside first."""
     flat = decode(rle).ravel(order="F")
     counts = np.diff([0, *np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat)]).tolist()

@@ -1,0 +1,146 @@
+"""Text -> padded token ids.  `tokenizers` is imported when the first text is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.errors import CheckpointError
+from gsam.text.queries import shorten
+
+
+class Tokenizer:
+    """Text -> token ids of a fixed length."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._unknown = next((i for w in ("[UNK]", "<unk>") if (i := inner.token_to_id(w)) is not None), None)
+        self._told: set[str] = set()
+
+    def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> NDArray[np.int32]:
+        """[C, context] int32, padded with ``pad``; a longer text keeps its end mark.
+
+        Words that a closed vocabulary does not have are told once, as a warning.
+        """
+        ids = np.full((len(texts), context), pad, np.int32)
+        for row, text in zip(ids, texts, strict=True):
+            encoded = self._inner.encode(text)
+            found = encoded.ids
+            if self._unknown is not None and self._unknown in found:
+                self._tell([text[a:b] for i, (a, b) in zip(found, encoded.offsets, strict=True) if i == self._unknown])
+            if len(found) > context and text not in self._told:
+                self._told.add(text)
+                warnings.warn(f"{shorten(text)!r} is longer than {context} tokens, the rest is not read", stacklevel=2)
+            if len(found) > context:
+                found = [*found[: context - 1], found[-1]]
+            row[: len(found)] = found
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids -> text, marks included."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=False))
+
+    def spell(self, ids: Sequence[int]) -> list[str]:
+        """Each id's own spelling, ``""`` for padding."""
+        return [(self._inner.id_to_token(i) or "") if i else "" for i in ids]
+
+    def dumps(self) -> str:
+        """The text of a ``tokenizer.json`` that `load_tokenizer` reads back."""
+        return str(self._inner.to_str())
+
+    def _tell(self, words: list[str]) -> None:
+        for word in words:
+            if word not in self._told:
+                self._told.add(word)
+                warnings.warn(f"this model does not know the word {word!r}", stacklevel=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """Queries read as one text: what stands at each place."""
+
+    ids: list[int]
+    words: list[str]
+    """The tokens' own spelling, ``""`` for padding."""
+    decode: Callable[[Sequence[int]], str]
+    special: frozenset[int] = frozenset()
+    """Ids that are no words: the mark at the beginning."""
+    shape: tuple[int, int] = (1, 0)
+    """How many captions of how many tokens one after the other these are."""
+
+    def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
+        """The words that score above ``threshold``, as GroundingDINO's own demo puts them together (``get_phrases_from_posmap``).
+
+        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better taken from the queries.
+        """
+        fired = [i for i, s in zip(self.ids, scores, strict=True) if s > threshold and i and i not in self.special]
+        return self.decode(fired).replace(".", "").strip()
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A ``tokenizer.json``, or a folder that has one, CLIP's ``vocab.json`` and ``merges.txt``, or BERT's ``vocab.txt``."""
+    from tokenizers import Tokenizer as Inner
+
+    path = Path(path)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if file.is_file():
+        try:
+            inner = Inner.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{file} is not a tokenizer: {error}", "tokenizer_invalid") from error
+        inner.no_padding()
+        inner.no_truncation()
+        return Tokenizer(inner)
+    if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
+        return Tokenizer(_clip(path))
+    if (path / "vocab.txt").is_file():
+        return Tokenizer(_bert(path / "vocab.txt"))
+    text = f"no tokenizer.json (nor vocab.json and merges.txt, nor vocab.txt) in {path}"
+    raise CheckpointError(text, "tokenizer_missing")
+
+
+def _clip(folder: Path) -> Any:
+    """CLIP's byte-level BPE (openai/CLIP ``simple_tokenizer.py``)."""
+    from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer as Inner
+
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    merges = [
+        (a, b)
+        for line in lines
+        if len(parts := line.split()) == 2 and not line.startswith("#version")
+        for a, b in [parts]
+    ]
+    begin, end = "<|startoftext|>", "<|endoftext|>"
+    model: Any = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", unk_token=end)
+    inner = Inner(model)
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    pattern = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    inner.add_special_tokens([begin, end])
+    inner.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[(begin, vocabulary[begin]), (end, vocabulary[end])]
+    )
+    return inner
+
+
+def _bert(file: Path) -> Any:
+    """BERT's uncased word pieces (google-research/bert ``tokenization.py``)."""
+    from tokenizers import BertWordPieceTokenizer
+
+    return BertWordPieceTokenizer(str(file), lowercase=True)

@@ -1,0 +1,127 @@
+"""Locate a model by any of its names: a manifest entry, a hub id, a folder or a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gsam.errors import CheckpointError, UsageError
+from gsam.registry import variants
+from gsam.weights import download
+from gsam.weights.folders import cache_folder, data_folder
+from gsam.weights.hashes import hashes, verify_once
+
+FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip")
+
+
+NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier", "nano_sam2": "tracker"}
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointSource:
+    """A model that has been located, not read."""
+
+    name: str
+    path: Path
+    """A file, or a folder."""
+    variant: str | None = None
+    """The registered name, where the source says which it is."""
+    tokenizer: Path | None = None
+    sha256: str | None = None
+    """What the manifest expects of the file; the files of a hub model are checked when they are found."""
+    downloaded: bool = False
+    """Whether it is in a cache: then its conversion is kept in another."""
+
+
+def find(name: str | Path) -> CheckpointSource:
+    """Locate a model, downloading it if it is not here yet."""
+    text = str(name)
+    path = Path(text).expanduser()
+    if text in NANO:
+        folder = data_folder("nano")
+        tokenizer = folder / "tokenizer.json" if text in ("nano_owl", "nano_clip") else None
+        return CheckpointSource(text, folder / f"{NANO[text]}.safetensors", text, tokenizer)
+    if path.is_dir():
+        return CheckpointSource(text, path, tokenizer=tokenizer_in(path))
+    if path.suffix in FILES:
+        if not path.is_file():
+            raise CheckpointError(f"no such file: {path}", "checkpoint_missing")
+        return CheckpointSource(text, path, tokenizer=tokenizer_in(path.parent))
+    entry = manifest().get(text)
+    if entry is not None:
+        return _from_manifest(text, entry)
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")):
+        repository, _, revision = text.partition("@")
+        folder = download.from_hub(repository, revision or None)
+        return CheckpointSource(text, folder, tokenizer=tokenizer_in(folder), downloaded=True)
+    near = difflib.get_close_matches(text, names(), 3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `gsam weights list` shows the names"
+    raise UsageError(f"no model {text!r}{hint}", "model_unknown")
+
+
+def names() -> list[str]:
+    """Every registered variant."""
+    return variants()
+
+
+@functools.cache
+def manifest() -> Mapping[str, Mapping[str, Any]]:
+    """Official name -> its entry, of every family."""
+    entries: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(data_folder("weights").glob("*.toml")):
+        entries |= tomllib.loads(file.read_text())
+    return entries
+
+
+def is_cached(name: str) -> bool:
+    """Whether a manifest's model can be loaded without network."""
+    entry = manifest().get(name)
+    if name in NANO:
+        return True
+    if entry is None:
+        return False
+    if file := entry.get("file") or entry.get("url", "").rsplit("/", 1)[-1]:
+        return (cache_folder() / "weights" / file).is_file()
+    return download.in_hub_cache(entry["hub"], entry.get("revision"))
+
+
+def _from_manifest(name: str, entry: Mapping[str, Any]) -> CheckpointSource:
+    if page := entry.get("page"):  # a person has to fetch it
+        target = cache_folder() / "weights" / entry["file"]
+        if not target.is_file():
+            text = f"{name} is not downloaded by gsam: get {entry['file']} ({entry['licence']}) from {page} and give its path, "
+            raise CheckpointError(f"{text}or save it as {target}", "checkpoint_missing")
+        return CheckpointSource(name, target, name, sha256=entry.get("sha256"), downloaded=True)
+    if url := entry.get("url"):
+        target = cache_folder() / "weights" / url.rsplit("/", 1)[-1]
+        return CheckpointSource(
+            name, download.from_url(url, target, entry.get("sha256")), name, sha256=entry.get("sha256"), downloaded=True
+        )
+    folder = download.from_hub(entry["hub"], entry.get("revision"))
+    for file, sha256 in hashes(entry).items():
+        verify_once(folder / file, sha256)
+    return CheckpointSource(name, folder, name, tokenizer_in(folder), downloaded=True)
+
+
+def tokenizer_in(folder: Path) -> Path | None:
+    return folder if tokenizer_files(folder) else None
+
+
+def tokenizer_files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if (place / "tokenizer.json").is_file():
+        return [place / "tokenizer.json"]
+    for files in (("vocab.json", "merges.txt"), ("vocab.txt",)):
+        if all((place / f).is_file() for f in files):
+            return [place / f for f in files]
+    return []
+
+
+def weight_files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [f for f in path.iterdir() if f.suffix in FILES]

@@ -1,0 +1,28 @@
+"""Where gsam keeps its files: those it is shipped with, and its cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gsam.errors import CheckpointError
+
+
+def data_folder(kind: str) -> Path:
+    """Recipes (``pipelines``), manifests (``weights``) or the shipped models (``nano``): of the wheel, else of the checkout."""
+    packed = Path(__file__).parents[1] / "_data" / kind
+    if packed.is_dir():
+        return packed
+    root = Path(__file__).parents[2]
+    folder = root / {"pipelines": "pipelines", "weights": "weights/manifests", "nano": "weights/nano"}[kind]
+    if (root / "pyproject.toml").is_file() and folder.is_dir():
+        return folder
+    raise CheckpointError(f"this installation of gsam lacks its {kind} files: install it again", "installation_broken")
+
+
+def cache_folder() -> Path:
+    """gsam's own cache: ``GSAM_CACHE``, else ``XDG_CACHE_HOME/gsam``, else ``~/.cache/gsam``.  The hub has its own."""
+    if own := os.environ.get("GSAM_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "gsam"

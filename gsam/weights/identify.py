@@ -1,0 +1,133 @@
+"""Tell the family and configuration of a model by its name, its ``config.json`` or its tensors."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gsam.errors import CheckpointError
+from gsam.registry import FAMILIES, family_of
+from gsam.weights.find import FILES, CheckpointSource, manifest
+from gsam.weights.read import Tensor
+from gsam.weights.rules import fit, plan
+
+
+def identify(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
+    """Family and configuration: by name, by ``config.json``, else by the tensors themselves.
+
+    Of several variants with the same tensors (MedSAM's are SAM's) it is the one that the file or the hub model is called after.
+    """
+    family, config = _identified(found, tensors, role)
+    called = _stem(found.path) if found.path.is_file() else _by_hub().get(found.name.partition("@")[0])
+    module, port = family_modules(family)
+    variants = module.VARIANTS
+    if (
+        found.variant is None
+        and called in variants
+        and parameter_shapes(family, variants[called]) == parameter_shapes(family, config)
+    ):
+        config = variants[called]
+    return family, port.told(config, tensors) if hasattr(port, "told") else config
+
+
+def _stem(path: Path) -> str:
+    """A file's name without what says how it is packed."""
+    return _stem(path.with_suffix("")) if path.suffix in FILES else path.name
+
+
+@functools.cache
+def _by_hub() -> Mapping[str, str]:
+    """Hub id -> the official name, of models that have one there."""
+    return {entry["hub"]: name for name, entry in manifest().items() if "hub" in entry}
+
+
+def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
+    if found.variant is not None and (known := family_of(found.variant)):
+        module, _ = family_modules(known)
+        return known, module.VARIANTS[found.variant]
+    described = (found.path if found.path.is_dir() else found.path.parent) / "config.json"
+    if found.path.is_dir() and described.is_file():
+        try:
+            values = json.loads(described.read_text())
+            for family in FAMILIES:
+                _, port = family_modules(family)
+                if values.get("model_type") in port.MODEL_TYPES:
+                    return family, port.config_from_hf(values)
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            raise CheckpointError(f"{described} is no model's configuration: {error}", "checkpoint_format") from None
+        kinds = [t for f in FAMILIES for t in family_modules(f)[1].MODEL_TYPES]
+        kind = values.get("model_type")
+        raise CheckpointError(f"{described}: model_type {kind!r} is none of {', '.join(kinds)}", "checkpoint_unknown")
+    likely = (
+        likely_variant(tensors, None, role, exact=True)
+        or likely_variant(tensors, None, exact=True)
+        or likely_variant(tensors, None, role)
+    )
+    if likely is None:
+        some = ", ".join(list(tensors)[:3])
+        lacks = "it has no config.json, and " if found.path.is_dir() else ""
+        text = f"{found.name} is no model known here; {lacks}its tensors are {some}, ..."
+        raise CheckpointError(text, "checkpoint_unknown")
+    known = family_of(likely)
+    assert known is not None
+    return known, family_modules(known)[0].VARIANTS[likely]
+
+
+def likely_variant(
+    tensors: Mapping[str, Tensor], besides: str | None, role: str | None = None, *, exact: bool = False
+) -> str | None:
+    """The variant whose tensors these are (``exact``), or that has the most in common with them, at least half."""
+    best: tuple[float, str] | None = None
+    for family, (roles, variants) in FAMILIES.items():
+        if role is not None and role not in roles:
+            continue
+        module, port = family_modules(family)
+        for variant in variants:
+            if variant == besides:
+                continue
+            shapes = parameter_shapes(family, module.VARIANTS[variant])
+            layout = fit(tensors, port.LAYOUTS, shapes)
+            share = _share(tensors, shapes, layout)
+            if share <= 0.5:
+                continue
+            try:
+                plan(tensors, shapes, layout)
+                return variant
+            except CheckpointError:
+                if not exact and (best is None or share > best[0]):
+                    best = (share, variant)
+    return best[1] if best else None
+
+
+@functools.cache
+def parameter_shapes(family: str, config: Any) -> Mapping[str, Any]:
+    """Of a model's parameters; building a large one takes a while."""
+    return family_modules(family)[0].spec(config).shapes
+
+
+def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any) -> float:
+    from gsam.weights.rules import permutation, rename, useful
+
+    hits, read = 0, useful(tensors, shapes, layout)
+    for name, tensor in read.items():
+        path = rename(name, shapes, layout)
+        if path in shapes:
+            axes = permutation(name, path, len(tensor.shape), layout) or range(len(tensor.shape))
+            hits += tuple(tensor.shape[a] for a in axes) == tuple(shapes[path].shape)
+    return hits / max(len(read), len(shapes))
+
+
+def role_module(family: str, role: str | None) -> Any:
+    """The module by which a family plays a role, its package without one; None for a role that it does not have."""
+    name = f"gsam.models.{family}" if role is None else FAMILIES[family].roles.get(role)
+    return importlib.import_module(name) if name else None
+
+
+def family_modules(family: str) -> tuple[Any, Any]:
+    """The package of a family, and its port."""
+    package = f"gsam.models.{family}"
+    return importlib.import_module(package), importlib.import_module(f"{package}.port")

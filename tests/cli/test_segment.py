@@ -1,0 +1,474 @@
+"""The command line, with a stand-in for the pipeline (tests/helpers/fake_gsam.py): files, exit codes, signals, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gsam
+from gsam import cli
+from gsam.cli.inputs import collect
+from gsam.results.masks.rle import decode
+from tests.bad import images
+from tests.bad.table import Row
+from tests.helpers.command import Gsam, in_process
+from tests.helpers.fake_gsam import FakePipeline
+
+ROOT = Path(__file__).parents[2]
+FAKE = [sys.executable, str(ROOT / "tests" / "fake_gsam.py")]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
+RNG = np.random.default_rng(0)
+
+
+def picture(path: Path, h: int = 30, w: int = 40) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakePipeline:
+    fake = FakePipeline()
+    monkeypatch.setattr(gsam, "load", lambda *a, **k: fake, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+@pytest.fixture
+def run(pipe: FakePipeline, monkeypatch: pytest.MonkeyPatch) -> Gsam:
+    """``gsam`` in this process: arguments -> exit code."""
+    return in_process(monkeypatch)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def scene(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_one_picture_as_the_design_says(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a" / "scene.png")
+    assert run("segment", "a/scene.png", "-q", "dog. pizza", "-p", "nano", "-o", "out") == 0
+    assert files(tmp_path / "out") == ["scene.json", "scene.png"]
+    found = scene(tmp_path / "out" / "scene.json")
+    assert list(found) == ["image", "width", "height", "pipeline", "queries", "segments"]
+    assert [found[k] for k in list(found)[:5]] == ["scene.png", 40, 30, "nano", ["dog", "pizza"]]
+    first = found["segments"][0]
+    assert list(first) == ["label", "label_id", "score", "mask_score", "box", "area", "mask"]
+    assert [s["score"] for s in found["segments"]] == sorted((s["score"] for s in found["segments"]), reverse=True)
+    mask = decode(first["mask"])
+    assert mask.shape == (30, 40)
+    assert first["area"] == mask.sum() > 0
+    assert Image.open(tmp_path / "out" / "scene.png").size == (40, 30)
+    out = capsys.readouterr().out
+    assert "out/scene.png" in out
+    assert "dog" in out
+
+
+def test_a_bad_file_in_a_folder_of_twenty(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(20):
+        picture(tmp_path / "in" / f"{i:02}.png")
+    (tmp_path / "in" / "07.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "notes.txt").write_text("not looked at")
+    assert run("segment", "in", "-q", "dog", "-o", "out", "--batch-size", 4) == 3
+    assert files(tmp_path / "out") == sorted(f"{i:02}.{k}" for i in range(20) if i != 7 for k in ("json", "png"))
+    for i in (0, 6, 8, 19):  # each result is its own picture's
+        assert scene(tmp_path / "out" / f"{i:02}.json")["image"] == f"{i:02}.png"
+    error = capsys.readouterr().err
+    assert "in/07.png" in error
+    assert "image_unreadable" in error
+    assert "20/20" in error
+    assert "19 of 20" in error
+
+
+def test_batches(run: Gsam, pipe: FakePipeline, tmp_path: Path) -> None:
+    for i in range(5):
+        picture(tmp_path / "in" / f"{i}.png")
+    assert run("segment", "in", "-q", "dog", "--batch-size", 2) == 0
+    assert pipe.batches == [2, 2, 1]
+    assert len(files(tmp_path / "out")) == 10
+
+
+def test_nothing_found_is_success(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "black.png")
+    assert run("segment", "black.png", "-q", "dog") == 0
+    assert scene(tmp_path / "out" / "black.json")["segments"] == []
+    assert "nothing" in capsys.readouterr().out
+
+
+def test_json_on_stdout(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png", 40, 30)
+    assert run("segment", "a.png", "b.png", "-q", "dog", "--json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["image"] for line in lines] == ["a.png", "b.png"]
+    assert not (tmp_path / "out").exists()
+    assert run("segment", "a.png", "-q", "dog", "--json", "-o", "there") == 0
+    assert files(tmp_path / "there") == ["a.json", "a.png"]
+    assert json.loads(capsys.readouterr().out) == scene(tmp_path / "there" / "a.json")
+
+
+def test_coco(run: Gsam, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "sub" / "b.png", 40, 30)
+    assert run("segment", "in", "-r", "-q", "dog. 고양이", "--format", "coco", "-o", "out") == 0
+    assert files(tmp_path / "out") == ["coco.json"]
+    coco = scene(tmp_path / "out" / "coco.json")
+    assert [i["file_name"] for i in coco["images"]] == ["a.png", "sub/b.png"]
+    assert [c["name"] for c in coco["categories"]] == ["dog", "고양이"]
+    assert [(a["image_id"], a["category_id"], a["iscrowd"]) for a in coco["annotations"]] == [
+        (1, 1, 0),
+        (1, 2, 0),
+        (2, 1, 0),
+    ]
+
+
+def test_a_picture_called_coco(run: Gsam, tmp_path: Path) -> None:
+    picture(tmp_path / "coco.png")
+    assert run("segment", "coco.png", "-q", "dog", "--format", "json,coco") == 0
+    assert files(tmp_path / "out") == ["coco.json", "coco.png.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["segment", "a.png"], 2, "--query"),
+        (["segment", "-q", "dog"], 2, "PATH"),
+        (["segment", "a.png", "-q", " . "], 2, "query_empty"),
+        (["segment", "a.png", "-q", "do\x1bg"], 2, "query_control_character"),
+        (["segment", "a.png", "-q", "dog", "--format", "gif"], 2, "gif"),
+        (["segment", "a.png", "-q", "dog", "--format", ","], 2, "format"),
+        (["segment", "a.png", "-q", "dog", "--threshold", "2"], 2, "between 0 and 1"),
+        (["segment", "a.png", "-q", "dog", "--batch-size", "0"], 2, "batch-size"),
+        (["segment", "a.png", "-q", "dog", "-o", "a.png"], 2, "output_not_a_folder"),
+        (["segment", "a.png", "-q", "dog", "-o", "a.png/out"], 2, "output_not_writable"),
+        (["segment", "a.png", "-q", "dog", "-o", "/"], 2, "output_root"),
+        (["segment", "a.png", "-q", "dog", "-o", "."], 2, "output_is_input"),
+        (["segment", "no.png", "-q", "dog"], 3, "image_missing"),
+        (["segment", "*.jpg", "-q", "dog"], 4, "no picture matches"),
+        (["segment", "empty", "-q", "dog"], 4, "no picture matches"),
+        (["fly"], 2, "fly"),
+    ],
+)
+def test_exit_codes(
+    run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
+) -> None:
+    before = picture(tmp_path / "a.png").read_bytes()
+    (tmp_path / "empty").mkdir()
+    assert run(*arguments) == code
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert not captured.out
+    assert "Traceback" not in captured.err
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_what_is_refused_is_refused_before_the_model_is_loaded(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gsam, "load", lambda *a, **k: pytest.fail("loaded"), raising=False)
+    picture(tmp_path / "a.png")
+    for arguments in (["-o", "/"], ["-o", "a.png"], ["-q", ""], ["--format", "x"], ["--threshold", "-1"]):
+        assert run("segment", "a.png", *([] if "-q" in arguments else ["-q", "dog"]), *arguments) == 2
+
+
+def test_errors_of_gsam_and_of_the_disk(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gsam.errors import CheckpointError, UsageError
+
+    picture(tmp_path / "a.png")
+    for error, code in ((CheckpointError("no such model"), 1), (UsageError("no such recipe"), 2)):
+
+        def load(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(gsam, "load", load, raising=False)
+        assert run("segment", "a.png", "-q", "dog") == code
+        assert str(error) in capsys.readouterr().err
+    monkeypatch.setattr(gsam, "load", lambda *a, **k: FakePipeline(), raising=False)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert run("segment", "a.png", "-q", "dog", "-o", "full") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert files(tmp_path / "full") == []
+
+
+def test_what_nobody_expected_is_one_line(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        warnings.warn("two\nlines", stacklevel=2)
+        raise RuntimeError("no more\nmemory")
+
+    picture(tmp_path / "a.png")
+    monkeypatch.delenv("GSAM_TRACEBACK", raising=False)
+    monkeypatch.setattr(gsam, "load", load, raising=False)
+    assert run("segment", "a.png", "-q", "dog") == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: two lines",
+        "gsam: RuntimeError: no more memory [internal]; run with GSAM_TRACEBACK=1 for details",
+    ]
+    monkeypatch.setenv("GSAM_TRACEBACK", "1")
+    assert run("segment", "a.png", "-q", "dog") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_full_disk_when_coco_is_written_at_the_end(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "a.png")
+    monkeypatch.delenv("GSAM_TRACEBACK", raising=False)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert run("segment", "a.png", "-q", "dog", "--format", "coco") == 1
+    error = capsys.readouterr().err
+    assert "gsam: No space left on device [system]" in error
+    assert "Traceback" not in error
+    assert files(tmp_path / "out") == []
+
+
+def test_thresholds_reach_the_pipeline(run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(gsam, "load", lambda *a, **k: asked.append((a, k)) or FakePipeline(), raising=False)
+    picture(tmp_path / "a.png")
+    assert run("segment", "a.png", "-q", "dog") == 0
+    assert run("segment", "a.png", "-q", "dog", "-p", "my/own.toml", "--threshold", "0.25") == 0
+    assert asked == [(("nano",), {}), (("my/own.toml",), {"threshold": 0.25})]
+
+
+def test_queries_may_be_repeated(run: Gsam, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    assert run("segment", "a.png", "-q", "dog. Cat", "-q", "cat, red  car") == 0
+    assert scene(tmp_path / "out" / "a.json")["queries"] == ["dog", "Cat", "red car"]
+
+
+def test_resume_skips_only_what_is_finished(run: Gsam, pipe: FakePipeline, tmp_path: Path) -> None:
+    for name in "abcd":
+        picture(tmp_path / "in" / f"{name}.png")
+    command = ["segment", "in", "-q", "dog", "--format", "json,png,coco"]
+    assert run(*command) == 0
+    whole = {f: (tmp_path / "out" / f).read_bytes() for f in files(tmp_path / "out")}
+    (tmp_path / "out" / "a.png").unlink()
+    (tmp_path / "out" / "b.json").write_bytes(whole["b.json"][:40])
+    (tmp_path / "out" / ".gsam-left.png").write_bytes(b"half")
+    pipe.batches.clear()
+    assert run(*command, "--resume") == 0
+    assert sum(pipe.batches) == 2
+    again = {f: (tmp_path / "out" / f).read_bytes() for f in files(tmp_path / "out")}
+    assert again.keys() == whole.keys()
+    assert {f for f in whole if again[f] != whole[f]} <= {"coco.json"}  # the order within may differ
+    pipe.batches.clear()
+    assert run("segment", "in", "-q", "cat", "--resume") == 0  # another question
+    assert sum(pipe.batches) == 4
+    pipe.batches.clear()
+    assert run("segment", "in", "-q", "cat") == 0
+    assert sum(pipe.batches) == 4
+
+
+def test_names_of_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def stems(*arguments: str, recursive: bool = False) -> list[str]:
+        return [item.stem for item in collect(arguments, recursive)]
+
+    for name in ("a/x.png", "b/x.png", "b/y.jpg", "c/x.png", "c/x.jpg", "c/deep/z.png", "c/.hidden.png", "a.b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    assert stems("a/x.png") == ["x"]
+    assert stems("a.b.png") == ["a.b"]
+    assert stems("a/x.png", "b/x.png") == ["a/x", "b/x"]
+    assert stems("a", "b") == ["a/x", "b/x", "b/y"]
+    assert stems("b", "b/y.jpg", str(tmp_path / "b" / "x.png")) == ["x", "y"]
+    assert stems("c") == ["x.jpg", "x.png"]
+    assert stems("c", recursive=True) == ["deep/z", "x.jpg", "x.png"]
+    assert stems("*/x.png") == ["a/x", "b/x", "c/x"]
+    assert stems("**/z.png") == ["z"]
+    long = stems("x" * 251 + ".png", "x" * 250 + "y.png")
+    assert len(set(long)) == 2
+    assert all(len(s) < 200 for s in long)
+    assert not any(".." in s for s in stems("../elsewhere/x.png", "a/x.png", "b/../b/x.png"))
+
+
+def test_odd_names_of_files(run: Gsam, tmp_path: Path) -> None:
+    for name in ("line\nbreak.png", "개와 🐶.png", "x" * 251 + ".png", "[a].png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "in" / os.fsdecode(b"caf\xe9.png")).write_bytes((tmp_path / "in" / "[a].png").read_bytes())
+    assert run("segment", "in", "-q", "dog") == 0
+    assert len(files(tmp_path / "out")) == 10
+    assert run("segment", "in/[a].png", "-q", "dog", "-o", "one") == 0
+    assert files(tmp_path / "one") == ["[a].json", "[a].png"]
+
+
+@pytest.mark.parametrize("row", [r for r in images.ROWS if r.exit == 3], ids=lambda r: r.id)
+def test_bad_pictures_of_the_table(row: Row, run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    row.make(folder)
+    bad = [p for p in folder.iterdir() if p.suffix in (".png", ".jpg", ".tif", ".eps", ".pdf", ".svg", ".heic")]
+    if not bad:
+        pytest.skip("no file is needed for this one")
+    good = picture(tmp_path / "good.png")
+    assert run("segment", *bad, good, "-q", "dog") == 3
+    assert files(tmp_path / "out") == ["good.json", "good.png"]
+    assert row.expect.split()[-1] in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_does_not_hang(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert run("segment", "pipe.png", "-q", "dog") == 3
+    assert "image_not_a_file" in capsys.readouterr().err
+
+
+def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    environment = {**ENV, **options.pop("env", {})}
+    return subprocess.Popen(
+        [*FAKE, *arguments],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_after_the_batch(tmp_path: Path, number: int, code: int) -> None:
+    for i in range(30):
+        picture(tmp_path / "in" / f"{i:02}.png")
+    process = start("segment", "in", "-q", "dog", "--batch-size", "2", cwd=tmp_path, env={"FAKE_SECONDS": "0.5"})
+    assert process.stdout is not None
+    process.stdout.readline()  # the first batch is done
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in error
+    done = [f for f in files(tmp_path / "out") if f.endswith(".json")]
+    assert 2 <= len(done) < 30
+    assert len(done) % 2 == 0
+    assert len(files(tmp_path / "out")) == 2 * len(done)  # no lock, nothing unfinished
+
+
+def test_killed_then_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
+    for i in range(8):
+        picture(tmp_path / "in" / f"{i}.png")
+    assert start("segment", "in", "-q", "dog", "-o", "whole", cwd=tmp_path).wait(60) == 0
+    for wait in (0.05, 0.35):
+        process = start(
+            "segment", "in", "-q", "dog", "-o", "cut", "--resume", cwd=tmp_path, env={"FAKE_SECONDS": "0.1"}
+        )
+        while not (tmp_path / "cut" / "0.json").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+    assert start("segment", "in", "-q", "dog", "-o", "cut", "--resume", cwd=tmp_path).wait(60) == 0
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    for name in files(tmp_path / "whole"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_two_runs_on_one_folder(tmp_path: Path) -> None:
+    for i in range(20):
+        picture(tmp_path / "in" / f"{i:02}.png")
+    first = start("segment", "in", "-q", "dog", cwd=tmp_path, env={"FAKE_SECONDS": "5"})
+    assert first.stdout is not None
+    first.stdout.readline()
+    second = start("segment", "in", "-q", "dog", cwd=tmp_path)
+    _, error = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"pid {first.pid}" in error
+    first.kill()
+    first.communicate()
+    assert start("segment", "in", "-q", "dog", cwd=tmp_path).wait(60) == 0  # a killed run holds nothing
+
+
+def test_stdout_closed(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "in" / f"{i}.png")
+    for extra in ([], ["--json"]):
+        read, write = os.pipe()
+        os.close(read)
+        process = subprocess.run(
+            [*FAKE, "segment", "in", "-q", "dog", "-o", "out", *extra],
+            cwd=tmp_path, env=ENV, text=True, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+        os.close(write)
+        assert process.returncode == 0
+        assert "BrokenPipe" not in process.stderr
+        assert len(files(tmp_path / "out")) == 6
+
+
+def test_locale_and_time_zone_change_nothing(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    outputs = []
+    for environment in ({"LC_ALL": "C", "TZ": "Asia/Seoul"}, {"LC_ALL": "C.UTF-8", "TZ": "UTC"}):
+        process = start("segment", "a.png", "-q", "고양이", "--json", cwd=tmp_path, env=environment)
+        outputs.append(process.communicate(timeout=60)[0])
+        assert process.returncode == 0
+    assert outputs[0] == outputs[1]
+    assert json.loads(outputs[0])["queries"] == ["고양이"]
+
+
+def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    lost = {"HOME": str(tmp_path / "file" / "home"), "HF_HOME": str(tmp_path / "hub")}
+    lost |= dict.fromkeys(("XDG_CACHE_HOME", "GSAM_CACHE"), "")
+    for extra, code in (({}, 1), ({"GSAM_CACHE": str(tmp_path / "cache")}, 0)):
+        process = start("doctor", "--no-run", cwd=tmp_path, env={**lost, **extra})
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == code, out + error
+        assert ("set GSAM_CACHE" in out) == bool(code)
+
+
+def test_help_is_quick_and_loads_nothing() -> None:
+    heavy = ["jax", "flax", "numpy", "PIL", "tokenizers", "huggingface_hub"]
+    code = (
+        "import sys, time; t = time.perf_counter(); sys.argv = ['gsam', '--help']\n"
+        "import atexit; from gsam.cli import main\n"
+        f"atexit.register(lambda: print(time.perf_counter() - t, [m for m in {heavy!r} if m in sys.modules]))\nmain()"
+    )
+    seconds = []
+    for _ in range(3):
+        out = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True, check=True).stdout
+        assert out.splitlines()[-1].endswith("[]")
+        seconds.append(float(out.splitlines()[-1].split()[0]))
+    assert all(command in out for command in cli.COMMANDS)
+    assert min(seconds) < 0.8  # 0.15 on an idle machine
+
+
+@pytest.mark.parametrize("command", ["segment", "everything", "track", "doctor", "weights"])
+def test_every_command_explains_itself(run: Gsam, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert run(command, "--help") == 0
+    assert re.search(rf"Usage: gsam {command}", capsys.readouterr().out)
+
+
+def test_version(run: Gsam, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"gsam {gsam.__version__}\n"
+
+
+def test_doctor(run: Gsam, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GSAM_CACHE", str(tmp_path / "cache"))
+    assert run("doctor", "--no-run") == 0
+    out = capsys.readouterr().out
+    for word in ("python", "jax", "devices", "cache", "free", "Korean", "all is well"):
+        assert word in out
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("gsam.cli.doctor.PACKAGES", "no-such-package")
+    assert run("doctor", "--no-run") == 1
+    assert "!!  no-such-package" in capsys.readouterr().out

@@ -1,0 +1,84 @@
+"""A stand-in for the pipeline, and a ``gsam`` command that uses it: ``python tests/helpers/fake_gsam.py segment ...``.
+
+It finds every pixel brighter than 128 as one object of the first query, two for a picture wider than high.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gsam.inputs.image import Picture, content, make_view, open_image
+from gsam.results.masks.low_res import LowResMasks
+from gsam.results.result import Result
+from gsam.types import View
+
+VIEW = View(64, "longest")
+
+
+class FakePipeline:
+    name = "nano"
+    devices = ()
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.batches: list[int] = []
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        query: Sequence[str],
+        *,
+        batch_size: int = 8,
+        on_error: Callable[[Any, Exception], None] | None = None,
+    ) -> Iterator[Result]:
+        batch: list[Picture] = []
+        for source in images:
+            try:
+                batch.append(open_image(source))
+            except ValueError as error:
+                assert on_error is not None
+                on_error(source, error)
+                continue
+            if len(batch) == batch_size:
+                yield from self._run(batch, query)
+                batch = []
+        yield from self._run(batch, query)
+
+    def _run(self, batch: list[Picture], query: Sequence[str]) -> list[Result]:
+        self.batches.append(len(batch))
+        time.sleep(self.seconds * bool(batch))
+        return [result_of(picture, query) for picture in batch]
+
+
+def result_of(picture: Picture, queries: Sequence[str]) -> Result:
+    h, w = picture.pixels.shape[:2]
+    bright = make_view(picture.pixels, VIEW).mean(-1) - 128.0
+    n = (2 if w > h else 1) if picture.pixels.max() > 128 else 0
+    ids = np.arange(n) % len(queries)
+    return Result(
+        image=picture.name,
+        pixels=picture.pixels,
+        queries=list(queries),
+        pipeline="nano",
+        xyxy=np.tile(np.array([0, 0, w, h], np.float32), (n, 1)),
+        labels=[queries[i] for i in ids],
+        label_ids=ids,
+        scores=np.linspace(0.9, 0.6, n, dtype=np.float32),
+        mask_scores=np.full(n, 0.8, np.float32),
+        low_res=LowResMasks(
+            np.repeat(bright[None, ::4, ::4].astype(np.float32), n, 0), 64, content(VIEW, (h, w)), (h, w)
+        ),
+    )
+
+
+if __name__ == "__main__":
+    import gsam
+    from gsam.cli import main
+
+    gsam.load = lambda *a, **k: FakePipeline(float(os.environ.get("FAKE_SECONDS", "0")))  # type: ignore[assignment]
+    main()

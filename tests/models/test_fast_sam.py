@@ -1,0 +1,418 @@
+"""FastSAM on a small network: its own rules, its prompts, its places in pipelines, and that what must not matter does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gsam
+from gsam.inputs.image import Picture
+from gsam.inputs.letterbox import rectangle
+from gsam.models import clip, fast_sam, siglip
+from gsam.models.fast_sam.detections import Detections, snapped
+from gsam.pipeline import Pipeline
+from gsam.predictors.fast_sam import FastSAM, FastSAMPrompt
+from gsam.results.result import BoxClippedMasks
+from gsam.runtime.batch import gather
+from gsam.types import Boxes, Images, Labels, Text, View
+
+CONFIG = fast_sam.Config(0.33, 0.125, 512, image_size=96)
+
+
+@pytest.fixture(scope="module")
+def stage() -> fast_sam.Stage:
+    """Random, with activations of unit order and scores on both sides of a half."""
+    rng, params = np.random.default_rng(3), {}
+    for name, s in fast_sam.spec(CONFIG).shapes.items():
+        noise, leaf = rng.normal(size=s.shape).astype(np.float32), name.rsplit("/", 1)[-1]
+        if leaf == "kernel":
+            quiet = 0.3 if name.startswith("model/22/cv3") else 1.4
+            params[name] = quiet * noise / np.sqrt(np.prod(s.shape[:-1], dtype=np.float32))
+        else:
+            params[name] = {"running_var": 0.6, "scale": 1.0}.get(leaf, 0.0) + np.abs(0.1 * noise)
+    return fast_sam.build(CONFIG, {k: jnp.asarray(v) for k, v in params.items()}, conf=0.5)
+
+
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiles in half the time."""
+
+
+@pytest.fixture(scope="module")
+def sam(stage: fast_sam.Stage) -> FastSAM:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gsam.predictors.fast_sam.low_memory_options", lambda _: QUICK)
+        return FastSAM(stage)
+
+
+@pytest.fixture(scope="module")
+def large(stage: fast_sam.Stage) -> fast_sam.Stage:
+    return dataclasses.replace(stage, size=256)
+
+
+@pytest.fixture(scope="module")
+def features(large: fast_sam.Stage) -> Detections:
+    images = gather([Picture(p) for p in TWO], [large.view])
+    return jax.jit(large.features, compiler_options=QUICK)(large.params, images)
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+TWO = [picture(60, 120, 1), picture(120, 50, 2)]
+
+
+# everything
+
+
+def test_sides_near_the_frame_and_boxes_that_fill_it() -> None:
+    """Two boxes that fill the frame both become it, where the original fails; sides of small boxes are moved as well."""
+    boxes = jnp.asarray([[[19, 21, 60, 60], [1, 1, 99, 299], [3, 5, 80.5, 290], [-4, 30, 79.5, 279], [0, 0, 70, 300]]])
+    frame = jnp.asarray([[300, 100]])
+    expected = [[0, 21, 60, 60], [0, 0, 100, 300], [0, 0, 100, 300], [0, 30, 79.5, 279], [0, 0, 70, 300]]
+    snap = jax.jit(snapped)
+    np.testing.assert_array_equal(snap(boxes, frame)[0], np.asarray(expected, np.float32))
+    nearly = jnp.asarray([[[0, 25, 100, 300], [0, 31, 100, 300]]], jnp.float32)  # 0.917 and 0.897 of the frame
+    np.testing.assert_array_equal(snap(nearly, frame)[0, :, 1], [0, 31])
+
+
+def test_neither_canvas_nor_company_changes_what_is_found(large: fast_sam.Stage, features: Detections) -> None:
+    view, together = large.view, jax.device_get(features)
+    assert together.valid.sum(1).min() > 3
+    images = gather([Picture(TWO[1])], [view])
+    height, width = rectangle(*np.asarray(images.content[view.key])[0].tolist())
+    assert (height, width) == (256, 128)
+    assert together.prototypes.shape[1:3] == (64, 64)
+    tight = {view.key: images.view(view)[:, :height, :width]}  # as the original would: no canvas at all
+    find = jax.jit(large.features, compiler_options=QUICK)
+    alone = jax.device_get(find(large.params, dataclasses.replace(images, views=tight)))
+    np.testing.assert_array_equal(together.valid[1], alone.valid[0])
+    np.testing.assert_allclose(together.xyxy[1], alone.xyxy[0], atol=0.01)
+    np.testing.assert_allclose(together.score[1], alone.score[0], atol=1e-5)
+    assert together.cells[1].tolist() == alone.cells[0].tolist()
+    h, w = together.cells[1]
+    scale = np.abs(alone.prototypes).max()
+    np.testing.assert_allclose(together.prototypes[1, :h, :w], alone.prototypes[0, :h, :w], atol=1e-5 * scale)
+
+
+def test_thresholds_compile_nothing_and_matter(sam: FastSAM) -> None:
+    one = picture(50, 90)
+    middle = float(np.median(sam(one).scores))
+    counts = [len(sam(one, conf=conf, iou=iou)) for conf, iou in ((0.5, 0.7), (middle, 0.7), (0.5, 0.1), (1.0, 0.7))]
+    assert counts[0] > counts[1] > counts[3] == 0
+    assert counts[0] > counts[2] > 0
+    assert sam._find._cache_size() == 1
+    with pytest.raises(ValueError, match=r"conf is 1\.5"):
+        sam(one, conf=1.5)
+    with pytest.raises(ValueError, match="max_det"):
+        sam(one, max_det=0)
+
+
+def test_what_is_asked_of_nothing(sam: FastSAM) -> None:
+    nothing = sam(picture(40, 40), conf=1.0)
+    assert len(nothing.everything_prompt()) == len(nothing.box_prompt([0, 0, 9, 9])) == 0
+    assert len(nothing.point_prompt([[1, 1]], [1])) == len(nothing.text_prompt("dog")) == 0
+    assert nothing.letterboxed().shape == (0, 96, 96)
+    assert nothing.everything_prompt().masks.shape == (0, 40, 40)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (97, 3)])
+def test_pictures_of_any_shape(sam: FastSAM, size: tuple[int, int]) -> None:
+    found = sam(picture(*size)).everything_prompt()
+    assert found.masks.shape == (len(found), *size)
+    assert (found.xyxy >= 0).all()
+    assert (found.xyxy[:, 2:] <= size[::-1]).all()
+
+
+def test_half_precision_runs(stage: fast_sam.Stage) -> None:
+    half = {k: v.astype(jnp.bfloat16) for k, v in stage.params.items()}
+    images = gather([Picture(picture(50, 90))], [stage.view])
+    found = jax.jit(stage.features, compiler_options=QUICK)(half, images)
+    assert (found.xyxy.dtype, found.prototypes.dtype) == (jnp.float32, jnp.float32)
+    assert np.isfinite(found.xyxy).all()
+    assert found.valid.any()
+
+
+@pytest.mark.parametrize("name", fast_sam.VARIANTS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_official_sizes_trace(name: str, dtype: Any) -> None:
+    """Without a number: what goes in, what comes out."""
+    config = fast_sam.VARIANTS[name]
+    spec = fast_sam.spec(config)
+    params = {k: jax.ShapeDtypeStruct(s.shape, dtype) for k, s in spec.shapes.items()}
+    stage = fast_sam.Stage(config, spec, params)
+    pair = jax.ShapeDtypeStruct((2, 2), jnp.int32)
+    images = Images({stage.view.key: jax.ShapeDtypeStruct((2, 768, 1024, 3), jnp.uint8)}, {stage.view.key: pair}, pair)
+    found = jax.eval_shape(stage.features, params, images)
+    assert found.prototypes.shape == (2, 192, 256, 32)
+    box = Boxes(*(jax.ShapeDtypeStruct((2, 5, *s), d) for s, d in (((4,), jnp.float32), ((), jnp.float32), ((), bool))))
+    masks = jax.eval_shape(stage.segment, params, found, images, box)
+    assert (masks.logits.shape, masks.logits.dtype) == ((2, 5, 192, 256), jnp.float32)
+    assert masks.within.shape == (2, 5, 4)
+
+
+def test_a_size_that_is_no_multiple(stage: fast_sam.Stage) -> None:
+    with pytest.raises(ValueError, match="multiple of 32"):
+        dataclasses.replace(stage, size=100)
+
+
+# prompts, on masks drawn by hand: rectangles [x0, y0, x1, y1] of a picture 64 wide and 32 high, each its own prototype
+
+DRAWN = [(0, 0, 40, 30), (4, 4, 20, 20), (8, 8, 12, 12), (44, 2, 60, 28)]
+
+
+def drawn(rank: Any = None) -> GridProposer:
+    """Prototypes as fine as the picture, so that masks are exactly what is drawn."""
+    h, w = 32, 64
+    proto = np.full((h, w, len(DRAWN)), -1, np.float32)
+    for i, (x0, y0, x1, y1) in enumerate(DRAWN):
+        proto[y0:y1, x0:x1, i] = 1
+    boxes = np.asarray(DRAWN, np.float32)
+    scores = np.asarray([0.6, 0.9, 0.8, 0.7], np.float32)
+    pixels = np.arange(h * w * 3, dtype=np.int64).reshape(h, w, 3).astype(np.uint8)
+    return GridProposer(
+        Picture(pixels), boxes, boxes, scores, np.eye(len(DRAWN), dtype=np.float32), proto, (h, w), (0, 0), (h, w), rank
+    )
+
+
+def filled(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    out = np.zeros((32, 64), bool)
+    for x0, y0, x1, y1 in boxes:
+        out[y0:y1, x0:x1] = True
+    return out
+
+
+def test_everything_is_what_is_drawn() -> None:
+    found = drawn().everything_prompt()
+    assert isinstance(found.low_res, BoxClippedMasks)
+    np.testing.assert_array_equal(found.masks, np.stack([filled(b) for b in DRAWN]))
+    assert found.labels == ["object"] * 4
+    assert found.plot().size[0] >= 64
+
+
+def test_boxes_choose_in_their_own_order() -> None:
+    asked = [[43, 1, 61, 30], [0, 0, 41, 31], [5, 5, 19, 19], [4, 4, 20, 21]]
+    found = drawn().box_prompt(asked)
+    np.testing.assert_array_equal(found.xyxy, np.asarray([DRAWN[3], DRAWN[0], DRAWN[1], DRAWN[1]], np.float32))
+    np.testing.assert_array_equal(found.masks[1], filled(DRAWN[0]))
+    assert len(drawn().box_prompt([43, 1, 61, 30])) == 1
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "expected"),
+    [
+        ([[10, 10]], [1], filled(DRAWN[0])),  # all three that hold it; the large one holds the others
+        ([[10, 10], [18, 18]], [1, 0], filled(DRAWN[2])),  # the large ones are painted, then erased by the second point
+        ([[10, 10], [30, 10]], [0, 1], filled(DRAWN[0]) & ~filled(DRAWN[1])),
+        ([[30, 10], [10, 10]], [1, 0], np.zeros((32, 64), bool)),  # erased where both points are, from point to point
+        ([[50, 10], [18, 5]], [1, 1], filled(DRAWN[0], DRAWN[3])),
+        ([[63, 31]], [1], np.zeros((32, 64), bool)),
+    ],
+)
+def test_points_paint_and_erase(points: list, labels: list, expected: np.ndarray) -> None:
+    found = drawn().point_prompt(points, labels)
+    assert len(found) == int(expected.any())
+    if len(found):
+        np.testing.assert_array_equal(found.mask(0), expected)
+        rows, columns = np.flatnonzero(expected.any(1)), np.flatnonzero(expected.any(0))
+        assert found.xyxy[0].tolist() == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def test_a_text_chooses_one_and_small_masks_are_not_asked() -> None:
+    seen: list[np.ndarray] = []
+
+    def rank(text: str, pictures: list[np.ndarray]) -> np.ndarray:
+        assert text == "a red thing"
+        seen.extend(pictures)
+        return np.asarray([1.0, 3.0, 2.0], np.float32)
+
+    everything = drawn(rank)
+    found = everything.text_prompt("a red thing")
+    assert [p.shape[:2] for p in seen] == [(30, 40), (16, 16), (26, 16)]  # the third, 4 x 4, is left out
+    np.testing.assert_array_equal(seen[0], everything.picture.pixels[0:30, 0:40])
+    assert (found.labels, found.queries) == (["a red thing"], ["a red thing"])
+    np.testing.assert_array_equal(found.mask(0), filled(DRAWN[1]))
+    np.testing.assert_allclose(found.scores, np.exp(3) / (np.exp(1) + np.exp(3) + np.exp(2)), rtol=1e-6)
+
+
+def test_what_is_not_the_mask_is_white_for_the_classifier() -> None:
+    seen: list[np.ndarray] = []
+    everything = drawn(lambda _, pictures: seen.extend(pictures) or np.zeros(len(pictures), np.float32))
+    everything.prototypes[10:14, 0:40, 0] = -1  # a gap in the first mask
+    everything.text_prompt("x")
+    assert (seen[0][10:14] == 255).all()
+    np.testing.assert_array_equal(seen[0][:10], everything.picture.pixels[0:10, 0:40])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda e: e.box_prompt([1, 2, 3]), "four finite numbers"),
+        (lambda e: e.box_prompt([[0, 0, np.nan, 4]]), "four finite numbers"),
+        (lambda e: e.box_prompt([5, 5, 5, 9]), "no pixel"),
+        (lambda e: e.box_prompt([[0, 0, 9, 9], [100, 0, 120, 9]]), "no pixel"),
+        (lambda e: e.point_prompt([[1, 1]], [1, 0]), "labels"),
+        (lambda e: e.point_prompt([1, 1], [1]), "points"),
+        (lambda e: e.point_prompt([[1, 1]], [2]), "1 .foreground. or 0"),
+        (lambda e: e.point_prompt([[64, 1]], [1]), "outside the picture, 64 x 32"),
+        (lambda e: e.point_prompt([[np.nan, 1]], [1]), "outside"),
+        (lambda e: e.text_prompt("  "), "nothing is asked for"),
+    ],
+)
+def test_wrong_prompts_say_what_is_wrong(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(drawn())
+
+
+@pytest.mark.parametrize("classifier", ["clip", "siglip"])
+def test_a_text_asks_a_classifier(stage: fast_sam.Stage, sam: FastSAM, classifier: str) -> None:
+    from tests.models import small_classifiers as small
+    from tests.weights.files import random
+
+    family, config = (clip, small.CLIP) if classifier == "clip" else (siglip, small.SIGLIP)
+    words = small.Letters() if classifier == "clip" else small.Marks()
+    params = {k: 0.3 * v for k, v in random(family.spec(config).shapes).items()}
+    ranked = FastSAM(stage, family.build(config, params, words, template="{}"))
+    ranked._find = sam._find  # compiled already
+    crops = [picture(20, 30, i) for i in range(20)]
+    logits = ranked._rank("dog", crops)
+    assert logits.shape == (20,)
+    alone = np.concatenate([ranked._rank("dog", [c]) for c in crops[:3]])
+    np.testing.assert_allclose(logits[:3], alone, atol=1e-5)
+    assert np.ptp(logits) > 1e-4
+    one = ranked(picture(50, 90)).text_prompt("dog")
+    assert len(one) == 1
+    assert 0 < one.scores[0] <= 1
+
+
+def test_not_every_model_is_fast_sam() -> None:
+    with pytest.raises(TypeError, match="FastSAM is needed"):
+        gsam.FastSAM(object())
+
+
+# pipelines
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """A detector that finds the same everywhere: boxes as shares of the picture."""
+
+    shares: tuple[tuple[float, ...], ...]
+    params = {}  # noqa: RUF012
+    view = View(32, "squash")
+
+    def detect(self, params: Any, images: Any, text: Any, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
+        b, c = valid.shape
+        size = images.size[:, None, ::-1].astype(jnp.float32)
+        xyxy = (
+            jnp.zeros((b, n, 4))
+            .at[:, : len(self.shares)]
+            .set(jnp.asarray(self.shares, jnp.float32)[None] * jnp.concatenate([size, size], -1))
+        )
+        here = jnp.broadcast_to(jnp.arange(n) < len(self.shares), (b, n))
+        score = jnp.where(here, 0.9 - 0.1 * jnp.arange(n, dtype=jnp.float32), 0.0)
+        return Boxes(xyxy, score, here), Labels(
+            jnp.zeros((b, n), jnp.int32), score, jnp.broadcast_to(score[..., None], (b, n, c))
+        )
+
+
+def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.Stage, sam: FastSAM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each box has that of all masks which overlaps it best, cut to the mask's own box."""
+    one = picture(50, 90)
+    everything = sam(one).everything_prompt()
+    large = [i for i, area in enumerate(everything.areas) if area > 50]
+    shares = (everything.xyxy[large[:3]] / np.array([90, 50, 90, 50])).tolist()
+    limits = dict(boxes=20, nms=1.0, group=1.0, inside=1.0)
+    monkeypatch.setattr("gsam.pipeline.low_memory_options", lambda _: QUICK)
+    pipe = Pipeline(Given(tuple(map(tuple, shares))), stage, **limits)
+    result = pipe(one, "thing")
+    assert len(result) == 3
+    assert isinstance(result.low_res, BoxClippedMasks)
+    for i, (x0, y0, x1, y1) in enumerate(np.round(result.xyxy).astype(int).tolist()):
+        mask = result.mask(i)
+        same = [(mask & m).sum() / max((mask | m).sum(), 1) for m in everything.masks]
+        assert max(same) > 0.999
+        assert result.mask_scores[i] == pytest.approx(everything.scores[int(np.argmax(same))])
+        box = np.zeros_like(mask)
+        box[y0:y1, x0:x1] = True
+        overlaps = [(box & m).sum() / (box | m).sum() for m in everything.masks]
+        assert (box & mask).sum() / (box | mask).sum() > max(overlaps) - 0.02  # measured in cells, so nearly
+    other = pipe(picture(90, 50, 2), "thing")
+    assert other.masks.shape[1:] == (90, 50)
+
+
+def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.Stage) -> None:
+    """Two masks in the left half of a picture as large as its prototypes; boxes left, right, and one of both."""
+    h, w = 16, 24
+    proto = np.full((h, w, 2), -1, np.float32)
+    proto[2:10, 1:9, 0] = proto[4:8, 2:6, 1] = 1
+    own = jnp.asarray([[[1, 2, 9, 10], [2, 4, 6, 8]]], jnp.float32)
+    size = jnp.asarray([[h, w]])
+    score, valid = jnp.asarray([[0.6, 0.5]]), jnp.ones((1, 2), bool)
+    found = Detections(own, own, score, valid, jnp.eye(2)[None], jnp.asarray(proto[None]), size, 0 * size)
+    images = Images({}, {}, size)
+    asked = jnp.asarray([[[2, 4, 6, 7.5], [14, 2, 20, 12], [0, 0, 24, 16]]], jnp.float32)
+    boxes = Boxes(asked, jnp.ones((1, 3)), jnp.ones((1, 3), bool))
+    masks = jax.jit(stage.segment)({}, found, images, boxes)
+    np.testing.assert_allclose(masks.iou[0], [0.5, 0.0, 0.6])
+    np.testing.assert_array_equal(masks.within[0, ::2], own[0, ::-1])
+    inside = np.asarray(masks.logits[0]) > 0
+    assert [int(m.sum()) for m in inside] == [16, 0, 64]
+    np.testing.assert_array_equal(masks.content[0], [[h, w]] * 3)
+
+
+def scene(stage: fast_sam.Stage, pictures: list[np.ndarray], n: int, features: Detections) -> Any:
+    images = gather([Picture(p) for p in pictures], [stage.view])
+    valid = jnp.broadcast_to(jnp.asarray([True, True, False]), (len(pictures), 3))
+    one = jnp.float32(1)
+    text = Text({}, valid, jnp.zeros(valid.shape), one, one, one, one, jnp.float32(0))
+    return jax.jit(stage.ground, static_argnums=4)(stage.params, images, text, valid, n, features)
+
+
+@pytest.mark.parametrize("n", [4, 400])
+def test_proposals_are_everything(large: fast_sam.Stage, features: Detections, n: int) -> None:
+    found = scene(large, TWO, n, features)
+    assert found.boxes.xyxy.shape == (2, n, 4)
+    assert found.labels.scores.shape == (2, n, 3)
+    for i, one in enumerate(TWO):
+        count = min(n, int(features.valid[i].sum()))
+        assert np.asarray(found.boxes.valid[i]).tolist() == [True] * count + [False] * (n - count)
+        np.testing.assert_array_equal(found.boxes.xyxy[i, :count], features.xyxy[i, :count])
+        np.testing.assert_array_equal(found.labels.score[i, :count], features.score[i, :count])
+        assert not np.asarray(found.labels.score[i, count:]).any()
+        np.testing.assert_array_equal(found.labels.scores[i, :, 0], found.labels.score[i])
+        np.testing.assert_array_equal(found.labels.scores[i, :, 1], found.labels.score[i])
+        assert not found.labels.scores[i, :, 2].any()
+        assert not np.asarray(found.labels.index).any()
+        cells = tuple(np.asarray(found.masks.content[i, 0]).astype(int).tolist())
+        size, boxes = one.shape[:2], np.asarray(features.xyxy[i])
+        logits = np.einsum("np,hwp->nhw", features.coefficients[i], features.prototypes[i])
+        whole = BoxClippedMasks.of(logits, cells, size, boxes)
+        masks = BoxClippedMasks.of(np.asarray(found.masks.logits[i]), cells, size, np.asarray(found.masks.within[i]))
+        assert (np.asarray(found.masks.logits[i, :count]) == 0).any((1, 2)).sum() > count / 2  # cut already, but
+        for k in range(count):
+            ours, theirs = masks.mask_of(k), whole.mask_of(k)  # nothing of what the box shows
+            assert (ours & theirs).sum() >= 0.999 * (ours | theirs).sum()
+
+
+def test_the_recipe(stage: fast_sam.Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``fast_sam_text``, with small models under its names."""
+    from gsam import build
+    from tests.models import small_classifiers as small
+
+    if "everything" not in build.RECIPE:
+        pytest.skip("recipes do not begin with [everything] yet")
+    recipe = build.read_recipe("fast_sam_text")
+    assert recipe["everything"]["name"] == "fast_sam_s"
+    models = {"everything": stage, "classify": small.make("clip")}
+    monkeypatch.setattr(build, "_stage", lambda role, *_, **__: models[role])
+    pipe = gsam.load("fast_sam_text", reject=0.0, threshold=0.5)
+    result = pipe(picture(50, 90), "dog. cat")
+    assert len(result) > 0
+    assert set(result.labels) <= {"dog", "cat"}
+    assert result.masks.shape == (len(result), 50, 90)

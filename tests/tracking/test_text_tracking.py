@@ -1,0 +1,224 @@
+"""Text tracking: what is new, what is known, what is lost, on scripted detections and a scripted tracker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gsam
+from gsam.errors import UsageError
+from gsam.inputs.video import open_frames
+from gsam.pipeline import Pipeline
+from gsam.results.result import CroppedMasks, Result
+from gsam.results.tracks import TrackedFrame
+from gsam.tracking.engine import engine
+from gsam.tracking.objects import FrameOutput, TrackedObject
+from gsam.tracking.text_tracking import TextTracker, TrackingConfig, overlap, sampled
+from tests.tracking import small
+
+Box = tuple[int, int, int, int]
+SIDE = 16  # cells of low resolution over 40 x 56 pixels
+
+
+def rectangle(box: Box) -> np.ndarray:
+    mask = np.zeros(small.SIZE, bool)
+    x0, y0, x1, y1 = box
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def found(pixels: np.ndarray, things: list[tuple[str, float, Box]]) -> Result:
+    """A pipeline's result."""
+    labels = [label for label, *_ in things]
+    known = list(dict.fromkeys(labels))
+    boxes = np.array([box for *_, box in things], np.float32).reshape(-1, 4)
+    parts = [np.ones((y1 - y0, x1 - x0), bool) for *_, (x0, y0, x1, y1) in things]
+    scores = np.array([score for _, score, _ in things], np.float32)
+    masks = CroppedMasks(boxes[:, 1::-1].astype(np.int64), parts, pixels.shape[:2])
+    ids = np.array([known.index(label) for label in labels], np.int64)
+    return Result(pixels, known, boxes, labels, ids, scores, scores, masks)
+
+
+class Script:
+    """Things by frame: what the detector finds, and where the tracker then sees the object that was begun there."""
+
+    def __init__(
+        self, things: dict[int, list[tuple[str, float, Box]]], paths: dict[Box, dict[int, Box | None]]
+    ) -> None:
+        self.things, self.paths, self.looked = things, paths, list[int]()
+
+    def follower(self, count: int, **settings: Any) -> TextTracker:
+        made = engine(small.made())
+        follower = TextTracker(made, open_frames(small.frames(count)), self.find, TrackingConfig(**settings))
+        self.born: dict[int, Box] = {}
+        self.session = follower.state
+        made.click = self.click  # type: ignore[method-assign]
+        made.follow = self.follow  # type: ignore[method-assign]
+        made.commit_prompts = lambda state: None  # type: ignore[method-assign]
+        return follower
+
+    def find(self, pixels: np.ndarray) -> Result:
+        assert self.session.last is not None
+        self.looked.append(self.session.last.index)
+        return found(pixels, self.things.get(self.session.last.index, []))
+
+    def click(self, state: Any, track: TrackedObject, frame: int, points: Any) -> FrameOutput:
+        scale = np.array([56, 40]) / 64
+        x0, y0, x1, y1 = np.round((points.xy * scale).reshape(-1)).astype(int).tolist()
+        self.born[id(track)] = (x0, y0, x1, y1)
+        output = self.output(state, (x0, y0, x1, y1))
+        track.prompted[frame] = output
+        return output
+
+    def follow(self, state: Any, frame: int, reverse: bool = False) -> None:
+        for track in state.tracks.values():
+            birth = self.born[id(track)]
+            track.followed[frame] = self.output(state, self.paths.get(birth, {}).get(frame, birth))
+
+    def output(self, state: Any, box: Box | None) -> FrameOutput:
+        mask = np.zeros((SIDE, SIDE), bool) if box is None else sampled(rectangle(box), SIDE)
+        logits = np.where(mask, 5.0, -5.0).astype(np.float32)
+        return FrameOutput(state.shelf, -3.0 if box is None else 3.0, 0.9, np.zeros(16, np.float32), logits)
+
+
+LEFT, RIGHT, LATE = (0, 0, 20, 20), (30, 0, 56, 20), (0, 20, 28, 40)
+
+
+def ids(frames: list[TrackedFrame]) -> list[list[int]]:
+    return [frame.ids.tolist() for frame in frames]
+
+
+def test_ids_stay_and_late_things_get_new_ones() -> None:
+    both = [("dog", 0.9, LEFT), ("cat", 0.8, RIGHT)]
+    script = Script({0: both, 3: [*both, ("dog", 0.7, LATE)]}, {})
+    told = list(script.follower(5, every=3).run())
+    assert script.looked == [0, 3]
+    assert ids(told) == [[1, 2], [1, 2], [1, 2], [1, 2, 3], [1, 2, 3]]
+    assert told[4].labels == ["dog", "cat", "dog"]
+    np.testing.assert_allclose(told[4].scores, [0.9, 0.8, 0.7])
+    assert overlap(told[4].mask(2), rectangle(LATE)) > 0.8
+
+
+def test_a_new_object_may_be_begun_by_its_mask() -> None:
+    script = Script({0: [("dog", 0.9, LEFT)]}, {})
+    follower = script.follower(3, prompt="mask")
+    given = []
+
+    def draw(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
+        given.append(mask)
+        script.born[id(track)] = LEFT
+        track.prompted[frame] = script.output(state, LEFT)
+        return track.prompted[frame]
+
+    follower.engine.draw = draw  # type: ignore[method-assign]
+    assert ids(list(follower.run())) == [[1]] * 3
+    (mask,) = given
+    np.testing.assert_array_equal(mask, sampled(rectangle(LEFT), 64))
+
+
+def test_a_thing_that_moved_is_known_by_its_mask() -> None:
+    moved = (10, 0, 30, 20)
+    script = Script(
+        {0: [("dog", 0.9, LEFT)], 2: [("dog", 0.8, moved)]}, {LEFT: {1: (5, 0, 25, 20), 2: moved, 3: moved}}
+    )
+    told = list(script.follower(4, every=2).run())
+    assert ids(told) == [[1]] * 4
+
+
+def test_what_is_lost_is_closed_and_its_id_never_used_again() -> None:
+    gone = dict.fromkeys(range(1, 9))
+    script = Script({0: [("dog", 0.9, LEFT)], 6: [("dog", 0.9, LEFT)]}, {LEFT: gone})
+    follower = script.follower(7, every=3, patience=3)
+    told = list(follower.run())
+    assert ids(told)[:6] == [[1], [], [], [], [], []]
+    assert ids(told)[6] == [2]
+    assert list(follower.objects) == [2]
+
+
+def test_an_object_that_comes_back_in_time_keeps_its_id() -> None:
+    script = Script({0: [("dog", 0.9, LEFT)], 4: [("dog", 0.9, LEFT)]}, {LEFT: {1: None, 2: None}})
+    assert ids(list(script.follower(5, every=4, patience=3).run())) == [[1], [], [], [1], [1]]
+
+
+def test_parts_of_what_is_known_are_nothing_new() -> None:
+    part = (2, 2, 12, 12)
+    script = Script({0: [("dog", 0.9, LEFT)], 1: [("dog", 0.9, part), ("ear", 0.9, part)]}, {})
+    follower = script.follower(2, every=1)
+    assert ids(list(follower.run()))[0] == [1]
+    assert [item.label for item in follower.objects.values()] == ["dog", "ear"]  # another name may lie inside
+
+
+def test_two_objects_that_become_one_leave_the_older() -> None:
+    script = Script({0: [("dog", 0.9, LEFT), ("cat", 0.8, RIGHT)], 2: []}, {RIGHT: {1: LEFT, 2: LEFT, 3: LEFT}})
+    told = list(script.follower(4, every=2).run())
+    assert ids(told)[2:] == [[1], [1]]
+
+
+def test_labels_are_voted_for() -> None:
+    script = Script({0: [("cat", 0.4, LEFT)], 1: [("dog", 0.9, LEFT)]}, {})
+    told = list(script.follower(2, every=1).run())
+    assert [frame.labels for frame in told] == [["cat"], ["dog"]]
+    assert ids(told) == [[1], [1]]
+
+
+def test_a_pixel_belongs_to_one_object() -> None:
+    script = Script({0: [("dog", 0.9, LEFT), ("cat", 0.8, (10, 0, 30, 20))]}, {})
+    (told,) = script.follower(1).run()
+    assert (told.masks.sum(0) <= 1).all()
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"every": 0}, "every is a whole number"),
+        ({"match": 0.0}, "match is above 0"),
+        ({"patience": 1.5}, "patience"),
+        ({"prompt": "word"}, "prompt is one of box, mask"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrackingConfig(**settings)
+
+
+class Whole:
+    """Finds one thing, in the middle of every picture."""
+
+    params: dict[str, Any] = {}  # noqa: RUF012
+    view = gsam.View(64)
+
+    def encode(self, queries: Any) -> Any:
+        return np.zeros((len(queries), 1), np.float32)
+
+    def embed(self, params: Any, tokens: Any) -> Any:
+        return tokens
+
+    def detect(self, params: Any, images: Any, text: Any, valid: Any, n: int) -> Any:
+        size = images.size.astype(jnp.float32)
+        half = jnp.concatenate([size[:, ::-1] * 0.25, size[:, ::-1] * 0.75], -1)[:, None]
+        sure = jnp.full((len(size), 1), 0.9)
+        scores = sure[..., None] * valid[:, None].astype(jnp.float32)
+        return gsam.Boxes(half, sure, sure > 0), gsam.Labels(scores.argmax(-1), sure, scores)
+
+
+def pipeline() -> Pipeline:
+    """Always the same box, and a tiny random tracker."""
+    return Pipeline(Whole(), name="whole", tracker=small.made, following={"every": 2})
+
+
+def test_a_pipeline_follows() -> None:
+    pipe = pipeline()
+    told = list(pipe.track(small.frames(5), "thing"))
+    assert [frame.index for frame in told] == list(range(5))
+    assert told[0].labels == ["thing"] * len(told[0])
+    rest = list(pipe.track(small.frames(5), "thing", start=told[2], next_id=4))
+    assert [frame.index for frame in rest] == [3, 4]
+    assert set(told[2].ids.tolist()) & set(rest[0].ids.tolist()) or not len(told[2])
+    with pytest.raises(UsageError, match="has no tracker"):
+        list(Pipeline(Whole()).track(small.frames(2), "thing"))
+    with pytest.raises(UsageError, match="every"):
+        list(pipe.track(small.frames(2), "thing", every=0))
