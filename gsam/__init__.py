@@ -52,6 +52,8 @@ _HOME = {
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = {"medical": "gsam.inputs.medical"}
 """Modules that are public as such."""
+_MOVED = {"Everything": "gsam.GridProposer"}
+"""Public names of earlier versions, and what they are called now."""
 __all__ = ["__version__", *sorted([*_PUBLIC, *_MODULES])]
 
 
@@ -59,7 +61,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     if name not in _PUBLIC:
-        raise AttributeError(f"module 'gsam' has no attribute {name!r}")
+        moved = f": it is now {_MOVED[name]}" if name in _MOVED else ""
+        raise AttributeError(f"module 'gsam' has no attribute {name!r}{moved}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
