@@ -166,7 +166,7 @@ def test_a_size_that_is_no_multiple(stage: fast_sam.Stage) -> None:
 DRAWN = [(0, 0, 40, 30), (4, 4, 20, 20), (8, 8, 12, 12), (44, 2, 60, 28)]
 
 
-def drawn(rank: Any = None) -> GridProposer:
+def drawn(rank: Any = None) -> FastSAMPrompt:
     """Prototypes as fine as the picture, so that masks are exactly what is drawn."""
     h, w = 32, 64
     proto = np.full((h, w, len(DRAWN)), -1, np.float32)
@@ -175,7 +175,7 @@ def drawn(rank: Any = None) -> GridProposer:
     boxes = np.asarray(DRAWN, np.float32)
     scores = np.asarray([0.6, 0.9, 0.8, 0.7], np.float32)
     pixels = np.arange(h * w * 3, dtype=np.int64).reshape(h, w, 3).astype(np.uint8)
-    return GridProposer(
+    return FastSAMPrompt(
         Picture(pixels), boxes, boxes, scores, np.eye(len(DRAWN), dtype=np.float32), proto, (h, w), (0, 0), (h, w), rank
     )
 

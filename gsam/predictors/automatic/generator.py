@@ -54,7 +54,7 @@ class MaskGenerator:
 
     Differences to the original, all where it fails or has no say: crops without a pixel are left out, points go to the model
     in float32, and ``point_grids`` says how it must look.  SAM 2's options do what they do there, but
-    ``min_mask_region_area`` has_postprocess masks at the size of the picture, in its pixels, as SAM's does (SAM 2 has_postprocess them at low
+    ``min_mask_region_area`` cleans masks at the size of the picture, in its pixels, as SAM's does (SAM 2 cleans them at low
     resolution, and without its CUDA extension not at all); boxes stay whole numbers.
     """
 
