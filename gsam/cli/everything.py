@@ -31,9 +31,7 @@ def everything(
     paths: Annotated[list[str], Argument(metavar="PATH...", help="Pictures, folders of them, or quoted patterns.")],
     model: Annotated[
         str,
-        Option(
-            "--model", "-m", help="A segmenter, or a recipe that begins with [everything]. Photographs want sam_vit_b."
-        ),
+        Option("--model", "-m", help="A segmenter, or a recipe that begins with [ground]. Photographs want sam_vit_b."),
     ] = MODEL,
     out: Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")] = None,
     formats: Annotated[
@@ -121,9 +119,9 @@ class Asked:
         from gsam.text.queries import parse_queries
 
         recipe = _recipe(model)
-        if recipe is not None and "everything" not in recipe:
-            raise UsageError(f"{model} finds things by words: a recipe that begins with [everything] is needed")
-        table = dict((recipe or {}).get("everything", {"name": model}))
+        if recipe is not None and "ground" not in recipe:
+            raise UsageError(f"{model} finds things by words: a recipe that begins with [ground] is needed")
+        table = dict((recipe or {}).get("ground", {"name": model}))
         options = {k: v for k, v in table.items() if k in _options()} | dict(given)
         Settings(**options)
         name, stage = table.pop("name"), {k: v for k, v in table.items() if k not in _options()}
