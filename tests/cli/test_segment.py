@@ -27,7 +27,7 @@ from tests.helpers.command import Gsam, in_process
 from tests.helpers.fake_gsam import FakePipeline
 
 ROOT = Path(__file__).parents[2]
-FAKE = [sys.executable, str(ROOT / "tests" / "fake_gsam.py")]
+FAKE = [sys.executable, str(ROOT / "tests" / "helpers" / "fake_gsam.py")]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 RNG = np.random.default_rng(0)
 

@@ -58,7 +58,7 @@ def test_list_has_every_variant() -> None:
     done = run("list")
     assert done.exit_code == 0
     head, *rows = done.stdout.splitlines()
-    assert head.split() == ["NAME", "FAMILY", "ROLE", "PARAMETERS", "LICENCE", "HERE"]
+    assert head.split() == ["NAME", "FAMILY", "ROLES", "PARAMETERS", "LICENCE", "HERE"]
     found = {row.split()[0]: row.split() for row in rows}
     assert set(found) == set(find.names())
     assert found["sam_vit_b"] == ["sam_vit_b", "sam", "segment", "93.7", "M", "Apache-2.0", "no"]
