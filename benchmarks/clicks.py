@@ -25,6 +25,7 @@ from scipy.ndimage import distance_transform_edt
 import gsam
 from benchmarks import page
 from gsam.nano import heldout
+from gsam.ops.bounds import bounds
 
 HERE = Path(__file__).parent
 CLICKS = 7
@@ -59,9 +60,8 @@ def farthest(region: np.ndarray) -> tuple[tuple[int, int], float]:
     """
     if not region.any():
         return (0, 0), 0.0
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    y0, x0 = int(rows[0]), int(columns[0])
-    part = np.pad(region[y0 : rows[-1] + 1, x0 : columns[-1] + 1], 1)
+    x0, y0, x1, y1 = bounds(region)
+    part = np.pad(region[y0:y1, x0:x1], 1)
     distance = distance_transform_edt(part)
     y, x = np.unravel_index(distance.argmax(), distance.shape)
     return (int(x) + x0 - 1, int(y) + y0 - 1), float(distance.max())

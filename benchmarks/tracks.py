@@ -26,6 +26,7 @@ from benchmarks.clicks import correction, farthest
 from gsam.evaluation import tracking
 from gsam.nano import heldout_clips
 from gsam.nano.scenes import IGNORE
+from gsam.ops.bounds import bounds
 from gsam.results.tracks import TrackedFrame, Tracks
 
 GOAL = 0.80
@@ -54,9 +55,7 @@ def prompt(predictor: gsam.VideoPredictor, state: Any, frame: int, identity: int
         predictor.add_new_mask(state, frame, identity, mask)
         return
     if kind == "box":
-        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1]
-        predictor.add_new_points_or_box(state, frame, identity, box=[float(x) for x in box])
+        predictor.add_new_points_or_box(state, frame, identity, box=[float(x) for x in bounds(mask)])
         return
     (x, y), label = farthest(mask)[0], 1
     for click in range(3 if kind == "clicks" else 1):

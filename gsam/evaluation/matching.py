@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.ops.bounds import bounds
+
 Masks = NDArray[np.bool_]
 Right = Callable[[str, str], bool]
 """``right(name, label)``: whether a thing called ``name`` in the truth may be labelled ``label``."""
@@ -72,12 +74,6 @@ def filled(box: NDArray[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def tight(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The box of a mask [H, W], exclusive right and bottom; zeros for an empty one."""
-    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(ys) else [0, 0, 0, 0], np.float32)
-
-
 @dataclasses.dataclass
 class Tally:
     """Counts over scenes; `add` one at a time, `report` at the end."""
@@ -121,9 +117,9 @@ class Tally:
         hits = self.count(iou, labels, scores, names, outside, right)
         for i, j in hits:
             truth, size = true_masks[j], true_masks[j].shape
-            box = tight(masks[i]) if boxes is None else boxes[i]
+            box = bounds(masks[i]) if boxes is None else boxes[i]
             self.masks.append(float(iou[i, j]))
-            fills = np.stack([filled(box, size), filled(tight(truth), size)])
+            fills = np.stack([filled(box, size), filled(bounds(truth), size)])
             own, best = overlaps(fills, truth[None])[:, 0]
             self.found_boxes.append(float(own))
             self.true_boxes.append(float(best))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.evaluation.matching import LEAST, covered, overlaps
+from gsam.ops.bounds import bounds
 from gsam.results.masks.rle import decode
 from gsam.results.tracks import TrackedFrame, Tracks
 
@@ -44,10 +45,8 @@ def contour(found: Mask, true: Mask, tolerance: float = TOLERANCE) -> float:
     if not mine.any() or not theirs.any():
         return float(mine.any() == theirs.any())
     reach = math.ceil(tolerance * math.hypot(*true.shape))
-    either = mine | theirs
-    ys, xs = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
-    cut = (slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1))
-    mine, theirs = mine[cut], theirs[cut]
+    x0, y0, x1, y1 = bounds(mine | theirs)
+    mine, theirs = mine[y0:y1, x0:x1], theirs[y0:y1, x0:x1]
     precision = float(_near(theirs, reach)[mine].mean())
     recall = float(_near(mine, reach)[theirs].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

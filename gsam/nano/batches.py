@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gsam.ops.bounds import bounds
+
 IGNORE = 255
 OBJECTS = 8
 
@@ -98,13 +100,12 @@ def _cut(examples: Examples, b: int, rng: np.random.Generator) -> None:
     examples.rgb[b, :nh, :nw] = np.asarray(rgb)
     for k in np.flatnonzero(examples.leaf[b] >= 0):
         mask = cut == k + 1
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         left = mask.sum() / scale**2 / max(before[k + 1], 1)
-        if left < 0.35 or len(rows) < 6 or len(columns) < 6:
+        if left < 0.35 or mask.any(1).sum() < 6 or mask.any(0).sum() < 6:
             cut[mask] = IGNORE
             examples.leaf[b, k], examples.boxes[b, k] = -1, 0
         else:
-            examples.boxes[b, k] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+            examples.boxes[b, k] = bounds(mask)
     examples.instances[b] = 0
     examples.instances[b, :nh, :nw] = cut
     examples.content[b] = nh, nw

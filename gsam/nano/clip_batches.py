@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
+from gsam.ops.bounds import bounds
 
 KINDS = {"click": 0.5, "box": 0.25, "mask": 0.25}
 """How often an object's prompt on the first frame is one click, a box (moved a little), or its mask."""
@@ -105,12 +106,12 @@ def _prompt(
     rng: np.random.Generator, mask: NDArray[np.bool_], kind: str, points: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> None:
     """Fill in the prompt of one object, points [3, 2] and labels [3]."""
-    rows, columns = np.nonzero(mask)
     if kind == "box":
-        corners = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float64)
+        corners = np.array(bounds(mask), np.float64)
         size = np.tile(corners[2:] - corners[:2], 2)
         moved = (corners + size * rng.normal(0, SPREAD, 4).clip(-0.15, 0.15)).clip(0, mask.shape[0])
         points[:2], labels[:] = moved.reshape(2, 2), (TOP_LEFT, BOTTOM_RIGHT, ABSENT)
         return
+    rows, columns = np.nonzero(mask)
     at = rng.integers(len(rows))
     points[2] = columns[at] + 0.5, rows[at] + 0.5

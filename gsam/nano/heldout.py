@@ -21,6 +21,7 @@ from PIL import Image
 from gsam.nano.backdrops import backdrop
 from gsam.nano.backgrounds import stretch
 from gsam.nano.scenes import IGNORE, Drawn, draw_scene
+from gsam.ops.bounds import bounds
 from gsam.results.masks import rle
 
 SETS: dict[str, tuple[int, int, bool, bool]] = {
@@ -93,12 +94,9 @@ def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
 
 def described(example: Example, name: str) -> dict[str, Any]:
     """The entry of one picture in ``truth.json``."""
-    from gsam.evaluation.matching import tight
-
     h, w = example.rgb.shape[:2]
     objects = [
-        {"label": n, "box": [int(v) for v in tight(m)], "mask": rle.encode(m)}
-        for n, m in zip(example.names, example.masks, strict=True)
+        {"label": n, "box": bounds(m), "mask": rle.encode(m)} for n, m in zip(example.names, example.masks, strict=True)
     ]
     return {"image": name, "width": w, "height": h, "objects": objects, "ignored": rle.encode(example.ignored)}
 

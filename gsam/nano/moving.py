@@ -18,6 +18,7 @@ from gsam.nano.layer import Layer
 from gsam.nano.motion import HABITS, Floats, count, habit, places, smooth, turns
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
+from gsam.ops.bounds import bounds
 
 SLIVER = 8 / 160**2
 """Of the frame (its longer side squared): what is seen of a thing in one frame is ignored below this."""
@@ -49,10 +50,7 @@ class Clip:
         found = np.zeros((len(self.rgb), len(self.names), 4), np.float32)
         for t, frame in enumerate(self.instances):
             for k in range(len(self.names)):
-                mask = frame == k + 1
-                ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-                if len(ys):
-                    found[t, k] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
+                found[t, k] = bounds(frame == k + 1)
         return found
 
     def masks(self, k: int) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from gsam.nano.backgrounds import KINDS, background
 from gsam.nano.names import GLYPHS, LEAVES
+from gsam.ops.bounds import bounds
 
 FONTS = (
     "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
@@ -127,8 +128,7 @@ def draw_scene(
             continue
         kept_names.append(name)
         truth[visible] = len(kept_names)
-        ys, xs = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-        kept_boxes.append([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1])
+        kept_boxes.append(bounds(visible))
     return Drawn(_develop(rng, rgb), truth, kept_names, np.array(kept_boxes, np.float32).reshape(-1, 4))
 
 

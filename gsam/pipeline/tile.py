@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
+from gsam.ops.bounds import bounds
 from gsam.results.result import CroppedMasks, Result
 
 SAME = 0.5
@@ -121,10 +122,9 @@ def _found(result: Result, tile: Rectangle, source: int) -> list[TileDetection]:
     found = []
     for row in range(len(result)):
         mask = result.mask(row)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows) == 0:
+        x0, y0, x1, y1 = bounds(mask)
+        if not x1:
             continue
-        y0, x0, y1, x1 = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
         found.append(
             TileDetection(
                 tile,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gsam.models.promptable import PromptableSegmenter
 from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
+from gsam.ops.bounds import bounds
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.prompts import PaddedShape, Prompt
 from gsam.results.result import CroppedMasks, LowResMasks, Result
@@ -177,11 +178,7 @@ def result(
     words = [str(i + 1) for i in range(len(flat))] if labels is None else list(labels)
     if len(words) != len(flat):
         raise ValueError(f"{len(words)} labels for {len(flat)} masks")
-    boxes = np.zeros((len(flat), 4), np.int64)
-    for i, mask in enumerate(flat):
-        if mask.any():
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    boxes = np.array([bounds(mask) for mask in flat], np.int64).reshape(-1, 4)
     parts = [mask[y0:y1, x0:x1] for mask, (x0, y0, x1, y1) in zip(flat, boxes, strict=True)]
     known = list(dict.fromkeys(words))
     scores = iou.reshape(-1).clip(0.0, 1.0).astype(np.float32)

@@ -20,6 +20,7 @@ from gsam.build import classifier as load_classifier
 from gsam.build import segmenter
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
+from gsam.ops.bounds import bounds
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import BoxClippedMasks, CroppedMasks, Result
 from gsam.roles import ImageTextScorer
@@ -249,9 +250,8 @@ def _dot(coefficients: NDArray[np.float32], prototypes: NDArray[np.float32]) -> 
 def _crop(result: Result, i: int) -> NDArray[np.uint8]:
     """What of the picture thing ``i`` is, on white, within its box."""
     mask = result.mask(i)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    here = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return np.where(mask[here][..., None], result.pixels[here], np.uint8(255))
+    x0, y0, x1, y1 = bounds(mask)
+    return np.where(mask[y0:y1, x0:x1, None], result.pixels[y0:y1, x0:x1], np.uint8(255))
 
 
 def _square(pictures: Sequence[NDArray[np.uint8]], how: str, size: int) -> NDArray[np.uint8]:
@@ -263,10 +263,9 @@ def _square(pictures: Sequence[NDArray[np.uint8]], how: str, size: int) -> NDArr
 
 def _alone(everything: Result, mask: NDArray[np.bool_], score: float) -> Result:
     """A result of one mask [H, W]; of none, if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    x0, y0, x1, y1 = bounds(mask)
+    if not x1:
         return everything[:0]
-    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     scores = np.asarray([score], np.float32)
     placed = CroppedMasks(np.asarray([[y0, x0]], np.int64), [mask[y0:y1, x0:x1]], everything.size)
     return dataclasses.replace(

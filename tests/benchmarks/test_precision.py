@@ -12,6 +12,7 @@ import gsam
 from benchmarks import precision
 from gsam.models import sam
 from gsam.nano import heldout
+from gsam.ops.bounds import bounds
 
 SCENES = Path(__file__).parents[1] / "data" / "heldout"
 
@@ -21,17 +22,12 @@ def test_bfloat16_gives_the_same_masks() -> None:
     half = sam.build(whole.config, {k: v.astype(jnp.bfloat16) for k, v in whole.params.items()})
     shared: list[float] = []
     for example in heldout.read(SCENES)[:4]:
-        boxes = np.array([_box(mask) for mask in example.masks if mask.sum() > 50], np.float32)
+        boxes = np.array([bounds(mask) for mask in example.masks if mask.sum() > 50], np.float32)
         masks = [precision.masks_of(stage, example.rgb, boxes) for stage in (whole, half)]
         assert masks[0].any((1, 2)).all()
         shared += precision.agreement(*masks)
     assert len(shared) >= 8
     assert np.mean(shared) >= 0.98
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def test_int8_is_at_most_half_a_step_off() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gsam.evaluation.matching import Tally, covered, filled, noun, overlaps, pairs, tight
+from gsam.evaluation.matching import Tally, covered, filled, noun, overlaps, pairs
+from gsam.ops.bounds import bounds
 
 SIZE = (20, 30)
 
@@ -104,7 +105,7 @@ def test_a_plain_noun_is_right_for_every_colour() -> None:
 def test_filled_boxes_stand_beside_the_masks() -> None:
     disc = np.hypot(*(np.mgrid[: SIZE[0], : SIZE[1]] - np.array([9.5, 9.5])[:, None, None])) < 8
     tally = Tally()
-    tally.add(disc[None], ["cat"], scores(1.0), disc[None], ["cat"], boxes=tight(disc)[None])
+    tally.add(disc[None], ["cat"], scores(1.0), disc[None], ["cat"], boxes=np.array([bounds(disc)]))
     report = tally.report()
     assert report["mask_iou"] == 1.0
     assert report["filled_found_box_iou"] == report["filled_true_box_iou"] == pytest.approx(np.pi / 4, abs=0.05)

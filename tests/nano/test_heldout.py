@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.evaluation.matching import tight
 from gsam.nano import heldout
 from gsam.nano.backdrops import BACKDROPS
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import font_path
+from gsam.ops.bounds import bounds
 
 SHIPPED = Path(__file__).parents[1] / "data" / "heldout"
 
@@ -76,4 +76,4 @@ def test_shipped_truth_fits_the_pictures() -> None:
         assert scene.masks.sum(0).max(initial=0) <= 1  # one thing a pixel
         assert not (scene.masks.any(0) & scene.ignored).any()
         for mask, thing in zip(scene.masks, entry["objects"], strict=True):
-            assert tight(mask).tolist() == thing["box"]
+            assert list(bounds(mask)) == thing["box"]

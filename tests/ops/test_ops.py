@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from gsam.ops import boxes, masks, resize, top
+from gsam.ops.bounds import bounds
 from gsam.ops.nms import nms
 
 
@@ -93,3 +94,11 @@ def test_filled_boxes() -> None:
     assert maps[0, :2, :4].tolist() == [[1.0] * 4] * 2
     assert maps[0, 2:].max() == -1.0
     np.testing.assert_allclose(maps[1, 1, 1], 2 * 0.25 - 1)
+
+
+def test_bounds_are_the_outermost_pixels() -> None:
+    mask = np.zeros((5, 7), bool)
+    assert bounds(mask) == (0, 0, 0, 0)
+    mask[[1, 3], [5, 2]] = True
+    assert bounds(mask) == (2, 1, 6, 4)
+    assert bounds(~mask) == (0, 0, 7, 5)

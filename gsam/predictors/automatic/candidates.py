@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.ops.grid import Rectangle
-from gsam.predictors.automatic.measure import area, filled, run_lengths
+from gsam.predictors.automatic.measure import area, filled, outermost, run_lengths
 from gsam.predictors.automatic.regions import clean
 from gsam.predictors.automatic.settings import OutputMode
 
@@ -108,15 +108,9 @@ def without_small_regions(found: Candidates, size: tuple[int, int], least: float
         mask, changed = clean(filled(runs, size), least)
         if changed:
             counts[i] = run_lengths(mask, (0, 0), size)
-            boxes[i] = outermost(mask)
+            boxes[i] = outermost(mask, (0, 0))
             same[i] = 0.0
     return dataclasses.replace(found, boxes=boxes, counts=counts)[nms(boxes, same, overlap)]
-
-
-def outermost(mask: NDArray[np.bool_]) -> Rectangle:
-    """The outermost pixels of a mask [H, W], inclusive; zeros where there are none."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])) if len(rows) else (0, 0, 0, 0)
 
 
 def records(found: Candidates, size: tuple[int, int], mode: OutputMode) -> list[Record]:

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.ops.bounds import bounds
 from gsam.ops.grid import Rectangle
 from gsam.results.masks.low_res import BAND, Band, Upsampling, across_columns, bands, sigmoid
 
@@ -55,11 +56,7 @@ class Measured:
 
     def box(self) -> Rectangle:
         """The outermost pixels, x0 y0 x1 y1, all inclusive as the original's; zeros where there are none."""
-        rows, columns = np.flatnonzero(self.part.any(1)), np.flatnonzero(self.part.any(0))
-        if not len(rows):
-            return 0, 0, 0, 0
-        y, x = self.corner
-        return int(columns[0]) + x, int(rows[0]) + y, int(columns[-1]) + x, int(rows[-1]) + y
+        return outermost(self.part, self.corner)
 
 
 def measure(logits: NDArray[np.float32], frame: Frame) -> Measured:
@@ -94,6 +91,13 @@ def measure(logits: NDArray[np.float32], frame: Frame) -> Measured:
         small += int(np.count_nonzero(np.greater(value, high, out=flag)))
         np.greater(value, cut, out=part[band.target.start - top : band.target.stop - top])
     return Measured(large, small, part, (top, left))
+
+
+def outermost(part: NDArray[np.bool_], corner: tuple[int, int]) -> Rectangle:
+    """The outermost pixels of a mask that is ``part`` [h, w] at ``corner``, inclusive; zeros where there are none."""
+    x0, y0, x1, y1 = bounds(part)
+    y, x = corner
+    return (x0 + x, y0 + y, x1 - 1 + x, y1 - 1 + y) if x1 else (0, 0, 0, 0)
 
 
 def run_lengths(part: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> NDArray[np.int64]:

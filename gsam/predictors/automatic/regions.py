@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from gsam.ops.bounds import bounds
+
 _EIGHT = np.ones((3, 3), bool)
 
 
@@ -25,11 +27,11 @@ def clean(mask: NDArray[np.bool_], least: float) -> tuple[NDArray[np.bool_], boo
 def _without(
     mask: NDArray[np.bool_], least: float, kind: Literal["holes", "islands"]
 ) -> tuple[NDArray[np.bool_], bool]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x0, y0, x1, y1 = bounds(mask)
     # A region that leaves a window so much wider than the mask is not small, so nothing farther away matters.
     margin = int(np.ceil(least)) if kind == "holes" else 0
-    window = tuple(slice(max(int(a[0]) - margin, 0), int(a[-1]) + 1 + margin) for a in (rows, columns) if len(a))
-    seen = mask[window] if len(rows) else mask
+    window = slice(max(y0 - margin, 0), y1 + margin), slice(max(x0 - margin, 0), x1 + margin)
+    seen = mask[window]
     labels, count = ndimage.label(seen if kind == "islands" else ~seen, _EIGHT)
     sizes = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
     small = sizes < least
@@ -40,7 +42,7 @@ def _without(
         chosen[1 + int(sizes.argmax())] = True
     out = mask.copy()
     if kind == "holes":
-        out[window if len(rows) else ...] |= chosen[labels]
+        out[window] |= chosen[labels]
     else:
         out[window] = chosen[labels]
     return out, True
