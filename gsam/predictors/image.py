@@ -1,4 +1,4 @@
-"""`Predictor`: the vocabulary of SamPredictor and of SAM2ImagePredictor, so that people switch by the import."""
+"""The vocabulary of SamPredictor and of SAM2ImagePredictor, so that people switch by the import."""
 
 from __future__ import annotations
 
@@ -26,23 +26,44 @@ from gsam.results.result import Result
 from gsam.types import Images
 
 Batch = Sequence[ArrayLike | None] | None
-"""One entry a picture."""
+"""One entry per image."""
 UNSET = "set an image first: predictor.set_image(...)"
 
 
 class Predictor:
-    """Segment a picture by points, boxes and earlier masks.
+    """Segment an image by points, boxes and earlier masks.
 
-    `set_image` encodes it; every `predict` after that costs only the decoder.  As in the originals: names, order and shapes of
-    arguments and results, pixels ``x y`` of the picture, multimask_output, the token that pads points without a box, a
-    result without any prompt, and [N, ...] inputs of SAM 2 giving [N, ...] results (N = 1 loses its axis).
+    `set_image` encodes the image once; every `predict` after that costs only the decoder. Names,
+    order and shapes of arguments and results are those of the originals, and so are pixels ``x y``
+    of the image, ``multimask_output``, the token that pads points without a box, a result without
+    any prompt, and [N, ...] inputs of SAM 2 giving [N, ...] results (N = 1 loses its axis).
 
-    What differs: arrays are numpy's, masks bool also where SAM 2 gives 0.0 and 1.0; pictures are anything
-    `gsam.inputs.image.open_image` opens; points outside the picture, labels other than 0 and 1, reversed boxes and numbers that are
-    not finite raise `ValueError` instead of giving a mask of something; after `set_image_batch`, `predict` does not pick the
-    last picture; prompts of one call may differ in kind and number of points (`predict_many`).  Counts are padded to
-    powers of two, so that few programs are compiled, and padding changes no result.  nano's boxes bring their filled selves
-    as mask prompt, unless another is given.
+    The differences: arrays are numpy's, and masks are bool also where SAM 2 gives 0.0 and 1.0;
+    images are anything `gsam.inputs.image.open_image` opens; points outside the image, labels other
+    than 0 and 1, reversed boxes and numbers that are not finite raise `ValueError` instead of
+    giving a mask of something; after `set_image_batch`, `predict` does not pick the last image;
+    prompts of one call may differ in kind and number of points (`predict_many`). Counts are padded
+    to powers of two, so that few programs are compiled, and padding changes no result. nano's boxes
+    bring their filled selves as mask prompt, unless another is given.
+
+    Source: ``segment_anything/predictor.py`` and ``sam2/sam2_image_predictor.py``.
+
+    Args: model: Any name of a model that `gsam.segmenter` takes, or a segmenter that is built
+        already. mask_threshold: Logits above this are mask. cache: A folder where the embeddings of
+        images are kept and looked for; None keeps none.
+        **settings: Settings of the segmenter, for a model by name only.
+
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model, or it answers no prompts.
+        TypeError: ``settings`` are given for a model that is built already.
+
+    Example:
+        >>> predictor = gsam.Predictor("nano_sam")
+        >>> predictor.set_image("notebooks/scene.png")
+        >>> masks, iou, low_res = predictor.predict(box=[170, 190, 330, 360])
+        >>> masks.shape, masks.dtype, iou.shape, low_res.shape
+        ((3, 512, 512), dtype('bool'), (3,), (3, 40, 40))
     """
 
     def __init__(
@@ -55,8 +76,8 @@ class Predictor:
     ) -> None:
         """``model``: a name as for `gsam.segmenter`, which ``settings`` are for, or a segmenter.
 
-        ``mask_threshold``: logits above it are mask.  ``cache``: a folder where the embeddings of pictures are kept and
-        looked for.
+        ``mask_threshold``: logits above it are mask.  ``cache``: a folder where the embeddings of
+        pictures are kept and looked for.
         """
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
@@ -78,17 +99,45 @@ class Predictor:
 
     @classmethod
     def from_pretrained(cls, model_id: str, **settings: Any) -> Self:
-        """The same as ``Predictor(model_id)``."""
+        """Build a predictor by the name of a model, as ``Predictor(model_id)`` does.
+
+        Args:
+            model_id: Any name of a model that `gsam.segmenter` takes, a hub id for instance.
+            **settings: Those of `Predictor`.
+
+        Returns:
+            The predictor.
+
+        Raises:
+            gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+            gsam.errors.UsageError: There is no such model, or it answers no prompts.
+        """
         return cls(model_id, **settings)
 
     @property
     def device(self) -> jax.Device:
+        """The device that images are encoded and prompts are decoded on."""
         return jax.local_devices()[0]
 
-    # Pictures
+    # Images
 
     def set_image(self, image: Source, image_format: Literal["RGB", "BGR"] = "RGB") -> None:
-        """Encode a picture: uint8 [H, W, 3], of which ``image_format`` tells the channels, or a path, a PIL image, bytes."""
+        """Encode an image, in place of the one before.
+
+        Args:
+            image: uint8 [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
+            image_format: The order of the channels of an array, ``"RGB"`` or ``"BGR"``.
+
+        Raises:
+            gsam.errors.ImageError: The image cannot be read.
+            ValueError: ``image_format`` is neither, or ``"BGR"`` for something that is no array.
+
+        Example:
+            >>> predictor = gsam.Predictor("nano_sam")
+            >>> predictor.set_image(np.zeros((60, 80, 3), np.uint8))
+            >>> predictor.original_size
+            (60, 80)
+        """
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be 'RGB' or 'BGR', is {image_format!r}")
         if image_format == "BGR":
@@ -98,7 +147,15 @@ class Predictor:
         self.set_image_batch([image])
 
     def set_image_batch(self, images: Sequence[Source]) -> None:
-        """Encode several pictures, for `predict_batch`."""
+        """Encode several images, for `predict_batch`.
+
+        Args:
+            images: At least one image, each as `set_image` takes it.
+
+        Raises:
+            gsam.errors.ImageError: An image cannot be read.
+            ValueError: There are no images.
+        """
         pictures = [open_image(image) for image in images]
         if not pictures:
             raise ValueError("no pictures: set_image_batch needs at least one")
@@ -106,9 +163,14 @@ class Predictor:
         self._pictures = self._encode(pictures)
 
     def set_torch_image(self, transformed_image: ArrayLike, original_image_size: tuple[int, int]) -> None:
-        """Encode a picture that ``transform.apply_image`` made of one of ``original_image_size`` (H, W).
+        """Encode an image that ``transform.apply_image`` made.
 
-        [1, 3, h, w] RGB in 0..255, channels first as in the original.
+        Args:
+            transformed_image: [1, 3, h, w] RGB in 0..255, channels first as in the original.
+            original_image_size: Height and width in pixels of the image it was made of.
+
+        Raises:
+            ValueError: The shape is not that of this model's view of such an image.
         """
         view, size = self.model.view, (int(original_image_size[0]), int(original_image_size[1]))
         (rows, columns), pixels = content(view, size), np.asarray(transformed_image)
@@ -121,28 +183,29 @@ class Predictor:
         self._pictures = [Embedding(self._encode.features(images), size, (rows, columns))]
 
     def reset_image(self) -> None:
-        """Forget the picture, or pictures."""
+        """Forget the image, or images."""
         self._pictures = []
 
     reset_predictor = reset_image
 
     @property
     def is_image_set(self) -> bool:
+        """Whether an image is set."""
         return bool(self._pictures)
 
     @property
     def original_size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
+        """Height and width of the image in pixels."""
         return self._picture.size
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Rows and columns of the model's view that are picture."""
+        """Rows and columns of the model's view that are image, the rest is padding."""
         return self._picture.content
 
     @property
     def features(self) -> Any:
-        """What the model computed of the picture: any pytree of arrays [1, ...].  It can be set, to what it was before."""
+        """The model's features of the image, a pytree of arrays [1, ...]; they can be set."""
         return self._picture.features if self._pictures else None
 
     @features.setter
@@ -152,29 +215,58 @@ class Predictor:
 
     @property
     def transform(self) -> Transform:
-        """From pixels of a picture to those of the view, for `predict_torch` and `set_torch_image`."""
+        """The map from pixels of an image to those of the view, see `predict_torch`."""
         return Transform(self.model.view)
 
     def get_image_embedding(self) -> Any:
-        """The features of the picture, channels first: [1, C, h, w].  Of a model with several arrays, the same of each."""
+        """Return the features of the image, channels first.
+
+        Returns:
+            [1, C, h, w]; for a model with several feature arrays, the same pytree of such arrays.
+
+        Raises:
+            RuntimeError: No image is set, or several are.
+        """
         return _channels_first(self._picture.features)
 
     def get_image_embeddings(self) -> Any:
-        """The same of every picture that is set: [B, C, h, w]."""
+        """Return the features of every image that is set, channels first.
+
+        Returns:
+            [B, C, h, w]; for a model with several feature arrays, the same pytree of such arrays.
+
+        Raises:
+            RuntimeError: No image is set.
+        """
         if not self._pictures:
             raise RuntimeError(UNSET)
         every = [p.features for p in self._pictures]
         return _channels_first(jax.tree.map(lambda *parts: jnp.concatenate(parts), *every))
 
     def save_embedding(self, path: str | os.PathLike[str]) -> Path:
-        """Write what `set_image` computed as a ``.safetensors`` file, whole or not at all."""
+        """Write the features of the image as a ``.safetensors`` file, whole or not at all.
+
+        Args:
+            path: The file to write.
+
+        Returns:
+            The path.
+
+        Raises:
+            RuntimeError: No image is set, or several are.
+        """
         embedding.save(self._picture, Path(path), self._encode.owner)
         return Path(path)
 
     def load_embedding(self, path: str | os.PathLike[str]) -> None:
-        """Instead of `set_image`: what `save_embedding` wrote, with this model in any precision.
+        """Set an image by the features that `save_embedding` wrote, with this model in any
+        precision.
 
-        Raises `gsam.errors.UsageError` for a file that is damaged, or of another model.
+        Args:
+            path: The file.
+
+        Raises:
+            gsam.errors.UsageError: The file is damaged, or of another model.
         """
         self._pictures = [embedding.load(Path(path), self._encode.owner)]
 
@@ -196,12 +288,30 @@ class Predictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> Prediction:
-        """One prompt on the picture, or N of one form.
+        """Predict masks for one prompt on the image, or for N of one form.
 
-        ``point_coords`` [P, 2] x y with ``point_labels`` [P], 1 foreground and 0 background; ``box`` [4] x0 y0 x1 y1;
-        ``mask_input`` [1, h, w], low-resolution logits of an earlier call.  All may have N in front, and so has the result if
-        N is not 1.  ``normalize_coords``: coordinates are pixels and still to be normalised; False if they are in 0..1
-        already.  C is what the model gives for an ambiguous prompt, 3 of SAM, or 1 without ``multimask_output``.
+        Args: point_coords: [P, 2] or [N, P, 2] points x y in pixels of the image; None for no
+            points. point_labels: [P] or [N, P], 1 for foreground and 0 for background. box: [4] or
+            [N, 4], x0 y0 x1 y1 in pixels of the image; None for no box. mask_input: [1, h, w] or
+            [N, 1, h, w] low-resolution logits of an earlier call; None for none. multimask_output:
+            Whether to return every mask the model has for an ambiguous prompt (C = 3 of SAM), or
+            one (C = 1). return_logits: Whether masks are float32 logits instead of bool.
+            normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
+
+        Returns: A `gsam.predictors.decode.Prediction`, which unpacks as three arrays: masks [C, H,
+            W] bool, predicted IoU [C] float32 and low-resolution logits [C, h, w] float32, each
+            with N in front if N prompts were given and N is not 1.
+
+        Raises:
+            RuntimeError: No image is set, or several are.
+            ValueError: A prompt has the wrong shape, lies outside the image or is not finite.
+
+        Example:
+            >>> predictor = gsam.Predictor("nano_sam")
+            >>> predictor.set_image("notebooks/scene.png")
+            >>> masks, iou, _ = predictor.predict([[250, 270]], [1], multimask_output=False)
+            >>> masks.shape
+            (1, 512, 512)
         """
         picture = self._picture
         given = prompts.parse_single_or_batch(point_coords, point_labels, box, mask_input)
@@ -218,10 +328,32 @@ class Predictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> Prediction:
-        """N prompts of any form on the picture, each answered as if it were alone.
+        """Predict masks for N prompts of any form, each answered as if it were alone.
 
-        Each argument has one entry a prompt, as `predict` takes it, or None: rows of an array, or a list.  Results have N in
-        front.  They are all there at once; `predict_each` holds `BLOCK` of them.
+        All results are there at once; `predict_each` holds few of them.
+
+        Args: point_coords: One entry per prompt as `predict` takes it, or None: rows of an array,
+            or a list. point_labels: The same, [P] each. boxes: The same, [4] each. mask_input: The
+            same, [1, h, w] each. multimask_output: Whether to return every mask the model has for
+            an ambiguous prompt. return_logits: Whether masks are float32 logits instead of bool.
+            normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
+
+        Returns:
+            A `gsam.predictors.decode.Prediction`: masks [N, C, H, W], predicted IoU [N, C] and
+            low-resolution logits [N, C, h, w].
+
+        Raises:
+            RuntimeError: No image is set, or several are.
+            ValueError: A prompt has the wrong shape, lies outside the image or is not finite.
+
+        Example:
+            >>> predictor = gsam.Predictor("nano_sam")
+            >>> predictor.set_image("notebooks/scene.png")
+            >>> masks, _, _ = predictor.predict_many(
+            ...     point_coords=[[[250, 270]], None], point_labels=[[1], None],
+            ...     boxes=[None, [170, 190, 330, 360]], multimask_output=False)
+            >>> masks.shape
+            (2, 1, 512, 512)
         """
         picture = self._picture
         given = prompts.several(point_coords, point_labels, boxes, mask_input)
@@ -238,7 +370,22 @@ class Predictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> Iterator[Prediction]:
-        """`predict_many` in bounded memory, whatever N: one prompt's result after the other."""
+        """Predict masks for N prompts in bounded memory, whatever N.
+
+        Args: point_coords: One entry per prompt as `predict` takes it, or None: rows of an array,
+            or a list. point_labels: The same, [P] each. boxes: The same, [4] each. mask_input: The
+            same, [1, h, w] each. multimask_output: Whether to return every mask the model has for
+            an ambiguous prompt. return_logits: Whether masks are float32 logits instead of bool.
+            normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
+
+        Returns:
+            An iterator over one `gsam.predictors.decode.Prediction` per prompt, in order: masks
+            [C, H, W], predicted IoU [C] and low-resolution logits [C, h, w].
+
+        Raises:
+            RuntimeError: No image is set, or several are.
+            ValueError: A prompt has the wrong shape, lies outside the image or is not finite.
+        """
         picture = self._picture
         given = prompts.several(point_coords, point_labels, boxes, mask_input)
         asked = prompts.read(given, self._frame(picture, normalize_coords))
@@ -256,7 +403,24 @@ class Predictor:
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> Prediction:
-        """`predict_many` in coordinates that ``transform.apply_coords`` and ``apply_boxes`` gave: for code that is ported."""
+        """Predict masks for prompts in coordinates of the view: for code that is ported.
+
+        Args:
+            point_coords: [N, P, 2] as ``transform.apply_coords`` gives them; None for no points.
+            point_labels: [N, P], 1 for foreground and 0 for background.
+            boxes: [N, 4] as ``transform.apply_boxes`` gives them; None for no boxes.
+            mask_input: [N, 1, h, w] low-resolution logits of an earlier call; None for none.
+            multimask_output: Whether to return every mask the model has for an ambiguous prompt.
+            return_logits: Whether masks are float32 logits instead of bool.
+
+        Returns:
+            A `gsam.predictors.decode.Prediction`: masks [N, C, H, W], predicted IoU [N, C] and
+            low-resolution logits [N, C, h, w].
+
+        Raises:
+            RuntimeError: No image is set, or several are.
+            ValueError: A prompt has the wrong shape, lies outside the image or is not finite.
+        """
         picture = self._picture
         given = prompts.several(point_coords, point_labels, boxes, mask_input)
         asked = prompts.read(given, self._frame(picture, None))
@@ -272,7 +436,24 @@ class Predictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
     ) -> tuple[list[Masks], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        """`predict` for every picture of `set_image_batch`: lists with one entry a picture, in and out."""
+        """Predict masks on every image of `set_image_batch`.
+
+        Args:
+            point_coords_batch: One entry per image as `predict` takes it, or None for no points.
+            point_labels_batch: The same for the labels of points.
+            box_batch: The same for boxes.
+            mask_input_batch: The same for low-resolution logits of earlier calls.
+            multimask_output: Whether to return every mask the model has for an ambiguous prompt.
+            return_logits: Whether masks are float32 logits instead of bool.
+            normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
+
+        Returns: Three lists with one entry per image: masks, predicted IoU and low-resolution
+            logits, shaped as `predict` returns them.
+
+        Raises:
+            RuntimeError: No image is set.
+            ValueError: The lists are not as long as there are images, or a prompt is not valid.
+        """
         if not self._pictures:
             raise RuntimeError(UNSET)
         batches = (point_coords_batch, point_labels_batch, box_batch, mask_input_batch)
@@ -298,10 +479,27 @@ class Predictor:
         every: bool = False,
         image: Source | None = None,
     ) -> Result:
-        """What `predict` or `predict_many` gave as a `gsam.Result`: to look at, to filter, to save.
+        """Turn what `predict` or `predict_many` returned into a `gsam.Result`, to plot, filter or
+        save.
 
-        Of each prompt the mask with the best estimate, or all with ``every``; ``labels``, one a mask kept, are numbers from 1
-        by default.  ``image``: the picture, where only its embedding was loaded.
+        Args: prediction: Masks, predicted IoU and low-resolution logits as returned. labels: One
+            label per mask that is kept; by default numbers from 1. every: Whether to keep all masks
+            of a prompt instead of the one with the best predicted IoU. image: The image, where only
+            its embedding was loaded.
+
+        Returns:
+            The masks as objects of the image.
+
+        Raises:
+            RuntimeError: No image is set, or only an embedding was loaded and ``image`` is missing.
+            ValueError: Masks are not of the size of the image.
+
+        Example:
+            >>> predictor = gsam.Predictor("nano_sam")
+            >>> predictor.set_image("notebooks/scene.png")
+            >>> result = predictor.to_result(predictor.predict(box=[170, 190, 330, 360]), ["dog"])
+            >>> result.labels, len(result)
+            (['dog'], 1)
         """
         pixels = self._picture.pixels if image is None else open_image(image).pixels
         if pixels is None:
@@ -328,7 +526,9 @@ class Predictor:
         return self._pictures[0]
 
     def _frame(self, picture: Embedding, normalise: bool | None) -> CoordinateSpace:
-        """Of coordinates in pixels of the picture, in 0..1 where they are not to be normalised, None: in pixels of the view."""
+        """Of coordinates in pixels of the picture, in 0..1 where they are not to be normalised,
+        None: in pixels of the view.
+        """
         size = picture.content if normalise is None else picture.size if normalise else (1, 1)
         side = lambda: self._decode.low(picture, False)[1:]  # noqa: E731
         return CoordinateSpace(

@@ -105,7 +105,7 @@ def packed(
 
     most = max((len(r.slots) for r in recalled), default=1)
     slots = FEW if most <= FEW else -(-most // reach.slots) * reach.slots
-    most = max((len(r.pointers) for r in recalled), default=1)
+    most = max(1, *(len(r.pointers) for r in recalled))  # on some frames nobody has one: a row that does not count
     pointers = -(-most // reach.pointers) * reach.pointers
     bank: dict[str, NDArray[Any]] = {
         "memory": np.zeros((rows, slots, *shape), ml_dtypes.bfloat16),

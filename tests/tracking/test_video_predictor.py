@@ -13,6 +13,7 @@ from PIL import Image
 
 import gsam
 from gsam.errors import UsageError, VideoError
+from gsam.models.sam2 import memory
 from gsam.models.sam2.tracker import Seen
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.memory_selection import MemoryConfig
@@ -44,6 +45,39 @@ def test_words_and_shapes(predictor: gsam.VideoPredictor) -> None:
     assert [frame for frame, *_ in predictor.propagate_in_video(state, 1, 2)] == [1, 2, 3]
     assert [frame for frame, *_ in predictor.propagate_in_video(state, 3, 1, reverse=True)] == [3, 2]
     assert list(predictor.propagate_in_video(state, 0, reverse=True)) == []
+
+
+LATE = {
+    "two objects, two frames": ({1: 0, 2: 2}, {}),
+    "one object, prompted late": ({1: 2}, {"start_frame_idx": 0}),
+    "one object, backwards past its prompt": ({1: 1}, {"start_frame_idx": 3, "reverse": True}),
+}
+
+
+@pytest.fixture(scope="module")
+def slot_by_slot() -> Iterator[gsam.VideoPredictor]:
+    """Reads memories as the official sizes do, and its last tile of queries is not full."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "AT_ONCE", 0)
+        patch.setattr(memory, "TILE", 96)
+        yield gsam.VideoPredictor(small.made(), fill_hole_area=0)
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_prompts_on_different_frames(
+    case: str, predictor: gsam.VideoPredictor, slot_by_slot: gsam.VideoPredictor
+) -> None:
+    """On some frame nobody has a pointer from the past: the same masks, however memories are read."""
+    prompts, given = LATE[case]
+    answers = []
+    for tracker in (predictor, slot_by_slot):
+        state = tracker.init_state(small.frames(5))
+        for obj, frame in prompts.items():
+            tracker.add_new_points_or_box(state, frame, obj, [[10 + 9 * obj, 15]], [1])
+        answers.append(follow(tracker, state, **given))
+    assert answers[0].keys() == answers[1].keys() and len(answers[0]) >= 4
+    for frame, masks in answers[0].items():
+        np.testing.assert_allclose(answers[1][frame], masks, atol=2e-3)
 
 
 def test_objects_together_are_what_they_are_alone(predictor: gsam.VideoPredictor) -> None:
