@@ -1,13 +1,14 @@
-"""Medical pictures: values of a scanner -> the uint8 RGB that `gsam.inputs.image` opens, by a window of grey levels.
+"""Medical images: values of a scanner -> uint8 RGB, by a window of grey levels.
 
-    volume = gsam.inputs.medical.open_volume("ct.nii.gz")               # or a DICOM file, or the folder of a series
-    picture = volume.picture(40, "lung")                         # [H, W, 3] uint8, of slice 40
+    volume = gsam.medical.open_volume("ct.nii.gz")       # or a DICOM file, or a series' folder
+    image = volume.picture(40, "lung")                   # [H, W, 3] uint8, of slice 40
     predictor = gsam.Predictor("medsam_vit_b")
-    predictor.set_image(picture)
-    masks, _, _ = predictor.predict(box=[120, 80, 200, 160])     # x and y are columns and rows of the slice
+    predictor.set_image(image)
+    masks, _, _ = predictor.predict(box=[120, 80, 200, 160])  # x and y: columns and rows
 
-`picture` does the same for any array of grey values, 16-bit X-rays among them, and needs nothing but numpy; reading NIfTI needs
-nibabel and reading DICOM pydicom, both in the extra ``gsam-jax[medical]``.  Not for diagnosis.
+`picture` does the same for any array of grey values, 16-bit X-rays among them, and needs nothing
+but numpy; reading NIfTI needs nibabel and reading DICOM pydicom, both in the extra
+``gsam-jax[medical]``. Not for diagnosis.
 """
 
 from __future__ import annotations
@@ -33,14 +34,30 @@ WINDOWS: dict[str, tuple[float, float]] = {
 }
 """Level and width in Hounsfield units, of CT."""
 Window = str | tuple[float, float]
-"""A name of `WINDOWS`, a level and a width, or what is measured: ``"percentiles"`` (MR) or ``"range"``."""
+"""A name of `WINDOWS`, a level and a width, or a measure: ``"percentiles"`` (MR) or ``"range"``."""
 
 
 def window(values: ArrayLike, level: float = 40.0, width: float = 400.0) -> NDArray[np.uint8]:
-    """Grey values of any shape -> 0..255, cut to whole levels: ``level`` - ``width`` / 2 is black, + ``width`` / 2 white.
+    """Cut grey values to a window and scale them to 0..255.
 
-    The default is MedSAM's for CT (utils/pre_CT_MR.py).  That scales what is left after cutting to its own range, which is the
-    same wherever something lies on both sides of the window; here slices of one volume always get the same greys.
+    The default is MedSAM's for CT (``utils/pre_CT_MR.py``). That scales what is left after cutting
+    to its own range, which is the same wherever something lies on both sides of the window; here
+    slices of one volume always get the same greys.
+
+    Args:
+        values: Grey values of any shape, Hounsfield units for CT.
+        level: The middle of the window; ``level - width / 2`` is black.
+        width: The width of the window; ``level + width / 2`` is white.
+
+    Returns:
+        uint8 of the same shape.
+
+    Raises:
+        ValueError: ``width`` is not above 0.
+
+    Example:
+        >>> gsam.medical.window([-160, 40, 240]).tolist()
+        [0, 127, 255]
     """
     if not width > 0:
         raise ValueError(f"a window is as wide as a number above 0, not {width}")
@@ -48,7 +65,16 @@ def window(values: ArrayLike, level: float = 40.0, width: float = 400.0) -> NDAr
 
 
 def percentiles(values: ArrayLike) -> tuple[float, float]:
-    """The 0.5th and the 99.5th percentile of the values above 0: what MedSAM makes black and white in anything but CT."""
+    """Measure the 0.5th and the 99.5th percentile of the values above 0.
+
+    MedSAM makes these black and white in anything but CT.
+
+    Args:
+        values: Grey values of any shape.
+
+    Returns:
+        The two values; 0 and 1 if nothing is above 0.
+    """
     values = np.asarray(values)
     seen = values[values > 0].astype(np.float64)
     if not seen.size:
@@ -58,10 +84,23 @@ def percentiles(values: ArrayLike) -> tuple[float, float]:
 
 
 def picture(values: ArrayLike, window: Window = "range") -> NDArray[np.uint8]:
-    """A slice or an X-ray [H, W] of any number of bits -> [H, W, 3] uint8, grey.
+    """Turn a slice or an X-ray of any number of bits into an image.
 
-    ``"range"`` stretches the least to black and the most to white; ``"percentiles"`` see there, what was 0 stays black.
-    Raises `ImageError` for what is no grey picture of finite numbers, `UsageError` for a window that is not known.
+    Args:
+        values: [H, W] finite numbers.
+        window: A name of `WINDOWS`, a level and a width, ``"range"`` (the least is black, the most
+            white) or ``"percentiles"`` (see `percentiles`; 0 stays black).
+
+    Returns:
+        [H, W, 3] uint8, grey.
+
+    Raises:
+        gsam.errors.ImageError: The values are no grey image of finite numbers.
+        gsam.errors.UsageError: There is no such window.
+
+    Example:
+        >>> gsam.medical.picture(np.arange(6).reshape(2, 3)).shape
+        (2, 3, 3)
     """
     array = np.asarray(values)
     if array.ndim != 2 or 0 in array.shape:
@@ -73,13 +112,17 @@ def picture(values: ArrayLike, window: Window = "range") -> NDArray[np.uint8]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Volume:
-    """Slices as a radiologist looks at them: axial ones from the feet to the head, the patient's right on the left."""
+    """Slices as a radiologist looks at them.
+
+    Axial ones go from the feet to the head, with the patient's right on the left.
+    """
 
     values: NDArray[np.float32]
     """[D, H, W], with the file's slope and intercept applied: Hounsfield units of CT."""
     spacing: tuple[float, float, float]
     """Millimetres from slice to slice, row to row, column to column."""
     name: str
+    """The name of the file or folder."""
     modality: str = ""
     """``"CT"``, ``"MR"``, ... as DICOM says it; NIfTI does not say."""
 
@@ -91,10 +134,18 @@ class Volume:
         return (self.picture(i) for i in range(len(self)))
 
     def picture(self, index: int, window: Window | None = None) -> NDArray[np.uint8]:
-        """Slice ``index`` as [H, W, 3] uint8.
+        """Turn a slice into an image.
 
-        ``window``: by default MedSAM's, ``"soft_tissue"`` for CT and ``"percentiles"`` for all else; what is measured is measured
-        on the whole volume.  NIfTI does not say that it is CT: say ``"soft_tissue"`` yourself.
+        Args: index: The slice, from 0. window: As `picture` takes it; by default MedSAM's,
+            ``"soft_tissue"`` for CT and ``"percentiles"`` for all else. NIfTI does not say that it
+            is CT: say ``"soft_tissue"`` yourself. What is measured is measured on the whole volume.
+
+        Returns:
+            [H, W, 3] uint8, grey.
+
+        Raises:
+            gsam.errors.UsageError: There is no such window.
+            IndexError: There is no such slice.
         """
         window = window or ("soft_tissue" if self.modality == "CT" else "percentiles")
         bounds = self._percentiles if window == "percentiles" else _bounds(window, self.values)
@@ -106,13 +157,23 @@ class Volume:
 
 
 def open_volume(path: str | os.PathLike[str], series: str | None = None) -> Volume:
-    """A NIfTI file (``.nii``, ``.nii.gz``), a DICOM file, or a folder that holds the DICOM files of a series.
+    """Open a NIfTI file, a DICOM file, or the folder of a DICOM series.
 
-    NIfTI is brought to its closest anatomical axes first, so that slices are axial whatever the order in the file; of a fourth
-    axis the first volume is taken, and what is no number becomes 0.  DICOM keeps the plane it was taken in, and the files of a
-    series are sorted by where they lie (frames of one file stay as they are); ``series`` is the SeriesInstanceUID of the one
-    wanted where there are several.
-    Raises `ImageError` for what cannot be read, `UsageError` where nibabel or pydicom is missing.
+    NIfTI is brought to its closest anatomical axes first, so that slices are axial whatever the
+    order in the file; of a fourth axis the first volume is taken, and what is no number becomes 0.
+    DICOM keeps the plane it was taken in, and the files of a series are sorted by where they lie
+    (frames of one file stay as they are).
+
+    Args:
+        path: ``.nii``, ``.nii.gz``, a DICOM file, or a folder.
+        series: The SeriesInstanceUID that is wanted where a folder has several.
+
+    Returns:
+        The volume.
+
+    Raises:
+        gsam.errors.ImageError: The file cannot be read.
+        gsam.errors.UsageError: nibabel or pydicom is missing, or there are several series.
     """
     path = Path(path)
     if not path.exists():

@@ -1,8 +1,9 @@
-"""`FastSAM`: the vocabulary of FastSAM and its FastSAMPrompt: everything at once, then prompts that select of it.
+"""The vocabulary of FastSAM: everything at once, then prompts that select from it.
 
-``found = gsam.FastSAM("fast_sam_s")(picture)``, then ``found.everything_prompt()``, ``box_prompt``, ``point_prompt`` and
-``text_prompt``, each a `gsam.Result`: ``.masks``, ``.plot()``, ``.save(...)``.  What differs from the original is said where
-it does; the measures of its prompts are the same, on masks at the size of the picture.
+``found = gsam.FastSAM("fast_sam_s")(image)``, then ``found.everything_prompt()``, ``box_prompt``,
+``point_prompt`` and ``text_prompt``, each a `gsam.Result`: ``.masks``, ``.plot()``, ``.save(...)``.
+Docstrings say where it differs from the original; the measures of its prompts are the same, on
+masks at the size of the image.
 """
 
 from __future__ import annotations
@@ -29,18 +30,29 @@ from gsam.runtime.memory import low_memory_options
 from gsam.types import Images, View
 
 NAME = "object"
-"""What things are called that nobody named."""
+"""The label of things that nobody named."""
 SMALL = 100
 """Masks of no more pixels are not shown to a classifier."""
 TOGETHER = 16
-"""Crops that a classifier looks at together."""
+"""Crops that a classifier scores together."""
 
 Rank = Callable[[str, Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
-"""How well each of some pictures fits a text: logits."""
+"""Scores how well each of some images fits a text: logits."""
 
 
 class FastSAM:
-    """Segment everything in a picture in one pass, and select of it by boxes, points or words."""
+    """Segment everything in an image in one pass, and select from it by boxes, points or words.
+
+    Args: model: Any name of a FastSAM that `gsam.segmenter` takes, or one that is built already.
+        classifier: The model that reads words, by any name that `gsam.classifier` takes, or one
+        that is built already; it is loaded at the first `FastSAMPrompt.text_prompt`.
+        **settings: Settings of the segmenter, for a model by name only; ``size`` is the original's
+            ``imgsz``.
+
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        TypeError: The model does not segment everything at once.
+    """
 
     def __init__(
         self,
@@ -51,7 +63,8 @@ class FastSAM:
         """``model``: a name as for `gsam.segmenter`, or its stage; ``settings`` are those of
         `gsam.models.fast_sam.Stage`, ``size`` being the original's ``imgsz``.
 
-        ``classifier``: what reads words, a name as for `gsam.classifier` or a stage; loaded at the first `text_prompt`.
+        ``classifier``: what reads words, a name as for `gsam.classifier` or a stage; loaded at the
+        first `text_prompt`.
         """
         self.model: Any = cast(Any, segmenter(model, **settings)) if isinstance(model, str) else model
         if not hasattr(self.model, "everything"):
@@ -64,11 +77,21 @@ class FastSAM:
     def __call__(
         self, image: Source, *, conf: float | None = None, iou: float | None = None, max_det: int | None = None
     ) -> FastSAMPrompt:
-        """FastSAMPrompt in a picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
+        """Segment everything in an image.
 
-        ``conf``: what scores less is left out; ``iou``: of boxes that overlap more the best stays; by default the stage's,
-        0.25 and 0.7 (the original's demo has 0.4 and 0.9).  Neither compiles anything; another ``max_det``, by default 300,
-        does.  Arrays are RGB, where the original takes them for BGR.
+        Args: image: uint8 RGB [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
+            Arrays are RGB, where the original takes them for BGR. conf: Leave out what scores less,
+            in 0..1; by default the model's, 0.25 (the original's demo has 0.4). Another value
+            compiles nothing. iou: Of boxes that overlap more, keep the best; by default the
+            model's, 0.7 (the demo has 0.9). Another value compiles nothing. max_det: At most so
+            many things; by default 300. Another value compiles a program.
+
+        Returns:
+            Everything that was found, and the prompts that select from it.
+
+        Raises:
+            gsam.errors.ImageError: The image cannot be read.
+            ValueError: A value is out of range.
         """
         for name, value in (("conf", conf), ("iou", iou)):
             if value is not None and not 0 <= value <= 1:
@@ -121,39 +144,57 @@ class FastSAM:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FastSAMPrompt:
-    """The N things found in one picture, best first, and the prompts that select of them."""
+    """The N things found in one image, best first, and the prompts that select from them.
+
+    Source: ``fastsam/prompt.py``, class ``FastSAMPrompt``.
+    """
 
     picture: Picture
+    """The image, upright."""
     xyxy: NDArray[np.float32]
-    """[N, 4] pixels of the picture."""
+    """[N, 4] boxes x0 y0 x1 y1 in pixels of the image."""
     framed: NDArray[np.float32]
-    """[N, 4] pixels of the letterboxed picture."""
+    """[N, 4] boxes in pixels of the letterboxed image."""
     scores: NDArray[np.float32]
     """[N] in 0..1."""
     coefficients: NDArray[np.float32]
-    """[N, P]."""
+    """[N, P] shares of the prototypes in each mask."""
     prototypes: NDArray[np.float32]
-    """[h, w, P], the picture in the upper left corner."""
+    """[h, w, P], the image in the upper left corner."""
     cells: tuple[int, int]
-    """Rows and columns of them that are picture."""
+    """Rows and columns of the prototypes that are image."""
     corner: tuple[int, int]
-    """Rows and columns that lie before the picture in the letterboxed one."""
+    """Rows and columns before the image in the letterboxed one."""
     frame: tuple[int, int]
-    """Height and width of the letterboxed picture."""
+    """Height and width of the letterboxed image in pixels."""
     rank: Rank
-    """What reads words."""
+    """Scores how well crops fit a text."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def everything_prompt(self) -> Result:
-        """All of it, best first; masks as the original's ``retina_masks=True``."""
+        """Select everything.
+
+        Returns:
+            All things, best first; masks as the original's ``retina_masks=True``.
+        """
         return self._everything
 
     def box_prompt(self, bboxes: ArrayLike) -> Result:
-        """For each box [4] or [n, 4] x0 y0 x1 y1 in pixels, the mask of the highest IoU with the box, in the boxes' order.
+        """Select the mask of the highest IoU with each box.
 
-        Boxes count whole pixels.  The original gives the masks of several boxes once each, in no certain order.
+        Boxes count whole pixels. The original gives the masks of several boxes once each, in no
+        certain order.
+
+        Args:
+            bboxes: [4] or [n, 4], x0 y0 x1 y1 in pixels of the image.
+
+        Returns:
+            One thing per box, in the boxes' order; nothing where nothing was found in the image.
+
+        Raises:
+            ValueError: A box is not four finite numbers, or has no pixel of the image.
         """
         boxes = np.asarray(bboxes, np.float64).reshape(-1, np.shape(bboxes)[-1] if np.ndim(bboxes) else 1)
         if boxes.shape[-1] != 4 or not np.isfinite(boxes).all():
@@ -173,10 +214,20 @@ class FastSAMPrompt:
         return self._everything[overlap.argmax(1)]
 
     def point_prompt(self, points: ArrayLike, pointlabel: ArrayLike) -> Result:
-        """One mask from points [P, 2] x y in pixels and their labels [P], 1 foreground and 0 background.
+        """Select one mask by points.
 
-        From the largest mask to the smallest, and in each from point to point: a mask that holds a foreground point is
-        painted, one that holds a background point erased.  Nothing, if nothing is left.
+        From the largest mask to the smallest, and in each from point to point, a mask that holds a
+        foreground point is painted, and one that holds a background point erased.
+
+        Args:
+            points: [P, 2] x y in pixels of the image.
+            pointlabel: [P], 1 for foreground and 0 for background.
+
+        Returns:
+            One thing, or none if no pixel is left.
+
+        Raises:
+            ValueError: Shapes or labels are not as said, or a point is outside the image.
         """
         xy, labels = np.asarray(points, np.float64), np.asarray(pointlabel)
         height, width = self.picture.pixels.shape[:2]
@@ -196,9 +247,19 @@ class FastSAMPrompt:
         return _alone(everything, painted, max(scores))
 
     def text_prompt(self, text: str) -> Result:
-        """The one thing that a text fits best; its score is the share it has among all, a softmax over their crops.
+        """Select the thing that a text fits best.
 
-        A crop is the box of a thing with white for what is not its mask.  Masks of `SMALL` pixels or less are left out.
+        The classifier sees the box of each thing with white outside its mask. Masks of `SMALL`
+        pixels or less are left out.
+
+        Args:
+            text: Any words.
+
+        Returns: One thing, or none if all are too small; its score is its share of a softmax over
+            all things.
+
+        Raises:
+            ValueError: The text is empty.
         """
         if not text.strip():
             raise ValueError("nothing is asked for: the text is empty")
@@ -213,8 +274,13 @@ class FastSAMPrompt:
         return dataclasses.replace(one, queries=[text], labels=[text], scores=score)
 
     def letterboxed(self) -> NDArray[np.bool_]:
-        """Masks [N, h, w] over the letterboxed picture, the original's ``retina_masks=False``: cut to the box first, at a
-        quarter of the resolution, and enlarged then."""
+        """Make the masks over the letterboxed image, as the original's ``retina_masks=False``.
+
+        They are cut to the box first, at a quarter of the resolution, and enlarged then.
+
+        Returns:
+            [N, h, w] bool, the size of ``frame``.
+        """
         height, width = self.frame
         whole = np.roll(self.prototypes, self.corner, (0, 1))[: height // 4, : width // 4]
         logits = _dot(self.coefficients, whole)

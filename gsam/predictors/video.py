@@ -1,4 +1,4 @@
-"""`VideoPredictor`: the vocabulary of SAM 2's video predictor, so that people switch by the import."""
+"""The vocabulary of SAM 2's video predictor, so that people switch by the import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session as Session
 
 Answer = tuple[int, list[Any], NDArray[np.float32]]
-"""A frame, the ids of the objects, and the logits of their masks, [N, 1, H, W]."""
+"""A frame, the ids of the objects, and the logits of their masks, [N, 1, H, W] float32."""
 SHY = -10.0
 """The greatest logit where another object is more likely, without overlap."""
 
@@ -34,15 +34,41 @@ class VideoPredictor:
     """Follow objects through a video by points, boxes and masks.
 
     ``state = predictor.init_state(video)``, prompts on any frame, then ``for frame, ids, masks in
-    predictor.propagate_in_video(state)``.  Names, order and shapes of arguments and results are the original's
-    (sam2/sam2_video_predictor.py), with numpy for torch: masks are float32 logits [N, 1, H, W] at the size of the video, above 0
-    is object.
+    predictor.propagate_in_video(state)``. Names, order and shapes of arguments and results are the
+    original's, with numpy for torch: masks are float32 logits [N, 1, H, W] at the size of the
+    video, above 0 is object.
 
-    What differs.  A correction on a frame that was gone over already counts (the original loses it unless
-    ``add_all_frames_to_correct_as_cond``, which is on here; turn it off for the original's behaviour).
-    ``clear_non_cond_mem_around_input`` works.  Small holes are filled on every machine.  All objects of a frame are one call.
-    Frames are read when they are needed, a video file's by Pillow's filter as a folder's are; what is remembered lies in host
-    memory, and beyond 128 MB in a temporary file, so that a long video needs no more of it than a short one.
+    The differences: a correction on a frame that was gone over already counts (the original loses
+    it unless ``add_all_frames_to_correct_as_cond``, which is on here; turn it off for the
+    original's behaviour). ``clear_non_cond_mem_around_input`` works. Small holes are filled on
+    every machine. All objects of a frame are one call. Frames are read when they are needed, a
+    video file's by Pillow's filter as a folder's are; memories lie in host memory, and beyond 128
+    MB in a temporary file, so that a long video needs no more of it than a short one.
+
+    Source: ``sam2/sam2_video_predictor.py``.
+
+    Args: model: Any name of a SAM 2 that `gsam.tracker` takes, or a tracker that is built already.
+        fill_hole_area: Fill holes of up to so many low-resolution pixels; 0 fills none.
+        non_overlap_masks: Whether a pixel belongs to one object at most.
+        clear_non_cond_mem_around_input: Whether memories of frames near a new prompt, which were
+        made without it, are forgotten. add_all_frames_to_correct_as_cond: Whether a prompt on a
+        frame that was gone over makes it a frame with a prompt, whose memory later frames read.
+        binarize_mask_from_pts_for_mem_enc: Whether a mask made from points is remembered as 0 and 1
+        instead of as probabilities. memory_temporal_stride_for_eval: Remember every n-th frame.
+        max_cond_frames_in_attn: How many frames with prompts are read, the nearest; -1 for all.
+        progress: Whether a bar is shown on a terminal.
+        **settings: Settings of the tracker, for a model by name only.
+
+    Raises: gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model, it is no SAM 2, or a setting is out of
+        range. TypeError: ``settings`` are given for a model that is built already.
+
+    Example:
+        >>> predictor = gsam.VideoPredictor("nano_sam2", progress=False)
+        >>> state = predictor.init_state([np.zeros((48, 64, 3), np.uint8)] * 3)
+        >>> frame, ids, masks = predictor.add_new_points_or_box(state, 0, "left", [[20, 20]], [1])
+        >>> [(frame, ids, masks.shape) for frame, ids, masks in
+        predictor.propagate_in_video(state)][-1] (2, ['left'], (1, 1, 48, 64))
     """
 
     def __init__(
@@ -59,11 +85,14 @@ class VideoPredictor:
         progress: bool = True,
         **settings: Any,
     ) -> None:
-        """``model``: a name as for `gsam.segmenter`, of a SAM 2, which ``settings`` are for; or a tracker.
+        """``model``: a name as for `gsam.segmenter`, of a SAM 2, which ``settings`` are for; or a
+        tracker.
 
-        ``fill_hole_area``: holes of so many low-resolution pixels are filled, 0 for none.  ``non_overlap_masks``: a pixel belongs
-        to one object at most.  ``memory_temporal_stride_for_eval``: remember every so manieth frame;
-        ``max_cond_frames_in_attn``: and at most so many with prompts, -1 for all.  ``progress``: a bar on a terminal.
+        ``fill_hole_area``: holes of so many low-resolution pixels are filled, 0 for none.
+        ``non_overlap_masks``: a pixel belongs to one object at most.
+        ``memory_temporal_stride_for_eval``: remember every so manieth frame;
+        ``max_cond_frames_in_attn``: and at most so many with prompts, -1 for all.  ``progress``: a
+        bar on a terminal.
         """
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
@@ -85,7 +114,19 @@ class VideoPredictor:
 
     @classmethod
     def from_pretrained(cls, model_id: str, **settings: Any) -> Self:
-        """The same as ``VideoPredictor(model_id)``."""
+        """Build a predictor by the name of a model, as ``VideoPredictor(model_id)`` does.
+
+        Args:
+            model_id: Any name of a SAM 2 that `gsam.tracker` takes, a hub id for instance.
+            **settings: Those of `VideoPredictor`.
+
+        Returns:
+            The predictor.
+
+        Raises:
+            gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+            gsam.errors.UsageError: There is no such model, or it is no SAM 2.
+        """
         return cls(model_id, **settings)
 
     @property
@@ -104,16 +145,30 @@ class VideoPredictor:
         *,
         memory: Literal["all", "near"] = "all",
     ) -> Session:
-        """Begin with a video: a file or its bytes, a folder of pictures, a list of pictures, or an iterator of them (live).
+        """Open a video.
 
-        ``memory="near"`` keeps what the next frames need, and not what a correction far back would.  The ``offload`` words and
-        ``async_loading_frames`` are the original's: frames and state are always on the host, and read as they are needed.
-        Raises `gsam.errors.VideoError`.
+        Args: video_path: A video file or its bytes, a folder of images, a list of images, or an
+            iterator of them (a live source: each frame once, of unknown number).
+            offload_video_to_cpu: The original's word; frames are always on the host, read as
+            needed. offload_state_to_cpu: The original's word; the state is always on the host.
+            async_loading_frames: The original's word; frames are always read ahead. memory:
+            ``"all"`` keeps the memory of every frame, ``"near"`` keeps what the next frames need,
+            and not what a correction far back would.
+
+        Returns:
+            The state that every other method takes.
+
+        Raises:
+            gsam.errors.VideoError: The video cannot be opened.
         """
         return Session(open_frames(video_path), memory)
 
     def reset_state(self, inference_state: Session) -> None:
-        """Forget all objects and prompts."""
+        """Forget all objects and prompts.
+
+        Args:
+            inference_state: What `init_state` returned.
+        """
         inference_state.tracks.clear()
 
     # Prompts
@@ -129,11 +184,27 @@ class VideoPredictor:
         normalize_coords: bool = True,
         box: ArrayLike | None = None,
     ) -> Answer:
-        """Click on an object, known or new: ``points`` [P, 2] x y, ``labels`` [P] 1 foreground 0 background, ``box`` x0 y0 x1 y1.
+        """Prompt an object, known or new, with points or a box on a frame.
 
-        Pixels of the video, or 0..1 without ``normalize_coords``.  With ``clear_old_points`` instead of what was clicked on this
-        frame before, otherwise besides; the last answer on the frame is fed back.  Returns all objects' masks on the frame.
-        Raises `ValueError`.
+        The last answer on the frame is fed back to the model.
+
+        Args:
+            inference_state: What `init_state` returned.
+            frame_idx: The frame, from 0.
+            obj_id: Any hashable value that names the object.
+            points: [P, 2] x y in pixels of the video; None for no points.
+            labels: [P], 1 for foreground and 0 for background.
+            clear_old_points: Whether these points replace the object's earlier ones on this frame.
+            normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
+            box: [4], x0 y0 x1 y1 in pixels of the video; None for no box.
+
+        Returns: The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on
+            the frame,
+            -1024 where an object is not known there.
+
+        Raises:
+            gsam.errors.UsageError: There is no such frame.
+            ValueError: Neither points nor a box are given, or they are not valid.
         """
         frame = inference_state.check(frame_idx)
         if points is None and box is None:
@@ -152,11 +223,33 @@ class VideoPredictor:
         return self._answer(inference_state, frame)
 
     def add_new_points(self, *args: Any, **kwargs: Any) -> Answer:
-        """The older name of `add_new_points_or_box`."""
+        """Prompt an object: the older name of `add_new_points_or_box`.
+
+        Args:
+            *args: Those of `add_new_points_or_box`.
+            **kwargs: Those of `add_new_points_or_box`.
+
+        Returns:
+            The same as `add_new_points_or_box`.
+        """
         return self.add_new_points_or_box(*args, **kwargs)
 
     def add_new_mask(self, inference_state: Session, frame_idx: int, obj_id: Any, mask: ArrayLike) -> Answer:
-        """Give an object's mask on a frame, [H, W] bool, instead of what was asked there.  Returns as `add_new_points_or_box`."""
+        """Give an object's mask on a frame, in place of its earlier prompts there.
+
+        Args:
+            inference_state: What `init_state` returned.
+            frame_idx: The frame, from 0.
+            obj_id: Any hashable value that names the object.
+            mask: [H, W] bool at the size of the video; of numbers, those other than 0 are object.
+
+        Returns: The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on
+            the frame.
+
+        Raises:
+            gsam.errors.UsageError: There is no such frame.
+            ValueError: The mask is not of the size of the video.
+        """
         frame = inference_state.check(frame_idx)
         drawn = np.asarray(mask)
         if drawn.ndim != 2:
@@ -172,7 +265,20 @@ class VideoPredictor:
     def clear_all_prompts_in_frame(
         self, inference_state: Session, frame_idx: int, obj_id: Any, need_output: bool = True
     ) -> Answer | None:
-        """Take back what was asked of an object on a frame; what was seen there counts as followed from now on."""
+        """Take back an object's prompts on a frame; its mask there counts as tracked from now on.
+
+        Args:
+            inference_state: What `init_state` returned.
+            frame_idx: The frame, from 0.
+            obj_id: The object.
+            need_output: Whether the masks of the frame are returned.
+
+        Returns: The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on
+            the frame; None without ``need_output``.
+
+        Raises:
+            gsam.errors.UsageError: There is no such frame or object.
+        """
         frame, track = inference_state.check(frame_idx), inference_state.track(obj_id)
         places: tuple[dict[int, Any], ...] = (track.points, track.masks, *track.asked.values())
         for place in places:
@@ -185,9 +291,19 @@ class VideoPredictor:
     def remove_object(
         self, inference_state: Session, obj_id: Any, strict: bool = False, need_output: bool = True
     ) -> tuple[list[Any], list[tuple[int, NDArray[np.float32]]]]:
-        """Forget an object.  Returns the ids that are left, and the masks on frames where the object had a prompt.
+        """Forget an object.
 
-        Raises `UsageError` for one that does not exist, if ``strict``.
+        Args:
+            inference_state: What `init_state` returned.
+            obj_id: The object.
+            strict: Whether an object that does not exist is an error.
+            need_output: Whether masks are returned.
+
+        Returns: The ids that are left, and for each frame where the object had a prompt its number
+            with the logits [N, 1, H, W] of the others' masks.
+
+        Raises:
+            gsam.errors.UsageError: There is no such object, with ``strict``.
         """
         if obj_id not in inference_state.tracks and not strict:
             return inference_state.ids, []
@@ -196,10 +312,17 @@ class VideoPredictor:
         frames = sorted({*gone.points, *gone.masks}) if need_output and inference_state.tracks else []
         return inference_state.ids, [(f, self._answer(inference_state, f)[2]) for f in frames]
 
-    # TrackingConfig
+    # Following
 
     def propagate_in_video_preflight(self, inference_state: Session) -> None:
-        """Take up the prompts given so far.  Raises `UsageError` for an object that has none."""
+        """Commit the prompts given so far to memory, as `propagate_in_video` does first.
+
+        Args:
+            inference_state: What `init_state` returned.
+
+        Raises:
+            gsam.errors.UsageError: There is no object yet, or one that has no prompt.
+        """
         if not inference_state.tracks:
             raise UsageError("there is no object yet: click on one first, or give a box or a mask")
         self._engine.commit_prompts(inference_state)
@@ -214,9 +337,18 @@ class VideoPredictor:
         max_frame_num_to_track: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Answer]:
-        """Follow all objects, from ``start_frame_idx`` or the first frame with a prompt, to the end or so many frames further.
+        """Follow all objects through the video.
 
-        In ``reverse`` towards the first frame; from that itself there is nothing to do, as in the original.
+        Args: inference_state: What `init_state` returned. start_frame_idx: The frame to begin with;
+            by default the first one that has a prompt. max_frame_num_to_track: How many frames to
+            go on after that; by default to the end. reverse: Whether to go towards the first frame;
+            from that itself there is nothing to do, as in the original.
+
+        Returns: An iterator over frames: the frame, the ids of all objects, and the logits [N, 1,
+            H, W] of their masks.
+
+        Raises: gsam.errors.UsageError: There is no object, one has no prompt, or a number is out of
+            range. gsam.errors.VideoError: A frame cannot be read.
         """
         self.propagate_in_video_preflight(inference_state)
         state = inference_state
@@ -252,7 +384,9 @@ class VideoPredictor:
     def _points(self, points: Any, labels: Any, box: Any, size: tuple[float, float]) -> Points:
         """Checked, in pixels of the view, the corners of a box first."""
         side = self.model.view.size
-        frame = prompts.CoordinateSpace(size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0))
+        frame = prompts.CoordinateSpace(
+            size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0)
+        )
         given: prompts.Given = (
             None if points is None else [np.asarray(points).reshape(-1, 2)],
             None if labels is None else [np.asarray(labels).reshape(-1)],

@@ -1,4 +1,4 @@
-"""What the user holds: boxes, masks, labels and scores of one picture.  numpy and Pillow only."""
+"""The objects that were found in one image, as the user holds them. numpy and Pillow only."""
 
 from __future__ import annotations
 
@@ -24,31 +24,41 @@ Index = slice | Sequence[int] | NDArray[Any] | int
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
-    """N objects of one picture, best first.
+    """N objects of one image: boxes, masks, labels and scores, best first.
 
-    Index it like an array: ``result[result.scores > 0.5]``, ``result[:3]``.
+    Index it like an array: ``result[result.scores > 0.5]``, ``result[:3]``. Boxes and masks are in
+    pixels of the upright image, boxes exclusive on the right and at the bottom.
+
+    Example:
+        >>> result = gsam.load("nano")("notebooks/scene.png", "dog. pizza")
+        >>> sorted(set(result.labels))
+        ['dog', 'pizza']
+        >>> result[result.labels.index("pizza")].masks.shape
+        (1, 512, 512)
     """
 
     pixels: NDArray[np.uint8]
-    """[H, W, 3], upright."""
+    """[H, W, 3] uint8 RGB, upright."""
     queries: list[str]
-    """What was asked for, in the user's words."""
+    """The queries, in the user's words."""
     xyxy: NDArray[np.float32]
-    """[N, 4] pixels, exclusive right and bottom."""
+    """[N, 4] float32 boxes x0 y0 x1 y1 in pixels, exclusive right and bottom."""
     labels: list[str]
-    """[N], the user's words."""
+    """[N] labels, the user's words."""
     label_ids: NDArray[np.int64]
-    """[N] into ``queries``."""
+    """[N] int64, rows of ``queries``."""
     scores: NDArray[np.float32]
-    """[N] in 0..1."""
+    """[N] float32 in 0..1."""
     mask_scores: NDArray[np.float32]
-    """[N], the segmenter's own estimate of its masks."""
+    """[N] float32, the segmenter's own estimate of the quality of its masks."""
     low_res: LowResMasks | BoxClippedMasks | CroppedMasks | None = None
+    """The masks in the small form in which they left the device; None without a segmenter."""
     image: str | None = None
     """The file's name, if there was one."""
     pipeline: str = "custom"
+    """The name of the pipeline."""
     tokens: list[str] = dataclasses.field(default_factory=list)
-    """[T] the words of the caption as the detector read it, if it reads the queries as one."""
+    """[T] words of the caption as the detector read it, if it reads the queries as one."""
     token_scores: NDArray[np.float32] | None = None
     """[N, T] in 0..1: how well each object fits each of ``tokens``."""
 
@@ -60,12 +70,15 @@ class Result:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture."""
+        """Height and width of the image in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """[N, H, W] bool; without a segmenter, the boxes filled.  Made anew each time, so hold on to it."""
+        """[N, H, W] bool; without a segmenter, the boxes filled.
+
+        Made anew each time, so hold on to it.
+        """
         masks = np.empty((len(self), *self.size), bool)
         for i in range(len(self)):
             masks[i] = self.mask(i)
@@ -73,13 +86,23 @@ class Result:
 
     @property
     def mask_logits(self) -> NDArray[np.float32]:
-        """[N, H, W] float32: what is cut at the mask threshold to make `masks`.  Raises `ValueError` without a segmenter."""
+        """[N, H, W] float32: what is cut at the mask threshold to make `masks`.
+
+        Raises `ValueError` without a segmenter.
+        """
         if self.low_res is None:
             raise ValueError("this pipeline has no segmenter, so there are no mask logits")
         return self.low_res.logits_full()
 
     def mask(self, i: int) -> NDArray[np.bool_]:
-        """[H, W] bool, one of `masks`."""
+        """Make the mask of one object.
+
+        Args:
+            i: The row of the object.
+
+        Returns:
+            [H, W] bool; without a segmenter, the box filled.
+        """
         if self.low_res is not None:
             return self.low_res.mask_of(i)
         mask = np.zeros(self.size, bool)
@@ -129,13 +152,33 @@ class Result:
         return f"<Result {self.image or 'picture'} {self.size[1]} x {self.size[0]}: {found}>"
 
     def plot(self) -> Image.Image:
-        """The picture with masks, boxes and labels over it."""
+        """Draw masks, boxes and labels over the image.
+
+        Returns:
+            An RGB image of the size of the original.
+
+        Example:
+            >>> result = gsam.load("nano")("notebooks/scene.png", "dog. pizza")
+            >>> result.plot().size
+            (512, 512)
+        """
         from gsam.results.draw.overlay import draw
 
         return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, self.queries)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON of one picture: see `gsam.results.formats.scene_json`."""
+        """Describe the objects as plain values, ready for JSON: see
+        `gsam.results.formats.scene_json`.
+
+        Returns: A dictionary with the image, its size, the pipeline, the queries and one entry per
+            object, whose mask is a COCO run length.
+
+        Example:
+            >>> result = gsam.load("nano")("notebooks/scene.png", "pizza")
+            >>> segment = result.to_dict()["segments"][0]
+            >>> segment["label"], segment["mask"]["size"]
+            ('pizza', [512, 512])
+        """
         from gsam.results.formats.scene_json import scene_dict
 
         return scene_dict(
@@ -153,13 +196,29 @@ class Result:
         )
 
     def to_coco(self) -> dict[str, Any]:
-        """A COCO instances dictionary with this picture alone: see `gsam.results.formats.coco`."""
+        """Describe the objects as a COCO instances data set of this image alone.
+
+        Returns: A dictionary with ``images``, ``categories`` and ``annotations``; boxes are x y
+            width height.
+
+        Example:
+            >>> result = gsam.load("nano")("notebooks/scene.png", "pizza")
+            >>> sorted(result.to_coco())
+            ['annotations', 'categories', 'images']
+        """
         from gsam.results.formats.coco import coco_of
 
         return coco_of([self.to_dict()]).to_dict()
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections``; needs the ``viz`` extra."""
+        """Convert to ``supervision.Detections``.
+
+        Returns:
+            Boxes, masks, scores and class ids, with ``class_name`` and ``mask_score`` as data.
+
+        Raises:
+            ImportError: The extra ``viz`` is not installed.
+        """
         try:
             import supervision
         except ImportError as error:
@@ -173,7 +232,22 @@ class Result:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture with its overlay (``.png`` ``.jpg`` ``.webp``), ``.json`` or ``.coco.json``: whole or not at all."""
+        """Write the image with its overlay, or the objects as JSON, whole or not at all.
+
+        Args: path: The file; its ending says the format: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``
+            for the overlay, ``.json``, or ``.coco.json``.
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: The ending is none of these.
+
+        Example:
+            >>> result = gsam.load("nano")("notebooks/scene.png", "dog. pizza")
+            >>> result.save("dog.json").name
+            'dog.json'
+        """
         from gsam.results.draw import overlay
         from gsam.results.formats import coco, scene_json
 

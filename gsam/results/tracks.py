@@ -1,4 +1,4 @@
-"""What the user holds of a video: which objects are where in each frame.  numpy only."""
+"""The objects that were tracked through a video, as the user holds them. numpy only."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrackedFrame:
-    """The N objects seen in one frame.  An object that is not seen is left out, or has an empty mask: both mean the same."""
+    """The N objects seen in one frame.
+
+    An object that is not seen is left out, or has an empty mask: both mean the same.
+    """
 
     index: int
-    """Of the frame in its video, from 0."""
+    """Number of the frame in its video, from 0."""
     size: tuple[int, int]
-    """Height and width of the frame."""
+    """Height and width of the frame in pixels."""
     ids: NDArray[np.int64]
-    """[N], an identity each, the same in all frames."""
+    """[N] int64 identities, the same in all frames."""
     labels: list[str]
     """[N], the user's words."""
     scores: NDArray[np.float32]
@@ -54,7 +57,19 @@ class TrackedFrame:
         scores: Sequence[float] | NDArray[Any] | None = None,
         time: float | None = None,
     ) -> TrackedFrame:
-        """From masks [N, H, W] bool; labels are "" and scores 1 where they are not given."""
+        """Make a frame from masks.
+
+        Args:
+            index: Number of the frame in its video, from 0.
+            masks: [N, H, W] bool.
+            ids: [N] int identities.
+            labels: [N] labels; by default ``""`` each.
+            scores: [N] float in 0..1; by default 1 each.
+            time: Seconds from the first frame; None if not known.
+
+        Returns:
+            The frame, with its masks as run lengths.
+        """
         from gsam.results.masks.rle import encode
 
         n = len(masks)
@@ -72,7 +87,14 @@ class TrackedFrame:
         return len(self.ids)
 
     def mask(self, i: int) -> NDArray[np.bool_]:
-        """[H, W] bool, of row ``i`` (not of id ``i``)."""
+        """Make the mask of one object.
+
+        Args:
+            i: The row of the object, not its id.
+
+        Returns:
+            [H, W] bool.
+        """
         from gsam.results.masks.rle import decode
 
         return decode(self.rles[i])
@@ -94,7 +116,7 @@ class TrackedFrame:
 
     @property
     def xyxy(self) -> NDArray[np.float32]:
-        """[N, 4] pixels, tight around the masks, exclusive right and bottom; zeros for an empty one."""
+        """[N, 4] float32 boxes in pixels, tight around the masks; zeros for an empty one."""
         from gsam.results.masks.rle import bounds
 
         return np.array([bounds(rle) for rle in self.rles], np.float32).reshape(-1, 4)
@@ -102,18 +124,20 @@ class TrackedFrame:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tracks:
-    """Frames of one video, in the order of their index; none of them twice."""
+    """The frames of one video in order, none of them twice."""
 
     frames: list[TrackedFrame]
+    """The frames, by ascending index."""
     size: tuple[int, int]
-    """Height and width, of every frame."""
+    """Height and width of every frame in pixels."""
     count: int
     """How many frames the video has: ``frames`` may hold fewer, the others have no object."""
     rate: Fraction | None = None
-    """Frames a second, if known."""
+    """Frames per second, if known."""
     name: str = "video"
+    """The name of the video."""
     queries: list[str] = dataclasses.field(default_factory=list)
-    """What was asked for, in the user's words."""
+    """The queries, in the user's words."""
 
     def __post_init__(self) -> None:
         at = [f.index for f in self.frames]
@@ -133,9 +157,20 @@ class Tracks:
         name: str = "video",
         queries: Sequence[str] = (),
     ) -> Tracks:
-        """From frames in any order; ``count`` is one more than the last index unless it is given.
+        """Collect frames given in any order.
 
-        Raises `ValueError` without a frame: nothing would say how large the video is.
+        Args:
+            frames: Frames of one video.
+            count: How many frames the video has; by default one more than the last index.
+            rate: Frames per second; None if not known.
+            name: The name of the video.
+            queries: The queries, in the user's words.
+
+        Returns:
+            The frames in order.
+
+        Raises:
+            ValueError: There is no frame, so that nothing says how large the video is.
         """
         ordered = sorted(frames, key=lambda f: f.index)
         if not ordered:
@@ -156,7 +191,9 @@ class Tracks:
 
     @property
     def labels(self) -> dict[int, str]:
-        """The label of each identity: the one it has most often, weighed by score; of equals the first."""
+        """The label of each identity: the one it has most often, weighed by score; of equals the
+        first.
+        """
         weight: dict[int, dict[str, float]] = {}
         for frame in self.frames:
             for i, label, score in zip(frame.ids.tolist(), frame.labels, frame.scores.tolist(), strict=True):
@@ -174,7 +211,14 @@ class Tracks:
         return {i: float(np.mean(s)) for i, s in sorted(found.items())}
 
     def masks_of(self, identity: int) -> list[dict[str, Any] | None]:
-        """[count] run lengths of one object, None where it is not seen."""
+        """Collect the masks of one object.
+
+        Args:
+            identity: The object's id.
+
+        Returns:
+            [count] COCO run lengths, None for a frame where the object is not seen.
+        """
         from gsam.results.masks.rle import area
 
         out: list[dict[str, Any] | None] = [None] * self.count
@@ -186,7 +230,17 @@ class Tracks:
     def plot(
         self, frames: Sequence[NDArray[np.uint8]], *, columns: int = 8, zoom: int = 1, title: str = ""
     ) -> Image.Image:
-        """A contact sheet: ``frames`` [H, W, 3], all `count` of the video, with every object in the colour of its id."""
+        """Draw a contact sheet: every frame with every object in the colour of its id.
+
+        Args:
+            frames: All ``count`` frames of the video, [H, W, 3] uint8 RGB each.
+            columns: Frames per row.
+            zoom: By how much frames are enlarged.
+            title: A line above the sheet.
+
+        Returns:
+            An RGB image.
+        """
         from gsam.results.draw import contact_sheet
 
         pixels = np.asarray(frames)

@@ -1,11 +1,12 @@
-"""`MaskGenerator`: everything in a picture, in the words of segment_anything's SamAutomaticMaskGenerator.
+"""Automatic mask generation, in the words of segment_anything's SamAutomaticMaskGenerator.
 
-A grid of points is asked, one at a time as far as the model is concerned; what it doubts, what is unstable and what another
-mask says already is dropped.  Same options, same order and same records as the original, and SAM 2's additions.
+The model is prompted with each point of a grid by itself; masks of low predicted IoU or stability
+and duplicates are dropped. Options, order and records are the original's, with SAM 2's additions.
 
-The picture (or crop) is encoded once, and points go through the decoder in batches of one size.  Only what passes the predicted
-IoU is made as large as the crop, a band at a time on a CPU's threads or a tile at a time on an accelerator, and only run lengths
-are kept: memory does not grow with the number of points, and no program depends on the size of a picture.
+The image (or crop) is encoded once, and points go through the decoder in batches of one size. Only
+masks that pass the predicted IoU are made as large as the crop, a band at a time on a CPU's threads
+or a tile at a time on an accelerator, and only run lengths are kept: memory does not grow with the
+number of points, and no program depends on the size of an image.
 """
 
 from __future__ import annotations
@@ -50,12 +51,53 @@ CLAMP = 32.0
 
 
 class MaskGenerator:
-    """Segment everything.
+    """Generate masks for everything in an image.
 
+<<<<<<< HEAD
     Differences to the original, all where it fails or has no say: crops without a pixel are left out, points go to the model
     in float32, and ``point_grids`` says how it must look.  SAM 2's options do what they do there, but
     ``min_mask_region_area`` cleans masks at the size of the picture, in its pixels, as SAM's does (SAM 2 cleans them at low
     resolution, and without its CUDA extension not at all); boxes stay whole numbers.
+=======
+    The differences to the original, all where it fails or has no say: crops without a pixel are
+    left out, points go to the model in float32, and ``point_grids`` says how it must look. SAM 2's
+    options do what they do there, but ``min_mask_region_area`` cleans masks at the size of the
+    image, in its pixels, as SAM's does (SAM 2 cleans them at low resolution, and without its CUDA
+    extension not at all); boxes stay whole numbers.
+
+    Source: ``segment_anything/automatic_mask_generator.py`` and
+    ``sam2/automatic_mask_generator.py``.
+
+    Args: model: Any name of a model that `gsam.segmenter` takes, or a segmenter that takes points.
+        points_per_side: Points of the grid along each axis; None with ``point_grids``.
+        points_per_batch: Points decoded together. pred_iou_thresh: Keep masks of a predicted IoU
+        above this; by default 0.88, and 0.8 for SAM 2, as in their repositories. 0 or less keeps
+        everything. stability_score_thresh: Keep masks whose stability is at least this: the IoU of
+        the mask cut ``stability_score_offset`` above and below ``mask_threshold``. 0 or less keeps
+        everything. stability_score_offset: How far above and below, in logits. box_nms_thresh: Of
+        two masks whose boxes have a larger IoU, keep the better. crop_n_layers: Layer i looks at
+        2^i by 2^i crops of the image too; 0 for no crops. crop_nms_thresh: Of duplicates among
+        crops, by the IoU of boxes, keep that of the smaller crop. crop_overlap_ratio: How much
+        crops overlap, as a share of the image's side. crop_n_points_downscale_factor: Points per
+        side are divided by this from layer to layer. point_grids: [P, 2] x y in 0..1 for every
+        layer of crops, in place of ``points_per_side``. min_mask_region_area: Remove holes and
+        islands smaller than so many pixels; 0 removes none. output_mode: ``"binary_mask"``,
+        ``"uncompressed_rle"`` or ``"coco_rle"``. mask_threshold: Logits above this are mask.
+        use_m2m: Whether every mask is predicted once more with itself as mask prompt (SAM 2).
+        multimask_output: Whether all masks of a point are candidates, or one. progress: Whether a
+        bar is shown on a terminal, after two seconds.
+        **settings: Settings of the segmenter, for a model by name only.
+
+    Raises: gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model, it takes no points, or a setting is out of
+        range.
+
+    Example:
+        >>> generator = gsam.MaskGenerator("nano_sam", points_per_side=8, pred_iou_thresh=0.5)
+        >>> records = generator.generate("notebooks/scene.png")
+        >>> sorted(records[0])[:3], records[0]["segmentation"].shape
+        (['area', 'bbox', 'crop_box'], (512, 512))
+>>>>>>> 5416050 (Name every parameter of the predictors, results and medical images)
     """
 
     def __init__(
@@ -81,21 +123,26 @@ class MaskGenerator:
         progress: bool = True,
         **settings: Any,
     ) -> None:
-        """``model``: a name as for `gsam.segmenter` (with ``settings``), or a segmenter that takes points.
+        """``model``: a name as for `gsam.segmenter` (with ``settings``), or a segmenter that takes
+        points.
 
-        ``points_per_side`` points an axis, or ``point_grids``, [P, 2] in 0..1 for every layer of crops, ``points_per_batch``
-        of them decoded together.  Kept is what has a predicted IoU above ``pred_iou_thresh`` (if not given 0.88, and 0.8 for
-        SAM 2, as in their repositories) and a stability of ``stability_score_thresh`` at least: the IoU of the mask cut
-        ``stability_score_offset`` above and below ``mask_threshold``.  Thresholds of 0 or less keep everything.  Of two masks
-        whose boxes overlap by more than ``box_nms_thresh``, the better stays.
+        ``points_per_side`` points an axis, or ``point_grids``, [P, 2] in 0..1 for every layer of
+        crops, ``points_per_batch`` of them decoded together.  Kept is what has a predicted IoU
+        above ``pred_iou_thresh`` (if not given 0.88, and 0.8 for SAM 2, as in their repositories)
+        and a stability of ``stability_score_thresh`` at least: the IoU of the mask cut
+        ``stability_score_offset`` above and below ``mask_threshold``.  Thresholds of 0 or less keep
+        everything.  Of two masks whose boxes overlap by more than ``box_nms_thresh``, the better
+        stays.
 
-        ``crop_n_layers``: layer i looks at 2^i by 2^i crops of the picture too, which overlap by ``crop_overlap_ratio``, with
-        points divided by ``crop_n_points_downscale_factor`` from layer to layer; of duplicates among crops (``crop_nms_thresh``)
-        that of the smaller crop stays.  ``min_mask_region_area``: smaller holes and islands are removed.
+        ``crop_n_layers``: layer i looks at 2^i by 2^i crops of the picture too, which overlap by
+        ``crop_overlap_ratio``, with points divided by ``crop_n_points_downscale_factor`` from layer
+        to layer; of duplicates among crops (``crop_nms_thresh``) that of the smaller crop stays.
+        ``min_mask_region_area``: smaller holes and islands are removed.
         ``output_mode``: ``"binary_mask"``, ``"uncompressed_rle"`` or ``"coco_rle"``.
 
-        ``use_m2m``: every mask is asked for once more with itself as the prompt.  ``multimask_output``: all masks of a point,
-        or one.  ``progress``: a bar on a terminal, where it takes more than two seconds.  Raises `UsageError`.
+        ``use_m2m``: every mask is asked for once more with itself as the prompt.
+        ``multimask_output``: all masks of a point, or one.  ``progress``: a bar on a terminal,
+        where it takes more than two seconds.  Raises `UsageError`.
         """
         chosen = Settings(
             points_per_side=points_per_side,
@@ -128,16 +175,31 @@ class MaskGenerator:
         self._on_device = None if device.platform == "cpu" else OnDevice()
 
     def generate(self, image: Source) -> list[Record]:
-        """Records of everything in a picture: uint8 RGB [H, W, 3], or anything else `gsam.inputs.image.open_image` opens.
+        """Generate masks for everything in an image.
 
-        ``segmentation`` (by ``output_mode``), ``area``, ``bbox`` (x y width height, from the first to the last pixel, so that
-        a single pixel has no extent), ``predicted_iou``, ``point_coords``, ``stability_score``, ``crop_box``; best first.
+        Args:
+            image: uint8 RGB [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
+
+        Returns: One dictionary per mask, best first: ``segmentation`` (by ``output_mode``),
+            ``area`` in pixels, ``bbox`` (x y width height from the first to the last pixel, so that
+            a single pixel has no extent), ``predicted_iou``, ``point_coords``, ``stability_score``
+            and ``crop_box``.
+
+        Raises:
+            gsam.errors.ImageError: The image cannot be read.
         """
         picture = open_image(image)
         return records(self.find(picture.pixels), _size(picture.pixels), self.settings.output_mode)
 
     def find(self, pixels: NDArray[np.uint8]) -> Candidates:
-        """The same of pixels [H, W, 3] before it is made into records."""
+        """Find the masks of an image without making records of them.
+
+        Args:
+            pixels: [H, W, 3] uint8 RGB.
+
+        Returns:
+            The masks as run lengths with their boxes and scores.
+        """
         settings, size = self.settings, _size(pixels)
         places = crops(size, settings.crop_n_layers, settings.crop_overlap_ratio)
         total = sum(len(settings.grids[crop.layer]) for crop in places)
@@ -177,7 +239,8 @@ class MaskGenerator:
     def _batches(
         self, picture: Picture, points: NDArray[np.float64]
     ) -> Iterator[tuple[NDArray[np.float64], jax.Array, NDArray[np.float32]]]:
-        """Points of a crop [P, 2], logits [N, M, h, w] of which the first P count, and predicted IoU [P, M].
+        """Points of a crop [P, 2], logits [N, M, h, w] of which the first P count, and predicted
+        IoU [P, M].
 
         The device works on a batch while the one before is measured.
         """
@@ -210,7 +273,9 @@ class MaskGenerator:
         size: tuple[int, int],
         pool: concurrent.futures.Executor,
     ) -> Candidates:
-        """What is stable and does not end at the crop's edge, of the masks ``index`` of logits [N, M, h, w]."""
+        """What is stable and does not end at the crop's edge, of the masks ``index`` of logits [N,
+        M, h, w].
+        """
         least, (x0, y0, _, _) = self.settings.stability_score_thresh, crop.xyxy
 
         def keep(one: Measured) -> tuple[Any, np.float32, NDArray[np.int64]] | None:
@@ -254,7 +319,8 @@ class MaskGenerator:
     def _answers(
         self, params: Params, features: Any, points: jax.Array, valid: jax.Array, *, multimask: bool, again: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Pure: points [N, 2, 2] of which each second one is padding -> logits [N, M, h, w] and predicted IoU [N, M].
+        """Pure: points [N, 2, 2] of which each second one is padding -> logits [N, M, h, w] and
+        predicted IoU [N, M].
 
         ``again``: every mask is the prompt of a second round.
         """
