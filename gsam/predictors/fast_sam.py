@@ -60,12 +60,6 @@ class FastSAM:
         classifier: str | ImageTextScorer = "clip_vit_base_patch32",
         **settings: Any,
     ) -> None:
-        """``model``: a name as for `gsam.segmenter`, or its stage; ``settings`` are those of
-        `gsam.models.fast_sam.Stage`, ``size`` being the original's ``imgsz``.
-
-        ``classifier``: what reads words, a name as for `gsam.classifier` or a stage; loaded at the
-        first `text_prompt`.
-        """
         self.model: Any = cast(Any, segmenter(model, **settings)) if isinstance(model, str) else model
         if not hasattr(self.model, "everything"):
             raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")

@@ -74,11 +74,6 @@ class Predictor:
         cache: str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> None:
-        """``model``: a name as for `gsam.segmenter`, which ``settings`` are for, or a segmenter.
-
-        ``mask_threshold``: logits above it are mask.  ``cache``: a folder where the embeddings of
-        pictures are kept and looked for.
-        """
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
         self.model = cast(PromptableSegmenter, segmenter(model, **settings)) if isinstance(model, str) else model

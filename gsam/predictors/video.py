@@ -85,15 +85,6 @@ class VideoPredictor:
         progress: bool = True,
         **settings: Any,
     ) -> None:
-        """``model``: a name as for `gsam.segmenter`, of a SAM 2, which ``settings`` are for; or a
-        tracker.
-
-        ``fill_hole_area``: holes of so many low-resolution pixels are filled, 0 for none.
-        ``non_overlap_masks``: a pixel belongs to one object at most.
-        ``memory_temporal_stride_for_eval``: remember every so manieth frame;
-        ``max_cond_frames_in_attn``: and at most so many with prompts, -1 for all.  ``progress``: a
-        bar on a terminal.
-        """
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
         if memory_temporal_stride_for_eval < 1:

@@ -123,27 +123,6 @@ class MaskGenerator:
         progress: bool = True,
         **settings: Any,
     ) -> None:
-        """``model``: a name as for `gsam.segmenter` (with ``settings``), or a segmenter that takes
-        points.
-
-        ``points_per_side`` points an axis, or ``point_grids``, [P, 2] in 0..1 for every layer of
-        crops, ``points_per_batch`` of them decoded together.  Kept is what has a predicted IoU
-        above ``pred_iou_thresh`` (if not given 0.88, and 0.8 for SAM 2, as in their repositories)
-        and a stability of ``stability_score_thresh`` at least: the IoU of the mask cut
-        ``stability_score_offset`` above and below ``mask_threshold``.  Thresholds of 0 or less keep
-        everything.  Of two masks whose boxes overlap by more than ``box_nms_thresh``, the better
-        stays.
-
-        ``crop_n_layers``: layer i looks at 2^i by 2^i crops of the picture too, which overlap by
-        ``crop_overlap_ratio``, with points divided by ``crop_n_points_downscale_factor`` from layer
-        to layer; of duplicates among crops (``crop_nms_thresh``) that of the smaller crop stays.
-        ``min_mask_region_area``: smaller holes and islands are removed.
-        ``output_mode``: ``"binary_mask"``, ``"uncompressed_rle"`` or ``"coco_rle"``.
-
-        ``use_m2m``: every mask is asked for once more with itself as the prompt.
-        ``multimask_output``: all masks of a point, or one.  ``progress``: a bar on a terminal,
-        where it takes more than two seconds.  Raises `UsageError`.
-        """
         chosen = Settings(
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
