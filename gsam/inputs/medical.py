@@ -136,9 +136,11 @@ class Volume:
     def picture(self, index: int, window: Window | None = None) -> NDArray[np.uint8]:
         """Turn a slice into an image.
 
-        Args: index: The slice, from 0. window: As `picture` takes it; by default MedSAM's,
-            ``"soft_tissue"`` for CT and ``"percentiles"`` for all else. NIfTI does not say that it
-            is CT: say ``"soft_tissue"`` yourself. What is measured is measured on the whole volume.
+        Args:
+            index: The slice, from 0.
+            window: As `picture` takes it; by default MedSAM's, ``"soft_tissue"`` for CT and
+                ``"percentiles"`` for all else. NIfTI does not say that it is CT: say
+                ``"soft_tissue"`` yourself. What is measured is measured on the whole volume.
 
         Returns:
             [H, W, 3] uint8, grey.

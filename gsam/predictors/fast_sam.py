@@ -43,9 +43,10 @@ Rank = Callable[[str, Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
 class FastSAM:
     """Segment everything in an image in one pass, and select from it by boxes, points or words.
 
-    Args: model: Any name of a FastSAM that `gsam.segmenter` takes, or one that is built already.
+    Args:
+        model: Any name of a FastSAM that `gsam.segmenter` takes, or one that is built already.
         classifier: The model that reads words, by any name that `gsam.classifier` takes, or one
-        that is built already; it is loaded at the first `FastSAMPrompt.text_prompt`.
+            that is built already; it is loaded at the first `FastSAMPrompt.text_prompt`.
         **settings: Settings of the segmenter, for a model by name only; ``size`` is the original's
             ``imgsz``.
 
@@ -73,12 +74,14 @@ class FastSAM:
     ) -> FastSAMPrompt:
         """Segment everything in an image.
 
-        Args: image: uint8 RGB [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
-            Arrays are RGB, where the original takes them for BGR. conf: Leave out what scores less,
-            in 0..1; by default the model's, 0.25 (the original's demo has 0.4). Another value
-            compiles nothing. iou: Of boxes that overlap more, keep the best; by default the
-            model's, 0.7 (the demo has 0.9). Another value compiles nothing. max_det: At most so
-            many things; by default 300. Another value compiles a program.
+        Args:
+            image: uint8 RGB [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
+                Arrays are RGB, where the original takes them for BGR.
+            conf: Leave out what scores less, in 0..1; by default the model's, 0.25 (the original's
+                demo has 0.4). Another value compiles nothing.
+            iou: Of boxes that overlap more, keep the best; by default the model's, 0.7 (the demo
+                has 0.9). Another value compiles nothing.
+            max_det: At most so many things; by default 300. Another value compiles a program.
 
         Returns:
             Everything that was found, and the prompts that select from it.
@@ -249,8 +252,9 @@ class FastSAMPrompt:
         Args:
             text: Any words.
 
-        Returns: One thing, or none if all are too small; its score is its share of a softmax over
-            all things.
+        Returns:
+            One thing, or none if all are too small; its score is its share of a softmax over all
+            things.
 
         Raises:
             ValueError: The text is empty.

@@ -48,9 +48,11 @@ class Predictor:
 
     Source: ``segment_anything/predictor.py`` and ``sam2/sam2_image_predictor.py``.
 
-    Args: model: Any name of a model that `gsam.segmenter` takes, or a segmenter that is built
-        already. mask_threshold: Logits above this are mask. cache: A folder where the embeddings of
-        images are kept and looked for; None keeps none.
+    Args:
+        model: Any name of a model that `gsam.segmenter` takes, or a segmenter that is built
+            already.
+        mask_threshold: Logits above this are mask.
+        cache: A folder where the embeddings of images are kept and looked for; None keeps none.
         **settings: Settings of the segmenter, for a model by name only.
 
     Raises:
@@ -285,17 +287,21 @@ class Predictor:
     ) -> Prediction:
         """Predict masks for one prompt on the image, or for N of one form.
 
-        Args: point_coords: [P, 2] or [N, P, 2] points x y in pixels of the image; None for no
-            points. point_labels: [P] or [N, P], 1 for foreground and 0 for background. box: [4] or
-            [N, 4], x0 y0 x1 y1 in pixels of the image; None for no box. mask_input: [1, h, w] or
-            [N, 1, h, w] low-resolution logits of an earlier call; None for none. multimask_output:
-            Whether to return every mask the model has for an ambiguous prompt (C = 3 of SAM), or
-            one (C = 1). return_logits: Whether masks are float32 logits instead of bool.
+        Args:
+            point_coords: [P, 2] or [N, P, 2] points x y in pixels of the image; None for no points.
+            point_labels: [P] or [N, P], 1 for foreground and 0 for background.
+            box: [4] or [N, 4], x0 y0 x1 y1 in pixels of the image; None for no box.
+            mask_input: [1, h, w] or [N, 1, h, w] low-resolution logits of an earlier call; None for
+                none.
+            multimask_output: Whether to return every mask the model has for an ambiguous prompt (C
+                = 3 of SAM), or one (C = 1).
+            return_logits: Whether masks are float32 logits instead of bool.
             normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
 
-        Returns: A `gsam.predictors.decode.Prediction`, which unpacks as three arrays: masks [C, H,
-            W] bool, predicted IoU [C] float32 and low-resolution logits [C, h, w] float32, each
-            with N in front if N prompts were given and N is not 1.
+        Returns:
+            A `gsam.predictors.decode.Prediction`, which unpacks as three arrays: masks [C, H, W]
+            bool, predicted IoU [C] float32 and low-resolution logits [C, h, w] float32, each with N
+            in front if N prompts were given and N is not 1.
 
         Raises:
             RuntimeError: No image is set, or several are.
@@ -327,10 +333,14 @@ class Predictor:
 
         All results are there at once; `predict_each` holds few of them.
 
-        Args: point_coords: One entry per prompt as `predict` takes it, or None: rows of an array,
-            or a list. point_labels: The same, [P] each. boxes: The same, [4] each. mask_input: The
-            same, [1, h, w] each. multimask_output: Whether to return every mask the model has for
-            an ambiguous prompt. return_logits: Whether masks are float32 logits instead of bool.
+        Args:
+            point_coords: One entry per prompt as `predict` takes it, or None: rows of an array, or
+                a list.
+            point_labels: The same, [P] each.
+            boxes: The same, [4] each.
+            mask_input: The same, [1, h, w] each.
+            multimask_output: Whether to return every mask the model has for an ambiguous prompt.
+            return_logits: Whether masks are float32 logits instead of bool.
             normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
 
         Returns:
@@ -367,15 +377,19 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """Predict masks for N prompts in bounded memory, whatever N.
 
-        Args: point_coords: One entry per prompt as `predict` takes it, or None: rows of an array,
-            or a list. point_labels: The same, [P] each. boxes: The same, [4] each. mask_input: The
-            same, [1, h, w] each. multimask_output: Whether to return every mask the model has for
-            an ambiguous prompt. return_logits: Whether masks are float32 logits instead of bool.
+        Args:
+            point_coords: One entry per prompt as `predict` takes it, or None: rows of an array, or
+                a list.
+            point_labels: The same, [P] each.
+            boxes: The same, [4] each.
+            mask_input: The same, [1, h, w] each.
+            multimask_output: Whether to return every mask the model has for an ambiguous prompt.
+            return_logits: Whether masks are float32 logits instead of bool.
             normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
 
         Returns:
-            An iterator over one `gsam.predictors.decode.Prediction` per prompt, in order: masks
-            [C, H, W], predicted IoU [C] and low-resolution logits [C, h, w].
+            An iterator over one `gsam.predictors.decode.Prediction` per prompt, in order: masks [C,
+            H, W], predicted IoU [C] and low-resolution logits [C, h, w].
 
         Raises:
             RuntimeError: No image is set, or several are.
@@ -442,8 +456,9 @@ class Predictor:
             return_logits: Whether masks are float32 logits instead of bool.
             normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
 
-        Returns: Three lists with one entry per image: masks, predicted IoU and low-resolution
-            logits, shaped as `predict` returns them.
+        Returns:
+            Three lists with one entry per image: masks, predicted IoU and low-resolution logits,
+            shaped as `predict` returns them.
 
         Raises:
             RuntimeError: No image is set.
@@ -477,10 +492,12 @@ class Predictor:
         """Turn what `predict` or `predict_many` returned into a `gsam.Result`, to plot, filter or
         save.
 
-        Args: prediction: Masks, predicted IoU and low-resolution logits as returned. labels: One
-            label per mask that is kept; by default numbers from 1. every: Whether to keep all masks
-            of a prompt instead of the one with the best predicted IoU. image: The image, where only
-            its embedding was loaded.
+        Args:
+            prediction: Masks, predicted IoU and low-resolution logits as returned.
+            labels: One label per mask that is kept; by default numbers from 1.
+            every: Whether to keep all masks of a prompt instead of the one with the best predicted
+                IoU.
+            image: The image, where only its embedding was loaded.
 
         Returns:
             The masks as objects of the image.

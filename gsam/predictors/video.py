@@ -47,21 +47,26 @@ class VideoPredictor:
 
     Source: ``sam2/sam2_video_predictor.py``.
 
-    Args: model: Any name of a SAM 2 that `gsam.tracker` takes, or a tracker that is built already.
+    Args:
+        model: Any name of a SAM 2 that `gsam.tracker` takes, or a tracker that is built already.
         fill_hole_area: Fill holes of up to so many low-resolution pixels; 0 fills none.
         non_overlap_masks: Whether a pixel belongs to one object at most.
         clear_non_cond_mem_around_input: Whether memories of frames near a new prompt, which were
-        made without it, are forgotten. add_all_frames_to_correct_as_cond: Whether a prompt on a
-        frame that was gone over makes it a frame with a prompt, whose memory later frames read.
+            made without it, are forgotten.
+        add_all_frames_to_correct_as_cond: Whether a prompt on a frame that was gone over makes it a
+            frame with a prompt, whose memory later frames read.
         binarize_mask_from_pts_for_mem_enc: Whether a mask made from points is remembered as 0 and 1
-        instead of as probabilities. memory_temporal_stride_for_eval: Remember every n-th frame.
+            instead of as probabilities.
+        memory_temporal_stride_for_eval: Remember every n-th frame.
         max_cond_frames_in_attn: How many frames with prompts are read, the nearest; -1 for all.
         progress: Whether a bar is shown on a terminal.
         **settings: Settings of the tracker, for a model by name only.
 
-    Raises: gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
         gsam.errors.UsageError: There is no such model, it is no SAM 2, or a setting is out of
-        range. TypeError: ``settings`` are given for a model that is built already.
+            range.
+        TypeError: ``settings`` are given for a model that is built already.
 
     Example:
         >>> predictor = gsam.VideoPredictor("nano_sam2", progress=False)
@@ -138,13 +143,15 @@ class VideoPredictor:
     ) -> Session:
         """Open a video.
 
-        Args: video_path: A video file or its bytes, a folder of images, a list of images, or an
-            iterator of them (a live source: each frame once, of unknown number).
+        Args:
+            video_path: A video file or its bytes, a folder of images, a list of images, or an
+                iterator of them (a live source: each frame once, of unknown number).
             offload_video_to_cpu: The original's word; frames are always on the host, read as
-            needed. offload_state_to_cpu: The original's word; the state is always on the host.
-            async_loading_frames: The original's word; frames are always read ahead. memory:
-            ``"all"`` keeps the memory of every frame, ``"near"`` keeps what the next frames need,
-            and not what a correction far back would.
+                needed.
+            offload_state_to_cpu: The original's word; the state is always on the host.
+            async_loading_frames: The original's word; frames are always read ahead.
+            memory: ``"all"`` keeps the memory of every frame, ``"near"`` keeps what the next frames
+                need, and not what a correction far back would.
 
         Returns:
             The state that every other method takes.
@@ -189,9 +196,9 @@ class VideoPredictor:
             normalize_coords: False if coordinates are in 0..1 already instead of in pixels.
             box: [4], x0 y0 x1 y1 in pixels of the video; None for no box.
 
-        Returns: The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on
-            the frame,
-            -1024 where an object is not known there.
+        Returns:
+            The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on the
+            frame, -1024 where an object is not known there.
 
         Raises:
             gsam.errors.UsageError: There is no such frame.
@@ -234,8 +241,9 @@ class VideoPredictor:
             obj_id: Any hashable value that names the object.
             mask: [H, W] bool at the size of the video; of numbers, those other than 0 are object.
 
-        Returns: The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on
-            the frame.
+        Returns:
+            The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on the
+            frame.
 
         Raises:
             gsam.errors.UsageError: There is no such frame.
@@ -264,8 +272,9 @@ class VideoPredictor:
             obj_id: The object.
             need_output: Whether the masks of the frame are returned.
 
-        Returns: The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on
-            the frame; None without ``need_output``.
+        Returns:
+            The frame, the ids of all objects, and the logits [N, 1, H, W] of their masks on the
+            frame; None without ``need_output``.
 
         Raises:
             gsam.errors.UsageError: There is no such frame or object.
@@ -290,8 +299,9 @@ class VideoPredictor:
             strict: Whether an object that does not exist is an error.
             need_output: Whether masks are returned.
 
-        Returns: The ids that are left, and for each frame where the object had a prompt its number
-            with the logits [N, 1, H, W] of the others' masks.
+        Returns:
+            The ids that are left, and for each frame where the object had a prompt its number with
+            the logits [N, 1, H, W] of the others' masks.
 
         Raises:
             gsam.errors.UsageError: There is no such object, with ``strict``.
@@ -330,16 +340,21 @@ class VideoPredictor:
     ) -> Iterator[Answer]:
         """Follow all objects through the video.
 
-        Args: inference_state: What `init_state` returned. start_frame_idx: The frame to begin with;
-            by default the first one that has a prompt. max_frame_num_to_track: How many frames to
-            go on after that; by default to the end. reverse: Whether to go towards the first frame;
-            from that itself there is nothing to do, as in the original.
+        Args:
+            inference_state: What `init_state` returned.
+            start_frame_idx: The frame to begin with; by default the first one that has a prompt.
+            max_frame_num_to_track: How many frames to go on after that; by default to the end.
+            reverse: Whether to go towards the first frame; from that itself there is nothing to do,
+                as in the original.
 
-        Returns: An iterator over frames: the frame, the ids of all objects, and the logits [N, 1,
-            H, W] of their masks.
+        Returns:
+            An iterator over frames: the frame, the ids of all objects, and the logits [N, 1, H, W]
+            of their masks.
 
-        Raises: gsam.errors.UsageError: There is no object, one has no prompt, or a number is out of
-            range. gsam.errors.VideoError: A frame cannot be read.
+        Raises:
+            gsam.errors.UsageError: There is no object, one has no prompt, or a number is out of
+                range.
+            gsam.errors.VideoError: A frame cannot be read.
         """
         self.propagate_in_video_preflight(inference_state)
         state = inference_state

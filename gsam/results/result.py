@@ -170,7 +170,8 @@ class Result:
         """Describe the objects as plain values, ready for JSON: see
         `gsam.results.formats.scene_json`.
 
-        Returns: A dictionary with the image, its size, the pipeline, the queries and one entry per
+        Returns:
+            A dictionary with the image, its size, the pipeline, the queries and one entry per
             object, whose mask is a COCO run length.
 
         Example:
@@ -198,8 +199,9 @@ class Result:
     def to_coco(self) -> dict[str, Any]:
         """Describe the objects as a COCO instances data set of this image alone.
 
-        Returns: A dictionary with ``images``, ``categories`` and ``annotations``; boxes are x y
-            width height.
+        Returns:
+            A dictionary with ``images``, ``categories`` and ``annotations``; boxes are x y width
+            height.
 
         Example:
             >>> result = gsam.load("nano")("notebooks/scene.png", "pizza")
@@ -234,8 +236,9 @@ class Result:
     def save(self, path: str | Path) -> Path:
         """Write the image with its overlay, or the objects as JSON, whole or not at all.
 
-        Args: path: The file; its ending says the format: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``
-            for the overlay, ``.json``, or ``.coco.json``.
+        Args:
+            path: The file; its ending says the format: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``
+                for the overlay, ``.json``, or ``.coco.json``.
 
         Returns:
             The path.

@@ -53,12 +53,6 @@ CLAMP = 32.0
 class MaskGenerator:
     """Generate masks for everything in an image.
 
-<<<<<<< HEAD
-    Differences to the original, all where it fails or has no say: crops without a pixel are left out, points go to the model
-    in float32, and ``point_grids`` says how it must look.  SAM 2's options do what they do there, but
-    ``min_mask_region_area`` cleans masks at the size of the picture, in its pixels, as SAM's does (SAM 2 cleans them at low
-    resolution, and without its CUDA extension not at all); boxes stay whole numbers.
-=======
     The differences to the original, all where it fails or has no say: crops without a pixel are
     left out, points go to the model in float32, and ``point_grids`` says how it must look. SAM 2's
     options do what they do there, but ``min_mask_region_area`` cleans masks at the size of the
@@ -68,36 +62,41 @@ class MaskGenerator:
     Source: ``segment_anything/automatic_mask_generator.py`` and
     ``sam2/automatic_mask_generator.py``.
 
-    Args: model: Any name of a model that `gsam.segmenter` takes, or a segmenter that takes points.
+    Args:
+        model: Any name of a model that `gsam.segmenter` takes, or a segmenter that takes points.
         points_per_side: Points of the grid along each axis; None with ``point_grids``.
-        points_per_batch: Points decoded together. pred_iou_thresh: Keep masks of a predicted IoU
-        above this; by default 0.88, and 0.8 for SAM 2, as in their repositories. 0 or less keeps
-        everything. stability_score_thresh: Keep masks whose stability is at least this: the IoU of
-        the mask cut ``stability_score_offset`` above and below ``mask_threshold``. 0 or less keeps
-        everything. stability_score_offset: How far above and below, in logits. box_nms_thresh: Of
-        two masks whose boxes have a larger IoU, keep the better. crop_n_layers: Layer i looks at
-        2^i by 2^i crops of the image too; 0 for no crops. crop_nms_thresh: Of duplicates among
-        crops, by the IoU of boxes, keep that of the smaller crop. crop_overlap_ratio: How much
-        crops overlap, as a share of the image's side. crop_n_points_downscale_factor: Points per
-        side are divided by this from layer to layer. point_grids: [P, 2] x y in 0..1 for every
-        layer of crops, in place of ``points_per_side``. min_mask_region_area: Remove holes and
-        islands smaller than so many pixels; 0 removes none. output_mode: ``"binary_mask"``,
-        ``"uncompressed_rle"`` or ``"coco_rle"``. mask_threshold: Logits above this are mask.
+        points_per_batch: Points decoded together.
+        pred_iou_thresh: Keep masks of a predicted IoU above this; by default 0.88, and 0.8 for SAM
+            2, as in their repositories. 0 or less keeps everything.
+        stability_score_thresh: Keep masks whose stability is at least this: the IoU of the mask cut
+            ``stability_score_offset`` above and below ``mask_threshold``. 0 or less keeps
+            everything.
+        stability_score_offset: How far above and below, in logits.
+        box_nms_thresh: Of two masks whose boxes have a larger IoU, keep the better.
+        crop_n_layers: Layer i looks at 2^i by 2^i crops of the image too; 0 for no crops.
+        crop_nms_thresh: Of duplicates among crops, by the IoU of boxes, keep that of the smaller
+            crop.
+        crop_overlap_ratio: How much crops overlap, as a share of the image's side.
+        crop_n_points_downscale_factor: Points per side are divided by this from layer to layer.
+        point_grids: [P, 2] x y in 0..1 for every layer of crops, in place of ``points_per_side``.
+        min_mask_region_area: Remove holes and islands smaller than so many pixels; 0 removes none.
+        output_mode: ``"binary_mask"``, ``"uncompressed_rle"`` or ``"coco_rle"``.
+        mask_threshold: Logits above this are mask.
         use_m2m: Whether every mask is predicted once more with itself as mask prompt (SAM 2).
-        multimask_output: Whether all masks of a point are candidates, or one. progress: Whether a
-        bar is shown on a terminal, after two seconds.
+        multimask_output: Whether all masks of a point are candidates, or one.
+        progress: Whether a bar is shown on a terminal, after two seconds.
         **settings: Settings of the segmenter, for a model by name only.
 
-    Raises: gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
         gsam.errors.UsageError: There is no such model, it takes no points, or a setting is out of
-        range.
+            range.
 
     Example:
         >>> generator = gsam.MaskGenerator("nano_sam", points_per_side=8, pred_iou_thresh=0.5)
         >>> records = generator.generate("notebooks/scene.png")
         >>> sorted(records[0])[:3], records[0]["segmentation"].shape
         (['area', 'bbox', 'crop_box'], (512, 512))
->>>>>>> 5416050 (Name every parameter of the predictors, results and medical images)
     """
 
     def __init__(
@@ -159,10 +158,11 @@ class MaskGenerator:
         Args:
             image: uint8 RGB [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
 
-        Returns: One dictionary per mask, best first: ``segmentation`` (by ``output_mode``),
-            ``area`` in pixels, ``bbox`` (x y width height from the first to the last pixel, so that
-            a single pixel has no extent), ``predicted_iou``, ``point_coords``, ``stability_score``
-            and ``crop_box``.
+        Returns:
+            One dictionary per mask, best first: ``segmentation`` (by ``output_mode``), ``area`` in
+            pixels, ``bbox`` (x y width height from the first to the last pixel, so that a single
+            pixel has no extent), ``predicted_iou``, ``point_coords``, ``stability_score`` and
+            ``crop_box``.
 
         Raises:
             gsam.errors.ImageError: The image cannot be read.
