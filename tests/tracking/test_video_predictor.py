@@ -13,7 +13,7 @@ from PIL import Image
 
 import gsam
 from gsam.errors import UsageError, VideoError
-from gsam.models.sam2 import memory
+from gsam.models.sam2 import memory as memory_attention
 from gsam.models.sam2.tracker import Seen
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.memory_selection import MemoryConfig
@@ -58,8 +58,8 @@ LATE = {
 def slot_by_slot() -> Iterator[gsam.VideoPredictor]:
     """Reads memories as the official sizes do, and its last tile of queries is not full."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "AT_ONCE", 0)
-        patch.setattr(memory, "TILE", 96)
+        patch.setattr(memory_attention, "AT_ONCE", 0)
+        patch.setattr(memory_attention, "TILE", 96)
         yield gsam.VideoPredictor(small.made(), fill_hole_area=0)
 
 
