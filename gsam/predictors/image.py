@@ -5,32 +5,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.build import segmenter
 from gsam.errors import UsageError
-from gsam.inputs.image import Source, content, open_image
+from gsam.inputs.image import Source, open_image
 from gsam.models.promptable import PromptableSegmenter
-from gsam.predictors import embedding, prompts
+from gsam.predictors import prompts
 from gsam.predictors.decode import BLOCK as BLOCK
 from gsam.predictors.decode import Decoder, Masks, Prediction, result
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.encode import Encoder
-from gsam.predictors.prompts import CoordinateSpace, PaddedShape, PerPrompt, Prompt, Transform
+from gsam.predictors.encoded import UNSET, EncodedImages
+from gsam.predictors.prompts import CoordinateSpace, PaddedShape, PerPrompt, Prompt
 from gsam.results.result import Result
-from gsam.types import Images
 
 Batch = Sequence[ArrayLike | None] | None
 """One entry per image."""
-UNSET = "set an image first: predictor.set_image(...)"
 
 
-class Predictor:
+class Predictor(EncodedImages):
     """Segment an image by points, boxes and earlier masks.
 
     `set_image` encodes the image once; every `predict` after that costs only the decoder. Names,
@@ -76,6 +74,7 @@ class Predictor:
         cache: str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> None:
+        super().__init__()
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
         self.model = cast(PromptableSegmenter, segmenter(model, **settings)) if isinstance(model, str) else model
@@ -92,7 +91,6 @@ class Predictor:
         params = jax.device_put(self.model.params)
         self._encode = Encoder(self.model, name, params, self.device, None if cache is None else Path(cache))
         self._decode = Decoder(self.model, params, self.device)
-        self._pictures: list[Embedding] = []
 
     @classmethod
     def from_pretrained(cls, model_id: str, **settings: Any) -> Self:
@@ -112,164 +110,8 @@ class Predictor:
         return cls(model_id, **settings)
 
     @property
-    def device(self) -> jax.Device:
-        """The device that images are encoded and prompts are decoded on."""
-        return jax.local_devices()[0]
-
-    # Images
-
-    def set_image(self, image: Source, image_format: Literal["RGB", "BGR"] = "RGB") -> None:
-        """Encode an image, in place of the one before.
-
-        Args:
-            image: uint8 [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
-            image_format: The order of the channels of an array, ``"RGB"`` or ``"BGR"``.
-
-        Raises:
-            gsam.errors.ImageError: The image cannot be read.
-            ValueError: ``image_format`` is neither, or ``"BGR"`` for something that is no array.
-
-        Example:
-            >>> predictor = gsam.Predictor("nano_sam")
-            >>> predictor.set_image(np.zeros((60, 80, 3), np.uint8))
-            >>> predictor.original_size
-            (60, 80)
-        """
-        if image_format not in ("RGB", "BGR"):
-            raise ValueError(f"image_format must be 'RGB' or 'BGR', is {image_format!r}")
-        if image_format == "BGR":
-            if not isinstance(image, np.ndarray):
-                raise ValueError("image_format='BGR' is for arrays: a file or a PIL image knows its channels")
-            image = image[..., ::-1]
-        self.set_image_batch([image])
-
-    def set_image_batch(self, images: Sequence[Source]) -> None:
-        """Encode several images, for `predict_batch`.
-
-        Args:
-            images: At least one image, each as `set_image` takes it.
-
-        Raises:
-            gsam.errors.ImageError: An image cannot be read.
-            ValueError: There are no images.
-        """
-        pictures = [open_image(image) for image in images]
-        if not pictures:
-            raise ValueError("no pictures: set_image_batch needs at least one")
-        self.reset_image()
-        self._pictures = self._encode(pictures)
-
-    def set_torch_image(self, transformed_image: ArrayLike, original_image_size: tuple[int, int]) -> None:
-        """Encode an image that ``transform.apply_image`` made.
-
-        Args:
-            transformed_image: [1, 3, h, w] RGB in 0..255, channels first as in the original.
-            original_image_size: Height and width in pixels of the image it was made of.
-
-        Raises:
-            ValueError: The shape is not that of this model's view of such an image.
-        """
-        view, size = self.model.view, (int(original_image_size[0]), int(original_image_size[1]))
-        (rows, columns), pixels = content(view, size), np.asarray(transformed_image)
-        if pixels.shape != (1, 3, rows, columns):
-            raise ValueError(f"this view of {size} is [1, 3, {rows}, {columns}], got {list(pixels.shape)}")
-        seen = np.full((1, view.size, view.size, 3), view.pad, np.uint8 if pixels.dtype == np.uint8 else np.float32)
-        seen[:, :rows, :columns] = pixels.transpose(0, 2, 3, 1)
-        images = Images({view.key: jnp.asarray(seen)}, {view.key: jnp.asarray([[rows, columns]])}, jnp.asarray([size]))
-        self.reset_image()
-        self._pictures = [Embedding(self._encode.features(images), size, (rows, columns))]
-
-    def reset_image(self) -> None:
-        """Forget the image, or images."""
-        self._pictures = []
-
-    reset_predictor = reset_image
-
-    @property
-    def is_image_set(self) -> bool:
-        """Whether an image is set."""
-        return bool(self._pictures)
-
-    @property
-    def original_size(self) -> tuple[int, int]:
-        """Height and width of the image in pixels."""
-        return self._picture.size
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Rows and columns of the model's view that are image, the rest is padding."""
-        return self._picture.content
-
-    @property
-    def features(self) -> Any:
-        """The model's features of the image, a pytree of arrays [1, ...]; they can be set."""
-        return self._picture.features if self._pictures else None
-
-    @features.setter
-    def features(self, features: Any) -> None:
-        old = self._picture
-        self._pictures = [Embedding(features, old.size, old.content, old.pixels)]
-
-    @property
-    def transform(self) -> Transform:
-        """The map from pixels of an image to those of the view, see `predict_torch`."""
-        return Transform(self.model.view)
-
-    def get_image_embedding(self) -> Any:
-        """Return the features of the image, channels first.
-
-        Returns:
-            [1, C, h, w]; for a model with several feature arrays, the same pytree of such arrays.
-
-        Raises:
-            RuntimeError: No image is set, or several are.
-        """
-        return _channels_first(self._picture.features)
-
-    def get_image_embeddings(self) -> Any:
-        """Return the features of every image that is set, channels first.
-
-        Returns:
-            [B, C, h, w]; for a model with several feature arrays, the same pytree of such arrays.
-
-        Raises:
-            RuntimeError: No image is set.
-        """
-        if not self._pictures:
-            raise RuntimeError(UNSET)
-        every = [p.features for p in self._pictures]
-        return _channels_first(jax.tree.map(lambda *parts: jnp.concatenate(parts), *every))
-
-    def save_embedding(self, path: str | os.PathLike[str]) -> Path:
-        """Write the features of the image as a ``.safetensors`` file, whole or not at all.
-
-        Args:
-            path: The file to write.
-
-        Returns:
-            The path.
-
-        Raises:
-            RuntimeError: No image is set, or several are.
-        """
-        embedding.save(self._picture, Path(path), self._encode.owner)
-        return Path(path)
-
-    def load_embedding(self, path: str | os.PathLike[str]) -> None:
-        """Set an image by the features that `save_embedding` wrote, with this model in any
-        precision.
-
-        Args:
-            path: The file.
-
-        Raises:
-            gsam.errors.UsageError: The file is damaged, or of another model.
-        """
-        self._pictures = [embedding.load(Path(path), self._encode.owner)]
-
-    @property
     def counts(self) -> dict[str, int]:
-        """How many ``pictures`` were encoded so far, and how many ``programs`` compiled."""
+        """Number of ``pictures`` encoded so far, and of ``programs`` compiled."""
         programs = self._encode.programs + self._decode.programs
         return {"pictures": self._encode.encoded, "programs": programs}
 
@@ -529,14 +371,6 @@ class Predictor:
 
     # Within
 
-    @property
-    def _picture(self) -> Embedding:
-        if not self._pictures:
-            raise RuntimeError(UNSET)
-        if len(self._pictures) > 1:
-            raise RuntimeError(f"{len(self._pictures)} pictures are set: predict_batch is for them, or set_image one")
-        return self._pictures[0]
-
     def _frame(self, picture: Embedding, normalise: bool | None) -> CoordinateSpace:
         """Of coordinates in pixels of the picture, in 0..1 where they are not to be normalised,
         None: in pixels of the view.
@@ -558,7 +392,3 @@ class Predictor:
         room = room or PaddedShape.of([asked], BLOCK)
         threshold = self.mask_threshold
         return self._decode.together(picture, asked, room, threshold=threshold, multimask=multimask, logits=logits)
-
-
-def _channels_first(features: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 1), features)

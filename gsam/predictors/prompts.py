@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from gsam.inputs.image import content, make_view
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, PAD, TOP_LEFT
 from gsam.runtime.shapes import power_of_two
+from gsam.tracking.objects import Points
 from gsam.types import View
 
 PerPrompt = ArrayLike | Sequence[ArrayLike | None]
@@ -274,3 +275,22 @@ class Transform:
         return self.apply_coords(np.asarray(boxes, np.float64).reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     apply_coords_torch, apply_boxes_torch = apply_coords, apply_boxes
+
+
+def clicked(points: Any, labels: Any, box: Any, size: tuple[float, float], side: int) -> Points:
+    """Check the points and the box of one object, and bring them to pixels of a square view.
+
+    ``size`` is the height and width that coordinates are in, ``side`` that of the view; corners of
+    the box come first.
+    """
+    space = CoordinateSpace(size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0))
+    given: Given = (
+        None if points is None else [np.asarray(points).reshape(-1, 2)],
+        None if labels is None else [np.asarray(labels).reshape(-1)],
+        None if box is None else [np.asarray(box)],
+        None,
+    )
+    (found,) = read(given, space)
+    order = np.argsort(found.kinds < 2, kind="stable")
+    order = order[found.kinds[order] >= 0]
+    return Points(found.xy[order], found.kinds[order])

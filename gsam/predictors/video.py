@@ -20,6 +20,7 @@ from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.engine import Engine
+from gsam.tracking.frame_range import frame_range
 from gsam.tracking.memory_selection import MemoryConfig
 from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session as Session
@@ -210,7 +211,7 @@ class VideoPredictor:
         if box is not None and not clear_old_points:
             raise ValueError("a box comes before points: give it with clear_old_points=True")
         size = (inference_state.height, inference_state.width) if normalize_coords else (1, 1)
-        new = self._points(points, labels, box, size)
+        new = prompts.clicked(points, labels, box, size, self.model.view.size)
         known = inference_state.tracks.get(obj_id)
         old = None if known is None or clear_old_points else known.points.get(frame)
         if old is not None:
@@ -360,7 +361,7 @@ class VideoPredictor:
         state = inference_state
         if start_frame_idx is None:
             start_frame_idx = min(frame for track in state.tracks.values() for frame in track.prompted)
-        start, stop, step = _range(state.check(start_frame_idx), state.count, max_frame_num_to_track, reverse)
+        start, stop, step = frame_range(state.check(start_frame_idx), state.count, max_frame_num_to_track, reverse)
         total = None if stop is None else len(range(start, stop, step))
         quiet = not self.progress or not sys.stderr.isatty()
         with tqdm(total=total, desc="propagate in video", unit="frame", disable=quiet) as bar:
@@ -387,36 +388,7 @@ class VideoPredictor:
             masks[:, 0] = np.where(first, masks[:, 0], np.minimum(masks[:, 0], SHY))
         return frame, state.ids, masks
 
-    def _points(self, points: Any, labels: Any, box: Any, size: tuple[float, float]) -> Points:
-        """Checked, in pixels of the view, the corners of a box first."""
-        side = self.model.view.size
-        frame = prompts.CoordinateSpace(
-            size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0)
-        )
-        given: prompts.Given = (
-            None if points is None else [np.asarray(points).reshape(-1, 2)],
-            None if labels is None else [np.asarray(labels).reshape(-1)],
-            None if box is None else [np.asarray(box)],
-            None,
-        )
-        (found,) = prompts.read(given, frame)
-        order = np.argsort(found.kinds < 2, kind="stable")  # corners, then clicks
-        order = order[found.kinds[order] >= 0]
-        return Points(found.xy[order], found.kinds[order])
-
 
 def squashed(mask: NDArray[Any], side: int) -> NDArray[np.bool_]:
     """A mask [H, W] over the square view: anti-aliased bilinear, at least a half."""
     return np.asarray(antialiased((mask != 0).astype(np.float32), side, side)) >= 0.5
-
-
-def _range(start: int, count: int | None, most: int | None, reverse: bool) -> tuple[int, int | None, int]:
-    """First frame, the one before which a propagation ends (None: as many as come) and the step."""
-    if most is not None and most < 0:
-        raise UsageError(f"max_frame_num_to_track is at least 0, not {most}")
-    if reverse:
-        end = 0 if most is None else max(start - most, 0)
-        return (start, end - 1, -1) if start > 0 else (0, 0, -1)
-    if count is None:
-        return start, None if most is None else start + most + 1, 1
-    return start, count if most is None else min(start + most + 1, count), 1
