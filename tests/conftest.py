@@ -7,6 +7,8 @@ import os
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from collections.abc import Iterator
+
 import jax
 import pytest
 
@@ -16,4 +18,12 @@ jax.config.update("jax_default_matmul_precision", "highest")
 @pytest.fixture(autouse=True)
 def strict_promotion():
     with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly() -> Iterator[None]:
+    """For a module whose models take longer to compile than to run: its programs are not optimised."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gsam.runtime.program.low_memory_options", lambda platform: {"xla_backend_optimization_level": 0})
         yield

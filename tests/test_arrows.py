@@ -16,7 +16,7 @@ FLOORS = (
     "training tracking",
     "pipeline",
     "export",
-    "build",
+    "builders",
     "predictors dataset",
     "evaluation serve __init__",
     "nano cli",

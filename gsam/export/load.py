@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Limits, Pipeline
+from gsam.runtime.program import Program, R
 from gsam.text import revive
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
@@ -44,7 +45,7 @@ def load_exported(folder: Path | str, *, devices: Sequence[jax.Device] | None = 
         weights.setdefault(slot, {})[path] = tensor.load()  # type: ignore[assignment]
     try:
         programs = [
-            Program(
+            ExportedProgram(
                 folder / p["file"], p["is"], p.get("slot"), p.get("canvas", {}), p.get("captions"), note["jax"], reader
             )
             for p in note["programs"]
@@ -58,7 +59,7 @@ def load_exported(folder: Path | str, *, devices: Sequence[jax.Device] | None = 
         raise CheckpointError(f"{folder / NOTE} is damaged: {error!r}. Export it again.", "export_damaged") from None
 
 
-class Program:
+class ExportedProgram:
     """One program of the folder, read when it is first called."""
 
     def __init__(
@@ -112,7 +113,7 @@ class Stage:
 class Exported(Pipeline):
     """See `gsam.Pipeline`.  `encode` and `apply` call what was exported."""
 
-    def __init__(self, steps: Sequence[Any], programs: Sequence[Program], **settings: Any) -> None:
+    def __init__(self, steps: Sequence[Any], programs: Sequence[ExportedProgram], **settings: Any) -> None:
         super().__init__(*steps, **settings)
         self._programs = programs
 
@@ -142,7 +143,7 @@ class Exported(Pipeline):
         """The slots whose queries are read together."""
         return [slot for slot, s in self._stages().items() if hasattr(s, "caption")]
 
-    def _fit(self, images: Images, kind: str, captions: str | None = None) -> tuple[Program, Images]:
+    def _fit(self, images: Images, kind: str, captions: str | None = None) -> tuple[ExportedProgram, Images]:
         """The program whose canvas holds these pictures best, and the pictures on it."""
         programs = [p for p in self._programs if p.kind == kind and p.captions == captions]
         free = {k: images.views[k].shape[1:3] for k in programs[0].canvas}
@@ -162,28 +163,28 @@ class Exported(Pipeline):
         return best, Images(views, images.content, images.size)
 
     @functools.cached_property
-    def _encode(self) -> Any:
-        return _Fitted(jax.jit(self.encode), self._fit)
+    def _encode(self) -> Program[dict[str, Any]]:
+        return _OnCanvas(self.encode, self.devices[0].platform, self._fit)
 
     @functools.cached_property
-    def _decode(self) -> Any:
-        return _Fitted(jax.jit(self.apply), self._fit)
+    def _decode(self) -> Program[Scene]:
+        return _OnCanvas(self.apply, self.devices[0].platform, self._fit)
 
 
-class _Fitted:
-    """A compiled function of pictures, which are brought onto its canvas first: so many programs, not one for each shape."""
+class _OnCanvas(Program[R]):
+    """A program of images, which are brought onto its canvas first: one compilation a canvas, not one a shape."""
 
-    def __init__(self, program: Any, fit: Callable[..., Any]) -> None:
-        self._program, self._fit = program, fit
+    def __init__(self, function: Callable[..., R], platform: str, fit: Callable[..., Any]) -> None:
+        super().__init__(function, platform)
+        self._fit = fit
 
-    def __call__(self, params: Any, images: Images, *rest: Any) -> Any:
-        return self._program(params, self._fit(images, "encode")[1], *rest)
-
-    def _cache_size(self) -> int:
-        return int(self._program._cache_size())
+    def __call__(self, params: Any, images: Images, *rest: Any) -> R:
+        return super().__call__(params, self._fit(images, "encode")[1], *rest)
 
 
-def _step(folder: Path, entry: Mapping[str, Any], weights: Mapping[str, Params], programs: Sequence[Program]) -> Any:
+def _step(
+    folder: Path, entry: Mapping[str, Any], weights: Mapping[str, Params], programs: Sequence[ExportedProgram]
+) -> Any:
     if entry["role"] is None:  # a function of the user's, which is in the programs
         return lambda scene: scene
     slot, reading = entry["slot"], None

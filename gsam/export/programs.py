@@ -29,7 +29,7 @@ Symbols = Callable[..., tuple[Any, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class ProgramSpec:
     """A pure function of parameters and arrays, and their shapes, which are made when it is written."""
 
     name: str
@@ -39,7 +39,7 @@ class Program:
     """What the pipeline's note says of it."""
 
 
-def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: Symbols) -> Iterator[Program]:
+def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: Symbols) -> Iterator[ProgramSpec]:
     """All of them: what embeds the texts of each stage, and `Pipeline.encode` and `Pipeline.apply` on each canvas.
 
     ``canvases``: the rectangles of the views that are no squares, by `View.key`.
@@ -58,7 +58,7 @@ def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: 
         yield from _Seen(pipe, images, text, canvas, symbols).programs()
 
 
-def _embed(slot: str, stage: Any, symbols: Symbols) -> Program:
+def _embed(slot: str, stage: Any, symbols: Symbols) -> ProgramSpec:
     axes = stage.reading.token_axes
 
     def shapes() -> tuple[Any, ...]:
@@ -69,7 +69,7 @@ def _embed(slot: str, stage: Any, symbols: Symbols) -> Program:
     def embed(params: Any, tokens: Any) -> Any:
         return stage.embed(params, tokens)
 
-    return Program(f"embed_{slot}", embed, shapes, {"is": "embed", "slot": slot})
+    return ProgramSpec(f"embed_{slot}", embed, shapes, {"is": "embed", "slot": slot})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,17 +82,17 @@ class _Seen:
     canvas: Mapping[str, Canvas]
     symbols: Symbols
 
-    def programs(self) -> Iterator[Program]:
+    def programs(self) -> Iterator[ProgramSpec]:
         where = "".join(f"_{h}x{w}" for h, w in dict.fromkeys(self.canvas.values()))
         note = {"canvas": self.canvas}
-        yield Program(f"encode{where}", self.encode, self.encode_shapes, {"is": "encode", **note})
+        yield ProgramSpec(f"encode{where}", self.encode, self.encode_shapes, {"is": "encode", **note})
         axes = [r.axes for r in self.readings.values()]
         captions = any("k" in a for a in axes)
         for several in (False, True) if captions else (False,):
             name = f"apply{where}{'_several' * several}"
             shapes = functools.partial(self.apply_shapes, captions, several)
             kind = ("several" if several else "one") if captions else None
-            yield Program(name, self.apply, shapes, {"is": "apply", "captions": kind, **note})
+            yield ProgramSpec(name, self.apply, shapes, {"is": "apply", "captions": kind, **note})
 
     def encode(self, params: Any, images: Any) -> list[jax.Array]:
         return jax.tree.leaves(self.pipe.encode(params, Images(**images)))

@@ -15,7 +15,7 @@ import jax
 from gsam.errors import UsageError
 from gsam.export.artefact import KIND, NOTE, PLATFORMS, VERSION, WEIGHTS, listed, serialisation
 from gsam.export.load import Exported
-from gsam.export.programs import Canvas, Program, programs
+from gsam.export.programs import Canvas, ProgramSpec, programs
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
 from gsam.text import describe
@@ -79,7 +79,7 @@ def export(
     return folder
 
 
-def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[Program], partial: Path) -> dict[str, Any]:
+def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSpec], partial: Path) -> dict[str, Any]:
     """What ``pipeline.json`` says, and the tokenizers beside it."""
     from gsam.version import __version__
 

@@ -23,7 +23,8 @@ from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
 from gsam.roles import Classifier, Detector, Grounder, Segmenter, Step, Tracker
 from gsam.runtime.batch import fingerprint, gather
-from gsam.runtime.memory import low_memory_options, release_host_memory
+from gsam.runtime.memory import release_host_memory
+from gsam.runtime.program import Program
 from gsam.runtime.shapes import LARGE, bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
@@ -257,7 +258,7 @@ class Pipeline:
     def compilations(self) -> int:
         """How many programs have been compiled so far."""
         programs = [self._encode, self._decode, *(r.embed for r in self._readers.values() if r.embed is not None)]
-        return sum(int(p._cache_size()) for p in programs)
+        return sum(program.compilations for program in programs)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -275,15 +276,9 @@ class Pipeline:
         """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
         pictures, queries = [p for p, _ in batch], [q for _, q in batch]
         spare = batch_size - len(batch)
-        known = self.compilations
         text = shard_batch(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
         images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
-        if self.compilations > known:
-            release_host_memory()
-            known = self.compilations
         scene = self._decode(self.params, images, text, features)
-        if self.compilations > known:
-            release_host_memory()
         return _InFlight(scene, pictures, queries, dataclasses.replace(self.limits, **thresholds))
 
     def _collect(self, begun: _InFlight) -> list[Result]:
@@ -333,12 +328,12 @@ class Pipeline:
         return images, features
 
     @functools.cached_property
-    def _encode(self) -> Any:
-        return jax.jit(self.encode, compiler_options=low_memory_options(self.devices[0].platform))
+    def _encode(self) -> Program[dict[str, Any]]:
+        return Program(self.encode, self.devices[0].platform)
 
     @functools.cached_property
-    def _decode(self) -> Any:
-        return jax.jit(self.apply, compiler_options=low_memory_options(self.devices[0].platform))
+    def _decode(self) -> Program[Scene]:
+        return Program(self.apply, self.devices[0].platform)
 
     def _text(self, queries: Sequence[Queries], thresholds: Mapping[str, Any]) -> Text:
         limits = dataclasses.replace(self.limits, **thresholds)

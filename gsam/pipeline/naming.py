@@ -17,7 +17,7 @@ from gsam.pipeline.text_cache import TextEncoderCache
 from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
 from gsam.runtime.batch import gather
-from gsam.runtime.memory import low_memory_options
+from gsam.runtime.program import Program
 from gsam.runtime.shapes import bucket
 from gsam.text.queries import Query, parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
@@ -49,7 +49,7 @@ class MaskLabeler:
         self.classifier, self.queries = classifier, parse_queries(query)
         self.limits = {"nms": nms, "duplicate": duplicate, "group": 1.0, "inside": inside, "reject": reject}
         self._params = jax.device_put(classifier.params, jax.local_devices()[0])
-        self._classify = jax.jit(self._names, compiler_options=low_memory_options(jax.local_devices()[0].platform))
+        self._classify = Program(self._names, jax.local_devices()[0].platform)
         self._text: Any = None
 
     def __call__(self, pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

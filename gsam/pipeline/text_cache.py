@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gsam.runtime.program import Program
 from gsam.types import Params
 
 ROWS = 16
@@ -23,7 +24,7 @@ class TextEncoderCache:
         self._stage = stage
         self._params = params
         self._rows: collections.OrderedDict[str, Any] = collections.OrderedDict()
-        self.embed = jax.jit(stage.embed) if hasattr(stage, "embed") else None
+        self.embed = Program(stage.embed) if hasattr(stage, "embed") else None
         self.read = 0
         """How many texts have been embedded so far."""
 

@@ -17,7 +17,7 @@ from gsam.ops.bounds import bounds
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.prompts import PaddedShape, Prompt
 from gsam.results.result import CroppedMasks, LowResMasks, Result
-from gsam.runtime.memory import low_memory_options
+from gsam.runtime.program import Program
 from gsam.types import Params
 
 Masks = NDArray[np.bool_] | NDArray[np.float32]
@@ -54,15 +54,13 @@ class Decoder:
 
     def __init__(self, model: PromptableSegmenter, params: Params, device: jax.Device) -> None:
         self.model, self._params = model, params
-        self._decode: Any = jax.jit(
-            self._pure, static_argnames="multimask", compiler_options=low_memory_options(device.platform)
-        )
-        self._clean: Any = jax.jit(model.clean) if model.has_postprocess else None
+        self._decode = Program(self._pure, device.platform, static=["multimask"])
+        self._clean = Program(model.clean, device.platform) if model.has_postprocess else None
 
     @property
-    def programs(self) -> int:
-        """How many are compiled."""
-        return int(self._decode._cache_size()) + (int(self._clean._cache_size()) if self._clean else 0)
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        return self._decode.compilations + (self._clean.compilations if self._clean else 0)
 
     def low(self, picture: Embedding, multimask: bool) -> tuple[int, int, int]:
         """Masks a prompt, and their rows and columns; those of a mask prompt are the same.  Nothing is computed."""

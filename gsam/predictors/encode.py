@@ -20,7 +20,7 @@ from gsam.predictors import embedding
 from gsam.predictors.embedding import Embedding, ModelFingerprint
 from gsam.runtime.batch import fingerprint as picture_fingerprint
 from gsam.runtime.batch import gather
-from gsam.runtime.memory import low_memory_options
+from gsam.runtime.program import Program
 from gsam.runtime.shapes import LARGE, power_of_two
 from gsam.types import Images, Params
 
@@ -39,13 +39,13 @@ class Encoder:
         self.encoded = 0
         """How many pictures so far."""
         self._params, self._device = params, device
-        self._embed: Any = jax.jit(model.features, compiler_options=low_memory_options(device.platform))
-        self._split: Any = jax.jit(self._parts)
+        self._embed = Program(model.features, device.platform)
+        self._split = Program(self._parts, device.platform)
 
     @property
-    def programs(self) -> int:
-        """How many are compiled."""
-        return int(self._embed._cache_size()) + int(self._split._cache_size())
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        return self._embed.compilations + self._split.compilations
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
         """Of each picture.  PerPrompt go through one call, in numbers that are powers of two so that programs are few."""

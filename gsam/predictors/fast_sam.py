@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.build import classifier as load_classifier
-from gsam.build import segmenter
+from gsam.builders.stages import classifier as load_classifier
+from gsam.builders.stages import segmenter
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
 from gsam.ops.bounds import bounds
@@ -26,7 +26,7 @@ from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import BoxClippedMasks, CroppedMasks, Result
 from gsam.roles import ImageTextScorer
 from gsam.runtime.batch import gather
-from gsam.runtime.memory import low_memory_options
+from gsam.runtime.program import Program
 from gsam.types import Images, View
 
 NAME = "object"
@@ -66,8 +66,7 @@ class FastSAM:
             raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")
         self._classifier = classifier
         self._params = jax.device_put(self.model.params)
-        options = low_memory_options(jax.local_devices()[0].platform)
-        self._find = jax.jit(self.model.everything, static_argnames="n", compiler_options=options)
+        self._find = Program(self.model.everything, static=["n"])
 
     def __call__(
         self, image: Source, *, conf: float | None = None, iou: float | None = None, max_det: int | None = None
@@ -101,6 +100,12 @@ class FastSAM:
         found = self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det)
         return self._held(picture, images, found)
 
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        words = self._words[1:] if "_words" in self.__dict__ else ()
+        return sum(program.compilations for program in (self._find, *words))
+
     def _held(self, picture: Picture, images: Images, found: Any) -> FastSAMPrompt:
         """What was found in one picture, on the host."""
         found = jax.device_get(found)
@@ -130,13 +135,13 @@ class FastSAM:
         return np.concatenate(found)
 
     @functools.cached_property
-    def _words(self) -> tuple[ImageTextScorer, Any, Any]:
+    def _words(self) -> tuple[ImageTextScorer, Program[Any], Program[jax.Array]]:
         """The classifier, and what it does with texts and with pictures."""
         given = self._classifier
         stage = cast(ImageTextScorer, load_classifier(given, template="{}")) if isinstance(given, str) else given
         if not hasattr(stage, "compare"):
             raise TypeError("this classifier does not compare whole pictures with a text: it has no `compare`")
-        return stage, jax.jit(stage.embed), jax.jit(stage.compare)
+        return stage, Program(stage.embed), Program(stage.compare)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

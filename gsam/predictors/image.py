@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.build import segmenter
+from gsam.builders.stages import segmenter
 from gsam.errors import UsageError
 from gsam.inputs.image import Source, open_image
 from gsam.models.promptable import PromptableSegmenter
@@ -111,9 +111,13 @@ class Predictor(EncodedImages):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of ``pictures`` encoded so far, and of ``programs`` compiled."""
-        programs = self._encode.programs + self._decode.programs
-        return {"pictures": self._encode.encoded, "programs": programs}
+        """Number of ``pictures`` encoded so far."""
+        return {"pictures": self._encode.encoded}
+
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        return self._encode.compilations + self._decode.compilations
 
     # Prompts
 

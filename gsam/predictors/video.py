@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from gsam.build import tracker
+from gsam.builders.stages import tracker
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.models.sam2.tracker import ABSENT_LOGIT
@@ -127,9 +127,9 @@ class VideoPredictor:
         return cls(model_id, **settings)
 
     @property
-    def programs(self) -> int:
-        """How many are compiled: it does not depend on the length of a video."""
-        return self._engine.step.programs
+    def compilations(self) -> int:
+        """How many programs have been compiled so far: it does not depend on the length of a video."""
+        return self._engine.step.compilations
 
     # Videos
 

@@ -16,7 +16,7 @@ from gsam.nn.prompt import ABSENT
 from gsam.ops.components import cleaned
 from gsam.roles import Tracker
 from gsam.runtime.batch import gather
-from gsam.runtime.memory import low_memory_options
+from gsam.runtime.program import Program
 from gsam.runtime.shapes import power_of_two
 from gsam.tracking.memory_selection import MemoryConfig, SelectedMemory, packed
 from gsam.tracking.objects import FrameOutput, Points
@@ -35,22 +35,22 @@ class CompiledTracker:
     def __init__(self, tracker: Tracker, reach: MemoryConfig, fill_hole_area: int, binarize: bool) -> None:
         self.tracker, self.reach, self.binarize = tracker, reach, binarize
         device = jax.local_devices()[0]
+        platform = device.platform
         self._params = jax.device_put(tracker.params, device)
-        options, products = low_memory_options(device.platform), wide_products(device.platform)
-        self._encode: Any = jax.jit(tracker.features, compiler_options=options)
-        self._click: Any = jax.jit(tracker.click, static_argnames="multimask", compiler_options=options)
-        self._draw: Any = jax.jit(tracker.draw, compiler_options=options)
-        self._track: Any = jax.jit(tracker.track, compiler_options=options | products)
-        self._remember: Any = jax.jit(tracker.remember, compiler_options=options)
-        self._fill: Any = jax.jit(lambda logits: cleaned(logits, 0.0, fill_hole_area, 0.0, sure=FILLED))
+        self._encode = Program(tracker.features, platform)
+        self._click = Program(tracker.click, platform, static=["multimask"])
+        self._draw = Program(tracker.draw, platform)
+        self._track = Program(tracker.track, platform, options=wide_products(platform))
+        self._remember = Program(tracker.remember, platform)
+        self._fill = Program(lambda logits: cleaned(logits, 0.0, fill_hole_area, 0.0, sure=FILLED), platform)
         config = tracker.config
         self.side, self._shape, self._width = 4 * config.grid, (config.grid**2, config.mem_dim), config.width
 
     @property
-    def programs(self) -> int:
-        """How many are compiled."""
-        jitted = (self._encode, self._click, self._draw, self._track, self._remember, self._fill)
-        return sum(int(f._cache_size()) for f in jitted)
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        programs = (self._encode, self._click, self._draw, self._track, self._remember, self._fill)
+        return sum(program.compilations for program in programs)
 
     def features(self, picture: Picture) -> Any:
         """Of one frame, on the device, without a leading axis."""

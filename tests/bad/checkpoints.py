@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from gsam import build
+from gsam.builders.pipelines import load
 from gsam.errors import CheckpointError, GsamError, UsageError
 from gsam.weights import download, hashes, store
 from tests.weights import files
@@ -238,7 +238,7 @@ def _together(folder: Path) -> Callable[[], Any]:
 def _recipe(text: str) -> Callable[[Path], Callable[[], Any]]:
     def make(folder: Path) -> Callable[[], Any]:
         (folder / "x.toml").write_text(text)
-        return lambda: build.load(folder / "x.toml")
+        return lambda: load(folder / "x.toml")
 
     return make
 

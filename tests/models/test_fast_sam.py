@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import gsam
+from gsam.builders.recipes import read_recipe
 from gsam.inputs.image import Picture
 from gsam.inputs.letterbox import rectangle
 from gsam.models import clip, fast_sam, siglip
@@ -38,15 +39,14 @@ def stage() -> fast_sam.Stage:
     return fast_sam.build(CONFIG, {k: jnp.asarray(v) for k, v in params.items()}, conf=0.5)
 
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiles in half the time."""
 
 
 @pytest.fixture(scope="module")
 def sam(stage: fast_sam.Stage) -> FastSAM:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gsam.predictors.fast_sam.low_memory_options", lambda _: QUICK)
-        return FastSAM(stage)
+    return FastSAM(stage)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_thresholds_compile_nothing_and_matter(sam: FastSAM) -> None:
     counts = [len(sam(one, conf=conf, iou=iou)) for conf, iou in ((0.5, 0.7), (middle, 0.7), (0.5, 0.1), (1.0, 0.7))]
     assert counts[0] > counts[1] > counts[3] == 0
     assert counts[0] > counts[2] > 0
-    assert sam._find._cache_size() == 1
+    assert sam.compilations == 1
     with pytest.raises(ValueError, match=r"conf is 1\.5"):
         sam(one, conf=1.5)
     with pytest.raises(ValueError, match="max_det"):
@@ -321,14 +321,13 @@ class Given:
         )
 
 
-def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.Stage, sam: FastSAM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.Stage, sam: FastSAM) -> None:
     """Each box has that of all masks which overlaps it best, cut to the mask's own box."""
     one = picture(50, 90)
     everything = sam(one).everything_prompt()
     large = [i for i, area in enumerate(everything.areas) if area > 50]
     shares = (everything.xyxy[large[:3]] / np.array([90, 50, 90, 50])).tolist()
     limits = dict(boxes=20, nms=1.0, group=1.0, inside=1.0)
-    monkeypatch.setattr("gsam.pipeline.low_memory_options", lambda _: QUICK)
     pipe = Pipeline(Given(tuple(map(tuple, shares))), stage, **limits)
     result = pipe(one, "thing")
     assert len(result) == 3
@@ -402,15 +401,12 @@ def test_proposals_are_everything(large: fast_sam.Stage, features: Detections, n
 
 def test_the_recipe(stage: fast_sam.Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """``fast_sam_text``, with small models under its names."""
-    from gsam import build
     from tests.models import small_classifiers as small
 
-    if "everything" not in build.RECIPE:
-        pytest.skip("recipes do not begin with [everything] yet")
-    recipe = build.read_recipe("fast_sam_text")
-    assert recipe["everything"]["name"] == "fast_sam_s"
-    models = {"everything": stage, "classify": small.make("clip")}
-    monkeypatch.setattr(build, "_stage", lambda role, *_, **__: models[role])
+    recipe = read_recipe("fast_sam_text")
+    assert recipe["ground"]["name"] == "fast_sam_s"
+    models = {"ground": stage, "classify": small.make("clip")}
+    monkeypatch.setattr("gsam.builders.pipelines.stage", lambda role, *_, **__: models[role])
     pipe = gsam.load("fast_sam_text", reject=0.0, threshold=0.5)
     result = pipe(picture(50, 90), "dog. cat")
     assert len(result) > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.build import read_recipe
+from gsam.builders.recipes import read_recipe
 from gsam.inputs.image import Picture
 from gsam.models import sam2
 from gsam.models.promptable import PromptableSegmenter
@@ -21,7 +20,6 @@ from gsam.models.sam2 import decoder, hiera
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.nn.two_way import channels_last, quadrupled
 from gsam.ops.components import cleaned
-from gsam.predictors import decode, encode
 from gsam.predictors.image import Predictor
 from gsam.runtime.batch import gather
 from gsam.types import Boxes
@@ -33,15 +31,7 @@ SCALE = np.array([64 / 100, 64 / 40])
 AREAS = (20, 12)
 CLEAN = dict(zip(("max_hole_area", "max_sprinkle_area"), AREAS, strict=True))
 QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quickly() -> Iterator[None]:
-    """Small models take longer to compile than to run."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (encode, decode):
-            patch.setattr(module, "low_memory_options", lambda platform: QUICKLY)
-        yield
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import jax
@@ -13,7 +14,8 @@ from PIL import Image
 
 import gsam
 from gsam import bind
-from gsam.build import read_recipe
+from gsam.builders.recipes import read_recipe
+from gsam.builders.stages import stage
 from gsam.errors import UsageError
 from gsam.evaluation.matching import overlaps
 from gsam.models import sam
@@ -154,33 +156,31 @@ def test_the_recipe_finds_and_names() -> None:
 
 def test_recipes_and_what_replaces_what(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("gsam.build._stage", lambda *given: asked.append(given) or Proposes())
+    monkeypatch.setattr("gsam.builders.pipelines.stage", lambda *given: asked.append(given) or Proposes())
     gsam.load("everything_clip", segmenter="sam_vit_l")
     assert [(role, name) for role, name, *_ in asked] == [
-        ("everything", "sam_vit_l"), ("classify", "clip_vit_base_patch32")
+        ("ground", "sam_vit_l"), ("classify", "clip_vit_base_patch32")
     ]  # fmt: skip
     with pytest.raises(UsageError, match="without words"):
         gsam.load("everything_clip", detector="nano_owl")
     with pytest.raises(UsageError, match="without words"):
         gsam.load("everything_clip", labels="phrases")
-    for text in ('[everything]\nname = "a"\n[detect]\nname = "b"\n', '[segment]\nname = "a"\n'):
+    for text in ('[ground]\nname = "a"\n[detect]\nname = "b"\n', '[segment]\nname = "a"\n'):
         (tmp_path / "a.toml").write_text(text)
-        with pytest.raises(UsageError, match=r"begins with \[detect\] or with \[everything\]"):
+        with pytest.raises(UsageError, match=r"begins with \[detect\] or with \[ground\]"):
             read_recipe(tmp_path / "a.toml")
-    (tmp_path / "a.toml").write_text('[everything]\nname = "a"\npoints = 3\n')
-    with pytest.raises(UsageError, match=r"unknown key everything\.points"):
+    (tmp_path / "a.toml").write_text('[ground]\nname = "a"\npoints = 3\n')
+    with pytest.raises(UsageError, match=r"unknown key ground\.points"):
         read_recipe(tmp_path / "a.toml")
 
 
 def test_a_segmenter_that_proposes_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gsam import build
-
     plain = Proposes()
-    real = build._stage
-    monkeypatch.setattr(build, "_stage", lambda role, *rest: plain if role == "segment" else real(role, *rest))
-    assert build._stage("everything", "fast", {}) is plain
+    monkeypatch.setattr("gsam.weights.store.load", lambda *_, **__: SimpleNamespace(family="fast_sam"))
+    monkeypatch.setattr("gsam.builders.stages._build", lambda *_: plain)
+    assert stage("ground", "fast", {}) is plain
     with pytest.raises(UsageError, match="by itself and does not take points_per_side"):
-        build._stage("everything", "fast", {"points_per_side": 3})
+        stage("ground", "fast", {"points_per_side": 3})
 
 
 def test_points_must_be_whole_and_the_model_must_take_them(nano: Any) -> None:

@@ -172,25 +172,25 @@ def test_a_batch_of_pictures(known: Predictor) -> None:
 def test_the_picture_is_encoded_once_and_programs_are_few() -> None:
     p = Predictor(discs.discs())
     p.set_image(PICTURE)
-    assert p.counts == {"pictures": 1, "programs": 1}
+    assert (p.counts["pictures"], p.compilations) == (1, 1)
     for count in range(1, 17):
         boxes = np.tile([5, 5, 50, 30], (count, 1))
         p.predict_many(boxes=boxes)
         p.predict_many(np.ones((count, 3, 2)), np.ones((count, 3)), boxes)
-    assert p.counts == {"pictures": 1, "programs": 1 + 5 + 5}  # 1, 2, 4, 8 and 16 prompts, of 2 and of 8 points
+    assert (p.counts["pictures"], p.compilations) == (1, 1 + 5 + 5)  # 1, 2, 4, 8 and 16 prompts, of 2 and of 8 points
     for count in (BLOCK - 3, BLOCK, BLOCK + 1, 5 * BLOCK):
         p.predict_many(boxes=np.tile([5, 5, 50, 30], (count, 1)))
-    assert p.counts == {"pictures": 1, "programs": 11 + 1}
+    assert (p.counts["pictures"], p.compilations) == (1, 11 + 1)
     for shift in range(20):
         p.predict([[shift, 2]], [1], mask_input=np.full((1, 32, 32), shift))
         p.mask_threshold = shift / 10
-    assert p.counts == {"pictures": 1, "programs": 12 + 1}
+    assert (p.counts["pictures"], p.compilations) == (1, 12 + 1)
     p.set_image(PICTURE[:20])
     p.predict(box=[5, 5, 50, 20])
-    assert p.counts == {"pictures": 2, "programs": 13}
+    assert (p.counts["pictures"], p.compilations) == (2, 13)
     p.set_image_batch([PICTURE] * 3)
     p.predict_batch(box_batch=[[[5, 5, 50, 20]] * n for n in (1, 2, 3)])
-    assert p.counts == {"pictures": 5, "programs": 13 + 2}  # four pictures at once, and their parts
+    assert (p.counts["pictures"], p.compilations) == (5, 13 + 2)  # four pictures at once, and their parts
 
 
 def test_any_promptable_model(known: Predictor) -> None:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _compiled_fast() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "gsam.tracking.compiled.low_memory_options", lambda platform: {"xla_backend_optimization_level": 0}
-        )
-        yield
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_quickly(compiled_quickly: None) -> None:
+    pass

@@ -205,7 +205,7 @@ def test_programs_do_not_grow_with_the_video(predictor: gsam.VideoPredictor) -> 
         state = ours.init_state(small.frames(length))
         ours.add_new_points_or_box(state, 0, 1, [[10, 15]], [1])
         follow(ours, state)
-        counts.append(ours.programs)
+        counts.append(ours.compilations)
     assert counts[0] == counts[1] <= 8
 
 

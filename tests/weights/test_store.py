@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import gsam.build
+import gsam
 from gsam.errors import CheckpointError, UsageError
 from gsam.weights import find, folders, identify, store
 from gsam.weights.rules import EXACT, precision
@@ -125,20 +125,20 @@ def test_hub_folder(hub_folders: Any, role: str, family: str) -> None:
     assert (loaded.family, loaded.name, loaded.tokenizer) == (family, str(folder), folder)
     for name, value in some.items():
         assert np.array_equal(loaded.params[name], value)
-    stage = getattr(gsam.build, {"segment": "segmenter", "detect": "detector", "classify": "classifier"}[role])
+    stage = getattr(gsam, {"segment": "segmenter", "detect": "detector", "classify": "classifier"}[role])
     assert stage(str(folder)).config == loaded.config
 
 
 @pytest.mark.parametrize(("role", "needs"), [("segment", "detect"), ("detect", "classify"), ("classify", "segment")])
 def test_the_wrong_role(hub_folders: Any, role: str, needs: str) -> None:
-    make = {"segment": gsam.build.segmenter, "detect": gsam.build.detector, "classify": gsam.build.classifier}[needs]
+    make = {"segment": gsam.segmenter, "detect": gsam.detector, "classify": gsam.classifier}[needs]
     with pytest.raises(UsageError, match=f"is a model to {role}, one to {needs} is needed"):
         make(str(hub_folders[role][0]))
 
 
 def test_the_wrong_role_of_a_bare_file(tmp_path: Path, nano: Any) -> None:
     with pytest.raises(UsageError, match="is a model to segment, one to detect is needed"):
-        gsam.build.detector(str(state_dict(tmp_path / "x.pth", nano[1])))
+        gsam.detector(str(state_dict(tmp_path / "x.pth", nano[1])))
 
 
 def test_tokenizers_are_found(tmp_path: Path, hub_folders: Any) -> None:
@@ -193,7 +193,7 @@ def test_orbax_round_trip(tmp_path: Path, nano: Any) -> None:
     assert again.tokenizer == folder
     assert (folder / "tokenizer.json").read_bytes() == tokenizer.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
-    assert gsam.build.segmenter(str(folder)).config == again.config
+    assert gsam.segmenter(str(folder)).config == again.config
     with pytest.raises(UsageError) as error:
         store.save(loaded_nano(nano[0]), folder)
     assert error.value.code == "output_exists"
@@ -286,7 +286,7 @@ def test_an_unknown_name() -> None:
     with pytest.raises(UsageError, match="gsam weights list"):
         store.load("???")
     with pytest.raises(UsageError, match="clip_vit_base_patch32"):
-        gsam.build.classifier("clip_vit_base_patch3")
+        gsam.classifier("clip_vit_base_patch3")
 
 
 def test_every_variant_has_an_entry() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gsam.predictors.automatic.measure import Frame, Measured
 from gsam.results.masks.low_res import Band
+from gsam.runtime.program import Program
 
 TILE = 512
 """Pixels of a crop a side that are made at a time; a multiple of 8."""
@@ -23,7 +24,7 @@ class OnDevice:
     """`gsam.predictors.automatic.measure.measure` for many masks where they are."""
 
     def __init__(self) -> None:
-        self.look = jax.jit(_look)
+        self.look = Program(_look)
 
     def __call__(self, logits: jax.Array, index: NDArray[np.int64], frame: Frame) -> list[Measured]:
         """The rows ``index`` of logits [N, M, h, w], flattened to [N M]."""

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.build import segmenter
+from gsam.builders.stages import segmenter
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD
@@ -43,7 +43,7 @@ from gsam.predictors.automatic.device import OnDevice
 from gsam.predictors.automatic.measure import Frame, Measured, measure, run_lengths
 from gsam.predictors.automatic.settings import OutputMode, Settings
 from gsam.runtime.batch import gather
-from gsam.runtime.memory import low_memory_options
+from gsam.runtime.program import Program
 from gsam.types import Images, Params
 
 CLAMP = 32.0
@@ -146,10 +146,9 @@ class MaskGenerator:
         needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
         self.progress = progress
         device = jax.local_devices()[0]
-        options = low_memory_options(device.platform)
         self._params = jax.device_put(self.model.params, device)
-        self._embed = jax.jit(self._features, compiler_options=options)
-        self._decode = jax.jit(self._answers, static_argnames=("multimask", "again"), compiler_options=options)
+        self._embed = Program(self._features, device.platform)
+        self._decode = Program(self._answers, device.platform, static=["multimask", "again"])
         self._on_device = None if device.platform == "cpu" else OnDevice()
 
     def generate(self, image: Source) -> list[Record]:
@@ -194,8 +193,8 @@ class MaskGenerator:
     @property
     def compilations(self) -> int:
         """How many programs have been compiled so far."""
-        programs: list[Any] = [self._embed, self._decode, *([self._on_device.look] if self._on_device else [])]
-        return sum(int(p._cache_size()) for p in programs)
+        look = self._on_device.look.compilations if self._on_device else 0
+        return self._embed.compilations + self._decode.compilations + look
 
     def _crop(self, pixels: NDArray[np.uint8], crop: Crop, bar: _Bar, pool: concurrent.futures.Executor) -> Candidates:
         settings, (x0, y0, x1, y1) = self.settings, crop.xyxy

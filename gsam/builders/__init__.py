@@ -1,0 +1,1 @@
+"""Names -> stages -> pipelines: reads recipes, finds weights, puts them on the device."""

@@ -1,0 +1,115 @@
+"""Build a pipeline from the name of a recipe, or from a folder that was exported."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from gsam.builders.recipes import RECIPE, read_recipe, recipes
+from gsam.builders.stages import default_dtype, stage
+from gsam.builders.stages import tracker as load_tracker
+from gsam.errors import UsageError
+from gsam.export.artefact import is_exported
+from gsam.pipeline import Limits, Pipeline
+from gsam.registry import FAMILIES
+from gsam.runtime.compilation_cache import keep_programs
+
+
+def load(
+    name: str | Path = "nano",
+    *,
+    detector: str | None = None,
+    segmenter: str | None = None,
+    classifier: str | None = None,
+    tracker: str | None = None,
+    device: str | Sequence[jax.Device] | None = None,
+    dtype: Any = None,
+    labels: Literal["queries", "phrases"] | None = None,
+    **limits: Any,
+) -> Pipeline:
+    """A pipeline by the name of a recipe (`recipes`), the path of a ``.toml``, or a folder that `gsam export` wrote.
+
+    A text that is the name of a recipe is that recipe, whatever lies in the working folder: ``"./nano"`` is a folder.
+
+    ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name (``segmenter`` that of everything, where
+    no other segments), and ``tracker`` the model that `gsam.Pipeline.track` uses, by default the segmenter where that is a
+    SAM 2; ``limits`` are those of `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its
+    local devices) or devices.
+    ``dtype``: float32 on CPU and bfloat16 elsewhere by default.
+    ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
+    say so: for comparing, not for use.  Raises `UsageError` for a recipe that does not exist or does not fit the schema.
+    """
+    if _is_folder(name):
+        fixed = {
+            "detector": detector,
+            "segmenter": segmenter,
+            "classifier": classifier,
+            "tracker": tracker,
+            "dtype": dtype,
+            "labels": labels,
+        }
+        return _exported(Path(name), fixed, _devices(device), limits)
+    recipe = read_recipe(name)
+    masks = "ground" if "ground" in recipe and "segment" not in recipe else "segment"
+    replaced = {"detect": detector, masks: segmenter, "classify": classifier, "track": tracker}
+    if "ground" in recipe and (detector or labels is not None):
+        what = "labels are" if labels is not None else "detector is"
+        raise UsageError(f"{name} finds everything without words: no {what} to be changed")
+    recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
+    if labels is not None:
+        recipe["detect"] = {**recipe["detect"], "labels": labels}
+    if labels == "phrases":
+        recipe["limits"] = {**recipe.get("limits", {}), **dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)}
+    _check_limits(limits)
+    keep_programs()
+    devices = _devices(device)
+    stages = [
+        stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, dtype or default_dtype(devices))
+        for role in ("ground", "detect", "segment", "classify")
+        if (table := recipe.get(role))
+    ]
+    limit = Limits(**{**recipe.get("limits", {}), **limits})
+    track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
+    make = functools.partial(load_tracker, track.pop("name")) if track else None
+    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, following=track)
+
+
+def _can(stages: Sequence[Any], role: str) -> bool:
+    """Whether the weights of one of these stages can play another role too."""
+    packages = {module for family in FAMILIES.values() if role in family.roles for module in family.roles.values()}
+    return any(type(stage).__module__ in packages for stage in stages)
+
+
+def _is_folder(name: str | Path) -> bool:
+    path = Path(name)
+    return path.is_dir() and (str(name) not in recipes() or (isinstance(name, Path) and is_exported(path)))
+
+
+def _exported(
+    folder: Path, fixed: Mapping[str, Any], devices: Sequence[jax.Device], limits: Mapping[str, Any]
+) -> Pipeline:
+    from gsam.export import load_exported
+
+    if given := [key for key, value in fixed.items() if value is not None]:
+        raise UsageError(
+            f"{folder} is an exported pipeline: {given[0]} cannot be changed, export it again with another"
+        )
+    _check_limits(limits)
+    keep_programs()
+    return load_exported(folder, devices=devices, **limits)
+
+
+def _check_limits(limits: Mapping[str, Any]) -> None:
+    allowed = RECIPE["limits"]
+    if unknown := sorted(set(limits) - allowed):
+        raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
+
+
+def _devices(device: str | Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
+    if device is None:
+        return tuple(jax.local_devices())
+    return tuple(jax.local_devices(backend=device)) if isinstance(device, str) else tuple(device)

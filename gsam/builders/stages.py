@@ -1,0 +1,96 @@
+"""Build a stage from any name of a model: its weights, on the host, and its settings."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from gsam.errors import UsageError
+from gsam.registry import FAMILIES
+from gsam.roles import Classifier, Detector, Segmenter, Tracker
+from gsam.runtime.compilation_cache import keep_programs
+from gsam.types import View
+from gsam.weights.store import Loaded
+
+GRID_SETTINGS = frozenset(
+    {"points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh"}
+)
+"""Settings of `gsam.GridProposer`, which makes a promptable segmenter find everything."""
+
+
+def detector(name: str, **settings: Any) -> Detector:
+    """A text-conditioned box detector by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
+    return cast(Detector, stage("detect", name, settings))
+
+
+def segmenter(name: str, **settings: Any) -> Segmenter:
+    """A promptable segmenter by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
+    return cast(Segmenter, stage("segment", name, settings))
+
+
+def classifier(name: str, **settings: Any) -> Classifier:
+    """A text-image classifier by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
+    return cast(Classifier, stage("classify", name, settings))
+
+
+def tracker(name: str, **settings: Any) -> Tracker:
+    """A SAM 2 with its memory by any name `gsam.weights.store` understands; settings: see `gsam.models.sam2.tracker.Tracker`."""
+    return cast(Tracker, stage("track", name, settings))
+
+
+def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
+    """Build the stage that plays ``role``, a promptable segmenter on a grid where it is to ground and cannot itself.
+
+    ``dtype`` of the weights: that of `default_dtype` if None.  Raises `UsageError` for a model that cannot, and for settings
+    that it does not take.
+    """
+    from gsam.weights import store
+
+    keep_programs()
+    loaded = store.load(name, role=role, dtype=dtype or default_dtype(jax.local_devices()))
+    roles = FAMILIES[loaded.family].roles
+    own = {k: v for k, v in settings.items() if k in GRID_SETTINGS}
+    on_a_grid = role == "ground" and role not in roles and "segment" in roles
+    if not on_a_grid and role not in roles:
+        raise UsageError(f"{name!r} is a model to {next(iter(roles))}, one to {role} is needed")
+    if not on_a_grid and own:
+        raise UsageError(f"{name!r} finds everything by itself and does not take {next(iter(own))}")
+    built = _build(loaded, "segment" if on_a_grid else role, {k: v for k, v in settings.items() if k not in own})
+    if not on_a_grid:
+        return built
+    from gsam.pipeline.grid import GridProposer
+
+    return GridProposer(built, **own)
+
+
+def _build(loaded: Loaded, role: str, settings: Mapping[str, Any]) -> Any:
+    from gsam.text.tokenizer import load_tokenizer
+
+    module = importlib.import_module(FAMILIES[loaded.family].roles[role])
+    tokenizer = load_tokenizer(loaded.tokenizer) if loaded.tokenizer else None
+    try:
+        return module.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
+    except TypeError as error:
+        raise UsageError(f"{loaded.name!r} does not take this setting: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{loaded.name!r}: {error}") from error
+
+
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(settings)
+    for key in ("negatives", "template"):
+        if isinstance(values.get(key), list):
+            values[key] = tuple(values[key])
+    if isinstance(values.get("canvas"), str):  # "longest 160": a recipe's word for a View
+        fit, size = values["canvas"].split()
+        values["canvas"] = View(int(size), cast(Any, fit))
+    return values
+
+
+def default_dtype(devices: Sequence[jax.Device]) -> Any:
+    """float32 on CPU, bfloat16 on accelerators."""
+    return jnp.float32 if devices[0].platform == "cpu" else jnp.bfloat16

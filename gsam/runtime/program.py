@@ -1,0 +1,59 @@
+"""Compiled programs: every tool makes its own from a pure function, with the same options, and counts them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import jax
+
+from gsam.runtime.memory import low_memory_options, release_host_memory
+
+R = TypeVar("R")
+
+
+class Program(Generic[R]):
+    """A pure function, compiled for each set of shapes that it is called with.
+
+    It is compiled to need little memory (`low_memory_options`), and what compiling leaves behind goes
+    back to the system.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., R],
+        platform: str | None = None,
+        *,
+        static: Sequence[str] = (),
+        donate: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a program, which is compiled when it is called.
+
+        Args:
+            function: Pure: pytrees of arrays in and out.
+            platform: Where it runs, ``"cpu"`` for instance; by default where JAX computes by default.
+            static: Arguments that are no arrays: each value of them has a compilation of its own.
+            donate: Arguments that the caller gives up, whose memory the result may take.
+            options: More options for the compiler.
+        """
+        chosen = low_memory_options(platform or jax.default_backend()) | dict(options or {})
+        self._compiled: Any = jax.jit(
+            function, static_argnames=tuple(static), donate_argnames=tuple(donate), compiler_options=chosen
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        before = self.compilations
+        found: R = self._compiled(*args, **kwargs)
+        if self.compilations > before:
+            release_host_memory()
+        return found
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The shapes and dtypes of a call's result; nothing is compiled or computed."""
+        return self._compiled.eval_shape(*args, **kwargs)
+
+    @property
+    def compilations(self) -> int:
+        """How often it was compiled so far."""
+        return int(self._compiled._cache_size())
