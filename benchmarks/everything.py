@@ -1,4 +1,4 @@
-"""FastSAMPrompt in a picture: gsam.MaskGenerator beside transformers' mask-generation pipeline.
+"""Everything in an image: gsam.MaskGenerator beside transformers' mask-generation pipeline.
 
 ``python -m benchmarks.everything [--model sam_b|small] [--image PHOTO] [--points N] [--rounds N] [--out DIR]``
 
@@ -130,7 +130,7 @@ def written(report: dict[str, Any]) -> str:
         ("peak memory", *(f"{peaks[f] / 1e6:.0f} MB" for f in ("gsam", PEER)), memory),
     ]
     lines = [
-        f"# FastSAMPrompt in a picture, {report['points']} x {report['points']} points",
+        f"# Everything in an image, {report['points']} x {report['points']} points",
         "",
         f"Made by `{report['command']}` on {report['date']}: {report['machine']}.",
         "",

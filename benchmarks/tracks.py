@@ -39,7 +39,7 @@ SEGMENTER = "nano_sam"
 Redraw = Callable[[Any, list[Any]], Any]
 """A frame's pixels and the true masks of what is seen there -> as many masks [N, H, W]."""
 LIMITS = (
-    "Training. It learnt for two hours on two CPU cores (weights/nano/manifest.toml). TrackingConfig itself is weak: an object "
+    "Training. It learnt for two hours on two CPU cores (weights/nano/manifest.toml). Following itself is weak: an object "
     "whose true mask is given on its first frame is followed little better than one that is clicked on. A click's mask is "
     "poor too, much worse than that of nano's segmenter (clicks.md), which learnt on pictures alone; and even that one, "
     "clicked anew on every frame, stays below what is asked for. Masks have 40 x 40 cells, an embedding 10 x 10."

@@ -1,4 +1,4 @@
-"""Prompts on an embedding -> masks: in blocks, so that any number of prompts needs little memory and few programs."""
+"""Prompts on an embedding -> masks, in blocks: any number needs little memory and few programs."""
 
 from __future__ import annotations
 
@@ -27,25 +27,42 @@ BLOCK = 64
 
 
 class Prediction(NamedTuple):
-    """What is predicted for one prompt; with N in front for several."""
+    """Masks for one prompt; with N in front for several."""
 
     masks: Masks
-    """[C, H, W], bool, or float32 logits."""
+    """[C, H, W] bool, or float32 logits."""
     iou: NDArray[np.float32]
-    """[C], the model's own estimate of its masks; SAM's is a regression that may leave 0..1."""
+    """[C] float32, the model's own estimate of its masks; SAM's is a regression that may leave 0..1.
+    """
     low_res: NDArray[np.float32]
-    """[C, h, w], logits over the model's view, SAM 2's cut at 32.  One of them, [1, h, w], can be a mask prompt."""
+    """[C, h, w] float32 logits over the model's view, SAM 2's cut at 32; one of them, [1, h, w], can be
+    a mask prompt.
+    """
 
     @classmethod
     def empty(cls, count: int, low: tuple[int, ...], size: tuple[int, int], logits: bool) -> Prediction:
-        """PaddedShape for ``count`` prompts with answers of shape ``low``, [C, h, w]."""
+        """Make room for the answers to several prompts.
+
+        Args:
+            count: Number of prompts.
+            low: Shape [C, h, w] of the low-resolution logits of one.
+            size: Height and width of the image in pixels.
+            logits: Whether masks are float32 logits.
+
+        Returns:
+            Zeros.
+        """
         masks: Masks = (
             np.zeros((count, low[0], *size), np.float32) if logits else np.zeros((count, low[0], *size), bool)
         )
         return cls(masks, np.zeros((count, low[0]), np.float32), np.zeros((count, *low), np.float32))
 
     def squeezed(self) -> Prediction:
-        """Without the leading axis, where that is 1."""
+        """Drop the leading axis where it is 1.
+
+        Returns:
+            The same masks.
+        """
         return Prediction(self.masks[0], self.iou[0], self.low_res[0]) if len(self.iou) == 1 else self
 
 

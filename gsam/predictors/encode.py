@@ -48,7 +48,7 @@ class Encoder:
         return self._embed.compilations + self._split.compilations
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
-        """Of each picture.  PerPrompt go through one call, in numbers that are powers of two so that programs are few."""
+        """Of each picture.  Several go through one call, in numbers that are powers of two so that programs are few."""
         found = [self._kept(picture) for picture in pictures]
         todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
         view = self.model.view

@@ -1,6 +1,6 @@
 """What SamPredictor and SAM2ImagePredictor take, checked, as the padded arrays that a decoder takes.
 
-PerPrompt prompts are rows of arrays, or lists with one entry a prompt, which may be None and may differ in their number of
+Several prompts are rows of arrays, or lists with one entry a prompt, which may be None and may differ in their number of
 points.  What pads them is `ABSENT`, which attention skips, so that each prompt gets what it would get alone.
 """
 
@@ -251,27 +251,55 @@ def _words(takes: frozenset[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """From pixels of a picture to pixels of the view: segment_anything's ``ResizeLongestSide``, for any fit."""
+    """The map from pixels of an image to pixels of the view: ``ResizeLongestSide``, for any fit.
+
+    Source: ``segment_anything/utils/transforms.py``.
+    """
 
     view: View
+    """How the model wants to see an image."""
 
     @property
     def target_length(self) -> int:
+        """The side of the view in pixels."""
         return self.view.size
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """uint8 [H, W, 3] -> the picture as the model sees it, without padding."""
+        """Scale an image as the model sees it, without padding.
+
+        Args:
+            image: [H, W, 3] uint8 RGB.
+
+        Returns:
+            [h, w, 3], the rows and columns of the view that are image.
+        """
         rows, columns = content(self.view, (image.shape[0], image.shape[1]))
         return make_view(np.ascontiguousarray(image), self.view)[:rows, :columns]
 
     def apply_coords(self, coords: ArrayLike, original_size: tuple[int, int]) -> NDArray[np.float64]:
-        """[..., 2] x y; ``original_size`` is height and width."""
+        """Scale points.
+
+        Args:
+            coords: [..., 2] x y in pixels of the image.
+            original_size: Height and width of the image.
+
+        Returns:
+            [..., 2] float64 in pixels of the view.
+        """
         rows, columns = content(self.view, original_size)
         height, width = original_size
         return np.asarray(coords, np.float64) * np.array([columns / width, rows / height])
 
     def apply_boxes(self, boxes: ArrayLike, original_size: tuple[int, int]) -> NDArray[np.float64]:
-        """[..., 4] -> [N, 4]."""
+        """Scale boxes.
+
+        Args:
+            boxes: [..., 4] x0 y0 x1 y1 in pixels of the image.
+            original_size: Height and width of the image.
+
+        Returns:
+            [N, 4] float64 in pixels of the view.
+        """
         return self.apply_coords(np.asarray(boxes, np.float64).reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     apply_coords_torch, apply_boxes_torch = apply_coords, apply_boxes

@@ -162,7 +162,7 @@ def only(x: jax.Array, size: jax.Array) -> jax.Array:
 
 
 def project(x: jax.Array, layers: tuple[Linear, ...]) -> list[jax.Array]:
-    """PerPrompt linears of one input as one product."""
+    """Several linears of one input as one product."""
     kernel = jnp.concatenate([layer.kernel[...] for layer in layers], 1).astype(x.dtype)
     shift = [layer.bias[...] for layer in layers if layer.bias is not None]
     y = x @ kernel + jnp.concatenate(shift).astype(x.dtype)
