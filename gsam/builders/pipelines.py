@@ -31,17 +31,40 @@ def load(
     labels: Literal["queries", "phrases"] | None = None,
     **limits: Any,
 ) -> Pipeline:
-    """A pipeline by the name of a recipe (`recipes`), the path of a ``.toml``, or a folder that `gsam export` wrote.
+    """Build a pipeline from a recipe, a ``.toml`` file, or a folder that `gsam export` wrote.
 
-    A text that is the name of a recipe is that recipe, whatever lies in the working folder: ``"./nano"`` is a folder.
+    A text that is the name of a recipe is that recipe, whatever lies in the working folder:
+    ``"./nano"`` is a folder.
 
-    ``detector``, ``segmenter`` and ``classifier`` replace the recipe's models by name (``segmenter`` that of everything, where
-    no other segments), and ``tracker`` the model that `gsam.Pipeline.track` uses, by default the segmenter where that is a
-    SAM 2; ``limits`` are those of `gsam.pipeline.Limits`.  ``device``: a platform (``"cpu"``, ``"gpu"``, ``"tpu"``, all its
-    local devices) or devices.
-    ``dtype``: float32 on CPU and bfloat16 elsewhere by default.
-    ``labels="phrases"``: labels as the original demo of Grounding DINO decodes them, and nothing suppressed unless ``limits``
-    say so: for comparing, not for use.  Raises `UsageError` for a recipe that does not exist or does not fit the schema.
+    Args:
+        name: The name of a recipe (`recipes`), the path of a ``.toml``, or of an exported folder.
+        detector: Any name of a model, in place of the recipe's detector.
+        segmenter: The same for the segmenter, also where a recipe begins with ``[ground]``.
+        classifier: The same for the classifier.
+        tracker: The same for the model that `gsam.Pipeline.track` uses; by default the recipe's, or
+            its segmenter where that can track (SAM 2).
+        device: A platform (``"cpu"``, ``"gpu"``, ``"tpu"``: all its local devices) or devices; by
+            default all local devices of JAX's default platform.
+        dtype: Floating-point type of the parameters; by default float32 on CPU and bfloat16
+            elsewhere.
+        labels: ``"phrases"`` decodes labels as the original demo of Grounding DINO does and
+            suppresses nothing unless ``limits`` say so: for comparing, not for use. By default the
+            user's words.
+        **limits: Fields of `gsam.Limits`, ``threshold=0.4`` for instance, in place of the recipe's.
+
+    Returns:
+        The pipeline, with its parameters loaded; they go to the device at its first call.
+
+    Raises:
+        gsam.errors.UsageError: The recipe does not exist or does not fit the schema, or a model or
+            a setting does not.
+        gsam.errors.CheckpointError: A model cannot be found, trusted or understood.
+
+    Example:
+        >>> pipe = gsam.load("nano", threshold=0.4)
+        >>> result = pipe("notebooks/scene.png", "dog. pizza")
+        >>> result
+        <Result scene.png 512 x 512: 1 pizza, 1 dog>
     """
     if _is_folder(name):
         fixed = {

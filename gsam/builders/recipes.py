@@ -40,12 +40,30 @@ CHOICES: Mapping[str, tuple[str | int, ...]] = {
 
 
 def recipes() -> list[str]:
-    """The names `load` knows."""
+    """List the names of the recipes that `load` knows.
+
+    Returns:
+        The names in alphabetical order.
+
+    Example:
+        >>> "nano" in gsam.recipes()
+        True
+    """
     return sorted(p.stem for p in _recipe_folder().glob("*.toml"))
 
 
 def read_recipe(name: str | Path) -> dict[str, Any]:
-    """The tables of a recipe, checked against the schema."""
+    """Read the tables of a recipe and check them against the schema.
+
+    Args:
+        name: The name of a recipe, or the path of a ``.toml`` file.
+
+    Returns:
+        Table -> key -> value.
+
+    Raises:
+        gsam.errors.UsageError: The recipe does not exist, is no TOML or does not fit the schema.
+    """
     path = Path(name)
     if path.suffix != ".toml":
         path = _recipe_folder() / f"{name}.toml"

@@ -23,30 +23,89 @@ GRID_SETTINGS = frozenset(
 
 
 def detector(name: str, **settings: Any) -> Detector:
-    """A text-conditioned box detector by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
+    """Build a text-conditioned box detector.
+
+    Args:
+        name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        **settings: Settings of the family's detector, see `gsam.models`.
+
+    Returns:
+        A detector, the first step of a `gsam.Pipeline`.
+
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model or setting, or it is no detector.
+
+    Example:
+        >>> detect, segment = gsam.detector("nano_owl"), gsam.segmenter("nano_sam")
+        >>> pipe = gsam.Pipeline(detect, segment, threshold=0.4)
+        >>> "pizza" in pipe("notebooks/scene.png", "pizza").labels
+        True
+    """
     return cast(Detector, stage("detect", name, settings))
 
 
 def segmenter(name: str, **settings: Any) -> Segmenter:
-    """A promptable segmenter by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
+    """Build a promptable segmenter.
+
+    Args:
+        name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        **settings: Settings of the family's segmenter, see `gsam.models`.
+
+    Returns:
+        A segmenter, a step of a `gsam.Pipeline` or the model of a `gsam.Predictor`.
+
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model or setting, or it is no segmenter.
+
+    Example:
+        >>> gsam.segmenter("nano_sam").view.size
+        160
+    """
     return cast(Segmenter, stage("segment", name, settings))
 
 
 def classifier(name: str, **settings: Any) -> Classifier:
-    """A text-image classifier by any name `gsam.weights.store` understands; settings are those of its ``Stage``."""
+    """Build a classifier of images and text.
+
+    Args:
+        name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        **settings: Settings of the family's classifier, see `gsam.models`.
+
+    Returns:
+        A classifier, a step of a `gsam.Pipeline`.
+
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model or setting, or it is no classifier.
+    """
     return cast(Classifier, stage("classify", name, settings))
 
 
 def tracker(name: str, **settings: Any) -> Tracker:
-    """A SAM 2 with its memory by any name `gsam.weights.store` understands; settings: see `gsam.models.sam2.tracker.Tracker`."""
+    """Build a SAM 2 with its memory.
+
+    Args:
+        name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        **settings: Settings of the family's tracker, see `gsam.models`.
+
+    Returns:
+        A tracker, the model of a `gsam.VideoPredictor`.
+
+    Raises:
+        gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
+        gsam.errors.UsageError: There is no such model or setting, or it is no tracker.
+    """
     return cast(Tracker, stage("track", name, settings))
 
 
 def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
-    """Build the stage that plays ``role``, a promptable segmenter on a grid where it is to ground and cannot itself.
+    """Build the stage that plays ``role``, a promptable segmenter on a grid where it is to ground
+    and cannot itself.
 
-    ``dtype`` of the weights: that of `default_dtype` if None.  Raises `UsageError` for a model that cannot, and for settings
-    that it does not take.
+    ``dtype`` of the weights: that of `default_dtype` if None.  Raises `UsageError` for a model that
+    cannot, and for settings that it does not take.
     """
     from gsam.weights import store
 
