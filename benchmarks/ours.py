@@ -207,7 +207,7 @@ class Side:
         return lambda number: answers
 
     def video(self, objects: int) -> Run:
-        from gsam.builders.stages import tracker
+        from gsam.build.stages import tracker
         from gsam.inputs.video import open_frames
         from gsam.tracking.engine import engine
         from gsam.tracking.objects import Output, Track

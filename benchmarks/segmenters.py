@@ -38,7 +38,7 @@ def measure(variant: str) -> dict[str, Any]:
     from benchmarks.side import peak
     from benchmarks.whole import photograph
     from gsam import bind
-    from gsam.builders.stages import default_dtype
+    from gsam.build.stages import default_dtype
     from gsam.inputs.image import open_image
     from gsam.registry import family_of
     from gsam.runtime.batch import gather

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from gsam.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from gsam.builders.pipelines import load as load
-    from gsam.builders.recipes import recipes as recipes
-    from gsam.builders.stages import classifier as classifier
-    from gsam.builders.stages import detector as detector
-    from gsam.builders.stages import segmenter as segmenter
-    from gsam.builders.stages import tracker as tracker
+    from gsam.build.pipelines import load as load
+    from gsam.build.recipes import recipes as recipes
+    from gsam.build.stages import classifier as classifier
+    from gsam.build.stages import detector as detector
+    from gsam.build.stages import segmenter as segmenter
+    from gsam.build.stages import tracker as tracker
     from gsam.errors import GsamError as GsamError
     from gsam.inputs import medical as medical
     from gsam.pipeline import Limits as Limits
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from gsam.types import View as View
 
 _HOME = {
-    "gsam.builders.pipelines": ("load",),
-    "gsam.builders.recipes": ("recipes",),
-    "gsam.builders.stages": ("classifier", "detector", "segmenter", "tracker"),
+    "gsam.build.pipelines": ("load",),
+    "gsam.build.recipes": ("recipes",),
+    "gsam.build.stages": ("classifier", "detector", "segmenter", "tracker"),
     "gsam.errors": ("GsamError",),
     "gsam.predictors.fast_sam": ("FastSAM",),
     "gsam.predictors.automatic.generator": ("MaskGenerator",),

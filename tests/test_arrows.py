@@ -16,7 +16,7 @@ FLOORS = (
     "training tracking",
     "pipeline",
     "export",
-    "builders",
+    "build",
     "predictors dataset",
     "evaluation serve __init__",
     "nano cli",

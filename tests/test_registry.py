@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gsam.builders.recipes import read_recipe, recipes
+from gsam.build.recipes import read_recipe, recipes
 from gsam.registry import FAMILIES, ROLES, family_of, variants
 
 ROOT = Path(__file__).parents[1]

@@ -264,7 +264,7 @@ def _settings() -> frozenset[str]:
 
 def _recipe(name: str) -> dict[str, Any] | None:
     """The recipe of that name or file; None for what is a model."""
-    from gsam.builders.recipes import read_recipe, recipes
+    from gsam.build.recipes import read_recipe, recipes
 
     return read_recipe(name) if name in recipes() or name.endswith(".toml") else None
 

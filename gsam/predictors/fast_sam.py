@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.builders.stages import classifier as load_classifier
-from gsam.builders.stages import segmenter
+from gsam.build.stages import classifier as load_classifier
+from gsam.build.stages import segmenter
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
 from gsam.ops.bounds import bounds

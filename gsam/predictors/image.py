@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.builders.stages import segmenter
+from gsam.build.stages import segmenter
 from gsam.errors import UsageError
 from gsam.inputs.image import Source, open_image
 from gsam.models.promptable import PromptableSegmenter

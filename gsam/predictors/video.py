@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from gsam.builders.stages import tracker
+from gsam.build.stages import tracker
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.models.sam2.tracker import ABSENT_LOGIT

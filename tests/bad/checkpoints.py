@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from gsam.builders.pipelines import load
+from gsam.build.pipelines import load
 from gsam.errors import CheckpointError, GsamError, UsageError
 from gsam.weights import download, hashes, store
 from tests.weights import files

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 
-from gsam.builders.recipes import read_recipe
+from gsam.build.recipes import read_recipe
 from gsam.results.result import Result
 from tests.bad.table import Row, Run, error
 

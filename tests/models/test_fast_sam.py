@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.builders.recipes import read_recipe
+from gsam.build.recipes import read_recipe
 from gsam.inputs.image import Picture
 from gsam.inputs.letterbox import rectangle
 from gsam.models import clip, fast_sam, siglip
@@ -406,7 +406,7 @@ def test_the_recipe(stage: fast_sam.Stage, monkeypatch: pytest.MonkeyPatch) -> N
     recipe = read_recipe("fast_sam_text")
     assert recipe["ground"]["name"] == "fast_sam_s"
     models = {"ground": stage, "classify": small.make("clip")}
-    monkeypatch.setattr("gsam.builders.pipelines.stage", lambda role, *_, **__: models[role])
+    monkeypatch.setattr("gsam.build.pipelines.stage", lambda role, *_, **__: models[role])
     pipe = gsam.load("fast_sam_text", reject=0.0, threshold=0.5)
     result = pipe(picture(50, 90), "dog. cat")
     assert len(result) > 0

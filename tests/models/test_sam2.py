@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gsam
-from gsam.builders.recipes import read_recipe
+from gsam.build.recipes import read_recipe
 from gsam.inputs.image import Picture
 from gsam.models import sam2
 from gsam.models.promptable import PromptableSegmenter

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam.builders.recipes import read_recipe
+from gsam.build.recipes import read_recipe
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture
 from gsam.models import mobile_sam, sam_hq

@@ -13,7 +13,7 @@ from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 import gsam
-from gsam.builders.stages import tracker
+from gsam.build.stages import tracker
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD
 from tests.parity.compare import Row, relative
 from tests.parity.oracles import seed

@@ -14,8 +14,8 @@ from PIL import Image
 
 import gsam
 from gsam import bind
-from gsam.builders.recipes import read_recipe
-from gsam.builders.stages import stage
+from gsam.build.recipes import read_recipe
+from gsam.build.stages import stage
 from gsam.errors import UsageError
 from gsam.evaluation.matching import overlaps
 from gsam.models import sam
@@ -156,7 +156,7 @@ def test_the_recipe_finds_and_names() -> None:
 
 def test_recipes_and_what_replaces_what(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("gsam.builders.pipelines.stage", lambda *given: asked.append(given) or Proposes())
+    monkeypatch.setattr("gsam.build.pipelines.stage", lambda *given: asked.append(given) or Proposes())
     gsam.load("everything_clip", segmenter="sam_vit_l")
     assert [(role, name) for role, name, *_ in asked] == [
         ("ground", "sam_vit_l"), ("classify", "clip_vit_base_patch32")
@@ -177,7 +177,7 @@ def test_recipes_and_what_replaces_what(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_a_segmenter_that_proposes_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Proposes()
     monkeypatch.setattr("gsam.weights.store.load", lambda *_, **__: SimpleNamespace(family="fast_sam"))
-    monkeypatch.setattr("gsam.builders.stages._build", lambda *_: plain)
+    monkeypatch.setattr("gsam.build.stages._build", lambda *_: plain)
     assert stage("ground", "fast", {}) is plain
     with pytest.raises(UsageError, match="by itself and does not take points_per_side"):
         stage("ground", "fast", {"points_per_side": 3})

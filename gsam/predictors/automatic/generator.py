@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gsam.builders.stages import segmenter
+from gsam.build.stages import segmenter
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gsam.builders.stages import GRID_SETTINGS
+from gsam.build.stages import GRID_SETTINGS
 from gsam.errors import UsageError
 from gsam.pipeline import Limits
 from gsam.weights import folders

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import jax
 
-from gsam.builders.recipes import RECIPE, read_recipe, recipes
-from gsam.builders.stages import default_dtype, stage
-from gsam.builders.stages import tracker as load_tracker
+from gsam.build.recipes import RECIPE, read_recipe, recipes
+from gsam.build.stages import default_dtype, stage
+from gsam.build.stages import tracker as load_tracker
 from gsam.errors import UsageError
 from gsam.export.artefact import is_exported
 from gsam.pipeline import Limits, Pipeline
