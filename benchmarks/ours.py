@@ -14,7 +14,7 @@ from benchmarks import inputs, weights, whole
 from benchmarks.floors import least_bytes, products
 from benchmarks.inputs import Setting
 from gsam.results.masks.low_res import LowResMasks
-from gsam.runtime.compilation_cache import keep_programs
+from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.runtime.memory import low_memory_options
 
 Run = Callable[[int], dict[str, Any]]
@@ -48,7 +48,7 @@ class Side:
     """Builds the cases asked for, and shares the models among them."""
 
     def __init__(self, setting: Setting) -> None:
-        keep_programs()
+        enable_compilation_cache()
         self.setting = setting
         self.device = jax.local_devices(backend=setting.device)[0]
         self.dtype = jnp.bfloat16 if setting.half else jnp.float32

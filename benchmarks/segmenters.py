@@ -42,11 +42,11 @@ def measure(variant: str) -> dict[str, Any]:
     from gsam.inputs.image import open_image
     from gsam.registry import family_of
     from gsam.runtime.batch import gather
-    from gsam.runtime.compilation_cache import keep_programs
+    from gsam.runtime.compilation_cache import enable_compilation_cache
     from gsam.runtime.memory import low_memory_options
     from gsam.types import Boxes
 
-    keep_programs()
+    enable_compilation_cache()
     family = family_of(variant)
     package = importlib.import_module(f"gsam.models.{family}")
     dtype = default_dtype(jax.local_devices())

@@ -16,7 +16,7 @@ from gsam.errors import UsageError
 from gsam.export.artefact import is_exported
 from gsam.pipeline import Limits, Pipeline
 from gsam.registry import FAMILIES
-from gsam.runtime.compilation_cache import keep_programs
+from gsam.runtime.compilation_cache import enable_compilation_cache
 
 
 def load(
@@ -88,7 +88,7 @@ def load(
     if labels == "phrases":
         recipe["limits"] = {**recipe.get("limits", {}), **dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)}
     _check_limits(limits)
-    keep_programs()
+    enable_compilation_cache()
     devices = _devices(device)
     stages = [
         stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, dtype or default_dtype(devices))
@@ -122,7 +122,7 @@ def _exported(
             f"{folder} is an exported pipeline: {given[0]} cannot be changed, export it again with another"
         )
     _check_limits(limits)
-    keep_programs()
+    enable_compilation_cache()
     return load_exported(folder, devices=devices, **limits)
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from gsam.errors import UsageError
 from gsam.registry import FAMILIES
 from gsam.roles import Classifier, Detector, Segmenter, Tracker
-from gsam.runtime.compilation_cache import keep_programs
+from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.types import View
 from gsam.weights.store import Loaded
 
@@ -109,7 +109,7 @@ def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) 
     """
     from gsam.weights import store
 
-    keep_programs()
+    enable_compilation_cache()
     loaded = store.load(name, role=role, dtype=dtype or default_dtype(jax.local_devices()))
     roles = FAMILIES[loaded.family].roles
     own = {k: v for k, v in settings.items() if k in GRID_SETTINGS}

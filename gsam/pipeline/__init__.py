@@ -22,10 +22,10 @@ from gsam.pipeline.tile import cut, merge, tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
 from gsam.roles import Classifier, Detector, Grounder, Segmenter, Step, Tracker
-from gsam.runtime.batch import fingerprint, gather
+from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.memory import release_host_memory
 from gsam.runtime.program import Program
-from gsam.runtime.shapes import LARGE, bucket
+from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.types import Images, Params, Scene, Text, View
@@ -230,7 +230,7 @@ class Pipeline:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, at least 1 is needed")
         pairs = asked(images, query)
-        together = self._together(batch_size)
+        together = images_per_call(batch_size, self.views, self.devices)
         batch: list[tuple[Picture, Queries]] = []
         begun: collections.deque[_InFlight] = collections.deque()
         for (source, queries), picture in read_ahead(pairs, 2 * batch_size, self.views):
@@ -307,14 +307,9 @@ class Pipeline:
             picture, rectangles, results, most=limits.boxes, nms=limits.nms, group=limits.group, inside=limits.inside
         )
 
-    def _together(self, batch_size: int) -> int:
-        """How many pictures one call takes: on a CPU large ones gain nothing from company but memory."""
-        large = max(v.size for v in self.views) >= LARGE
-        return min(len(self.devices), batch_size) if large and self.devices[0].platform == "cpu" else batch_size
-
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
         """The pictures and their features on the devices; those of the last `REMEMBERED` single pictures are kept."""
-        key = b"".join(fingerprint(p.pixels) for p in pictures) if remember else b""
+        key = b"".join(image_fingerprint(p.pixels) for p in pictures) if remember else b""
         if found := self._seen.get(key):
             self._seen.move_to_end(key)
             return found
@@ -337,7 +332,7 @@ class Pipeline:
 
     def _text(self, queries: Sequence[Queries], thresholds: Mapping[str, Any]) -> Text:
         limits = dataclasses.replace(self.limits, **thresholds)
-        count = bucket(max(len(q.prompts) for q in queries))
+        count = query_bucket(max(len(q.prompts) for q in queries))
         prompts = tuple(tuple(q.prompts) for q in queries)
         if (prompts, count) not in self._asked:
             padded = {p: [*p, *[""] * (count - len(p))] for p in set(prompts)}

@@ -18,7 +18,7 @@ from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
-from gsam.runtime.shapes import bucket
+from gsam.runtime.shapes import power_of_two, query_bucket
 from gsam.text.queries import Query, parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
 
@@ -56,7 +56,7 @@ class MaskLabeler:
         """Records of ``output_mode="coco_rle"`` of a picture [H, W, 3], those that are named, best first."""
         if not records:
             return []
-        count = max(LEAST, 1 << (len(records) - 1).bit_length())
+        count = max(LEAST, power_of_two(len(records)))
         boxes, masks = np.zeros((1, count, 4), np.float32), np.full((1, count, CELLS, CELLS), -1, np.float32)
         quality, valid = np.zeros((1, count), np.float32), (np.arange(count) < len(records))[None]
         rows, columns = ((np.arange(CELLS) + 0.5) / CELLS * side for side in pixels.shape[:2])
@@ -100,7 +100,7 @@ class MaskLabeler:
         """What is asked, read once."""
         if self._text is None:
             prompts = self.queries.prompts
-            count = bucket(len(prompts))
+            count = query_bucket(len(prompts))
             read = TextEncoderCache(self.classifier, lambda: self._params).ask(
                 [*prompts, *[""] * (count - len(prompts))]
             )

@@ -18,10 +18,9 @@ from gsam.inputs.image import Picture, content
 from gsam.models.promptable import PromptableSegmenter
 from gsam.predictors import embedding
 from gsam.predictors.embedding import Embedding, ModelFingerprint
-from gsam.runtime.batch import fingerprint as picture_fingerprint
-from gsam.runtime.batch import gather
+from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.program import Program
-from gsam.runtime.shapes import LARGE, power_of_two
+from gsam.runtime.shapes import images_per_call, power_of_two
 from gsam.types import Images, Params
 
 TOGETHER = 8
@@ -52,10 +51,10 @@ class Encoder:
         found = [self._kept(picture) for picture in pictures]
         todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
         view = self.model.view
-        alone = view.size >= LARGE and self._device.platform == "cpu"  # they gain nothing from company but memory
+        together = images_per_call(TOGETHER, [view], [self._device])
         fresh: list[Embedding] = []
-        for start in range(0, len(todo), 1 if alone else TOGETHER):
-            batch = todo[start : start + (1 if alone else TOGETHER)]
+        for start in range(0, len(todo), together):
+            batch = todo[start : start + together]
             count = power_of_two(len(batch))
             features = self.features(gather([*batch, *[batch[-1]] * (count - len(batch))], [view]), len(batch))
             for picture, own in zip(batch, [features] if count == 1 else self._split(features), strict=False):
@@ -97,7 +96,7 @@ class Encoder:
 
     def _place(self, folder: Path, pixels: NDArray[np.uint8]) -> Path:
         kind = "-".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.owner.like)}))
-        return folder / f"{self.owner.fingerprint}-{picture_fingerprint(pixels).hex()}-{kind}.safetensors"
+        return folder / f"{self.owner.fingerprint}-{image_fingerprint(pixels).hex()}-{kind}.safetensors"
 
     def _parts(self, features: Any) -> list[Any]:
         """Pure: [B, ...] -> B times [1, ...]."""

@@ -1,11 +1,10 @@
-"""Images on the host -> batches for the device."""
+"""Gather images on the host into batches for the device."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,22 +15,23 @@ from gsam.types import Images, View
 
 
 def gather(pictures: Sequence[Picture], views: Sequence[View]) -> Images:
-    """A batch: every view of every picture, and what of it is picture."""
+    """Stack every view of every picture into a batch, with the part of each that is image and not padding."""
     sizes = [p.pixels.shape[:2] for p in pictures]
     shapes = {v.key: canvas(v, sizes) for v in views}
     return Images(
-        {v.key: jnp.asarray(np.stack([_seen(p, v, shapes[v.key]) for p in pictures])) for v in views},
+        {v.key: jnp.asarray(np.stack([_padded_view(p, v, shapes[v.key]) for p in pictures])) for v in views},
         {v.key: jnp.asarray([content(v, s) for s in sizes], jnp.int32) for v in views},
         jnp.asarray(sizes, jnp.int32),
     )
 
 
 def prepared(picture: Picture, views: Sequence[View]) -> Picture:
-    """The same picture with its ``views`` made: work that needs no device."""
+    """Make a picture's ``views``, which needs no device: the picture with them."""
     return dataclasses.replace(picture, views={v.key: make_view(picture.pixels, v) for v in views})
 
 
-def _seen(picture: Picture, view: View, shape: tuple[int, int]) -> NDArray[Any]:
+def _padded_view(picture: Picture, view: View, shape: tuple[int, int]) -> NDArray[np.uint8 | np.float32]:
+    """The view [*shape, 3] of a picture: the one that was made before, padded, where it fits."""
     made = picture.views.get(view.key)
     if made is None or made.shape[0] > shape[0] or made.shape[1] > shape[1]:
         return make_view(picture.pixels, view, shape)
@@ -42,8 +42,8 @@ def _seen(picture: Picture, view: View, shape: tuple[int, int]) -> NDArray[Any]:
     return out
 
 
-def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
-    """What tells one picture from another."""
+def image_fingerprint(pixels: NDArray[np.uint8]) -> bytes:
+    """Hash the pixels [H, W, 3] of an image and their shape."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()

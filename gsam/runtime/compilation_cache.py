@@ -1,14 +1,14 @@
-"""Keep compiled programs on disk."""
+"""The folder that keeps compiled programs from process to process."""
 
 from __future__ import annotations
 
 import jax
 
+from gsam.weights import folders
 
-def keep_programs() -> None:
-    """Keep compiled programs on disk, in gsam's cache, unless JAX was told where to (``JAX_COMPILATION_CACHE_DIR``)."""
-    from gsam.weights import folders
 
+def enable_compilation_cache() -> None:
+    """Keep compiled programs in gsam's cache, unless JAX was told where (``JAX_COMPILATION_CACHE_DIR``)."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(folders.cache_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -37,7 +37,7 @@ class Program(Generic[R]):
             donate: Arguments that the caller gives up, whose memory the result may take.
             options: More options for the compiler.
         """
-        chosen = low_memory_options(platform or jax.default_backend()) | dict(options or {})
+        chosen = {**low_memory_options(platform or jax.default_backend()), **(options or {})}
         self._compiled: Any = jax.jit(
             function, static_argnames=tuple(static), donate_argnames=tuple(donate), compiler_options=chosen
         )

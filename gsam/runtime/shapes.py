@@ -1,32 +1,42 @@
-"""The few sizes a program is compiled for.
+"""The few shapes that programs are compiled for.
 
-Pictures reach the device as views of fixed size, so neither their size nor their shape compiles anything; what remains is
-how many pictures go together and how many queries are asked.
+Images reach the device as views of fixed size, so neither their size nor their aspect ratio compiles
+anything.  What remains is how many images go together, and how many queries, boxes or points.
 """
 
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 
-QUERIES = (16, 128, 512)
+import jax
+
+from gsam.text.queries import MAX_QUERIES
+from gsam.types import View
+
+QUERY_BUCKETS = (16, 128, MAX_QUERIES)
 """Queries are padded to the next of these."""
+FILLS_A_CPU = 512
+"""Side in pixels from which one view keeps all cores of a CPU busy."""
 
 
-class TooManyQueries(ValueError):
-    """More queries than one call takes."""
-
-
-def bucket(count: int) -> int:
-    """The padded number of queries."""
-    if count > QUERIES[-1]:
-        raise TooManyQueries(f"{count} queries, at most {QUERIES[-1]} go together: split the list")
-    return QUERIES[bisect.bisect_left(QUERIES, count)]
+def query_bucket(count: int) -> int:
+    """The number that ``count`` queries are padded to.  Raises `ValueError` for too many."""
+    if count > MAX_QUERIES:
+        raise ValueError(f"{count} queries, at most {MAX_QUERIES} go together: split the list")
+    return QUERY_BUCKETS[bisect.bisect_left(QUERY_BUCKETS, count)]
 
 
 def power_of_two(count: int) -> int:
-    """The next one up, at least 1."""
+    """The next power of two, at least 1."""
     return 1 << max(count - 1, 0).bit_length()
 
 
-LARGE = 512
-"""Views of so many pixels a side keep a CPU busy by themselves."""
+def images_per_call(wanted: int, views: Sequence[View], devices: Sequence[jax.Device]) -> int:
+    """How many of ``wanted`` images one call takes.
+
+    On a CPU, images with a large view go one per device: together they would take more memory and no
+    less time.
+    """
+    large = max(view.size for view in views) >= FILLS_A_CPU
+    return min(len(devices), wanted) if large and devices[0].platform == "cpu" else wanted

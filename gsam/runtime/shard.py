@@ -1,4 +1,4 @@
-"""Data parallelism: pictures spread over the devices, weights on each of them."""
+"""Data parallelism: a batch spread over the devices, weights on each of them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "batch"
+"""The one axis of the mesh."""
 
 
 def replicate(values: Any, devices: Sequence[jax.Device]) -> Any:
-    """The same values on every device."""
+    """Put a pytree on every device as a whole."""
     if len(devices) == 1:
         return jax.device_put(values, devices[0])
     return jax.device_put(values, NamedSharding(_mesh(devices), PartitionSpec()))
 
 
 def shard_batch(values: Any, devices: Sequence[jax.Device]) -> Any:
-    """Arrays [B, ...] cut along B, one part a device; whole on each if B does not divide, as scalars always."""
+    """Put a pytree of arrays [B, ...] on the devices, cut along B into one part per device.
+
+    An array whose B the number of devices does not divide is whole on each, and so is a scalar.
+    """
     if len(devices) == 1:
         return jax.device_put(values, devices[0])
     mesh = _mesh(devices)
-    arrays = [x for x in jax.tree.leaves(values) if x.ndim]
-    whole = any(x.shape[0] % len(devices) for x in arrays)
 
-    def placed(x: Any) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec() if whole or not x.ndim else PartitionSpec("data"))
+    def sharding(x: Any) -> NamedSharding:
+        divides = np.ndim(x) > 0 and np.shape(x)[0] % len(devices) == 0
+        return NamedSharding(mesh, PartitionSpec(AXIS) if divides else PartitionSpec())
 
-    return jax.device_put(values, jax.tree.map(placed, values))
+    return jax.device_put(values, jax.tree.map(sharding, values))
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-    import numpy as np
-
-    return Mesh(np.asarray(devices), ("data",))
+    return Mesh(np.asarray(devices), (AXIS,))

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gsam.runtime.shard import replicate, shard_batch
 from gsam.training.checkpoints import Checkpoints
 from gsam.training.schedule import Clock, Plan, learning_rate, optimiser
 from gsam.types import Params
@@ -62,23 +62,6 @@ def begin(task: Task, plan: Plan, start: Params | None = None) -> State:
     params = {k: jnp.asarray(np.asarray(v)) for k, v in (start or task.start(plan.seed)).items()}
     average = jax.tree.map(jnp.array, params)
     return State(params, average, optimiser(plan).init(params), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-
-def shared(tree: Any, *, whole: bool = False) -> Any:
-    """Arrays over all local devices: divided along the first axis where that can be, or ``whole`` on each.
-
-    Two cores are used better as two devices (``JAX_NUM_CPU_DEVICES=2``) than by one program's threads.
-    """
-    devices = jax.local_devices()
-    if len(devices) == 1:
-        return tree
-    mesh = Mesh(np.array(devices), ("batch",))
-
-    def place(x: Any) -> jax.Array:
-        parts = not whole and np.ndim(x) > 0 and np.shape(x)[0] % len(devices) == 0
-        return jax.device_put(x, NamedSharding(mesh, PartitionSpec("batch") if parts else PartitionSpec()))
-
-    return jax.tree.map(place, tree)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
@@ -132,7 +115,8 @@ def train(
 
     It begins with the parameters ``start``, or with those of the task.  ``out/log.jsonl`` gets one line every
     ``plan.log_every`` steps and one an evaluation.  With ``resume`` the newest checkpoint is taken up; without,
-    `FileExistsError` is raised where there is one.
+    `FileExistsError` is raised where there is one.  All local devices share each batch: two cores are used better as two
+    devices (``JAX_NUM_CPU_DEVICES=2``) than by one program's threads.
     """
     with Checkpoints(out / "checkpoints") as saved:
         if saved.latest is not None and not resume:
@@ -141,7 +125,7 @@ def train(
         if saved.latest is not None:
             state, notes = saved.restore(state)
             spent = float(notes["seconds"])
-        state = shared(state, whole=True)
+        state = replicate(state, jax.local_devices())
         stop = _Stop()
         try:
             return _loop(task, plan, state, Clock(plan, spent), saved, Log(out / "log.jsonl", quiet=quiet), stop)
@@ -165,13 +149,14 @@ class _Stop:
 
 
 def _loop(task: Task, plan: Plan, state: State, clock: Clock, saved: Checkpoints, log: Log, stop: _Stop) -> State:
+    devices = jax.local_devices()
     step = first = int(state.step)
     told: list[Mapping[str, float]] = []
     next_save = clock.seconds + 60 * plan.save_minutes
     next_look = clock.seconds + 60 * plan.evaluate_minutes
     while not stop.asked and (progress := clock.progress(step)) < 1.0:
         began = time.monotonic()
-        batch = shared(task.batch(np.random.default_rng([plan.seed, step]), step))
+        batch = shard_batch(task.batch(np.random.default_rng([plan.seed, step]), step), devices)
         state, values = advance(task, plan, state, batch, np.float32(progress))
         told.append({k: float(v) for k, v in values.items()})
         step += 1

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsam.runtime.shard import shard_batch
 from gsam.training.schedule import Plan, learning_rate
-from gsam.training.trainer import begin, shared, train
+from gsam.training.trainer import begin, train
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ def test_devices_share_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     plan = Plan(steps=6, rate=3e-2, log_every=1)
     many = train(Line(), plan, tmp_path / "many", quiet=True)
     assert len(many.params["a/kernel"].sharding.device_set) == len(jax.devices()) > 1
-    x, y = shared((np.zeros((16, 2)), np.zeros(3)))
+    x, y = shard_batch((np.zeros((16, 2)), np.zeros(3)), jax.local_devices())
     assert (x.sharding.is_fully_replicated, y.sharding.is_fully_replicated) == (False, True)
     again = train(Line(), dataclasses.replace(plan, steps=8), tmp_path / "many", resume=True, quiet=True)
     assert int(again.step) == 8
