@@ -1,7 +1,7 @@
 """gsam beside its peers: ``python -m benchmarks cpu|gpu [--only ROW ...] [--full] [--small] [--rounds N] [--out DIR]``.
 
 ``cpu`` compares with torch (eager, sdpa, compile) and ONNX Runtime in float32; ``gpu`` with torch in bfloat16 on one card.
-Rows are in `benchmarks.rows`; ``growth`` and ``start`` besides, with ``--full`` or ``--only``.  A run writes
+Rows are in `benchmarks.harness.cases`; ``growth`` and ``start`` besides, with ``--full`` or ``--only``.  A run writes
 ``benchmarks/cpu.md`` (``gpu.md``) and the ``.json`` with every call; with ``--only`` or ``--small`` it prints, and writes to
 ``--out`` only.  Needs the ``test`` extra for the peers, and 8 GB of memory (24 GB with ``--full``).  The exit code is 1 when an
 output was wrong or gsam failed.
@@ -21,11 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, page, rows, smoke
-from benchmarks.inputs import Setting
-from benchmarks.pairs import Sides, Worker, Wrong, measure, peaks
+from benchmarks import scaling, smoke
+from benchmarks.harness import cases as rows
+from benchmarks.harness import report as page
+from benchmarks.harness.interleave import Sides, Worker, Wrong, measure, peaks
+from benchmarks.harness.setting import Setting
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 LAST = 390
 """Seconds after which a short run begins no further row: a table that is late is no table."""
 
@@ -59,7 +61,7 @@ def main() -> int:
     known = {name: row.with_peers(args.full) for name, row in known.items()}
     chosen = [r for r in known.values() if (r.name in args.only if args.only else args.full or not r.full)]
     if args.write:
-        from benchmarks.inputs import write
+        from benchmarks.harness.checkpoints import write
 
         write(args.write, args.small, set().union(*(r.models for r in chosen)))
         return 0
@@ -70,7 +72,7 @@ def main() -> int:
     report["took"] = time.monotonic() - began
     text = page.page(report, known)
     print(text)
-    out = args.out or (None if args.only or args.small else HERE)
+    out = args.out or (None if args.only or args.small else PAGES)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{args.kind}.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -88,7 +90,7 @@ def run(
     }  # fmt: skip
     models = [sys.executable, "-W", "ignore", "-m", "benchmarks", args.kind, "--write", str(setting.folder)]
     models += ["--full"] * args.full + ["--small"] * args.small + (["--only", *args.only] if args.only else [])
-    written = subprocess.run(models, cwd=HERE.parent, env={**os.environ, "TRANSFORMERS_VERBOSITY": "error"})
+    written = subprocess.run(models, cwd=PAGES.parents[1], env={**os.environ, "TRANSFORMERS_VERBOSITY": "error"})
     if written.returncode and args.kind == "cpu":
         sys.exit("the checkpoints could not be written")  # an accelerator is measured without peers then
     if setting.half:
@@ -112,15 +114,15 @@ def run(
             flush=True,
         )
     if setting.half:
-        report["floors"] = growth.floors(chosen, report["rows"], setting, sides["gsam"])
+        report["floors"] = scaling.floors(chosen, report["rows"], setting, sides["gsam"])
     sides.close()
     for row in chosen:
         if row.memory is not None and setting.device == "cpu" and "seconds" in report["rows"][row.name]:
             report["memory"][row.name] = peaks(row, setting)
     if "growth" in more:
-        report["growth"] |= growth.tables(setting, args.full)
+        report["growth"] |= scaling.tables(setting, args.full)
     if "start" in more:
-        report["growth"] |= growth.start()
+        report["growth"] |= scaling.start()
     return report
 
 

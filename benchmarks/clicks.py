@@ -23,11 +23,11 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
 import gsam
-from benchmarks import page
+from benchmarks.harness import report as page
 from gsam.nano import heldout
 from gsam.ops.bounds import bounds
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 CLICKS = 7
 SHOWN = (1, 3, 5)
 """Clicks after which masks are shown, and after which the mean IoU has to have risen."""
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--model", default="nano_sam")
     parser.add_argument("--folder", type=Path, help="measure on scenes written before, and only print")
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--out", type=Path, default=PAGES)
     args = parser.parse_args()
     scenes = heldout.read(args.folder)[: args.scenes] if args.folder else heldout.examples("test", args.scenes)
     sessions = measure(args.model, scenes)

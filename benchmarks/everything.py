@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import inputs, page
-from benchmarks.inputs import Setting
-from benchmarks.pairs import Sides, Worker, alternate, summary
+from benchmarks.harness import checkpoints, inputs
+from benchmarks.harness import report as page
+from benchmarks.harness.interleave import Sides, Worker, alternate, summary
+from benchmarks.harness.setting import Setting
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 PEER = "sdpa"
 GOALS = {"time": 0.45, "memory": 0.6}
 
@@ -38,12 +39,12 @@ def main() -> int:
     parser.add_argument("--image", default="", help="a photograph; a seeded picture of 1200 x 1800 by default")
     parser.add_argument("--points", type=int, default=32, help="a side of the grid")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--out", type=Path, default=PAGES)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     small = args.model == "small"
     if args.write:
-        inputs.write(args.write, small, {f"sam_{inputs.SMOOTH}"})
+        checkpoints.write(args.write, small, {f"sam_{checkpoints.SMOOTH}"})
         return 0
     Worker.patience = 1800.0
     with tempfile.TemporaryDirectory() as name:
@@ -59,7 +60,7 @@ def main() -> int:
             "--write",
             name,
         ]
-        subprocess.run(command, cwd=HERE.parent, check=True)
+        subprocess.run(command, cwd=PAGES.parents[1], check=True)
         photo = str(Path(args.image).absolute()) if args.image else ""
         options = thresholds(setting, photo)
         report = run(setting, photo, args.points, args.rounds, options)

@@ -1,8 +1,8 @@
 """What loading costs in memory: ``python -m benchmarks.load_memory``.  Writes ``benchmarks/load_memory.md``.
 
 One process with torch writes SAM ViT-H with random numbers as a ``.pth`` with the original names; another, without torch,
-loads it with `gsam.weights.store.load` and reports the peak of its resident memory over what it needed before, by the bytes of the
-parameters.  Needs 2.6 GB in the temporary folder and 6 GB of memory.
+loads it with `gsam.weights.store.load` and reports the peak of its resident memory over what it needed before, by
+the bytes of the parameters.  Needs 2.6 GB in the temporary folder and 6 GB of memory.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-KEYS = HERE.parent / "tests" / "keys" / "lists.json.gz"
+PAGES = Path(__file__).parent / "pages"
+KEYS = PAGES.parents[1] / "tests" / "keys" / "lists.json.gz"
 LIMIT = 1.3
 
 WRITE = """
@@ -32,7 +32,7 @@ torch.save({name: torch.randn(shape, generator=generator) for name, shape in key
 LOAD = """
 import json, resource, sys, time
 import jax, jax.numpy as jnp
-from gsam import store
+from gsam.weights import store
 import gsam.models.sam.port, safetensors
 jnp.zeros(3).block_until_ready()
 unit = 1 if sys.platform == "darwin" else 1024
@@ -98,7 +98,7 @@ Made by `python -m benchmarks.load_memory` on {datetime.date.today()}: {platform
 """
     print(page)
     if args.source == "sam_vit_h_4b8939":
-        (HERE / "load_memory.md").write_text(page)
+        (PAGES / "load_memory.md").write_text(page)
     if ratio > LIMIT:
         sys.exit(f"loading takes {ratio:.2f} times the parameters, more than {LIMIT}")
 

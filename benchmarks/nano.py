@@ -28,7 +28,7 @@ from gsam.nano.heldout import Example
 from gsam.nano.names import GENERICS, LEAVES, QUERIES
 from gsam.results.result import Result
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 UNKNOWN = ("zeppelin", "volcano", "toaster", "violin", "submarine", "windmill", "lighthouse", "typewriter")
 """Words that are neither in the vocabulary nor drawn."""
 SIZES = (16, 32, 64)
@@ -265,7 +265,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="measure on scenes written before, tests/data/heldout; only prints")
     parser.add_argument("--recipe", default="nano")
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--out", type=Path, default=PAGES)
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="this model does not know")
     pipe = gsam.load(args.recipe)

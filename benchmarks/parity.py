@@ -20,16 +20,27 @@ import numpy as np
 import torch
 import transformers
 
+from benchmarks.harness.oracles import (
+    compare,
+    efficient_sam,
+    fast_sam,
+    grounding_dino,
+    medsam,
+    sam2,
+    sam2_video,
+    sam_family,
+    seeded,
+)
+from benchmarks.harness.oracles.compare import Row
+from benchmarks.harness.oracles.reference import efficient_sam as efficient_sam_reference
 from gsam.inputs.image import content, make_view, open_image
 from gsam.models import fast_sam as our_fast_sam
-from gsam.models import grounding_dino, mobile_sam, sam_hq
+from gsam.models import grounding_dino as our_grounding_dino
+from gsam.models import mobile_sam, sam_hq
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, SAM_MEAN, SAM_STD
 from gsam.types import View
-from tests.parity import compare, efficient_sam, fast_sam, grounding, medsam, oracles, sam2, sam2_video, sam_family
-from tests.parity.compare import Row
-from tests.parity.reference import efficient_sam as efficient_sam_reference
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 
 
 def normalised(image: Path, view: View, mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> np.ndarray:
@@ -40,7 +51,7 @@ def normalised(image: Path, view: View, mean: tuple[float, ...], std: tuple[floa
 
 def run_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     pixels = normalised(image, View(1024, "longest"), SAM_MEAN, SAM_STD, 1.0)
-    return "SAM", "ViT-B, 1024", compare.compare_sam(oracles.sam("vit_b"), folder, pixels)
+    return "SAM", "ViT-B, 1024", compare.compare_sam(seeded.sam("vit_b"), folder, pixels)
 
 
 def run_mobile_sam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
@@ -64,14 +75,14 @@ def run_light_sam_hq(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
 
 def run_owl(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     pixels = normalised(image, View(960, "square", "gaussian", 127.5), CLIP_MEAN, CLIP_STD, 255.0)
-    ids = oracles.token_ids(5, 16, 49408)
-    return "OWLv2", "B/16, 960", compare.compare_owl(oracles.owl("base_patch16"), folder, pixels, ids)
+    ids = seeded.token_ids(5, 16, 49408)
+    return "OWLv2", "B/16, 960", compare.compare_owl(seeded.owl("base_patch16"), folder, pixels, ids)
 
 
 def run_clip(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
     pixels = normalised(image, View(224, "squash", "bicubic"), CLIP_MEAN, CLIP_STD, 255.0)
-    ids = oracles.token_ids(5, 77, 49408)
-    return "CLIP", "B/32, 224", compare.compare_clip(oracles.clip("base_patch32"), folder, pixels, ids)
+    ids = seeded.token_ids(5, 77, 49408)
+    return "CLIP", "B/32, 224", compare.compare_clip(seeded.clip("base_patch32"), folder, pixels, ids)
 
 
 def run_siglip(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
@@ -84,8 +95,8 @@ def run_siglip2(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
 
 def _siglip(image: Path, folder: Path, version: int) -> list[Row]:
     pixels = normalised(image, View(224, "squash", "bilinear"), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 255.0)
-    model = oracles.siglip("base_patch16", version)
-    ids = oracles.sticky_ids(5, 64, model.config.text_config.vocab_size, pad=1 if version == 1 else 0)
+    model = seeded.siglip("base_patch16", version)
+    ids = seeded.sticky_ids(5, 64, model.config.text_config.vocab_size, pad=1 if version == 1 else 0)
     return compare.compare_siglip(model, folder, pixels, ids)
 
 
@@ -114,7 +125,7 @@ def run_sam2_video(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
 
 
 def run_medsam(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
-    rows = medsam.compare(oracles.sam("vit_b"), folder, open_image(image).pixels)
+    rows = medsam.compare(seeded.sam("vit_b"), folder, open_image(image).pixels)
     return "MedSAM", "ViT-B, 1024; transformers and scipy", rows
 
 
@@ -130,7 +141,7 @@ def run_grounding_dino_base(image: Path, folder: Path) -> tuple[str, str, list[R
 
 def _grounding(image: Path, folder: Path, size: str) -> tuple[str, list[Row]]:
     """The middle of the picture as 4 to 3: 800 x 1066."""
-    view = grounding_dino.view(grounding_dino.VARIANTS["grounding_dino_tiny"])
+    view = our_grounding_dino.view(our_grounding_dino.VARIANTS["grounding_dino_tiny"])
     picture = open_image(image).pixels
     rows = min(picture.shape[0], picture.shape[1] * 3 // 4)
     top = (picture.shape[0] - rows) // 2
@@ -138,7 +149,9 @@ def _grounding(image: Path, folder: Path, size: str) -> tuple[str, list[Row]]:
     h, w = content(view, picture.shape[:2])
     pixels = make_view(picture, view)[:h, :w].astype(np.float32) / 255.0
     pixels = (pixels - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
-    compared = grounding.compare(grounding.model(size), folder, pixels, ["car", "dog", "tree", "house", "person"])
+    compared = grounding_dino.compare(
+        grounding_dino.model(size), folder, pixels, ["car", "dog", "tree", "house", "person"]
+    )
     return f"{h} x {w}", compared
 
 
@@ -175,8 +188,8 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[str, str, list[Row]]]] = {
     "fast_sam_x": run_fast_sam_x,
 }
 
-CHANGES = oracles.CHANGES | {
-    "grounding_dino": grounding.CHANGE,
+CHANGES = seeded.CHANGES | {
+    "grounding_dino": grounding_dino.CHANGE,
     "medsam": medsam.ORACLE,
     "sam2": sam2.CHANGE,
     "sam2_video": sam2_video.CHANGE,
@@ -227,8 +240,8 @@ def table(results: list[tuple[str, str, list[Row]]], image: Path, seconds: float
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=sorted(SYSTEMS), action="append")
-    parser.add_argument("--image", type=Path, default=HERE.parent / "notebooks" / "scene.png")
-    parser.add_argument("--out", type=Path, default=HERE / "parity.md")
+    parser.add_argument("--image", type=Path, default=PAGES.parents[1] / "notebooks" / "scene.png")
+    parser.add_argument("--out", type=Path, default=PAGES / "parity.md")
     args = parser.parse_args()
     jax.config.update("jax_default_matmul_precision", "highest")
     started, results = time.time(), []

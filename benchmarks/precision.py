@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 import gsam
-from benchmarks import page
+from benchmarks.harness import report as page
 from gsam.evaluation.matching import Tally, overlaps
 from gsam.inputs.image import Picture
 from gsam.models import sam
@@ -33,7 +33,7 @@ from gsam.results.result import Result
 from gsam.runtime.batch import gather
 from gsam.types import Boxes, Params
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 GOAL = 0.99
 """Mean IoU of masks with float32's, for the same boxes."""
 PAYS = 0.9
@@ -225,7 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=60)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--out", type=Path, default=PAGES)
     args = parser.parse_args()
     device = jax.local_devices(backend=args.device)[0]
     rows = products(device)

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page
+from benchmarks.harness import report as page
 from gsam.registry import FAMILIES
 from gsam.weights import find
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 SIZE = (1024, 1536)
 
 
@@ -35,8 +35,8 @@ def measure(variant: str) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from benchmarks.side import peak
-    from benchmarks.whole import photograph
+    from benchmarks.harness.images import photograph
+    from benchmarks.harness.worker import peak
     from gsam import bind
     from gsam.build.stages import default_dtype
     from gsam.inputs.image import open_image
@@ -87,7 +87,7 @@ def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]
     for number in range(rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.segmenters", "--measure", variant]
-            done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=PAGES.parents[1], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{variant}: {done.stderr.strip().splitlines()[-1]}")
             found[variant].append(json.loads(done.stdout.splitlines()[-1]))
@@ -124,7 +124,7 @@ def main() -> None:
     every = [v for family in FAMILIES.values() if "segment" in family.roles for v in family.variants]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="VARIANT")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--out", type=Path, default=PAGES)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import agreement
-from benchmarks.inputs import Setting, write
-from benchmarks.pairs import Worker, Wrong, build
-from benchmarks.rows import CPU
+from benchmarks.harness.cases import CPU
+from benchmarks.harness.checkpoints import write
+from benchmarks.harness.differences import agreement
+from benchmarks.harness.interleave import Worker, Wrong, build
+from benchmarks.harness.setting import Setting
 
 ROWS = ("encoder_b", "decoder_16", "deformable", "clip_crops", "grounding_dino", "grounded_sam")
 

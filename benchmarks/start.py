@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent
-SCENE = HERE.parent / "notebooks" / "scene.png"
+PAGES = Path(__file__).parent / "pages"
+SCENE = PAGES.parents[1] / "notebooks" / "scene.png"
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
@@ -114,7 +114,7 @@ Made by `python -m benchmarks.start` on {datetime.date.today()}: {platform.machi
 | programs compiled for 50 pictures of 50 sizes, 10 query lists, one by one and in batches | {programs} | |
 | installed size without extras, {packages} packages | {size:.0f} MB | |
 """
-    (HERE / "start.md").write_text(page)
+    (PAGES / "start.md").write_text(page)
     print(page)
 
 

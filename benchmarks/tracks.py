@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 import gsam
-from benchmarks import page
 from benchmarks.clicks import correction, farthest
+from benchmarks.harness import report as page
 from gsam.evaluation import tracking
 from gsam.nano import heldout_clips
 from gsam.nano.scenes import IGNORE

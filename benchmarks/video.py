@@ -22,18 +22,18 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks import page
-from benchmarks.inputs import Setting
-from benchmarks.pairs import Sides, Worker, measure, peaks
-from benchmarks.rows import Row
+from benchmarks.harness import report as page
+from benchmarks.harness.cases import Row
+from benchmarks.harness.interleave import Sides, Worker, measure, peaks
+from benchmarks.harness.setting import Setting
 
-HERE = Path(__file__).parent
+PAGES = Path(__file__).parent / "pages"
 GOALS = {1: 0.8, 4: 0.6, 16: 0.4}
 LENGTHS = (50, 500)
 
 
 def row(objects: int, rounds: int) -> Row:
-    """As `benchmarks.rows` has them."""
+    """As `benchmarks.harness.cases` has them."""
     title = f"a frame with {objects} object{'s' * (objects > 1)}"
     return Row(
         f"video_{objects}", title, "video", {"objects": objects}, frozenset({"sam2"}), ("sdpa",), GOALS.get(objects), "close",
@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.write:
-        from benchmarks.inputs import write
+        from benchmarks.harness.checkpoints import write
 
         write(args.write, args.small, {"sam2"})
         return 0
@@ -71,7 +71,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         setting = Setting(Path(name), args.small)
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.video", "--write", name, *["--small"] * args.small]
-        subprocess.run(command, cwd=HERE.parent, check=True)
+        subprocess.run(command, cwd=PAGES.parents[1], check=True)
         sides = Sides(setting)
         rows = {objects: row(objects, args.rounds) for objects in args.objects}
         for objects, one in rows.items():
@@ -84,7 +84,7 @@ def main() -> int:
         report["flat"] = flat()
     text = written(report)
     print(text)
-    out = args.out or (None if args.small else HERE)
+    out = args.out or (None if args.small else PAGES)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "video.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -97,7 +97,7 @@ def flat() -> dict[str, Any]:
     found = {}
     for length in LENGTHS:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.video", "--length", str(length)]
-        done = subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(command, cwd=PAGES.parents[1], check=True, stdout=subprocess.PIPE, text=True)
         found[str(length)] = json.loads(done.stdout)
     return found
 
@@ -109,7 +109,7 @@ def long(length: int) -> dict[str, Any]:
     import numpy as np
 
     import gsam
-    from benchmarks.side import peak
+    from benchmarks.harness.worker import peak
     from gsam import bind
     from gsam.inputs.video import open_frames
     from gsam.models.sam2 import tracker

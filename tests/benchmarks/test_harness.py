@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import compare, floors, page, pairs
-from benchmarks.inputs import Setting
-from benchmarks.rows import Row
+from benchmarks.harness import differences, interleave, report, roofline
+from benchmarks.harness.cases import Row
+from benchmarks.harness.setting import Setting
 
 ROW = Row("fake", "a fake", "fake", {}, frozenset(), ("eager",), goal=0.9, rounds=3)
 
@@ -38,35 +38,35 @@ class Sides(dict[str, Fake]):
 
 def test_ratios_are_of_pairs() -> None:
     sides = Sides(gsam=Fake(0, [1.0, 2.0, 9.0]), eager=Fake(0, [2.0, 5.0, 10.0]))
-    found = pairs.measure(ROW, sides)
+    found = interleave.measure(ROW, sides)
     ratio = found["ratios"]["eager"]
     assert (ratio["median"], ratio["lowest"], ratio["highest"]) == (0.5, 0.4, 0.9)  # of medians it would be 0.4
     assert (ratio["pairs"], ratio["quiet"]) == (3, 3)
-    assert page.verdict(ROW, found) == "met"
-    assert "**0.50** (0.40 to 0.90) to eager" in page.line(ROW, found)
+    assert report.verdict(ROW, found) == "met"
+    assert "**0.50** (0.40 to 0.90) to eager" in report.line(ROW, found)
 
 
 def test_busy_pairs_are_not_quiet() -> None:
     sides = Sides(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [1.0] * 3, others=0.3))
-    ratio = pairs.measure(ROW, sides)["ratios"]["eager"]
+    ratio = interleave.measure(ROW, sides)["ratios"]["eager"]
     assert (ratio["quiet"], ratio["quiet_median"]) == (0, None)
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
 def test_a_wrong_output_is_not_timed(value: float) -> None:
     sides = Sides(gsam=Fake(value, [0.001] * 3), eager=Fake(0, [1.0] * 3))
-    with pytest.raises(pairs.Wrong, match="differ"):
-        pairs.measure(ROW, sides)
+    with pytest.raises(interleave.Wrong, match="differ"):
+        interleave.measure(ROW, sides)
     assert sides["gsam"].timed == sides["eager"].timed == 0
 
 
 def test_who_begins_changes() -> None:
-    assert [form for _, form in pairs.alternate(["a", "b"], 2)] == ["a", "b", "b", "a"]
+    assert [form for _, form in interleave.alternate(["a", "b"], 2)] == ["a", "b", "b", "a"]
 
 
 def test_shapes_must_fit() -> None:
-    assert compare.close({"x": np.zeros(3)}, {"x": np.zeros(4)}) == np.inf
-    assert compare.masks({"x": np.zeros((2, 2), bool)}, {"x": np.eye(2, dtype=bool)}) == 0.5
+    assert differences.close({"x": np.zeros(3)}, {"x": np.zeros(4)}) == np.inf
+    assert differences.masks({"x": np.zeros((2, 2), bool)}, {"x": np.eye(2, dtype=bool)}) == 0.5
 
 
 def test_floor_of_a_product() -> None:
@@ -75,17 +75,17 @@ def test_floor_of_a_product() -> None:
     def often(a: jax.Array, b: jax.Array) -> jax.Array:
         return jax.lax.scan(lambda carry, _: (carry, a @ b), 0, length=3)[1]
 
-    assert floors.products(jnp.matmul, a, b) == 2 * 64 * 32 * 16
-    assert floors.products(jax.jit(often), a, b) == 3 * 2 * 64 * 32 * 16
-    assert floors.least_bytes(jnp.matmul, a, b) == 2 * (64 * 32 + 32 * 16 + 64 * 16)
-    assert floors.floor(790e12, 4.3e12 / 2) == pytest.approx(1.0)
+    assert roofline.products(jnp.matmul, a, b) == 2 * 64 * 32 * 16
+    assert roofline.products(jax.jit(often), a, b) == 3 * 2 * 64 * 32 * 16
+    assert roofline.least_bytes(jnp.matmul, a, b) == 2 * (64 * 32 + 32 * 16 + 64 * 16)
+    assert roofline.floor(790e12, 4.3e12 / 2) == pytest.approx(1.0)
 
 
 def test_page() -> None:
     sides = Sides(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [2.0] * 3))
-    report = {
+    told = {
         "kind": "cpu", "small": False, "command": "python -m benchmarks cpu", "date": "today", "machine": "a machine",
-        "versions": page.versions(), "load": "0", "took": 1.0,
-        "rows": {"fake": pairs.measure(ROW, sides)},
+        "versions": report.versions(), "load": "0", "took": 1.0,
+        "rows": {"fake": interleave.measure(ROW, sides)},
     }  # fmt: skip
-    assert "| a fake | 1.00 s | eager 2.00 s |" in page.page(json.loads(json.dumps(report)), {"fake": ROW})
+    assert "| a fake | 1.00 s | eager 2.00 s |" in report.page(json.loads(json.dumps(told)), {"fake": ROW})

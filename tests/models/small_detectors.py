@@ -6,10 +6,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.letter_tokenizer import LetterTokenizer
 from gsam import bind
 from gsam.models import grounding_dino as gd
 from gsam.models.grounding_dino.config import BertConfig, SwinConfig
-from tests.helpers.words import Words
 
 CONFIG = gd.Config(
     SwinConfig(32, (2, 2, 1, 1), (1, 2, 4, 4), 4),
@@ -37,7 +37,7 @@ def parameters() -> dict[str, Any]:
 
 @functools.cache
 def stage() -> gd.Stage:
-    return gd.build(CONFIG, parameters(), Words())
+    return gd.build(CONFIG, parameters(), LetterTokenizer())
 
 
 def vocabulary(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gsam
+from benchmarks.harness.letter_tokenizer import LetterTokenizer
 from gsam.inputs.image import Picture, canvas, content
 from gsam.models import grounding_dino as gd
 from gsam.models.grounding_dino import captions
@@ -21,7 +22,6 @@ from gsam.runtime.batch import gather
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, View
 from gsam.weights import store
-from tests.helpers.words import Words
 from tests.models import small_detectors as small
 
 
@@ -73,7 +73,7 @@ def same(a: tuple[Boxes, Labels], b: tuple[Boxes, Labels], side: float, rows: sl
 
 
 def test_captions() -> None:
-    rows = captions.encode(["cat", "a dog?b", ""], Words(), 32)
+    rows = captions.encode(["cat", "a dog?b", ""], LetterTokenizer(), 32)
     assert rows["ids"].shape == (3, 16)
     c, a, t, d, o, g, b = (ord(x) for x in "catdogb")
     assert rows["ids"][0, :8].tolist() == [101, c, a, t, 1012, 102, 0, 0]
@@ -92,7 +92,7 @@ def test_captions() -> None:
 
 def test_a_phrase_is_encoded_alone(stage: gd.Stage) -> None:
     """What BERT makes of a query within a caption of several is what it makes of the query alone."""
-    joint = captions.encode(["cat . a dog"], Words(), 32)
+    joint = captions.encode(["cat . a dog"], LetterTokenizer(), 32)
     block = joint["block"]
     sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | np.eye(block.shape[1], dtype=bool)
     run = jax.jit(lambda p, *a: stage.spec.bind(p).text(*a))

@@ -51,10 +51,10 @@ def test_a_better_negative_rejects() -> None:
 def test_siglip_s_probability_is_transformers_(tmp_path: Path, version: int) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from tests.parity import oracles
+    from benchmarks.harness.oracles import seeded
 
-    model = oracles.siglip("tiny", version)
-    loaded = store.load(str(oracles.save(model, tmp_path)), role="classify")
+    model = seeded.siglip("tiny", version)
+    loaded = store.load(str(seeded.save(model, tmp_path)), role="classify")
     assert loaded.config.version == version
     stage = siglip.build(loaded.config, loaded.params, Marks(), template="a {}", weight=1.0)
     scene, _ = before(stage, ["cat", "dog"])

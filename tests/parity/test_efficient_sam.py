@@ -12,10 +12,10 @@ pytest.importorskip("transformers")
 
 import torch
 
+from benchmarks.harness.oracles import efficient_sam
+from benchmarks.harness.oracles.reference import efficient_sam as reference
 from gsam.models.efficient_sam import decoder
 from gsam.nn import two_way
-from tests.parity import efficient_sam
-from tests.parity.reference import efficient_sam as reference
 from tests.weights.files import LISTS
 
 

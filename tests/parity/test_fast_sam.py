@@ -9,9 +9,9 @@ pytest.importorskip("torch")
 
 import torch
 
+from benchmarks.harness.oracles import fast_sam
+from benchmarks.harness.oracles.reference import fast_sam as reference
 from gsam.models.fast_sam import VARIANTS, Config, Stage
-from tests.parity import fast_sam
-from tests.parity.reference import fast_sam as reference
 from tests.weights.files import LISTS
 
 TINY = Config(0.33, 0.125, 512, image_size=96)

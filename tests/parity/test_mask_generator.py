@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import gsam
+from benchmarks.harness.oracles.reference import mask_generator as reference
 from gsam import bind
 from gsam.inputs.image import Picture, content
 from gsam.models import sam
@@ -21,7 +22,6 @@ from gsam.predictors.automatic.device import OnDevice
 from gsam.predictors.automatic.generator import MaskGenerator
 from gsam.predictors.automatic.settings import Settings
 from gsam.runtime.batch import gather
-from tests.parity.reference import mask_generator as reference
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)
 HELDOUT = Path(__file__).parents[1] / "data" / "heldout"

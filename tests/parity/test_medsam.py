@@ -12,13 +12,13 @@ pytest.importorskip("transformers")
 
 import torch
 
+from benchmarks.harness.oracles import medsam, seeded
 from gsam.models import sam
-from tests.parity import medsam, oracles
 
 
 def test_medsam(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(20, 200, (150, 90, 3), dtype=np.uint8)
-    rows = medsam.compare(oracles.sam("tiny"), tmp_path, picture)
+    rows = medsam.compare(seeded.sam("tiny"), tmp_path, picture)
     wrong = [row for row in rows if not row.difference <= row.limit]
     assert not wrong, wrong
     assert len(rows) == 7
@@ -26,7 +26,7 @@ def test_medsam(tmp_path: Path) -> None:
 
 def test_the_comparison_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits enlarged as SAM does it are other masks."""
-    model = oracles.sam("tiny")
+    model = seeded.sam("tiny")
     stage = medsam.load(model, tmp_path)
     features = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(sam.MedSam, "enlarge", "bilinear")

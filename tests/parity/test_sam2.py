@@ -15,14 +15,14 @@ pytest.importorskip("transformers")
 
 import torch
 
+from benchmarks.harness.oracles import sam2, seeded
+from benchmarks.harness.oracles.compare import Row, last
+from benchmarks.harness.oracles.reference import sam2_hq
 from gsam.inputs.image import open_image
 from gsam.models import sam2 as ours
 from gsam.models.sam2 import hiera
 from gsam.runtime.batch import gather, prepared
 from gsam.weights import store
-from tests.parity import oracles, sam2
-from tests.parity.compare import Row, last
-from tests.parity.reference import sam2_hq
 from tests.weights.files import LISTS
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (90, 140, 3), dtype=np.uint8)
@@ -73,12 +73,12 @@ def test_windows_of_the_official_sizes() -> None:
 def test_a_video_s_file_is_a_picture_s(tmp_path: Path) -> None:
     """The hub's files have the memory too, which pictures leave out; their configuration is known all the same."""
     whole = sam2.model("even", video=True)
-    loaded = store.load(str(oracles.save(whole, tmp_path)), role="segment")
+    loaded = store.load(str(seeded.save(whole, tmp_path)), role="segment")
     assert loaded.config.v21
     config = dataclasses.replace(loaded.config, v21=False)
     plain = sam2.model("even")
     plain.load_state_dict(whole.state_dict(), strict=False)
-    picture = store.load(str(oracles.save(plain, tmp_path / "picture")), role="segment")
+    picture = store.load(str(seeded.save(plain, tmp_path / "picture")), role="segment")
     assert dataclasses.replace(picture.config, v21=False) == config
     assert loaded.params.keys() == picture.params.keys()
     for name, value in loaded.params.items():
@@ -86,7 +86,7 @@ def test_a_video_s_file_is_a_picture_s(tmp_path: Path) -> None:
 
 
 def test_hq_sam2(tmp_path: Path) -> None:
-    model, finer = sam2.model("even"), oracles.seed(sam2_hq.Finer(32))
+    model, finer = sam2.model("even"), seeded.seed(sam2_hq.Finer(32))
     stage = sam2.load(model, tmp_path)
     _, features = sam2.compare_encoder(model, stage, PICTURE)
     check(sam2.compare_hq(model, finer, sam2.with_finer(stage, finer), features), 6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gsam
-from tests.parity import sam2_video as oracle
+from benchmarks.harness.oracles import sam2_video as oracle
 from tests.tracking.conftest import _compiled_fast as _compiled_fast
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("_compiled_fast")]

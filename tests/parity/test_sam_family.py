@@ -14,12 +14,12 @@ pytest.importorskip("transformers")
 
 import torch
 
+from benchmarks.harness.oracles import sam_family
+from benchmarks.harness.oracles.compare import Row
+from benchmarks.harness.oracles.sam_family import HQ, LIGHT, MOBILE, TINY_VIT
 from gsam.models import mobile_sam, sam_hq
 from gsam.nn import sam_vit
 from gsam.nn.tiny_vit import TinyVit
-from tests.parity import sam_family
-from tests.parity.compare import Row
-from tests.parity.sam_family import HQ, LIGHT, MOBILE, TINY_VIT
 from tests.weights.files import LISTS
 
 VARIANTS = mobile_sam.VARIANTS | sam_hq.VARIANTS

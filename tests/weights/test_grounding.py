@@ -114,10 +114,10 @@ def test_mm_grounding_dino(tmp_path: Path) -> None:
     """Heads of its own for every layer stay apart."""
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from tests.parity import grounding, oracles
+    from benchmarks.harness.oracles import grounding_dino, seeded
 
-    reference = grounding.model("mm")
-    model = store.load(oracles.save(reference, tmp_path), role="detect")
+    reference = grounding_dino.model("mm")
+    model = store.load(seeded.save(reference, tmp_path), role="detect")
     assert (model.family, model.config.scaled, model.config.shared_heads) == ("grounding_dino", True, False)
     assert model.params.keys() == gd.spec(model.config).shapes.keys()
     theirs = reference.state_dict()

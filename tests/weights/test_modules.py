@@ -96,7 +96,7 @@ def test_a_network_is_its_state_dict(tmp_path: Path, classes: dict[str, Any], wh
 def test_an_official_file_becomes_float32(tmp_path: Path) -> None:
     """FastSAM-s in half precision, all its tensors, as the modules that hold them."""
     torch = pytest.importorskip("torch")
-    from tests.parity.reference import fast_sam
+    from benchmarks.harness.oracles.reference import fast_sam
 
     model = fast_sam.seeded("s").half()
     expected = model.state_dict()

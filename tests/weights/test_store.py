@@ -98,7 +98,7 @@ def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Pat
     """Role -> a folder that transformers wrote, and some of its tensors by our names in our axes."""
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from tests.parity import oracles
+    from benchmarks.harness.oracles import seeded
 
     places = {
         "segment": ("mask_decoder.iou_prediction_head.proj_out", "mask_decoder/iou_prediction_head/layers/2"),
@@ -107,11 +107,11 @@ def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Pat
     }
     found = {}
     for role, model in (
-        ("segment", oracles.sam("tiny")),
-        ("detect", oracles.owl("tiny")),
-        ("classify", oracles.clip("tiny")),
+        ("segment", seeded.sam("tiny")),
+        ("detect", seeded.owl("tiny")),
+        ("classify", seeded.clip("tiny")),
     ):
-        folder = oracles.save(model, tmp_path_factory.mktemp(role) / "model")
+        folder = seeded.save(model, tmp_path_factory.mktemp(role) / "model")
         shutil.copy(folders.data_folder("nano") / "tokenizer.json", folder)
         theirs, ours = places[role]
         found[role] = folder, {f"{ours}/kernel": model.state_dict()[f"{theirs}.weight"].numpy().T}

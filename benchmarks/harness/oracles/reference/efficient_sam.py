@@ -1,4 +1,4 @@
-"""EfficientSAM in torch, the smallest form that is faithful: the oracle of `tests.parity.efficient_sam`.
+"""EfficientSAM in torch, the smallest form that is faithful: the oracle of `benchmarks.harness.oracles.efficient_sam`.
 
 Written from what the original computes (yformer/EfficientSAM, Apache-2.0), not from its code.  Its tensors are those of the
 official checkpoints, name by name and shape by shape, which a test holds to.  Plain attention everywhere and images of their

@@ -13,6 +13,10 @@ import numpy as np
 import torch
 import transformers
 
+from benchmarks.harness.oracles import seeded
+from benchmarks.harness.oracles.compare import Row, last, relative
+from benchmarks.harness.oracles.reference import sam2_hq
+from benchmarks.harness.oracles.sam_family import InMemory
 from gsam.inputs.image import open_image
 from gsam.models import sam2 as ours
 from gsam.models.sam2.hiera import in_rows
@@ -22,10 +26,6 @@ from gsam.results.masks.low_res import LowResMasks
 from gsam.runtime.batch import gather, prepared
 from gsam.weights import store
 from gsam.weights.rules import convert
-from tests.parity import oracles
-from tests.parity.compare import Row, last, relative
-from tests.parity.reference import sam2_hq
-from tests.parity.sam_family import InMemory
 
 CHANGE = (
     "none; one dummy point is added where nothing is asked, which the original's pictures do not have, is not compared"
@@ -42,7 +42,7 @@ def model(size: str, video: bool = False) -> Any:
     values = {} if size == "tiny" else _small(**SIZES[size])
     kind = "Sam2Video" if video else "Sam2"
     config = getattr(transformers, f"{kind}Config")(**values)
-    made = oracles.seed(getattr(transformers, f"{kind}Model")(config))
+    made = seeded.seed(getattr(transformers, f"{kind}Model")(config))
     with torch.no_grad():
         made.shared_image_embedding.positional_embedding.copy_(
             made.prompt_encoder.shared_embedding.positional_embedding
@@ -80,7 +80,7 @@ def steady(model: Any, factor: float = 50.0) -> Any:
 
 
 def load(model: Any, folder: Path) -> ours.Stage:
-    loaded = store.load(str(oracles.save(model, folder)), role="segment")
+    loaded = store.load(str(seeded.save(model, folder)), role="segment")
     return ours.build(loaded.config, loaded.params)
 
 

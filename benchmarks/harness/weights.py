@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from benchmarks.inputs import Setting
+from benchmarks.harness.setting import Setting
 from gsam import bind
 from gsam.weights import store
 

@@ -13,10 +13,10 @@ from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 import gsam
+from benchmarks.harness.oracles.compare import Row, relative
+from benchmarks.harness.oracles.seeded import seed
 from gsam.build.stages import tracker
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD
-from tests.parity.compare import Row, relative
-from tests.parity.oracles import seed
 
 CHANGE = (
     "holes stay; clicks and boxes only, what is remembered of a drawn mask differs (tests/parity/test_sam2_video.py)"

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 import transformers
 
+from benchmarks.harness.letter_tokenizer import LetterTokenizer
+from benchmarks.harness.oracles import seeded
+from benchmarks.harness.oracles.compare import Row, relative
 from gsam.models import grounding_dino as ours
 from gsam.models.grounding_dino.enhancer import Phrases, Picture
 from gsam.types import Images
 from gsam.weights import store
-from tests.helpers.words import Words
-from tests.parity import oracles
-from tests.parity.compare import Row, relative
 
 CHANGE = "inverse sigmoid at eps 1e-3 (the original's; transformers has 1e-5)"
 
@@ -53,7 +53,7 @@ def model(size: str) -> Any:
     config = getattr(transformers, f"{kind}Config")(
         backbone_config=backbone, text_config=transformers.BertConfig(**text), **extra
     )
-    return oracles.seed(getattr(transformers, f"{kind}ForObjectDetection")(config))
+    return seeded.seed(getattr(transformers, f"{kind}ForObjectDetection")(config))
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def read(stage: ours.Stage, queries: list[str]) -> dict[str, np.ndarray]:
 
 def theirs(reference: Any, pixels: np.ndarray, caption: str) -> dict[str, np.ndarray]:
     """One picture [h, w, 3] and caption through the reference, unpadded."""
-    ids = Words().encode([caption], 256)
+    ids = LetterTokenizer().encode([caption], 256)
     ids = torch.tensor(ids[:, : int((ids > 0).sum())].astype(np.int64))
     seen: dict[str, torch.Tensor] = {}
     hooks = [
@@ -121,8 +121,8 @@ def theirs(reference: Any, pixels: np.ndarray, caption: str) -> dict[str, np.nda
 
 def compare(reference: Any, folder: Path, pixels: np.ndarray, queries: list[str]) -> list[Row]:
     """One picture, normalised, any size [h, w, 3]; ours runs on a padded canvas with padded text."""
-    loaded = store.load(str(oracles.save(reference, folder)), role="detect")
-    stage = ours.build(loaded.config, loaded.params, Words())
+    loaded = store.load(str(seeded.save(reference, folder)), role="detect")
+    stage = ours.build(loaded.config, loaded.params, LetterTokenizer())
     expected = theirs(reference, pixels, " . ".join(queries) + " .")
     images = batch([pixels], stage.view)
     text = {k: jnp.asarray(v) for k, v in read(stage, queries).items()}

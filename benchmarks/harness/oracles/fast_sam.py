@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from benchmarks.harness.oracles.compare import Row, last, relative
+from benchmarks.harness.oracles.reference import fast_sam as reference
 from gsam.inputs.image import Picture
 from gsam.models import fast_sam as ours
 from gsam.models.fast_sam import port
@@ -22,8 +24,6 @@ from gsam.runtime.batch import gather
 from gsam.types import Images, Params
 from gsam.weights.read import read
 from gsam.weights.rules import convert
-from tests.parity.compare import Row, last, relative
-from tests.parity.reference import fast_sam as reference
 
 CHANGE = "none: the reference is ours, written from the published architecture, its tensors named and shaped as the official ones"
 

@@ -14,10 +14,10 @@ class Row:
     name: str
     title: str
     case: str
-    """A method of `benchmarks.ours.Side` and `benchmarks.theirs.Side`, called with ``options``."""
+    """A method of `benchmarks.harness.gsam_cases.Side` and `benchmarks.harness.torch_cases.Side`, called with ``options``."""
     options: Mapping[str, Any]
     models: frozenset[str]
-    """The checkpoints it needs, see `benchmarks.inputs.write`."""
+    """The checkpoints it needs, see `benchmarks.harness.checkpoints.write`."""
     peers: tuple[str, ...]
     """The forms it is compared with; those behind a ``+`` only with ``--full``."""
     goal: float | None = None

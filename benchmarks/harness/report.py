@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pairs import BUSY
-from benchmarks.rows import Row
-from benchmarks.side import cores
+from benchmarks.harness.cases import Row
+from benchmarks.harness.interleave import BUSY
+from benchmarks.harness.worker import cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "onnxruntime", "numpy", "pillow")
 FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "GSAM_ATTENTION")

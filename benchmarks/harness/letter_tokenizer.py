@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-class Words:
+class LetterTokenizer:
     """A tokenizer without a vocabulary: the n-th letter is id n, marks are BERT's."""
 
     def encode(self, texts: list[str], context: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One side in a process of its own: ``python -m benchmarks.side FORM SETTING``.  Answers calls, a JSON line each."""
+"""One side in a process of its own: ``python -m benchmarks.harness.worker FORM SETTING``.  Answers calls, a JSON line each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.inputs import Setting
+from benchmarks.harness.setting import Setting
 
 
 def cores() -> int:
@@ -40,13 +40,13 @@ class Answering:
     def __init__(self, form: str, setting: Setting) -> None:
         self.module: ModuleType
         if form == "gsam":
-            from benchmarks import ours
+            from benchmarks.harness import gsam_cases
 
-            self.module, self.side = ours, ours.Side(setting)
+            self.module, self.side = gsam_cases, gsam_cases.Side(setting)
         else:
-            from benchmarks import theirs
+            from benchmarks.harness import torch_cases
 
-            self.module, self.side = theirs, theirs.Side(setting, form)
+            self.module, self.side = torch_cases, torch_cases.Side(setting, form)
         self.name, self.run = "", None
 
     def build(self, name: str, case: str, options: dict[str, Any], save: str | None) -> dict[str, Any]:

@@ -7,36 +7,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from benchmarks.inputs import KEPT, Setting
-from tests.helpers.words import Words
+from benchmarks.harness.images import photograph
+from benchmarks.harness.letter_tokenizer import LetterTokenizer
+from benchmarks.harness.setting import Setting
 
 # Neither jax nor torch up here: each side imports its own, and the memory of the other must not count.
 
 SIZES = {False: ((1200, 1600), 800, 1333), True: ((240, 320), 160, 266)}
 """By ``small``: the picture, and the detector's shorter side and limit."""
 
+KEPT = 5
+"""Boxes per image that Grounded SAM keeps, the best by score: with random weights a threshold would keep anything."""
+
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of one picture: boxes [N, 4] in pixels, scores [N], masks [N, H, W] bool."""
-
-
-def photograph(size: tuple[int, int], number: int) -> np.ndarray:
-    """A picture with something at every scale: smooth noise, and shapes over it."""
-    rng = np.random.default_rng(number)
-    h, w = size
-    pixels = np.full((h, w, 3), 128.0)
-    for cells in (3, 9, 27, 81):
-        noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
-        large = Image.fromarray(noise).resize((w, h), Image.Resampling.BICUBIC)
-        pixels += (np.asarray(large, np.float64) - 128) * 1.5 / cells**0.5
-    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    pen = ImageDraw.Draw(image)
-    for i in range(12):
-        x, y = rng.uniform(0, 0.8, 2) * (w, h)
-        box = (x, y, x + rng.uniform(0.05, 0.3) * w, y + rng.uniform(0.05, 0.3) * h)
-        (pen.ellipse if i % 2 else pen.rectangle)(box, fill=tuple(rng.integers(0, 256, 3).tolist()))
-    return np.asarray(image)
 
 
 def names(case: str, number: int) -> list[str]:
@@ -57,7 +43,7 @@ class Ours:
 
         import jax
 
-        from benchmarks import weights
+        from benchmarks.harness import weights
         from gsam.models import grounding_dino, sam
         from gsam.pipeline import Limits, Pipeline
 
@@ -66,7 +52,7 @@ class Ours:
         config = dataclasses.replace(found, size=size, limit=limit)
         masks = weights.load(setting, "sam_b", "segment")
         limits = Limits(boxes=KEPT, threshold=-1.0, nms=1.0, duplicate=1.0, group=1.0, inside=1.0)
-        self.detector = grounding_dino.build(config, params, Words())
+        self.detector = grounding_dino.build(config, params, LetterTokenizer())
         devices = jax.local_devices(backend=setting.device)
         self.pipe = Pipeline(self.detector, sam.build(*masks), limits=limits, devices=devices)
 
@@ -146,7 +132,7 @@ class Theirs:
         """Of all queries: boxes [B, Q, 4] in pixels, and the mean of the words of the name that fits best [B, Q]."""
         import torch
 
-        row = Words().encode([" . ".join(asked) + " ."], 256)[0]
+        row = LetterTokenizer().encode([" . ".join(asked) + " ."], 256)[0]
         ids = torch.from_numpy(row[row > 0].astype(np.int64)).expand(len(pixels), -1).to(pixels.device)
         out = self.dino(
             pixel_values=pixels,

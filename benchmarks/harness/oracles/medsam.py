@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from benchmarks.harness.oracles import seeded
+from benchmarks.harness.oracles.compare import Row, last, relative
 from gsam.inputs.image import open_image
 from gsam.models import sam as ours
 from gsam.results.masks.low_res import LowResMasks
 from gsam.runtime.batch import gather, prepared
 from gsam.types import Boxes, Images
 from gsam.weights import store
-from tests.parity import oracles
-from tests.parity.compare import Row, last, relative
 
 ORACLE = "transformers' SAM at eps 1e-5, between MedSAM's preprocessing and postprocessing in scipy and torch"
 
@@ -35,7 +35,7 @@ def pixels(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def compare(model: Any, folder: Path, picture: np.ndarray) -> list[Row]:
-    """``picture`` [H, W, 3] uint8; ``model`` as of `oracles.sam`."""
+    """``picture`` [H, W, 3] uint8; ``model`` as of `seeded.sam`."""
     stage = load(model, folder)
     seen = gather([prepared(open_image(picture), [stage.view])], [stage.view])
     given = pixels(picture, stage.config.image_size)
@@ -55,7 +55,7 @@ def compare(model: Any, folder: Path, picture: np.ndarray) -> list[Row]:
 
 def load(model: Any, folder: Path) -> ours.Stage:
     """The model through the real reader, as MedSAM."""
-    loaded = store.load(str(oracles.save(model, folder)), role="segment")
+    loaded = store.load(str(seeded.save(model, folder)), role="segment")
     return ours.build(loaded.config, loaded.params, preprocess="medsam")
 
 

@@ -1,4 +1,4 @@
-"""SAM-HQ's mask decoder in torch: see `tests.parity.reference.sam` on what this is.
+"""SAM-HQ's mask decoder in torch: see `benchmarks.harness.oracles.reference.sam` on what this is.
 
 From what the original computes (SysCV/sam-hq, Apache-2.0): every mask, every feature, both convolutions in full.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tests.parity.reference.sam import LayerNorm2d, MaskDecoder, Mlp, Prompts, Sam
+from benchmarks.harness.oracles.reference.sam import LayerNorm2d, MaskDecoder, Mlp, Prompts, Sam
 
 
 def finer(d_in: int, hidden: int, out: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""TinyViT as MobileSAM and light SAM-HQ use it, in torch: see `tests.parity.reference.sam` on what this is.
+"""TinyViT as MobileSAM and light SAM-HQ use it, in torch: see `benchmarks.harness.oracles.reference.sam` on what this is.
 
 From what the original computes (ChaoningZhang/MobileSAM, Apache-2.0).  Batch norms are torch's own, the padding goes through
 the norm, and the attention biases are looked up pair by pair.
@@ -11,7 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from tests.parity.reference.sam import cut, join, neck
+from benchmarks.harness.oracles.reference.sam import cut, join, neck
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""EfficientSAM beside `tests.parity.reference.efficient_sam`, from a picture of any size to masks of that size."""
+"""EfficientSAM beside `benchmarks.harness.oracles.reference.efficient_sam`, from a picture of any size to masks of that size."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from benchmarks.harness.oracles import seeded
+from benchmarks.harness.oracles.compare import Row, last, relative
+from benchmarks.harness.oracles.reference import efficient_sam as reference
 from gsam.inputs.image import open_image
 from gsam.models import efficient_sam as ours
 from gsam.nn.prompt import ABSENT
 from gsam.results.masks.low_res import LowResMasks
 from gsam.runtime.batch import gather, prepared
 from gsam.weights import store
-from tests.parity import oracles
-from tests.parity.compare import Row, last, relative
-from tests.parity.reference import efficient_sam as reference
 
 ORACLE = "no installable one: our own torch code, tensors as in the official checkpoints"
 TINY = reference.Sizes(48, 3, 2, side=128, patch=8, out=32, decoder_heads=4, decoder_mlp=64)
@@ -27,7 +27,7 @@ TINY = reference.Sizes(48, 3, 2, side=128, patch=8, out=32, decoder_heads=4, dec
 
 def model(sizes: reference.Sizes) -> reference.EfficientSam:
     """Random weights that keep activations at unit order; positions and their code too."""
-    made = oracles.seed(reference.EfficientSam(sizes))
+    made = seeded.seed(reference.EfficientSam(sizes))
     generator = torch.Generator().manual_seed(1)
     matrix = made.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
     with torch.no_grad():

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from benchmarks.harness.oracles import seeded
 from gsam.models import clip as our_clip
 from gsam.models import owl_vit as our_owl
 from gsam.models import sam as our_sam
 from gsam.models import siglip as our_siglip
 from gsam.weights import store
-from tests.parity import oracles
 
 
 class Row(NamedTuple):
@@ -40,7 +40,7 @@ def last(x: torch.Tensor) -> np.ndarray:
 
 def compare_sam(model: Any, folder: Path, pixels: np.ndarray) -> list[Row]:
     """``pixels`` [1, S, S, 3], normalised."""
-    loaded = store.load(str(oracles.save(model, folder)), role="segment")
+    loaded = store.load(str(seeded.save(model, folder)), role="segment")
     stage = our_sam.build(loaded.config, loaded.params)
     rows: list[Row] = []
     seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -95,7 +95,7 @@ def compare_sam(model: Any, folder: Path, pixels: np.ndarray) -> list[Row]:
 
 def compare_owl(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) -> list[Row]:
     """``pixels`` [B, S, S, 3], normalised; ``ids`` [C, T]."""
-    loaded = store.load(str(oracles.save(model, folder)), role="detect")
+    loaded = store.load(str(seeded.save(model, folder)), role="detect")
     spec = our_owl.spec(loaded.config)
     with torch.no_grad():
         theirs = model(
@@ -124,7 +124,7 @@ def compare_owl(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) -
 
 def compare_clip(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) -> list[Row]:
     """``pixels`` [B, S, S, 3], normalised; ``ids`` [C, T]."""
-    loaded = store.load(str(oracles.save(model, folder)), role="classify")
+    loaded = store.load(str(seeded.save(model, folder)), role="classify")
     spec = our_clip.spec(loaded.config)
     with torch.no_grad():
         theirs = model(
@@ -146,7 +146,7 @@ def compare_clip(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) 
 
 def compare_siglip(model: Any, folder: Path, pixels: np.ndarray, ids: np.ndarray) -> list[Row]:
     """``pixels`` [B, S, S, 3], normalised; ``ids`` [C, T]."""
-    loaded = store.load(str(oracles.save(model, folder)), role="classify")
+    loaded = store.load(str(seeded.save(model, folder)), role="classify")
     spec = our_siglip.spec(loaded.config)
     with torch.no_grad():
         theirs = model(

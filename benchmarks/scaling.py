@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import start as starting
-from benchmarks.floors import floor
-from benchmarks.inputs import Setting
-from benchmarks.pairs import Worker
-from benchmarks.rows import Row
+from benchmarks.harness.cases import Row
+from benchmarks.harness.interleave import Worker
+from benchmarks.harness.roofline import floor
+from benchmarks.harness.setting import Setting
 
 Table = list[str]
 

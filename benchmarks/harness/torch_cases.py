@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import inputs, whole
-from benchmarks.inputs import Setting
+from benchmarks.harness import grounded_sam, images, inputs
+from benchmarks.harness.checkpoints import SMOOTH
+from benchmarks.harness.setting import Setting
 
 Run = Callable[[int], dict[str, Any]]
 FORMS = ("eager", "sdpa", "compile", "onnx")
@@ -22,7 +23,7 @@ class Absent(RuntimeError):
 
 
 class Side:
-    """As `benchmarks.ours.Side`."""
+    """As `benchmarks.harness.gsam_cases.Side`."""
 
     def __init__(self, setting: Setting, form: str) -> None:
         import torch
@@ -176,7 +177,7 @@ class Side:
         from transformers.models.sam import image_processing_pil_sam
 
         _have_nms()
-        model = self.load(f"sam_{inputs.SMOOTH}", "SamModel")
+        model = self.load(f"sam_{SMOOTH}", "SamModel")
         side = model.config.vision_config.image_size
         processor = image_processing_pil_sam.SamImageProcessorPil(
             size={"longest_edge": side}, pad_size={"height": side, "width": side}, mask_size={"longest_edge": side // 4}
@@ -184,7 +185,7 @@ class Side:
         if "torchvision.ops.boxes" in sys.modules:  # past the check that it is installed
             processor.post_process_for_mask_generation = image_processing_pil_sam._post_process_for_mask_generation
         generator = pipeline("mask-generation", model=model, image_processor=processor, device=self.device)
-        picture = Image.fromarray(inputs.opened(photo, self.setting.small))
+        picture = Image.fromarray(images.opened(photo, self.setting.small))
         options["crops_nms_thresh"] = options.pop("box_nms_thresh")
 
         def run(number: int) -> dict[str, Any]:
@@ -239,18 +240,18 @@ class Side:
         return run
 
     @functools.cached_property
-    def whole(self) -> whole.Theirs:
+    def whole(self) -> grounded_sam.Theirs:
         if self.form != "eager":
             raise Absent("Grounding DINO has one form")
-        return whole.Theirs(self.setting)
+        return grounded_sam.Theirs(self.setting)
 
     def grounding_dino(self) -> Run:
         side = self.whole
-        picture = whole.photograph(whole.SIZES[self.setting.small][0], 0)
-        return lambda number: {"boxes": side.every(picture, whole.names("fresh", number))}
+        picture = images.photograph(grounded_sam.SIZES[self.setting.small][0], 0)
+        return lambda number: {"boxes": side.every(picture, grounded_sam.names("fresh", number))}
 
     def grounded_sam(self, kind: str, pictures: int = 1) -> Run:
-        return whole.runs(self.whole, self.setting.small, kind, pictures)
+        return grounded_sam.runs(self.whole, self.setting.small, kind, pictures)
 
 
 def enlarge(logits: Any, side: int, content: tuple[int, int], size: tuple[int, int]) -> Any:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import inputs, weights, whole
-from benchmarks.floors import least_bytes, products
-from benchmarks.inputs import Setting
+from benchmarks.harness import grounded_sam, images, inputs, weights
+from benchmarks.harness.checkpoints import SMOOTH
+from benchmarks.harness.roofline import least_bytes, products
+from benchmarks.harness.setting import Setting
 from gsam.results.masks.low_res import LowResMasks
 from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.runtime.memory import low_memory_options
@@ -55,7 +56,7 @@ class Side:
         self.counted: Counted | None = None
 
     def case(self, name: str, **options: Any) -> Run:
-        """The case ``name`` of `benchmarks.rows`."""
+        """The case ``name`` of `benchmarks.harness.cases`."""
         self.counted = None
         return getattr(self, name)(**options)
 
@@ -106,7 +107,7 @@ class Side:
 
         stage = self.sam("b")
         predictor = Predictor(stage)
-        predictor.set_image(whole.photograph((240, 360) if self.setting.small else (1024, 1536), 0))
+        predictor.set_image(images.photograph((240, 360) if self.setting.small else (1024, 1536), 0))
         predictor.features = self.put(
             jnp.asarray(inputs.embedding(stage.config.grid, stage.config.out_chans), self.dtype)[None]
         )
@@ -153,30 +154,30 @@ class Side:
         return lambda number: run(params, pixels)
 
     @functools.cached_property
-    def whole(self) -> whole.Ours:
-        return whole.Ours(self.setting)
+    def whole(self) -> grounded_sam.Ours:
+        return grounded_sam.Ours(self.setting)
 
     def grounding_dino(self) -> Run:
         pipe, detector = self.whole.pipe, self.whole.detector
-        picture = whole.photograph(whole.SIZES[self.setting.small][0], 0)
+        picture = images.photograph(grounded_sam.SIZES[self.setting.small][0], 0)
         count = detector.config.queries
         run = self.jit(lambda params, images, text, valid: detector.detect(params, images, text, valid, count)[0].xyxy)
 
         def detect(number: int) -> dict[str, Any]:
-            images, text = pipe.prepare(picture, whole.names("fresh", number))
+            images, text = pipe.prepare(picture, grounded_sam.names("fresh", number))
             images, stages, valid = self.put((images, text.stages["detect"], text.valid))
             return {"boxes": run(pipe.params["detect"], images, stages, valid)[0]}
 
         return detect
 
     def grounded_sam(self, kind: str, pictures: int = 1) -> Run:
-        return whole.runs(self.whole, self.setting.small, kind, pictures)
+        return grounded_sam.runs(self.whole, self.setting.small, kind, pictures)
 
     def everything(self, photo: str, points: int, **options: Any) -> Run:
         """The first call asks few points: it compiles, and is compared."""
         import gsam
 
-        stage, picture = self.sam(inputs.SMOOTH), inputs.opened(photo, self.setting.small)
+        stage, picture = self.sam(SMOOTH), images.opened(photo, self.setting.small)
         few, all_ = (gsam.MaskGenerator(stage, side, progress=False, **options) for side in (inputs.FEW, points))
         all_._embed, all_._decode = few._embed, few._decode
 
@@ -193,7 +194,7 @@ class Side:
         """Of a few points: predicted IoU, and the share of pixels above zero and their logits, to choose thresholds by."""
         import gsam
 
-        stage, picture = self.sam(inputs.SMOOTH), inputs.opened(photo, self.setting.small)
+        stage, picture = self.sam(SMOOTH), images.opened(photo, self.setting.small)
         loose = {"pred_iou_thresh": -1e9, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0, "progress": False}
         found = [
             gsam.MaskGenerator(stage, inputs.FEW, mask_threshold=cut, **loose).find(picture) for cut in inputs.CUTS
@@ -237,7 +238,7 @@ class Side:
         import gsam
 
         pipe = gsam.load("nano", device=[self.device])
-        shown = [whole.photograph((256, 320), i) for i in range(pictures)]
+        shown = [images.photograph((256, 320), i) for i in range(pictures)]
         return lambda number: {"found": np.array([len(r) for r in pipe.stream(shown, "dog. pizza", batch_size=batch)])}
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import MEASURES
-from benchmarks.inputs import Setting
-from benchmarks.rows import Row
+from benchmarks.harness.cases import Row
+from benchmarks.harness.differences import MEASURES
+from benchmarks.harness.setting import Setting
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 BUSY = 0.2
 """Cores that others used (or the host took) while a call ran, from which on it is marked."""
 
@@ -47,8 +47,8 @@ class Worker:
             environment["JAX_PLATFORMS"] = "cpu"
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.side", form, json.dumps(given)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=HERE.parent, env=environment,
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.harness.worker", form, json.dumps(given)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT, env=environment,
         )  # fmt: skip
 
     def call(self, do: str, **values: Any) -> dict[str, Any]:

@@ -1,119 +1,24 @@
-"""What every side of a comparison is given: seeded checkpoints in the layout of the hub, and seeded inputs."""
+"""Seeded inputs, the same for every side of a comparison."""
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
-SAM = {
-    "b": {},
-    "l": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, global_attn_indexes=[5, 11, 17, 23]),
-    "h": dict(hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, global_attn_indexes=[7, 15, 23, 31]),
-}
-"""How the sizes of SAM's image encoder differ from ViT-B."""
 FEW = 4
 """Points a side of the call of `benchmarks.everything` that warms up."""
 CUTS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Mask thresholds that are tried to get masks of things."""
-SMOOTH = "smooth"
-"""ViT-B whose random masks follow the picture: noise of single pixels is nothing a mask generator meets."""
 MAP = ((104, 136), (52, 68), (26, 34), (13, 17))
 """The maps of an 800 x 1066 picture on its canvas of 832 x 1088, in Grounding DINO."""
 NOW = 9
 """The frame of a video that is looked at; the first has a prompt."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's."""
-KEPT = 5
-"""Boxes a picture that Grounded SAM keeps, the best by score: with random weights a threshold would keep anything."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """Where and on what a side runs."""
-
-    folder: Path
-    """Of the checkpoints."""
-    small: bool = False
-    device: str = "cpu"
-    """``cpu`` or ``gpu``."""
-    half: bool = False
-    """bfloat16 instead of float32."""
-
-
-def write(folder: Path, small: bool, names: set[str]) -> None:
-    """The checkpoints ``names`` (folders) as on the hub.  Needs torch and transformers."""
-    import torch
-    import transformers
-
-    from tests.parity import grounding, oracles
-
-    for name in sorted(names - {p.name for p in folder.iterdir()}):
-        kind, _, size = name.partition("_")
-        if kind == "sam":
-            model = oracles.sam("tiny") if small else _sam("b" if size == SMOOTH else size)
-            if size == SMOOTH:
-                _smooth(model)
-        elif kind == "sam2":
-            from tests.parity import sam2_video
-
-            model = sam2_video.model(sam2_video.tiny(True) if small else transformers.Sam2VideoConfig())
-        elif kind == "owl":
-            model = oracles.owl("tiny" if small else "base_patch16")
-        elif kind == "clip":
-            model = oracles.clip("tiny" if small else "base_patch32")
-        else:
-            model = grounding.model("small" if small else "tiny")
-            with torch.no_grad():  # random words and boxes fit each other so well or badly that scores would be 0 or 1
-                for p in model.model.decoder.layer_norm.parameters():
-                    p.mul_(0.1)
-        oracles.save(model, folder / name)
-
-
-def _sam(size: str) -> Any:
-    import transformers
-
-    from tests.parity import oracles
-
-    if size == "b":
-        return oracles.sam("vit_b")
-    width = SAM[size]["hidden_size"]
-    config = transformers.SamConfig(
-        vision_config=dict(SAM[size], mlp_dim=4 * width), mask_decoder_config=dict(layer_norm_eps=1e-5)
-    )
-    return oracles.seed(transformers.SamModel(config))
-
-
-def _smooth(sam: Any) -> None:
-    """The four pixels that an upscaling makes of one become equal, and logits ten times as far from zero."""
-    import torch
-
-    with torch.no_grad():
-        for conv in (sam.mask_decoder.upscale_conv1, sam.mask_decoder.upscale_conv2):
-            conv.weight.copy_(conv.weight.mean((2, 3), keepdim=True).expand_as(conv.weight))
-        for mlp in sam.mask_decoder.output_hypernetworks_mlps:
-            mlp.proj_out.weight.mul_(10)
-            mlp.proj_out.bias.mul_(10)
 
 
 def pixels(batch: int, side: int) -> np.ndarray:
     """Normalised pictures [B, S, S, 3] float32."""
     return np.random.default_rng(0).standard_normal((batch, side, side, 3), np.float32)
-
-
-def opened(photo: str, small: bool) -> np.ndarray:
-    """A photograph [H, W, 3], or a seeded picture in its place; small, if wanted."""
-    from PIL import Image
-
-    from benchmarks import whole
-
-    if not photo:
-        return whole.photograph((200, 300) if small else (1200, 1800), 0)
-    with Image.open(photo) as file:
-        picture = file.convert("RGB")
-        return np.asarray(picture.resize((300, 200)) if small else picture)
 
 
 def embedding(side: int, width: int) -> np.ndarray:

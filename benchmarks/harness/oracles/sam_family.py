@@ -1,4 +1,4 @@
-"""MobileSAM and SAM-HQ beside torch references of our own (`tests.parity.reference`), part by part: rows as in `compare`.
+"""MobileSAM and SAM-HQ beside torch references of our own (`reference`), part by part: rows as in `compare`.
 
 transformers has no MobileSAM, and its SAM-HQ decodes otherwise than the original; what of it can be compared is.
 """
@@ -20,6 +20,11 @@ import torch
 import transformers
 from torch import nn
 
+from benchmarks.harness.oracles import seeded
+from benchmarks.harness.oracles.compare import Row, last, relative
+from benchmarks.harness.oracles.reference import sam as reference
+from benchmarks.harness.oracles.reference import tiny_vit as reference_tiny
+from benchmarks.harness.oracles.reference.sam_hq import SamHq
 from gsam import bind
 from gsam.models import mobile_sam, sam_hq
 from gsam.nn import sam_vit, tiny_vit
@@ -27,11 +32,6 @@ from gsam.nn.tiny_vit import TinyVit
 from gsam.weights import store
 from gsam.weights.read import read
 from gsam.weights.rules import convert, fit
-from tests.parity import oracles
-from tests.parity.compare import Row, last, relative
-from tests.parity.reference import sam as reference
-from tests.parity.reference import tiny_vit as reference_tiny
-from tests.parity.reference.sam_hq import SamHq
 
 ORACLE = "a torch reference of our own, whose tensors are the official checkpoint's by name and shape"
 TINY_VIT = TinyVit(160, (8, 16, 24, 32), (1, 1, 1, 1), (2, 3, 4), (7, 4, 5), out_chans=32)
@@ -310,8 +310,8 @@ def compare_hugging_face(folder: Path, pixels: np.ndarray) -> list[Row]:
         layer_norm_eps=1e-5, vit_dim=e.width,
     )  # fmt: skip
     config = transformers.SamHQConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-    model = oracles.seed(transformers.SamHQModel(config))
-    loaded = store.load(str(oracles.save(model, folder)), role="segment")
+    model = seeded.seed(transformers.SamHQModel(config))
+    loaded = store.load(str(seeded.save(model, folder)), role="segment")
     assert loaded.config == HQ
     stage = sam_hq.build(loaded.config, loaded.params)
     seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}

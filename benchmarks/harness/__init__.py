@@ -1,0 +1,1 @@
+"""What every benchmark shares: seeded models and inputs, workers, timing in turns, and reports."""

@@ -1,0 +1,1 @@
+"""Seeded reference models in torch, and gsam compared with them part by part: for tests and `benchmarks.parity`."""

@@ -1,0 +1,1 @@
+"""Models in torch of our own, faithful to the originals, where transformers has none."""
