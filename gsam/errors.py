@@ -42,3 +42,9 @@ class CheckpointError(GsamError):
     """A checkpoint that cannot be found, trusted or understood."""
 
     code = "checkpoint_invalid"
+
+
+class OutputError(GsamError):
+    """Results that cannot be written: a full disk, or a folder that went away."""
+
+    code = "output_failed"

@@ -145,6 +145,19 @@ def family_of(variant: str) -> str | None:
     return next((name for name, family in FAMILIES.items() if variant in family.variants), None)
 
 
+def roles_of(variant: str) -> Mapping[str, str]:
+    """Tell what an official checkpoint can do.
+
+    Args:
+        variant: Its name.
+
+    Returns:
+        Role -> module, as in `Family`; empty for a name that is not registered.
+    """
+    family = family_of(variant)
+    return FAMILIES[family].roles if family is not None else {}
+
+
 def variants() -> list[str]:
     """The names of all official checkpoints, and of the models that ship with gsam."""
     return [variant for family in FAMILIES.values() for variant in family.variants]

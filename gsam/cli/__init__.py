@@ -1,6 +1,6 @@
 """The command line.  Each command lives in its own file and is imported when it is called.
 
-Exit codes: 0 done (nothing found included), 1 failed, 2 usage, 3 some pictures failed, 4 no file matched, 130 and 143 for
+Exit codes: 0 done (nothing found included), 1 failed, 2 usage, 3 some inputs failed, 4 no file matched, 130 and 143 for
 SIGINT and SIGTERM.
 """
 
@@ -16,13 +16,13 @@ from typing import Any, NoReturn, TextIO
 import typer
 from typer.core import TyperGroup
 
-from gsam.cli.signals import Interrupted, listen
+from gsam.dataset.signals import Interrupted, listen
 from gsam.errors import GsamError, ImageError, QueryError, UsageError
 
 COMMANDS = {
-    "segment": "Find things by their names: pictures and words in, masks out.",
-    "everything": "Find everything: pictures in, every mask out.",
-    "track": "Follow things by their names: videos and words in, tracks out.",
+    "segment": "Find objects by their names: images and words in, masks out.",
+    "everything": "Find everything: images in, every mask out.",
+    "track": "Track objects by their names: videos and words in, tracks out.",
     "export": "Write a pipeline as programs that run without the models' code.",
     "weights": "List, fetch, convert and check model weights.",
     "doctor": "Say what is installed and whether it works.",

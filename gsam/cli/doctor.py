@@ -27,12 +27,12 @@ SCRIPTS = {
     "Korean": "고양이",
 }
 Row = tuple[str, str, bool]
-"""What, how it is, whether that is well."""
+"""What was looked at, how it is, whether that is well."""
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})
 def doctor(
-    run: Annotated[bool, Option("--run/--no-run", help="Run the small pipeline on a drawn picture.")] = True,
+    run: Annotated[bool, Option("--run/--no-run", help="Run the small pipeline on an image.")] = True,
 ) -> None:
     """Say what is installed and whether it works.  Exit code 1 if something is broken."""
     checks: list[Callable[[], Iterator[Row]]] = [_versions, _devices, _places, _letters]
@@ -124,7 +124,7 @@ def _nano() -> Iterator[Row]:
     result = pipe(np.full((120, 160, 3), 200, np.uint8), "dog")
     done = time.monotonic()
     well = result.masks.shape == (len(result), 120, 160) and bool(np.isfinite(result.xyxy).all())
-    yield "nano", f"loaded in {loaded - start:.1f} s, first picture in {done - loaded:.1f} s", well
+    yield "nano", f"loaded in {loaded - start:.1f} s, first image in {done - loaded:.1f} s", well
 
 
 def _bytes(size: float) -> str:

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from gsam.cli.progress import Progress
 from gsam.cli.weights import Dtype
+from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -23,7 +23,7 @@ def export(
     pipeline: Annotated[str, Argument(metavar="PIPELINE", help="A recipe's name or a .toml file.")],
     out: Annotated[Path, Option("--out", "-o", help="The folder to write; it must not exist.")],
     dtype: Annotated[
-        Dtype | None, Option(help="What is computed in.  [default: float32 on a CPU, else bfloat16]")
+        Dtype | None, Option(help="Type of the computation.  [default: float32 on a CPU, else bfloat16]")
     ] = None,
     platform: Annotated[
         list[str] | None, Option(help="cpu, cuda, rocm or tpu. May be repeated.  [default: cpu, cuda and tpu]")
@@ -32,9 +32,12 @@ def export(
         list[str] | None,
         Option(help="ROWSxCOLUMNS of a detector's rectangles, as 832x1088. May be repeated.  [default: common shapes]"),
     ] = None,
-    boxes: Annotated[int | None, Option(min=1, help="Most objects a picture.  [default: the recipe's]")] = None,
+    boxes: Annotated[int | None, Option(min=1, help="Most objects per image.  [default: the recipe's]")] = None,
 ) -> None:
-    """Write a pipeline as programs and weights that `gsam segment -p FOLDER` and `gsam.load(FOLDER)` run without its code."""
+    """Write a pipeline as programs and weights.
+
+    `gsam segment -p FOLDER` and `gsam.load(FOLDER)` run them without the models' code.
+    """
     from gsam.export.artefact import PLATFORMS
 
     canvases = [_canvas(text) for text in canvas] if canvas else None
@@ -48,7 +51,7 @@ def export(
     pipe = gsam.load(pipeline, dtype=None if dtype is None else dtype.value, **limits)
     bar: Progress | None = None
 
-    def tell(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal bar
         if bar is None:
             bar = Progress(total, "program")
@@ -56,7 +59,7 @@ def export(
             bar.step()
 
     try:
-        write(pipe, out, platforms=tuple(platform or PLATFORMS), canvases=canvases, progress=tell)
+        write(pipe, out, platforms=tuple(platform or PLATFORMS), canvases=canvases, progress=show)
     finally:
         if bar is not None:
             bar.close()

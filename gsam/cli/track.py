@@ -3,228 +3,203 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
-from gsam.cli import segment
-from gsam.cli.progress import Progress
-from gsam.errors import GsamError, UsageError
-from gsam.results.tracks import TrackedFrame, Tracks
+from gsam.cli.options import HELP, Out, command_app, output_folder_of, queries_of
+from gsam.dataset import signals
+from gsam.dataset.outputs import formats_of
+from gsam.dataset.report import count_labels, display_path
+from gsam.dataset.run import Run
+from gsam.dataset.sources import Item
+from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles, resume_point
+from gsam.errors import GsamError, ImageError, UsageError, VideoError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-FORMATS = ("jsonl", "mp4", "davis", "youtube_vis", "mots")
+if TYPE_CHECKING:
+    from gsam.inputs.video import Frames
+    from gsam.pipeline import Pipeline
+    from gsam.results.formats.tracks_jsonl import TracksWriter
+    from gsam.results.tracks import TrackedFrame
+    from gsam.text.queries import Queries
+
+app = command_app()
 PIPELINE = "nano"
-YOUTUBE_VIS = "youtube_vis.json"
 
 
-@app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(no_args_is_help=True, context_settings=HELP)
 def track(
-    videos: Annotated[list[str], Argument(metavar="VIDEO...", help="Video files, or folders of numbered pictures.")],
-    query: Annotated[list[str], Option("--query", "-q", help='What to follow: "cat. yellow school bus".')],
+    videos: Annotated[list[str], Argument(metavar="VIDEO...", help="Video files, or folders of numbered images.")],
+    query: Annotated[list[str], Option("--query", "-q", help='What to track: "cat. yellow school bus".')],
     pipeline: Annotated[
         str, Option("--pipeline", "-p", help="A recipe with a tracker, or the path of one.")
     ] = PIPELINE,
-    out: Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")] = None,
+    out: Out = None,
     formats: Annotated[
         str,
         Option(
             "--format",
-            help="Any of jsonl (a line a frame), mp4 (overlay), davis (palette PNG), youtube_vis (one file a run), mots.",
+            help="Any of jsonl (a line per frame), mp4 (overlay), davis (palette PNG), "
+            "youtube_vis (one file per run), mots.",
         ),
     ] = "jsonl,mp4",
-    every: Annotated[int | None, Option(help="Look for new things on every so manieth frame.  [10]")] = None,
-    match: Annotated[float | None, Option(help="A thing is known from this mask IoU on.  [0.5]")] = None,
-    patience: Annotated[int | None, Option(help="Frames without being seen after which an id is closed.  [30]")] = None,
-    threshold: Annotated[float | None, Option("--threshold", help="Lowest score of a thing.")] = None,
+    every: Annotated[int | None, Option(help="Run the detector on every n-th frame.  [10]")] = None,
+    match: Annotated[
+        float | None, Option(help="Lowest mask IoU at which a detection is a tracked object.  [0.5]")
+    ] = None,
+    patience: Annotated[
+        int | None, Option(help="Frames without a detection after which an object's id is closed.  [30]")
+    ] = None,
+    threshold: Annotated[float | None, Option("--threshold", help="Lowest score of a detection.")] = None,
     as_json: Annotated[
-        bool, Option("--json", help="Every frame as a line of JSON on stdout; no files without -o.")
+        bool, Option("--json", help="One line of JSON per frame on stdout; no files without -o.")
     ] = False,
     resume: Annotated[bool, Option("--resume/--overwrite", help="Go on where an earlier run stopped.")] = False,
 ) -> None:
-    """Follow things through videos by their names.
+    """Track objects through videos by their names.
 
-    For a/clip.mp4 this writes out/clip.jsonl, a line a frame, while it works, and then out/clip.mp4, the video with every object
-    in a colour of its own.  Exit code 3: a video could not be read to its end; what could be is there.
+    For a/clip.mp4 this writes out/clip.jsonl, a line per frame, while it works, and then out/clip.mp4, the video with
+    every object in a colour of its own.  Exit code 3: a video could not be read to its end; what could be is there.
     """
-    kinds = segment.formats_of(formats, FORMATS)
+    kinds = formats_of(formats, FORMATS)
     settings = {"every": every, "match": match, "patience": patience, "threshold": threshold}
-    asked = Asked(pipeline, query, {k: v for k, v in settings.items() if v is not None}, kinds, resume)
-    folder = out if out is not None or as_json else Path("out")
-    run = Run(asked, folder, as_json, _stems(videos))
-    for video, stem in _stems(videos).items():
-        run.work(video, stem)
-    run.close()
-    if run.failed:
-        raise typer.Exit(3)
+    items = _videos(videos)
+    config = RunConfig(
+        pipeline, queries_of(query), {k: v for k, v in settings.items() if v is not None}, as_json=as_json
+    )
+    folder = output_folder_of(out, as_json)
+    files = TrackFiles(folder, kinds, items, config.queries.labels, resume) if folder is not None else None
+    with Run(items, files, _nothing if as_json else _summary, as_json=as_json, noun="video") as run:
+        tracking = Tracking(config, run, files)
+        for item in run.todo:
+            try:
+                tracking.follow(item)
+            except (ImageError, VideoError) as error:
+                run.record_failure(item, error)
+        run.finish()
+    if run.exit_code:
+        raise typer.Exit(run.exit_code)
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """What a run computes, and writes."""
+class RunConfig:
+    """What a run computes."""
 
     pipeline: str
-    query: Sequence[str]
-    settings: dict[str, Any]
-    kinds: Sequence[str]
-    resume: bool
+    """A recipe's name or path."""
+    queries: Queries
+    settings: Mapping[str, float]
+    """Of `gsam.Pipeline.track`."""
+    as_json: bool
+    """Whether frames are printed as JSON."""
 
 
-class Run:
-    """Videos, one after the other, through one pipeline."""
+class Tracking:
+    """Videos, one after the other, through one pipeline.
 
-    def __init__(self, asked: Asked, folder: Path | None, as_json: bool, stems: dict[str, str]) -> None:
-        from gsam.text.queries import parse_queries
+    Args:
+        config: What to compute.
+        run: Which reports it.
+        files: Where it goes; None for stdout only.
+    """
 
-        self.asked, self.folder, self.as_json = asked, folder, as_json
-        self.queries = parse_queries([n for part in asked.query for n in parse_queries(part).names])
-        self.failed = False
-        self.pipe: Any = None
-        self.all: dict[str, Tracks] = {}
+    def __init__(self, config: RunConfig, run: Run[TrackedVideo], files: TrackFiles | None) -> None:
+        self.config, self.run, self.files = config, run, files
 
-    def work(self, video: str, stem: str) -> None:
-        """One video.  What goes wrong with it is said, and the next one is begun."""
-        from gsam.inputs.video import open_frames
-
-        try:
-            with open_frames(video) as frames:
-                self._work(video, stem, frames)
-        except UsageError:
-            raise
-        except GsamError as error:
-            self.failed = True
-            print(f"gsam: {error} [{error.code}]", file=sys.stderr)
-
-    def close(self) -> None:
-        """What all videos have together."""
-        if self.folder is not None and "youtube_vis" in self.asked.kinds and self.all:
-            from gsam.results.formats.youtube_vis import YouTubeVis
-
-            data = YouTubeVis(self.queries.labels)
-            for tracks in self.all.values():
-                data.add(tracks)
-            data.write(self.folder / YOUTUBE_VIS)
-
-    def _work(self, video: str, stem: str, frames: Any) -> None:
-        from gsam.results.formats import tracks_jsonl
-
-        began = time.monotonic()
-        head = tracks_jsonl.Head(frames.size, Path(video).name, frames.rate, frames.count, tuple(self.queries.labels))
-        done: list[TrackedFrame] = []
-        if self.folder is None:
-            self._follow(frames, head, None, done, stem)
-            return
-        path = self.folder / f"{stem}.jsonl"
-        if path.exists() and not self.asked.resume:
-            path.unlink()
-        broken: GsamError | None = None
-        with tracks_jsonl.TracksWriter(path, head) as writer:
-            before = len(writer.complete)
-            try:
-                self._follow(frames, head, writer, done, stem)
-            except GsamError as error:  # of the video: what was followed is good
-                if isinstance(error, UsageError) or not writer.complete:
-                    raise
-                broken = error
-            new = len(writer.complete) - before
-        seconds = time.monotonic() - began
-        tracks = tracks_jsonl.read(path)
-        self.all[stem] = tracks
-        written = [path, *self._write(tracks, stem, frames)]
-        self._say(video, tracks, new, seconds, written)
-        if broken is not None:
-            raise broken
-
-    def _follow(self, frames: Any, head: Any, writer: Any, done: list[TrackedFrame], stem: str) -> None:
-        """Frame by frame, from where an earlier run stopped."""
-        start, next_id = _stopped(writer) if writer is not None else (None, 1)
-        if start is not None and start.index + 1 == frames.count:
-            return
-        progress = Progress((frames.count or 0) - (start.index + 1 if start else 0), unit="frame")
-        try:
-            for frame in self._tracked(frames, start, next_id):
-                if writer is not None:
-                    writer.add(frame)
-                if self.as_json:
-                    from gsam.results.formats.tracks_jsonl import frame_dict
-
-                    print(json.dumps({"video": head.video, **frame_dict(frame)}, ensure_ascii=False), flush=True)
-                progress.step()
-        finally:
-            progress.close()
-
-    def _tracked(self, frames: Any, start: TrackedFrame | None, next_id: int) -> Iterator[TrackedFrame]:
+    @functools.cached_property
+    def pipe(self) -> Pipeline:
+        """The pipeline, loaded when the first frame needs it."""
         import gsam
 
-        if self.pipe is None:
-            self.pipe = gsam.load(self.asked.pipeline)
-        return self.pipe.track(frames, self.queries.names, start=start, next_id=next_id, **self.asked.settings)
+        return gsam.load(self.config.pipeline)
 
-    def _write(self, tracks: Tracks, stem: str, frames: Any) -> list[Path]:
-        """The other formats of a video that is done."""
-        from gsam.results.formats import davis, mots
+    def follow(self, item: Item) -> None:
+        """Track one video, write its files and report it.
 
-        assert self.folder is not None
-        written = []
-        if "davis" in self.asked.kinds:
-            davis.write(tracks, self.folder / stem)
-            written.append(self.folder / stem)
-        if "mots" in self.asked.kinds:
-            mots.write_txt(tracks, self.folder / f"{stem}_mots.txt")
-            written.append(self.folder / f"{stem}_mots.txt")
-        if "mp4" in self.asked.kinds:
-            written.append(self._overlay(tracks, self.folder / f"{stem}.mp4", frames))
-        return written
+        Raises:
+            VideoError: It cannot be read to its end; the tracks until there are written.
+        """
+        from gsam.inputs.video import open_frames
+        from gsam.results.formats.tracks_jsonl import Head, read
 
-    def _overlay(self, tracks: Tracks, path: Path, frames: Any) -> Path:
-        from gsam.results.formats.overlay_video import OverlayVideo
+        with open_frames(item.path) as frames:
+            if self.files is None:
+                self.run.count(len(self._frames(item, frames, None)))
+                return
+            began = time.monotonic()
+            head = Head(frames.size, item.name, frames.rate, frames.count, tuple(self.config.queries.labels))
+            broken: GsamError | None = None
+            with self.files.writer(item, head) as writer:
+                before = len(writer.complete)
+                try:
+                    self._frames(item, frames, writer)
+                except (ImageError, VideoError) as error:  # what was tracked until here is good
+                    if not writer.complete:
+                        raise
+                    broken = error
+                new = len(writer.complete) - before
+            seconds = time.monotonic() - began
+            video = TrackedVideo(frames, read(writer.path), new, seconds)
+            with self.run.guarded():
+                written = self.files.write(item, video)
+            self.run.report(item, video, written, complete=broken is None)
+            if broken is not None:
+                raise broken
 
-        by_index = {frame.index: frame for frame in tracks}
-        last = max(by_index, default=-1)
-        with OverlayVideo(path, frames.rate) as video:
-            for frame in frames.walk():
-                if frame.index > last:
-                    break
-                video.add(frame.pixels, by_index.get(frame.index), frame.time)
-                if frame.index == last:  # beyond it a damaged video would complain once more
-                    break
-        return path
-
-    def _say(self, video: str, tracks: Tracks, new: int, seconds: float, written: Sequence[Path]) -> None:
-        if self.as_json:
-            return
-        labels = list(tracks.labels.values())
-        found = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels)) or "nothing"
-        rate = f", {new / seconds:.1f} frames a second" if new else ""
-        places = ", ".join(map(segment.shown, written))
-        print(f"{segment.shown(Path(video))}: {found} in {len(tracks)} frames{rate} -> {places}")
-
-
-def _stopped(writer: Any) -> tuple[TrackedFrame | None, int]:
-    """The last frame of an earlier run, and the first id that it did not give."""
-    from gsam.results.formats import tracks_jsonl
-
-    if not writer.complete:
-        return None, 1
-    last, highest = None, 0
-    for frame in tracks_jsonl.frames(writer.path):
-        last = frame if last is None or frame.index > last.index else last
-        highest = max(highest, *frame.ids.tolist(), 0)
-    return last, highest + 1
+    def _frames(self, item: Item, frames: Frames, writer: TracksWriter | None) -> set[int]:
+        """Track frame by frame, from where an earlier run stopped; give the ids seen."""
+        start, next_id = resume_point(writer) if writer is not None else (None, 1)
+        first = start.index + 1 if start is not None else 0
+        ids: set[int] = set()
+        if start is not None and first == frames.count:
+            return ids
+        names = self.config.queries.names
+        tracked = self.pipe.track(frames, names, start=start, next_id=next_id, **self.config.settings)
+        with self.run.guarded(), self.run.progress((frames.count or 0) - first, "frame") as bar:
+            for frame in tracked:
+                ids.update(frame.ids.tolist())
+                if writer is not None:
+                    writer.add(frame)
+                if self.config.as_json:
+                    self.run.print(_json(item, frame))
+                bar.step()
+                signals.check()
+        return ids
 
 
-def _stems(videos: Sequence[str]) -> dict[str, str]:
-    """A name for the results of each video; raises `UsageError` where two would be called the same."""
-    found: dict[str, str] = {}
-    for video in videos:
-        stem = Path(video).stem if not Path(video).is_dir() else Path(video).resolve().name
-        if stem in found.values():
+def _json(item: Item, frame: TrackedFrame) -> str:
+    from gsam.results.formats.tracks_jsonl import frame_dict
+
+    return json.dumps({"video": item.name, **frame_dict(frame)}, ensure_ascii=False)
+
+
+def _nothing(item: Item, video: TrackedVideo, written: Sequence[Path]) -> None:
+    """The frames were printed as they came."""
+
+
+def _summary(item: Item, video: TrackedVideo, written: Sequence[Path]) -> str:
+    labels = list(video.tracks.labels.values())
+    rate = f", {video.new / video.seconds:.1f} frames a second" if video.new else ""
+    places = ", ".join(map(display_path, written))
+    return f"{display_path(item.path)}: {count_labels(labels)} in {len(video.tracks)} frames{rate} -> {places}"
+
+
+def _videos(paths: Sequence[str]) -> list[Item]:
+    """Name the results of each video.
+
+    Raises:
+        UsageError: Two would be called the same.
+    """
+    items: dict[str, Item] = {}
+    for path in map(Path, paths):
+        stem = path.resolve().name if path.is_dir() else path.stem
+        if stem in items:
             raise UsageError(f"two videos are called {stem}: their results would overwrite each other, run them apart")
-        found[video] = stem
-    return found
+        items[stem] = Item(path, path.name, stem)
+    return list(items.values())

@@ -1,4 +1,4 @@
-"""``gsam weights``: which models there are, getting them, converting them, and checking that they are what they should be."""
+"""``gsam weights``: list, fetch, convert and check models."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 HELP = {"help_option_names": ["-h", "--help"]}
 NAME = "A name of `gsam weights list`, a hub id (owner/name@revision), a file or a folder."
 Row = tuple[str, str, bool | None]
-"""What, how it is, whether that is well; None: it was not checked."""
+"""What was checked, what came out, whether that is well; None: it was not checked."""
 
 
 class Dtype(enum.StrEnum):
-    """What numbers are stored as."""
+    """Floating-point types of parameters."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -38,7 +38,7 @@ def weights() -> None:
 
 @app.command("list", context_settings=HELP)
 def list_models() -> None:
-    """Every model with an official name: what it does, its size, its licence, and whether it is on this machine."""
+    """List every model with an official name: its roles, size and licence, and whether it is on this machine."""
     from gsam.registry import FAMILIES, family_of
     from gsam.weights import find
 
@@ -66,9 +66,9 @@ def pull(name: Annotated[str, Argument(metavar="NAME", help=NAME)]) -> None:
 def port(
     source: Annotated[str, Argument(metavar="SRC", help=NAME)],
     folder: Annotated[Path, Argument(metavar="DST", help="The folder to write; it must not exist.")],
-    dtype: Annotated[Dtype, Option(help="What the numbers are stored as.")] = Dtype.float32,
+    dtype: Annotated[Dtype, Option(help="Type of the numbers in it.")] = Dtype.float32,
 ) -> None:
-    """Read a checkpoint of any kind and write it as an Orbax folder, which serves wherever a model is named."""
+    """Convert a checkpoint of any kind to an Orbax folder, which serves wherever a model is named."""
     from gsam.weights import store
 
     if folder.exists():
@@ -81,7 +81,7 @@ def port(
 def verify(
     name: Annotated[str, Argument(metavar="NAME", help=NAME)],
     image: Annotated[
-        Path | None, Option(help="The picture of the published values, where it cannot be downloaded.")
+        Path | None, Option(help="The image of the published values, where it cannot be downloaded.")
     ] = None,
 ) -> None:
     """Check a model: its file's hash, that every tensor has its place, and values that others have published.
@@ -110,7 +110,7 @@ def _print(rows: Iterator[Row]) -> bool:
 
 
 def _entries() -> dict[str, Mapping[str, Any]]:
-    """Name -> manifest entry, of the official models and of those that ship."""
+    """Give the manifest entries of the official models and of those that ship, by name."""
     import tomllib
 
     from gsam.weights import find, folders
@@ -120,14 +120,14 @@ def _entries() -> dict[str, Mapping[str, Any]]:
 
 
 def _entry(name: str) -> Mapping[str, Any]:
-    """The entry of a model, by its name or by its id on the hub; empty for any other."""
+    """Give the entry of a model by its name or its id on the hub; empty for any other."""
     entries = _entries()
     by_hub = {e[k]: e for e in entries.values() for k in ("hub", "hub_twin") if k in e}
     return entries.get(name) or by_hub.get(name.partition("@")[0]) or {}
 
 
 def _hashes(name: str, found: CheckpointSource) -> Iterator[Row]:
-    """Raises `CheckpointError` for a file that is not what its manifest or the hub says."""
+    """Compare files with their hashes.  Raises `CheckpointError` for one that differs."""
     from gsam.weights.hashes import hub_hash, verify_hash
 
     files = [found.path] if found.path.is_file() else sorted(found.path.glob("*.safetensors"))

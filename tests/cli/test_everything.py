@@ -85,7 +85,7 @@ def test_a_folder_in_every_format(run: Gsam, tmp_path: Path, capsys: pytest.Capt
     told = capsys.readouterr()
     assert "in/sub/1.png" in told.err
     assert "image_unreadable" in told.err
-    assert "2 of 3 pictures" in told.err
+    assert "2 of 3 images" in told.err
     assert "2 masks -> out/sub/0.json" in told.out
 
 
@@ -232,7 +232,7 @@ def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
         (["in", "-m", "sam_vit_b", "-q", "dog"], 2, "say which classifier"),
         (["in", "-q", "."], 2, "query"),
         (["in", "-o", "in/a.png"], 2, "is a file"),
-        (["empty"], 4, "no picture matches 'empty'"),
+        (["empty"], 4, "no image matches 'empty'"),
         (["in/b.png"], 3, "no such file"),
     ],
 )

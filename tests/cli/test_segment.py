@@ -19,7 +19,7 @@ from PIL import Image
 
 import gsam
 from gsam import cli
-from gsam.cli.inputs import collect
+from gsam.dataset.sources import collect
 from gsam.results.masks.rle import decode
 from tests.bad import images
 from tests.bad.table import Row
@@ -159,8 +159,8 @@ def test_a_picture_called_coco(run: Gsam, tmp_path: Path) -> None:
         (["segment", "a.png", "-q", "dog", "-o", "/"], 2, "output_root"),
         (["segment", "a.png", "-q", "dog", "-o", "."], 2, "output_is_input"),
         (["segment", "no.png", "-q", "dog"], 3, "image_missing"),
-        (["segment", "*.jpg", "-q", "dog"], 4, "no picture matches"),
-        (["segment", "empty", "-q", "dog"], 4, "no picture matches"),
+        (["segment", "*.jpg", "-q", "dog"], 4, "no image matches"),
+        (["segment", "empty", "-q", "dog"], 4, "no image matches"),
         (["fly"], 2, "fly"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What was named on the command line -> the pictures to read and the names their results get."""
+"""Find the inputs that paths, folders and patterns name, and give their results names that differ."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"}
     | {".avif", ".jp2", ".ppm", ".pgm", ".pnm", ".heic", ".heif"}
 )
-"""What is taken from a folder.  A file that is named is always tried."""
+"""Suffixes of the images taken from a folder.  A file that is named is always tried."""
 MAX_NAME = 180
-"""Bytes of an output's name without its suffix; file systems allow 255 with it."""
+"""Most bytes of an output's name without its suffix; file systems allow 255 with it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A picture and the name of its results."""
+    """An input and the name of its results."""
 
     path: Path
     name: str
     """Relative to the folder it was found in, with its suffix, unique in the run: ``sub/scene.png``."""
     stem: str
-    """Of its outputs, relative to the output folder, unique in the run: ``sub/scene``."""
+    """Path of its results in the output folder, without a suffix, unique in the run: ``sub/scene``."""
 
 
 def collect(arguments: Iterable[str], recursive: bool = False, reserved: Set[str] = frozenset()) -> list[Item]:
-    """Files, folders and patterns, in order; each file once.
+    """List the images that files, folders and patterns name, in order, each file once.
 
-    A named file is called by its own name, one from a folder by its path in that folder.  Where that would call two the same,
-    all are called by their path from the folder that holds them all; those that differ in the suffix only keep it.  No stem is
-    one of ``reserved``.
+    A named file is called by its own name, one from a folder by its path in that folder.  Where that would
+    call two the same, all are called by their path from the folder that holds them all; those that differ
+    in the suffix only keep it.
+
+    Args:
+        arguments: Paths of files and folders, and glob patterns, as they come from a command line.
+        recursive: Whether to look into the folders of folders.
+        reserved: Lower-case stems that no result may have.
+
+    Returns:
+        One item per file, those of a folder or pattern sorted.
     """
     found: dict[str, tuple[Path, PurePosixPath]] = {}
     for argument in arguments:
@@ -48,14 +56,14 @@ def collect(arguments: Iterable[str], recursive: bool = False, reserved: Set[str
 def _expand(argument: str, recursive: bool) -> list[tuple[Path, Path]]:
     path = Path(argument)
     if path.is_dir():
-        return [(p, p.relative_to(path)) for p in _pictures(path, recursive)]
+        return [(p, p.relative_to(path)) for p in _images(path, recursive)]
     if not os.path.lexists(path) and glob.has_magic(argument):
         matches = sorted(Path(m) for m in glob.glob(argument, recursive=True))
         return [(m, Path(m.name)) for m in matches if not m.is_dir() and m.suffix.lower() in SUFFIXES]
     return [(path, Path(path.name))]
 
 
-def _pictures(folder: Path, recursive: bool) -> list[Path]:
+def _images(folder: Path, recursive: bool) -> list[Path]:
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
@@ -66,7 +74,7 @@ def _pictures(folder: Path, recursive: bool) -> list[Path]:
 def _distinct(
     absolute: Sequence[str], names: list[PurePosixPath], reserved: Set[str]
 ) -> tuple[list[PurePosixPath], list[str]]:
-    """Names and stems, no two stems alike even where case does not count."""
+    """Give names and stems, no two stems alike even where case does not count."""
     stems = [str(n.with_suffix("")) for n in names]
     if _repeated(stems):
         whole = [PurePosixPath(Path(os.path.relpath(a, _common(absolute))).as_posix()) for a in absolute]

@@ -1,0 +1,63 @@
+"""A lock file that one run holds at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from gsam.errors import UsageError
+
+
+@contextlib.contextmanager
+def hold(lock: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs, and remove it afterwards.
+
+    A run that was killed holds nothing: the lock is the system's and goes with its process.
+
+    Args:
+        lock: The file, in the folder that it guards.
+
+    Raises:
+        UsageError: Another run holds it (``output_locked``).
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    while True:
+        file = open(lock, "a+")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = _holder(file)
+            file.close()
+            raise UsageError(f"{lock.parent} is locked by another run{holder}", "output_locked") from None
+        if _still_there(file, lock):
+            break
+        file.close()  # the other run finished and removed it between the two calls
+    try:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        file.close()
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    pid = file.read(20).strip()
+    return f" (pid {pid})" if pid else ""
+
+
+def _still_there(file: IO[str], lock: Path) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_ino == lock.stat().st_ino
+    except OSError:
+        return False

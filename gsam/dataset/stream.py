@@ -1,0 +1,65 @@
+"""Images through a pipeline, in batches, each with its result or its error."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gsam.dataset.sources import Item
+
+if TYPE_CHECKING:
+    import jax
+
+    from gsam.inputs.image import Source
+    from gsam.pipeline import Pipeline
+    from gsam.results.result import Result
+
+
+def stream(
+    pipe: Pipeline, items: Sequence[Item], queries: Sequence[str], batch_size: int
+) -> Iterator[tuple[Item, Result | Exception]]:
+    """Ask a pipeline about images.
+
+    Args:
+        pipe: The pipeline.
+        items: The images.
+        queries: What to find in each.
+        batch_size: Images computed together.
+
+    Yields:
+        Every item in order, with its result or why it has none.
+    """
+    failed: dict[Path, Exception] = {}
+
+    def note(source: Source, error: Exception) -> None:
+        assert isinstance(source, Path)
+        failed[source] = error
+
+    waiting = iter(items)
+    for result in pipe.stream([i.path for i in items], list(queries), batch_size=batch_size, on_error=note):
+        item = next(waiting)
+        while item.path in failed:  # images that fail are known before any later result comes
+            yield item, failed.pop(item.path)
+            item = next(waiting)
+        yield item, dataclasses.replace(result, image=item.name)
+    for item in waiting:
+        yield item, failed.pop(item.path)
+
+
+def default_batch_size(devices: Sequence[jax.Device], count: int) -> int:
+    """Choose how many images to compute together: batches pay on accelerators, on a CPU they only cost memory.
+
+    Args:
+        devices: Those of the pipeline.
+        count: How many images there are.
+
+    Returns:
+        8 per accelerator, 1 per CPU device, less for few images.
+    """
+    each = 1 if all(d.platform == "cpu" for d in devices) else 8
+    wanted = each * max(len(devices), 1)
+    while wanted >= 2 * count:
+        wanted //= 2
+    return max(wanted, 1)
