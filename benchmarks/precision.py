@@ -63,7 +63,7 @@ def rounded(params: Params) -> Params:
     return {name: one(name, value) for name, value in params.items()}
 
 
-def masks_of(stage: sam.Stage, picture: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+def masks_of(stage: sam.SamSegmenter, picture: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
     """Masks [N, h, w] bool of boxes [N, 4], at low resolution, within the picture."""
     images = gather([Picture(picture)], [stage.view])
     count = len(xyxy)
@@ -80,7 +80,7 @@ def masks_of(stage: sam.Stage, picture: np.ndarray, xyxy: np.ndarray) -> np.ndar
 _programs: dict[int, Any] = {}
 
 
-def _run(stage: sam.Stage) -> Any:
+def _run(stage: sam.SamSegmenter) -> Any:
     if id(stage) not in _programs:
         _programs[id(stage)] = jax.jit(lambda p, i, b: stage.segment(p, stage.features(p, i), i, b))
     return _programs[id(stage)]

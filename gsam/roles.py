@@ -82,7 +82,7 @@ class Reuses(Protocol):
 class Segmenter(Protocol):
     """Image and boxes -> masks.
 
-    What is larger than SAM's way from low-resolution logits to the picture may say so by ``enlarge``, see
+    What is larger than SAM's way from low-resolution logits to the picture may say so by ``upsample``, see
     `gsam.results.masks.low_res.Upsampling`.  One that answers points and masks too is a `gsam.models.promptable.PromptableSegmenter`.
     """
 

@@ -97,7 +97,7 @@ class ExportedProgram:
 class Stage:
     """What the pipeline asks of a stage on the host; its part on the device is in the programs."""
 
-    enlarge = "view"
+    upsample = "view"
 
     def __init__(self, role: str, view: View, params: Params, reading: Any, embed: Callable[..., Any] | None) -> None:
         self.params, self.view, self.reading = params, view, reading
@@ -193,7 +193,7 @@ def _step(
     embed = next((p for p in programs if p.kind == "embed" and p.slot == slot), None)
     call = None if embed is None else lambda params, tokens: embed.call(_tree(params), tokens)
     stage = Stage(entry["role"], View(**entry["view"]), weights.get(slot, {}), reading, call)
-    stage.enlarge = entry.get("enlarge", "view")
+    stage.upsample = entry.get("enlarge", "view")
     return stage
 
 

@@ -89,8 +89,8 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSp
         entry: dict[str, Any] = {"slot": slot, "role": role}
         if role:
             entry["view"] = dataclasses.asdict(step.view)
-            if hasattr(step, "enlarge"):
-                entry["enlarge"] = step.enlarge
+            if hasattr(step, "upsample"):
+                entry["enlarge"] = step.upsample
         if reading := getattr(step, "reading", None):
             if not hasattr(reading.tokenizer, "dumps"):
                 raise UsageError(f"the tokenizer of {slot} cannot be written to a file", "export_tokenizer")

@@ -34,17 +34,17 @@ class PromptableSegmenter(abc.ABC):
     chunk: int = 0
     """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
 
-    enlarge: ClassVar[Literal["view", "bilinear", "bicubic", "probability"]] = "view"
+    upsample: ClassVar[Literal["view", "bilinear", "bicubic", "probability"]] = "view"
     """How low-resolution logits become as large as the picture, see `gsam.results.masks.low_res`."""
-    takes: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
+    prompt_types: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
     """The prompts that it understands."""
     max_points: ClassVar[int | None] = None
     """How many points a prompt may have, of which a box is two; None for any number."""
     pads_boxes: ClassVar[bool] = False
     """Whether one "not a point" (`PAD`) goes with a prompt that has a box, too (SAM 2), and not only with points alone."""
-    sure: ClassVar[float] = 0.88
+    default_iou_thresh: ClassVar[float] = 0.88
     """Predicted IoU above which `gsam.MaskGenerator` keeps a mask, unless it is told otherwise."""
-    clamp: ClassVar[float | None] = None
+    logit_clip: ClassVar[float | None] = None
     """`gsam.Predictor` gives low-resolution logits cut at plus and minus this (SAM 2)."""
 
     @property
@@ -67,16 +67,16 @@ class PromptableSegmenter(abc.ABC):
         prompt (three masks of SAM), otherwise M is 1.
         """
 
-    def prior(self, xyxy: jax.Array) -> jax.Array | None:
+    def box_mask_prompt(self, xyxy: jax.Array) -> jax.Array | None:
         """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, h, w]; None for the official models."""
         return None
 
     @property
     def has_postprocess(self) -> bool:
-        """Whether `clean` does anything."""
+        """Whether `postprocess` does anything."""
         return False
 
-    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+    def postprocess(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
         """Pure: what is done to logits [..., h, w] before they become masks, those above ``threshold``.  Here nothing."""
         return logits
 
@@ -88,11 +88,11 @@ class PromptableSegmenter(abc.ABC):
             kinds = [TOP_LEFT, BOTTOM_RIGHT, *[PAD] * self.pads_boxes]
             labels = jnp.broadcast_to(jnp.asarray(kinds), (xyxy.shape[0], len(kinds)))
             points = jnp.pad(xyxy.reshape(-1, 2, 2), ((0, 0), (0, len(kinds) - 2), (0, 0)))
-            prior = self.prior(xyxy)
-            more = {} if prior is None else {"mask": prior}
+            mask = self.box_mask_prompt(xyxy)
+            more = {} if mask is None else {"mask": mask}
             logits, iou = self.decode(model, features, points, labels, multimask=False, **more)
             if self.has_postprocess:
-                logits = self.clean(logits)
+                logits = self.postprocess(logits)
             return logits[:, 0], iou[:, 0]
 
         def work(xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -139,10 +139,10 @@ class PromptableSegmenter(abc.ABC):
 
 def needs_points(model: Any, name: str, *, masks: bool = False) -> None:
     """Raises `UsageError` for a model that takes no points, or no masks where they are needed."""
-    takes: frozenset[str] = getattr(model, "takes", frozenset())
-    if not hasattr(model, "prompt") or "foreground" not in takes:
+    prompt_types: frozenset[str] = getattr(model, "prompt_types", frozenset())
+    if not hasattr(model, "prompt") or "foreground" not in prompt_types:
         raise UsageError(
             f"{name} cannot be asked with points, which is how everything is found", "model_takes_no_points"
         )
-    if masks and "mask" not in takes:
+    if masks and "mask" not in prompt_types:
         raise UsageError(f"{name} takes no masks as prompts, which use_m2m needs", "model_takes_no_masks")

@@ -208,7 +208,7 @@ class Block(nnx.Module):
         return x + by_rows(self.mlp, x)
 
 
-class Stage(nnx.Module):
+class TinyVitStage(nnx.Module):
     """``blocks``, and but for the last stage ``downsample``."""
 
     def __init__(self, config: TinyVit, index: int) -> None:
@@ -234,7 +234,7 @@ class ImageEncoder(nnx.Module):
 
     def __init__(self, config: TinyVit) -> None:
         self.patch_embed = PatchEmbed(config.widths[0])
-        self.layers = nnx.List([Stage(config, i) for i in range(len(config.widths))])
+        self.layers = nnx.List([TinyVitStage(config, i) for i in range(len(config.widths))])
         self.neck = Neck(config.widths[-1], config.out_chans)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:

@@ -55,7 +55,7 @@ def to_results(
                 (int(rows), int(columns)),
                 (height, width),
                 mask_threshold,
-                getattr(segmenters[-1], "enlarge", "view"),
+                getattr(segmenters[-1], "upsample", "view"),
             )
             quality = masks[1][i][order].astype(np.float32, copy=False)
         ids = labels.index[i][order]

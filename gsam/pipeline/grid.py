@@ -33,7 +33,7 @@ class GridProposer:
     segmenter: PromptableSegmenter
     points_per_side: int = 32
     pred_iou_thresh: float | None = None
-    """`gsam.models.promptable.PromptableSegmenter.sure` if it is None."""
+    """`gsam.models.promptable.PromptableSegmenter.default_iou_thresh` if it is None."""
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
@@ -54,8 +54,8 @@ class GridProposer:
         return self.segmenter.view
 
     @property
-    def enlarge(self) -> str:
-        return self.segmenter.enlarge
+    def upsample(self) -> str:
+        return self.segmenter.upsample
 
     def features(self, params: Params, images: Images) -> Any:
         """As the segmenter's."""
@@ -84,7 +84,7 @@ class GridProposer:
         which = jnp.broadcast_to(jnp.arange(m), (b, p, m))
         rows = {"xy": jnp.repeat(points, m, 1), "which": which, **seen}
         rows = {k: v.reshape(b, p * m, *v.shape[3:]) if k != "xy" else v for k, v in rows.items()}
-        least = self.segmenter.sure if self.pred_iou_thresh is None else self.pred_iou_thresh
+        least = self.segmenter.default_iou_thresh if self.pred_iou_thresh is None else self.pred_iou_thresh
         good = (rows["iou"] > least) & (rows["stability"] >= self.stability_score_thresh)
         score, rows = top(jnp.where(good, rows["iou"], -jnp.inf), min(p * m, CANDIDATES), rows)
         boxes = rows["box"] * jnp.concatenate([picture, picture], -1)[:, None, ::-1]
@@ -95,7 +95,7 @@ class GridProposer:
         def again(some: dict[str, jax.Array]) -> jax.Array:
             logits, _ = self._decode(model, features, some["xy"])
             logits = jax.vmap(take)(logits, some["which"][..., None])[:, :, 0]
-            return self.segmenter.clean(logits) if self.segmenter.has_postprocess else logits
+            return self.segmenter.postprocess(logits) if self.segmenter.has_postprocess else logits
 
         kept = {"xy": rows["xy"], "which": rows["which"]}
         logits = in_chunks(again, kept, found, *self.segmenter.chunks)

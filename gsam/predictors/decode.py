@@ -72,12 +72,12 @@ class Decoder:
     def __init__(self, model: PromptableSegmenter, params: Params, device: jax.Device) -> None:
         self.model, self._params = model, params
         self._decode = Program(self._pure, device.platform, static=["multimask"])
-        self._clean = Program(model.clean, device.platform) if model.has_postprocess else None
+        self._postprocess = Program(model.postprocess, device.platform) if model.has_postprocess else None
 
     @property
     def compilations(self) -> int:
         """How many programs have been compiled so far."""
-        return self._decode.compilations + (self._clean.compilations if self._clean else 0)
+        return self._decode.compilations + (self._postprocess.compilations if self._postprocess else 0)
 
     def low(self, picture: Embedding, multimask: bool) -> tuple[int, int, int]:
         """Masks a prompt, and their rows and columns; those of a mask prompt are the same.  Nothing is computed."""
@@ -142,7 +142,7 @@ class Decoder:
         """What `PaddedShape.pack` gives, on features [1, ...]; a box without a mask brings the model's own, if it has one."""
         boxed = (labels == TOP_LEFT).any(1)
         ends = [jnp.where((labels == kind)[..., None], points, 0.0).sum(1) for kind in (TOP_LEFT, BOTTOM_RIGHT)]
-        prior = self.model.prior(jnp.concatenate(ends, 1))
+        prior = self.model.box_mask_prompt(jnp.concatenate(ends, 1))
         if prior is not None:
             if mask is not None and has_mask is not None:
                 prior, boxed = jnp.where(has_mask[:, None, None], mask, prior), has_mask | boxed
@@ -169,15 +169,15 @@ class Decoder:
     ) -> Iterator[Masks]:
         """[n, C, h, w] -> n C masks [H, W], or their logits, one by one."""
         flat = low.reshape(-1, *low.shape[2:])
-        if self._clean:
-            flat = np.asarray(self._clean(flat, np.float32(threshold)))
-        side, way = self.model.view.size, self.model.enlarge
+        if self._postprocess:
+            flat = np.asarray(self._postprocess(flat, np.float32(threshold)))
+        side, way = self.model.view.size, self.model.upsample
         view = LowResMasks(flat, side, picture.content, picture.size, threshold, way)
         return (view.logits_of(i) if logits else view.mask_of(i) for i in range(len(flat)))
 
     def _given(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
         """Low-resolution logits as the caller gets them."""
-        most = self.model.clamp
+        most = self.model.logit_clip
         return low if most is None else np.clip(low, -np.float32(most), np.float32(most))
 
 

@@ -382,7 +382,7 @@ class Predictor(EncodedImages):
         size = picture.content if normalise is None else picture.size if normalise else (1, 1)
         side = lambda: self._decode.low(picture, False)[1:]  # noqa: E731
         return CoordinateSpace(
-            size, picture.content, self.model.takes, side, self.model.max_points, self.model.pads_boxes
+            size, picture.content, self.model.prompt_types, side, self.model.max_points, self.model.pads_boxes
         )
 
     def _answer(

@@ -35,8 +35,8 @@ class CoordinateSpace:
     """Height and width of the picture, in the units of the coordinates."""
     content: tuple[int, int]
     """Rows and columns of the view that are picture."""
-    takes: frozenset[str]
-    """See `gsam.models.promptable.PromptableSegmenter.takes`."""
+    prompt_types: frozenset[str]
+    """See `gsam.models.promptable.PromptableSegmenter.prompt_types`."""
     side: Callable[[], tuple[int, int]]
     """Rows and columns of a mask prompt."""
     most: int | None = None
@@ -146,8 +146,8 @@ def read(given: Given, frame: CoordinateSpace) -> list[Prompt]:
 def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: CoordinateSpace) -> Prompt:
     if (coords is None) != (labels is None):
         raise ValueError("point_coords and point_labels go together: one is missing")
-    if coords is None and box is None and mask is None and "mask" not in frame.takes:
-        raise ValueError(f"nothing is asked: this model takes {_words(frame.takes)}")
+    if coords is None and box is None and mask is None and "mask" not in frame.prompt_types:
+        raise ValueError(f"nothing is asked: this model takes {_words(frame.prompt_types)}")
     xy, kinds = [], []
     if coords is not None:
         at, kind = _points(coords, labels, frame)
@@ -175,7 +175,7 @@ def _points(coords: Any, labels: Any, frame: CoordinateSpace) -> tuple[NDArray[n
     if not np.isin(kind, (0, 1)).all():
         raise ValueError(f"point labels are 1 (foreground) or 0 (background), got {np.unique(kind).tolist()}")
     for label, word in ((1, "foreground"), (0, "background")):
-        if word not in frame.takes and (kind == label).any():
+        if word not in frame.prompt_types and (kind == label).any():
             raise _unknown(word, frame)
     _finite(xy, "point_coords")
     outside = ((xy < 0) | (xy > np.array(frame.size[::-1]) + 1e-6)).any(1)
@@ -186,7 +186,7 @@ def _points(coords: Any, labels: Any, frame: CoordinateSpace) -> tuple[NDArray[n
 
 
 def _corners(box: Any, frame: CoordinateSpace) -> NDArray[np.float64]:
-    if "box" not in frame.takes:
+    if "box" not in frame.prompt_types:
         raise _unknown("box", frame)
     corners = _numbers(box, "box")
     if corners.shape not in ((4,), (1, 4), (2, 2)):
@@ -201,7 +201,7 @@ def _corners(box: Any, frame: CoordinateSpace) -> NDArray[np.float64]:
 def _mask(mask: Any, frame: CoordinateSpace) -> NDArray[np.float32] | None:
     if mask is None:
         return None
-    if "mask" not in frame.takes:
+    if "mask" not in frame.prompt_types:
         raise _unknown("mask", frame)
     rows, columns = frame.side()
     given = _numbers(mask, "mask_input", np.float32)
@@ -241,11 +241,11 @@ def _finite(values: NDArray[Any], name: str) -> None:
 
 
 def _unknown(word: str, frame: CoordinateSpace) -> ValueError:
-    return ValueError(f"this model takes {_words(frame.takes)}, not {WORDS[word]}")
+    return ValueError(f"this model takes {_words(frame.prompt_types)}, not {WORDS[word]}")
 
 
-def _words(takes: frozenset[str]) -> str:
-    *some, last = [text for word, text in WORDS.items() if word in takes] or ["nothing"]
+def _words(prompt_types: frozenset[str]) -> str:
+    *some, last = [text for word, text in WORDS.items() if word in prompt_types] or ["nothing"]
     return f"{', '.join(some)} and {last}" if some else last
 
 

@@ -379,7 +379,7 @@ class VideoPredictor:
         masks = np.full((len(outputs), 1, state.height, state.width), ABSENT_LOGIT, np.float32)
         if known:
             size = self.model.view.size
-            low = LowResMasks(np.stack(known), size, (size, size), (state.height, state.width), way="bilinear")
+            low = LowResMasks(np.stack(known), size, (size, size), (state.height, state.width), upsample="bilinear")
             rows = [i for i, output in enumerate(outputs) if output is not None]
             for i, row in enumerate(rows):
                 masks[row, 0] = low.logits_of(i)

@@ -141,7 +141,9 @@ class TextTracker:
         view = self.engine.step.tracker.view.size
         masks = np.zeros((len(outputs), *size), bool)
         if outputs:
-            low = LowResMasks(np.stack([o.mask for o in outputs.values()]), view, (view, view), size, way="bilinear")
+            low = LowResMasks(
+                np.stack([o.mask for o in outputs.values()]), view, (view, view), size, upsample="bilinear"
+            )
             best = np.zeros(size, np.float32)
             owner = np.full(size, -1)
             for i in range(len(outputs)):

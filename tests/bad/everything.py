@@ -16,12 +16,12 @@ from tests.bad.geometry import CONFIG
 from tests.bad.table import Row, Run, error
 
 
-class Boxed(sam.Stage):
-    takes = frozenset({"box"})
+class Boxed(sam.SamSegmenter):
+    prompt_types = frozenset({"box"})
 
 
 @functools.cache
-def stage(kind: type[sam.Stage] = sam.Stage) -> sam.Stage:
+def stage(kind: type[sam.SamSegmenter] = sam.SamSegmenter) -> sam.SamSegmenter:
     spec = sam.spec(CONFIG)
     return kind(CONFIG, spec, bind.random_params(spec, 1))
 

@@ -20,7 +20,7 @@ SIZE, SIDE, RADIUS = 64, 32, 6.0
 class Discs(PromptableSegmenter):
     """Sees pictures squashed to 64 x 64, gives one mask of 32 x 32, has two features."""
 
-    enlarge: ClassVar[Any] = "bilinear"
+    upsample: ClassVar[Any] = "bilinear"
 
     @property
     def view(self) -> View:
@@ -58,7 +58,7 @@ class Discs(PromptableSegmenter):
 class Boxes(Discs):
     """Takes boxes alone, as MedSAM does."""
 
-    takes: ClassVar[frozenset[str]] = frozenset({"box"})
+    prompt_types: ClassVar[frozenset[str]] = frozenset({"box"})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

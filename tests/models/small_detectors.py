@@ -36,7 +36,7 @@ def parameters() -> dict[str, Any]:
 
 
 @functools.cache
-def stage() -> gd.Stage:
+def stage() -> gd.GroundingDinoDetector:
     return gd.build(CONFIG, parameters(), LetterTokenizer())
 
 

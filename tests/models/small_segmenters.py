@@ -42,15 +42,15 @@ def params(spec: bind.Spec[Any]) -> dict[str, Any]:
     return found
 
 
-def efficient() -> efficient_sam.Stage:
+def efficient() -> efficient_sam.EfficientSamSegmenter:
     return efficient_sam.build(EFFICIENT, params(efficient_sam.spec(EFFICIENT)))
 
 
-def sam_2(**settings: Any) -> sam2.Stage:
+def sam_2(**settings: Any) -> sam2.Sam2Segmenter:
     return sam2.build(SAM2, params(sam2.spec(SAM2)), **settings)
 
 
-def medsam() -> sam.MedSam:
+def medsam() -> sam.MedSamSegmenter:
     stage = sam.build(MEDSAM, params(sam.spec(MEDSAM)))
-    assert isinstance(stage, sam.MedSam)
+    assert isinstance(stage, sam.MedSamSegmenter)
     return stage

@@ -20,30 +20,30 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8
 
 
 @pytest.fixture(scope="module")
-def stage() -> efficient_sam.Stage:
+def stage() -> efficient_sam.EfficientSamSegmenter:
     return small.efficient()
 
 
 @pytest.fixture(scope="module")
-def predictor(stage: efficient_sam.Stage) -> Predictor:
+def predictor(stage: efficient_sam.EfficientSamSegmenter) -> Predictor:
     p = Predictor(stage)
     p.set_image(PICTURE)
     return p
 
 
-def tokens(stage: efficient_sam.Stage, points: list[list[float]], labels: list[int]) -> np.ndarray:
+def tokens(stage: efficient_sam.EfficientSamSegmenter, points: list[list[float]], labels: list[int]) -> np.ndarray:
     """[6, D], sorted, because their order means nothing."""
     encoder = stage.spec.bind(stage.params).prompt_encoder
     found = np.asarray(encoder(jnp.asarray([points], jnp.float32), jnp.asarray([labels])))[0]
     return found[np.lexsort(found.T)]
 
 
-def test_what_it_takes(stage: efficient_sam.Stage) -> None:
-    assert (stage.takes, stage.max_points, stage.enlarge) == ({"foreground", "box"}, 6, "bicubic")
+def test_what_it_takes(stage: efficient_sam.EfficientSamSegmenter) -> None:
+    assert (stage.prompt_types, stage.max_points, stage.upsample) == ({"foreground", "box"}, 6, "bicubic")
     assert stage.view.key == "squash_64_linear_0"
 
 
-def test_every_prompt_is_six_tokens(stage: efficient_sam.Stage) -> None:
+def test_every_prompt_is_six_tokens(stage: efficient_sam.EfficientSamSegmenter) -> None:
     """Rows that do not exist are left out wherever they are, whatever their position, and filled up alike."""
     one = tokens(stage, [[3, 4]], [1])
     assert one.shape == (6, 16)
@@ -57,7 +57,7 @@ def test_every_prompt_is_six_tokens(stage: efficient_sam.Stage) -> None:
     np.testing.assert_array_equal(spread, full)
 
 
-def test_more_than_six_points_are_no_answer(stage: efficient_sam.Stage) -> None:
+def test_more_than_six_points_are_no_answer(stage: efficient_sam.EfficientSamSegmenter) -> None:
     """Not the first six of them, as in the original."""
     points = [[i, i] for i in range(8)]
     assert np.isnan(tokens(stage, points, [1] * 7 + [ABSENT])).all()
@@ -93,7 +93,7 @@ def test_no_mask_prompts(predictor: Predictor) -> None:
         predictor.predict([[1, 1], [9, 9]], [1, 1], mask_input=np.zeros((1, 32, 32)))
 
 
-def test_bfloat16(stage: efficient_sam.Stage, predictor: Predictor) -> None:
+def test_bfloat16(stage: efficient_sam.EfficientSamSegmenter, predictor: Predictor) -> None:
     half = {k: v.astype(precision(k, jnp.bfloat16)) for k, v in stage.params.items()}
     seen = gather([Picture(PICTURE)], [stage.view])
 

@@ -26,7 +26,7 @@ CONFIG = fast_sam.Config(0.33, 0.125, 512, image_size=96)
 
 
 @pytest.fixture(scope="module")
-def stage() -> fast_sam.Stage:
+def stage() -> fast_sam.FastSamSegmenter:
     """Random, with activations of unit order and scores on both sides of a half."""
     rng, params = np.random.default_rng(3), {}
     for name, s in fast_sam.spec(CONFIG).shapes.items():
@@ -45,17 +45,17 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(scope="module")
-def sam(stage: fast_sam.Stage) -> FastSAM:
+def sam(stage: fast_sam.FastSamSegmenter) -> FastSAM:
     return FastSAM(stage)
 
 
 @pytest.fixture(scope="module")
-def large(stage: fast_sam.Stage) -> fast_sam.Stage:
+def large(stage: fast_sam.FastSamSegmenter) -> fast_sam.FastSamSegmenter:
     return dataclasses.replace(stage, size=256)
 
 
 @pytest.fixture(scope="module")
-def features(large: fast_sam.Stage) -> Detections:
+def features(large: fast_sam.FastSamSegmenter) -> Detections:
     images = gather([Picture(p) for p in TWO], [large.view])
     return jax.jit(large.features, compiler_options=QUICK)(large.params, images)
 
@@ -81,7 +81,9 @@ def test_sides_near_the_frame_and_boxes_that_fill_it() -> None:
     np.testing.assert_array_equal(snap(nearly, frame)[0, :, 1], [0, 31])
 
 
-def test_neither_canvas_nor_company_changes_what_is_found(large: fast_sam.Stage, features: Detections) -> None:
+def test_neither_canvas_nor_company_changes_what_is_found(
+    large: fast_sam.FastSamSegmenter, features: Detections
+) -> None:
     view, together = large.view, jax.device_get(features)
     assert together.valid.sum(1).min() > 3
     images = gather([Picture(TWO[1])], [view])
@@ -129,7 +131,7 @@ def test_pictures_of_any_shape(sam: FastSAM, size: tuple[int, int]) -> None:
     assert (found.xyxy[:, 2:] <= size[::-1]).all()
 
 
-def test_half_precision_runs(stage: fast_sam.Stage) -> None:
+def test_half_precision_runs(stage: fast_sam.FastSamSegmenter) -> None:
     half = {k: v.astype(jnp.bfloat16) for k, v in stage.params.items()}
     images = gather([Picture(picture(50, 90))], [stage.view])
     found = jax.jit(stage.features, compiler_options=QUICK)(half, images)
@@ -145,7 +147,7 @@ def test_official_sizes_trace(name: str, dtype: Any) -> None:
     config = fast_sam.VARIANTS[name]
     spec = fast_sam.spec(config)
     params = {k: jax.ShapeDtypeStruct(s.shape, dtype) for k, s in spec.shapes.items()}
-    stage = fast_sam.Stage(config, spec, params)
+    stage = fast_sam.FastSamSegmenter(config, spec, params)
     pair = jax.ShapeDtypeStruct((2, 2), jnp.int32)
     images = Images({stage.view.key: jax.ShapeDtypeStruct((2, 768, 1024, 3), jnp.uint8)}, {stage.view.key: pair}, pair)
     found = jax.eval_shape(stage.features, params, images)
@@ -156,7 +158,7 @@ def test_official_sizes_trace(name: str, dtype: Any) -> None:
     assert masks.within.shape == (2, 5, 4)
 
 
-def test_a_size_that_is_no_multiple(stage: fast_sam.Stage) -> None:
+def test_a_size_that_is_no_multiple(stage: fast_sam.FastSamSegmenter) -> None:
     with pytest.raises(ValueError, match="multiple of 32"):
         dataclasses.replace(stage, size=100)
 
@@ -270,7 +272,7 @@ def test_wrong_prompts_say_what_is_wrong(call: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("classifier", ["clip", "siglip"])
-def test_a_text_asks_a_classifier(stage: fast_sam.Stage, sam: FastSAM, classifier: str) -> None:
+def test_a_text_asks_a_classifier(stage: fast_sam.FastSamSegmenter, sam: FastSAM, classifier: str) -> None:
     from tests.models import small_classifiers as small
     from tests.weights.files import random
 
@@ -321,7 +323,7 @@ class Given:
         )
 
 
-def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.Stage, sam: FastSAM) -> None:
+def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.FastSamSegmenter, sam: FastSAM) -> None:
     """Each box has that of all masks which overlaps it best, cut to the mask's own box."""
     one = picture(50, 90)
     everything = sam(one).everything_prompt()
@@ -345,7 +347,7 @@ def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.Stage, sam: FastSAM) -> 
     assert other.masks.shape[1:] == (90, 50)
 
 
-def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.Stage) -> None:
+def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.FastSamSegmenter) -> None:
     """Two masks in the left half of a picture as large as its prototypes; boxes left, right, and one of both."""
     h, w = 16, 24
     proto = np.full((h, w, 2), -1, np.float32)
@@ -365,7 +367,7 @@ def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.Stage) -> None:
     np.testing.assert_array_equal(masks.content[0], [[h, w]] * 3)
 
 
-def scene(stage: fast_sam.Stage, pictures: list[np.ndarray], n: int, features: Detections) -> Any:
+def scene(stage: fast_sam.FastSamSegmenter, pictures: list[np.ndarray], n: int, features: Detections) -> Any:
     images = gather([Picture(p) for p in pictures], [stage.view])
     valid = jnp.broadcast_to(jnp.asarray([True, True, False]), (len(pictures), 3))
     one = jnp.float32(1)
@@ -374,7 +376,7 @@ def scene(stage: fast_sam.Stage, pictures: list[np.ndarray], n: int, features: D
 
 
 @pytest.mark.parametrize("n", [4, 400])
-def test_proposals_are_everything(large: fast_sam.Stage, features: Detections, n: int) -> None:
+def test_proposals_are_everything(large: fast_sam.FastSamSegmenter, features: Detections, n: int) -> None:
     found = scene(large, TWO, n, features)
     assert found.boxes.xyxy.shape == (2, n, 4)
     assert found.labels.scores.shape == (2, n, 3)
@@ -399,7 +401,7 @@ def test_proposals_are_everything(large: fast_sam.Stage, features: Detections, n
             assert (ours & theirs).sum() >= 0.999 * (ours | theirs).sum()
 
 
-def test_the_recipe(stage: fast_sam.Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe(stage: fast_sam.FastSamSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     """``fast_sam_text``, with small models under its names."""
     from tests.models import small_classifiers as small
 

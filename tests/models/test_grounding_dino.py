@@ -26,7 +26,7 @@ from tests.models import small_detectors as small
 
 
 @pytest.fixture(scope="module")
-def stage() -> gd.Stage:
+def stage() -> gd.GroundingDinoDetector:
     return small.stage()
 
 
@@ -35,16 +35,18 @@ def picture(height: int, width: int, seed: int = 0) -> Picture:
 
 
 @functools.cache
-def programs(stage: gd.Stage) -> tuple[Any, Any]:
+def programs(stage: gd.GroundingDinoDetector) -> tuple[Any, Any]:
     return jax.jit(stage.embed), jax.jit(stage.detect, static_argnums=4)
 
 
-def text(stage: gd.Stage, queries: list[str]) -> dict[str, np.ndarray]:
+def text(stage: gd.GroundingDinoDetector, queries: list[str]) -> dict[str, np.ndarray]:
     embed, _ = programs(stage)
     return stage.arrange(queries, lambda texts: jax.device_get(embed(stage.params, stage.encode(texts))))
 
 
-def detect(stage: gd.Stage, images: Images, asked: list[list[str]], n: int = 20) -> tuple[Boxes, Labels]:
+def detect(
+    stage: gd.GroundingDinoDetector, images: Images, asked: list[list[str]], n: int = 20
+) -> tuple[Boxes, Labels]:
     from gsam.pipeline.text_cache import stack
 
     most = max(map(len, asked))
@@ -90,7 +92,7 @@ def test_captions() -> None:
     np.testing.assert_array_equal(packed["features"][..., 0], packed["ids"])
 
 
-def test_a_phrase_is_encoded_alone(stage: gd.Stage) -> None:
+def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
     """What BERT makes of a query within a caption of several is what it makes of the query alone."""
     joint = captions.encode(["cat . a dog"], LetterTokenizer(), 32)
     block = joint["block"]
@@ -104,7 +106,7 @@ def test_a_phrase_is_encoded_alone(stage: gd.Stage) -> None:
 
 
 @pytest.mark.parametrize("size", [(75, 101), (50, 157), (101, 99)])
-def test_padding_a_picture_changes_nothing(stage: gd.Stage, size: tuple[int, int]) -> None:
+def test_padding_a_picture_changes_nothing(stage: gd.GroundingDinoDetector, size: tuple[int, int]) -> None:
     view = stage.view
     images = gather([picture(*size)], [view])
     rows, columns = images.views[view.key].shape[1:3]
@@ -115,7 +117,7 @@ def test_padding_a_picture_changes_nothing(stage: gd.Stage, size: tuple[int, int
         same(alone, padded, max(size))
 
 
-def test_pictures_and_captions_of_a_batch_do_not_meet(stage: gd.Stage) -> None:
+def test_pictures_and_captions_of_a_batch_do_not_meet(stage: gd.GroundingDinoDetector) -> None:
     pictures = [picture(75, 101, 1), picture(120, 64, 2), picture(96, 96, 3)]
     asked = [["cat", "dog"], ["a"], ["horse", "b", "c"]]
     together = detect(stage, gather(pictures, [stage.view]), asked)
@@ -124,7 +126,7 @@ def test_pictures_and_captions_of_a_batch_do_not_meet(stage: gd.Stage) -> None:
         same(alone, together, max(one.pixels.shape), slice(i, i + 1))
 
 
-def test_a_batch_of_long_and_short_captions(stage: gd.Stage) -> None:
+def test_a_batch_of_long_and_short_captions(stage: gd.GroundingDinoDetector) -> None:
     pictures = [picture(90, 70, 1), picture(70, 90, 2)]
     asked = [["elephant", "rhinoceros", "hippopotamus", "zebra"], ["a"]]
     together = detect(stage, gather(pictures, [stage.view]), asked)
@@ -133,7 +135,7 @@ def test_a_batch_of_long_and_short_captions(stage: gd.Stage) -> None:
     same(alone, together, 90, slice(1, 2))
 
 
-def test_captions_that_are_too_long_are_read_in_parts(stage: gd.Stage) -> None:
+def test_captions_that_are_too_long_are_read_in_parts(stage: gd.GroundingDinoDetector) -> None:
     """Two captions give what each gives alone, put together."""
     images = gather([picture(90, 70)], [stage.view])
     queries = ["elephant", "rhinoceros", "hippopotamus", "zebra"]
@@ -149,7 +151,7 @@ def test_captions_that_are_too_long_are_read_in_parts(stage: gd.Stage) -> None:
     np.testing.assert_allclose(both.score[0], np.sort(scores)[::-1], atol=1e-5)
 
 
-def test_a_query_scores_what_its_words_score(stage: gd.Stage) -> None:
+def test_a_query_scores_what_its_words_score(stage: gd.GroundingDinoDetector) -> None:
     images = gather([picture(90, 70)], [stage.view])
     queries = ["cat", "ox"]
     packed = text(stage, queries)
@@ -165,12 +167,12 @@ def test_a_query_scores_what_its_words_score(stage: gd.Stage) -> None:
 
 
 @functools.cache
-def pipe(stage: gd.Stage, **limits: float) -> gsam.Pipeline:
+def pipe(stage: gd.GroundingDinoDetector, **limits: float) -> gsam.Pipeline:
     settings = {"boxes": 12, "threshold": 0.0, "nms": 1.0, "group": 1.0, **limits}
     return gsam.Pipeline(stage, **settings)
 
 
-def test_labels_are_the_users_own_words(stage: gd.Stage) -> None:
+def test_labels_are_the_users_own_words(stage: gd.GroundingDinoDetector) -> None:
     result = pipe(stage)(picture(90, 70).pixels, {"Big CAT.": "feline", "ox": "ox"})
     assert len(result) == 12
     assert set(result.labels) <= {"feline", "ox"}
@@ -179,7 +181,7 @@ def test_labels_are_the_users_own_words(stage: gd.Stage) -> None:
     assert result.token_scores.shape == (12, len(result.tokens))
 
 
-def test_raw_scores_in_a_batch_are_those_of_each_alone(stage: gd.Stage) -> None:
+def test_raw_scores_in_a_batch_are_those_of_each_alone(stage: gd.GroundingDinoDetector) -> None:
     """Whatever the neighbour's captions, one or several, longer or shorter."""
     asked = [["elephant", "rhinoceros", "hippopotamus", "zebra"], ["elephant", "giraffe", "ox", "lion"], ["a"]]
     p = pipe(stage)
@@ -190,7 +192,7 @@ def test_raw_scores_in_a_batch_are_those_of_each_alone(stage: gd.Stage) -> None:
         np.testing.assert_allclose(together.token_scores, alone.token_scores, atol=1e-5)
 
 
-def test_phrases_as_the_original_decodes_them(stage: gd.Stage) -> None:
+def test_phrases_as_the_original_decodes_them(stage: gd.GroundingDinoDetector) -> None:
     phrases = dataclasses.replace(stage, labels="phrases")
     result = pipe(phrases, text_threshold=0.5)(picture(90, 70).pixels, "cat. ox")
     assert len(result) == 12
@@ -201,7 +203,7 @@ def test_phrases_as_the_original_decodes_them(stage: gd.Stage) -> None:
     assert len(set(result.labels)) > 1
 
 
-def test_a_second_query_costs_no_backbone(stage: gd.Stage) -> None:
+def test_a_second_query_costs_no_backbone(stage: gd.GroundingDinoDetector) -> None:
     p = gsam.Pipeline(stage, boxes=12)
     pixels = picture(90, 70).pixels
     p(pixels, "cat. dog")
@@ -233,7 +235,7 @@ def test_view() -> None:
         assert w <= columns
 
 
-def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.Stage) -> None:
+def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.GroundingDinoDetector) -> None:
     tokenizer = load_tokenizer(small.vocabulary(tmp_path))
     own = dataclasses.replace(stage, tokenizer=tokenizer)
     rows = own.encode(["Cat", ""])
@@ -244,7 +246,7 @@ def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.Stage) -> None:
     assert caption.phrase(fires, 0.5) == "cat"
 
 
-def test_published_values_are_computed(tmp_path: Path, stage: gd.Stage) -> None:
+def test_published_values_are_computed(tmp_path: Path, stage: gd.GroundingDinoDetector) -> None:
     from PIL import Image
 
     from gsam.evaluation import published

@@ -150,7 +150,7 @@ def test_the_background_counts_only_where_there_are_masks(stage: Any) -> None:
     grey = dataclasses.replace(stage, background=0.0)
     np.testing.assert_array_equal(classified(grey, ["cat"]).labels.scores, without.labels.scores)
     np.testing.assert_array_equal(classified(stage, ["cat"], masks=masks).labels.scores, without.labels.scores)
-    if isinstance(stage, siglip.Stage):  # a softmax over one query is always 1
+    if isinstance(stage, siglip.SiglipClassifier):  # a softmax over one query is always 1
         changed = np.asarray(classified(grey, ["cat"], masks=masks).labels.scores)
         assert abs(changed - without.labels.scores)[0, 0, 0] > 1e-5
         np.testing.assert_allclose(changed[0, 1], without.labels.scores[0, 1], atol=1e-6)

@@ -35,12 +35,12 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(scope="module")
-def stage() -> sam2.Stage:
+def stage() -> sam2.Sam2Segmenter:
     return small.sam_2()
 
 
 @pytest.fixture(scope="module")
-def predictor(stage: sam2.Stage) -> Predictor:
+def predictor(stage: sam2.Sam2Segmenter) -> Predictor:
     p = Predictor(stage)
     p.set_image(PICTURE)
     return p
@@ -52,23 +52,28 @@ def features(predictor: Predictor) -> sam2.Features:
     return jax.tree.map(lambda x: x[0], predictor.features)
 
 
-def beside(predictor: Predictor, stage: sam2.Stage, **settings: Any) -> Predictor:
+def beside(predictor: Predictor, stage: sam2.Sam2Segmenter, **settings: Any) -> Predictor:
     """Another predictor of the same picture, which is not encoded again."""
     other = Predictor(stage, **settings)
     other._pictures = predictor._pictures
     return other
 
 
-def test_what_it_takes(stage: sam2.Stage) -> None:
-    assert stage.takes == {"foreground", "background", "box", "mask"}
-    assert (stage.enlarge, stage.pads_boxes, stage.clamp, stage.has_postprocess) == ("bilinear", True, 32.0, False)
+def test_what_it_takes(stage: sam2.Sam2Segmenter) -> None:
+    assert stage.prompt_types == {"foreground", "background", "box", "mask"}
+    assert (stage.upsample, stage.pads_boxes, stage.logit_clip, stage.has_postprocess) == (
+        "bilinear",
+        True,
+        32.0,
+        False,
+    )
     assert stage.view.key == "squash_64_antialias_0"
 
 
-def test_everything_keeps_what_the_original_keeps(stage: sam2.Stage) -> None:
+def test_everything_keeps_what_the_original_keeps(stage: sam2.Sam2Segmenter) -> None:
     assert gsam.MaskGenerator(stage).settings.pred_iou_thresh == 0.8
     assert gsam.MaskGenerator(stage, pred_iou_thresh=0.5).settings.pred_iou_thresh == 0.5
-    assert PromptableSegmenter.sure == 0.88
+    assert PromptableSegmenter.default_iou_thresh == 0.88
 
 
 def test_features_are_those_of_three_strides(features: sam2.Features) -> None:
@@ -85,7 +90,7 @@ def test_shapes_are_the_original_s(predictor: Predictor) -> None:
 
 
 def test_a_padding_token_goes_with_every_prompt(
-    stage: sam2.Stage, predictor: Predictor, features: sam2.Features
+    stage: sam2.Sam2Segmenter, predictor: Predictor, features: sam2.Features
 ) -> None:
     """With a box too, which SAM leaves alone; and with none where there is neither point nor box."""
     point, box, low = [10.0, 20.0], [5.0, 5.0, 50.0, 30.0], predictor.predict([[10, 20]], [1]).low_res[:1]
@@ -114,7 +119,7 @@ def test_a_padding_token_goes_with_every_prompt(
     assert (np.abs(np.asarray(other) - np.asarray(logits)).max((1, 2, 3)) > 1e-3).all()
 
 
-def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Stage, predictor: Predictor) -> None:
+def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     """Also where holes are filled."""
     images = gather([Picture(PICTURE)], [stage.view])
     xyxy = np.array([[[5, 5, 50, 30], [40, 3, 99, 38]]], np.float32)
@@ -129,7 +134,7 @@ def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Stage, predicto
     assert (np.asarray(done.logits) != np.asarray(plain.logits)).any()
 
 
-def test_an_unstable_mask_gives_way_to_the_best_of_three(stage: sam2.Stage, predictor: Predictor) -> None:
+def test_an_unstable_mask_gives_way_to_the_best_of_three(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     plain = beside(predictor, dataclasses.replace(stage, dynamic_multimask=False))
     where: dict[str, Any] = dict(point_coords=[[10, 20]], point_labels=[1])
     three, first = predictor.predict(**where), plain.predict(**where, multimask_output=False)
@@ -155,7 +160,7 @@ def test_stability() -> None:
     assert (np.asarray(found[2]) == -1).all()
 
 
-def test_low_resolution_logits_are_cut(stage: sam2.Stage, predictor: Predictor) -> None:
+def test_low_resolution_logits_are_cut(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     """At 32, after the masks were made of what they were."""
     name = "sam_mask_decoder/output_hypernetworks_mlps/{}/layers/2/kernel"
     params = stage.params | {name.format(i): 500 * stage.params[name.format(i)] for i in range(4)}
@@ -169,7 +174,7 @@ def test_low_resolution_logits_are_cut(stage: sam2.Stage, predictor: Predictor) 
     np.testing.assert_array_equal(each.low_res, low)
 
 
-def test_holes_and_sprinkles(stage: sam2.Stage, predictor: Predictor) -> None:
+def test_holes_and_sprinkles(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     """They are gone from the masks; what is given back to be a prompt is as it was."""
     clean = beside(predictor, dataclasses.replace(stage, **CLEAN), mask_threshold=0.1)
     where: dict[str, Any] = dict(point_coords=[[[10, 20]], [[80, 30]]], point_labels=[[1], [1]], return_logits=True)
@@ -188,7 +193,7 @@ class Thinner(discs.Discs):
 
     has_postprocess = True
 
-    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+    def postprocess(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
         return logits - 6.0 - threshold
 
 
@@ -204,7 +209,7 @@ def test_everything_is_cleaned_too() -> None:
     assert 0 < max(r["area"] for r in at_one) < min(areas[1])
 
 
-def test_every_prompt_may_have_its_own_embedding(stage: sam2.Stage, features: sam2.Features) -> None:
+def test_every_prompt_may_have_its_own_embedding(stage: sam2.Sam2Segmenter, features: sam2.Features) -> None:
     """As objects of a video do, each seen through its memory."""
     rng = np.random.default_rng(0)
     several = jnp.asarray(rng.normal(size=(3, *features.embedding.shape)), jnp.float32)

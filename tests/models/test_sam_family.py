@@ -69,7 +69,7 @@ def test_one_mask_a_box_and_chunks_change_nothing(stage: Any) -> None:
 
 
 def test_clicks(stage: Any) -> None:
-    many = 1 if isinstance(stage, sam_hq.Stage) else 3
+    many = 1 if isinstance(stage, sam_hq.SamHqSegmenter) else 3
     predictor = Predictor(stage)
     predictor.set_image(np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8))
     masks, iou, low = predictor.predict(point_coords=[[10, 20]], point_labels=[1])
@@ -89,7 +89,7 @@ def test_a_configuration_survives_an_orbax_folder_s_note(variant: str) -> None:
 def test_hq_token_only_is_a_setting() -> None:
     spec = sam_hq.spec(CONFIGS["sam_hq"])
     params = dict.fromkeys(spec.shapes)
-    assert not sam_hq.Stage(CONFIGS["sam_hq"], spec, params).hq_token_only
+    assert not sam_hq.SamHqSegmenter(CONFIGS["sam_hq"], spec, params).hq_token_only
     assert read_recipe("grounded_sam_hq")["segment"] == {"name": "sam_hq_vit_b", "hq_token_only": 0}
     assert read_recipe("grounded_mobile_sam")["segment"] == {"name": "mobile_sam"}
 

@@ -33,12 +33,12 @@ class Letters:
 
 
 @pytest.fixture(scope="module")
-def detector() -> owl_vit.Stage:
+def detector() -> owl_vit.OwlDetector:
     return owl_vit.build(OWL, bind.random_params(owl_vit.spec(OWL), 0), Letters())
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> sam.Stage:
+def segmenter() -> sam.SamSegmenter:
     return sam.build(SAM, bind.random_params(sam.spec(SAM), 1))
 
 
@@ -46,14 +46,16 @@ def picture(height: int, width: int, seed: int = 0) -> Picture:
     return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def detect(stage: owl_vit.Stage, pictures: list[Picture], queries: list[str], n: int = 16) -> tuple[Boxes, Labels]:
+def detect(
+    stage: owl_vit.OwlDetector, pictures: list[Picture], queries: list[str], n: int = 16
+) -> tuple[Boxes, Labels]:
     valid = jnp.asarray([[bool(q) for q in queries]] * len(pictures))
     text = jax.jit(stage.embed)(stage.params, stage.encode(queries))
     text = jnp.broadcast_to(text, (len(pictures), *text.shape))
     return jax.jit(stage.detect, static_argnums=4)(stage.params, gather(pictures, [stage.view]), text, valid, n)
 
 
-def test_boxes_lie_in_the_picture(detector: owl_vit.Stage) -> None:
+def test_boxes_lie_in_the_picture(detector: owl_vit.OwlDetector) -> None:
     boxes, labels = detect(detector, [picture(30, 90), picture(200, 100)], ["a", "b", ""])
     for b, (h, w) in enumerate(((30, 90), (200, 100))):
         xyxy = np.asarray(boxes.xyxy[b])[np.asarray(boxes.valid[b])]
@@ -65,7 +67,7 @@ def test_boxes_lie_in_the_picture(detector: owl_vit.Stage) -> None:
     assert labels.index.max() <= 1
 
 
-def test_padding_queries_changes_nothing(detector: owl_vit.Stage) -> None:
+def test_padding_queries_changes_nothing(detector: owl_vit.OwlDetector) -> None:
     few, _ = detect(detector, [picture(40, 60)], ["ab", "c"])
     many, labels = detect(detector, [picture(40, 60)], ["ab", "c", "", "", "", ""])
     np.testing.assert_allclose(few.xyxy, many.xyxy, atol=1e-4)
@@ -73,7 +75,7 @@ def test_padding_queries_changes_nothing(detector: owl_vit.Stage) -> None:
     assert (np.asarray(labels.scores)[..., 2:] == 0).all()
 
 
-def test_a_batch_is_its_pictures(detector: owl_vit.Stage, segmenter: sam.Stage) -> None:
+def test_a_batch_is_its_pictures(detector: owl_vit.OwlDetector, segmenter: sam.SamSegmenter) -> None:
     pictures = [picture(30, 90, 1), picture(80, 50, 2), picture(64, 64, 3)]
     together, _ = detect(detector, pictures, ["ab", "c"])
     run = jax.jit(lambda p, i, b: segmenter.segment(p, segmenter.features(p, i), i, b))
@@ -87,7 +89,7 @@ def test_a_batch_is_its_pictures(detector: owl_vit.Stage, segmenter: sam.Stage) 
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])
-def test_chunks_of_prompts_change_nothing(segmenter: sam.Stage, chunk: int) -> None:
+def test_chunks_of_prompts_change_nothing(segmenter: sam.SamSegmenter, chunk: int) -> None:
     images = gather([picture(64, 48)], [segmenter.view])
     corner = np.random.default_rng(0).uniform(0, 20, (1, 7, 2))
     xyxy = jnp.asarray(np.concatenate([corner, corner + 15], -1), jnp.float32)

@@ -47,7 +47,7 @@ def test_from_the_stage_to_the_masks(name: str, way: str, exported: bool, tmp_pa
     assert len(result) > 1
     low = result.low_res
     assert low is not None
-    assert (low.way, low.content, low.size) == (way, (64, 64), (45, 90))
+    assert (low.upsample, low.content, low.size) == (way, (64, 64), (45, 90))
     given = torch.tensor(low.logits)[None]
     given, threshold = (torch.sigmoid(given), 0.5) if way == "probability" else (given, 0.0)
     mode = "bicubic" if way == "bicubic" else "bilinear"

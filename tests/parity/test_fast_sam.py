@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.harness.oracles import fast_sam
 from benchmarks.harness.oracles.reference import fast_sam as reference
-from gsam.models.fast_sam import VARIANTS, Config, Stage
+from gsam.models.fast_sam import VARIANTS, Config, FastSamSegmenter
 from tests.weights.files import LISTS
 
 TINY = Config(0.33, 0.125, 512, image_size=96)
@@ -33,12 +33,12 @@ def model() -> reference.FastSam:
 
 
 @pytest.fixture(scope="module")
-def stage(model: reference.FastSam, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+def stage(model: reference.FastSam, tmp_path_factory: pytest.TempPathFactory) -> FastSamSegmenter:
     return fast_sam.loaded(model, TINY, tmp_path_factory.mktemp("fast_sam"))
 
 
 @pytest.fixture(scope="module")
-def whole(model: reference.FastSam, stage: Stage) -> fast_sam.Whole:
+def whole(model: reference.FastSam, stage: FastSamSegmenter) -> fast_sam.Whole:
     return fast_sam.Whole(model, stage)
 
 
@@ -46,7 +46,7 @@ def over(rows: list[fast_sam.Row]) -> set[str]:
     return {row.what for row in rows if not row.difference <= row.limit}
 
 
-def test_the_network(model: reference.FastSam, stage: Stage) -> None:
+def test_the_network(model: reference.FastSam, stage: FastSamSegmenter) -> None:
     rows = fast_sam.network(model, stage, PIXELS)
     assert len(rows) == 3
     assert not over(rows), rows

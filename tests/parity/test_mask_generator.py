@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -27,22 +27,18 @@ CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=
 HELDOUT = Path(__file__).parents[1] / "data" / "heldout"
 
 
-class Way(sam.Stage):
+class Squashed(sam.SamSegmenter):
     """SAM on a view without padding whose masks are enlarged otherwise."""
 
-    way: Any = "bilinear"
+    upsample: ClassVar[Any] = "bilinear"
 
     @property
     def view(self) -> gsam.View:
         return gsam.View(self.config.image_size, "squash")
 
-    @property
-    def enlarge(self) -> Any:  # type: ignore[override]
-        return self.way
-
 
 @functools.cache
-def tiny() -> sam.Stage:
+def tiny() -> sam.SamSegmenter:
     return sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1))
 
 
@@ -185,8 +181,8 @@ def test_a_random_model(case: str) -> None:
 
 @pytest.mark.parametrize("way", ["bilinear", "bicubic"])
 def test_other_ways_to_enlarge(way: str) -> None:
-    stage = Way(CONFIG, tiny().spec, tiny().params)
-    object.__setattr__(stage, "way", way)
+    stage = Squashed(CONFIG, tiny().spec, tiny().params)
+    object.__setattr__(stage, "upsample", way)
     picture = np.random.default_rng(4).integers(0, 256, (45, 70, 3), dtype=np.uint8)
     options = {"points_per_side": 4, "points_per_batch": 8, "stability_score_offset": 0.02, **ALL}
     theirs = reference.generate(picture, asker(stage, 8), 64, way, **options)

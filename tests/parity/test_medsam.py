@@ -29,7 +29,7 @@ def test_the_comparison_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     model = seeded.sam("tiny")
     stage = medsam.load(model, tmp_path)
     features = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(sam.MedSam, "enlarge", "bilinear")
+    monkeypatch.setattr(sam.MedSamSegmenter, "upsample", "bilinear")
     rows = medsam.compare_decoder(model, stage, features, (150, 90))
     wrong = {row.what for row in rows if not row.difference <= row.limit}
     assert wrong == {"probabilities at the picture's size", "1 - IoU of the masks"}

@@ -101,7 +101,7 @@ def test_a_mask_is_measured_as_it_is_shown(way: Any) -> None:
     logits = np.random.default_rng(1).normal(-1.5, 2, (16, 16)).astype(np.float32)
     logits[:, 12:] = -9
     content = (64, 44) if way == "view" else (64, 64)
-    whole = LowResMasks(logits[None], 64, content, (130, 90), way=way).logits_of(0)
+    whole = LowResMasks(logits[None], 64, content, (130, 90), upsample=way).logits_of(0)
     found = measure(logits, Frame((16, 16), 64, content, (130, 90), way, (-0.7, 0.0, 0.7)))
     assert (found.large, found.small) == ((whole > -0.7).sum(), (whole > 0.7).sum())
     mask = np.zeros((130, 90), bool)

@@ -19,7 +19,7 @@ CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=
 LOOSE: dict[str, Any] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 
 
-class Pairs(sam.Stage):
+class Pairs(sam.SamSegmenter):
     """Two masks a point."""
 
     def decode(self, *given: Any, **more: Any) -> tuple[jax.Array, jax.Array]:
@@ -27,12 +27,12 @@ class Pairs(sam.Stage):
         return logits[:, :2], iou[:, :2]
 
 
-class Boxed(sam.Stage):
-    takes = frozenset({"box"})
+class Boxed(sam.SamSegmenter):
+    prompt_types = frozenset({"box"})
 
 
 @pytest.fixture(scope="module")
-def stage() -> sam.Stage:
+def stage() -> sam.SamSegmenter:
     return sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1))
 
 
@@ -40,14 +40,14 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_few_programs_whatever_the_picture(stage: sam.Stage) -> None:
+def test_few_programs_whatever_the_picture(stage: sam.SamSegmenter) -> None:
     generator = gsam.MaskGenerator(stage, points_per_side=3, points_per_batch=4, crop_n_layers=1, **LOOSE)
     for size in ((40, 64), (64, 40), (200, 90), (1, 7)):
         assert isinstance(generator.generate(noise(*size)), list)
     assert generator.compilations == 2  # encode and decode
 
 
-def test_a_picture_is_encoded_once_a_crop(stage: sam.Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_encoded_once_a_crop(stage: sam.SamSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = gsam.MaskGenerator(stage, points_per_side=5, points_per_batch=4, crop_n_layers=1, **LOOSE)
     embed, count = generator._embed, []
     monkeypatch.setattr(generator, "_embed", lambda *given: (count.append(1), embed(*given))[1])
@@ -55,7 +55,7 @@ def test_a_picture_is_encoded_once_a_crop(stage: sam.Stage, monkeypatch: pytest.
     assert len(count) == 5
 
 
-def test_memory_does_not_grow_with_the_points(stage: sam.Stage) -> None:
+def test_memory_does_not_grow_with_the_points(stage: sam.SamSegmenter) -> None:
     """Of masks of 1.2 MB, thirty-two times as many need hardly more: only what is kept, which is nothing here."""
 
     def peak(side: int) -> int:
@@ -73,13 +73,13 @@ def test_memory_does_not_grow_with_the_points(stage: sam.Stage) -> None:
     assert few < 25_000_000  # where all 48 masks would be 58 MB
 
 
-def test_any_number_of_masks_a_point(stage: sam.Stage) -> None:
+def test_any_number_of_masks_a_point(stage: sam.SamSegmenter) -> None:
     pairs = Pairs(stage.config, stage.spec, stage.params)
     found = gsam.MaskGenerator(pairs, 3, 4, box_nms_thresh=1.0, **LOOSE).generate(noise(30, 50))
     assert len(found) == 18
 
 
-def test_records_are_the_original_s(stage: sam.Stage) -> None:
+def test_records_are_the_original_s(stage: sam.SamSegmenter) -> None:
     found = gsam.MaskGenerator(stage, 2, output_mode="uncompressed_rle", **LOOSE).generate(noise(30, 50))
     keys = ["segmentation", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box"]
     assert found
@@ -99,7 +99,7 @@ def test_a_model_by_name_takes_settings() -> None:
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_a_bar_only_on_a_terminal(
-    stage: sam.Stage, progress: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stage: sam.SamSegmenter, progress: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[dict[str, Any]] = []
 
@@ -119,7 +119,7 @@ def test_a_bar_only_on_a_terminal(
     assert capsys.readouterr().out == ""
 
 
-def test_models_that_cannot_be_asked(stage: sam.Stage) -> None:
+def test_models_that_cannot_be_asked(stage: sam.SamSegmenter) -> None:
     with pytest.raises(UsageError, match="cannot be asked with points"):
         gsam.MaskGenerator(Boxed(stage.config, stage.spec, stage.params))
     with pytest.raises(UsageError, match="a model to classify"):
@@ -128,7 +128,7 @@ def test_models_that_cannot_be_asked(stage: sam.Stage) -> None:
         gsam.MaskGenerator("nano_sam", colour=3)
 
 
-def test_pictures_that_are_none(stage: sam.Stage) -> None:
+def test_pictures_that_are_none(stage: sam.SamSegmenter) -> None:
     generator = gsam.MaskGenerator(stage, 2)
     with pytest.raises(ImageError, match="no such file"):
         generator.generate("nowhere.png")

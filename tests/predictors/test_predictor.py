@@ -28,12 +28,12 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8
 
 
 @pytest.fixture(scope="module")
-def stage() -> sam.Stage:
+def stage() -> sam.SamSegmenter:
     return sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1))
 
 
 @pytest.fixture(scope="module")
-def kept(stage: sam.Stage) -> Predictor:
+def kept(stage: sam.SamSegmenter) -> Predictor:
     """One for all tests, so that its programs are compiled once."""
     return Predictor(stage)
 
@@ -78,7 +78,7 @@ def test_a_mask_can_be_refined(predictor: Predictor) -> None:
     assert predictor.predict(mask_input=low[:1]).masks.shape == (3, 40, 100)
 
 
-def test_padding_points_and_prompts_changes_nothing(predictor: Predictor, stage: sam.Stage) -> None:
+def test_padding_points_and_prompts_changes_nothing(predictor: Predictor, stage: sam.SamSegmenter) -> None:
     """Five points are padded to eight, three prompts to four: each prompt gives what the model gives it alone, unpadded."""
     rng = np.random.default_rng(1)
     coords, labels = rng.uniform(0, 40, (3, 5, 2)), rng.integers(0, 2, (3, 5))
@@ -224,7 +224,7 @@ def test_what_a_model_does_not_take() -> None:
             p.predict(**prompt)  # type: ignore[arg-type]
 
 
-def test_boxes_bring_their_filled_selves(stage: sam.Stage) -> None:
+def test_boxes_bring_their_filled_selves(stage: sam.SamSegmenter) -> None:
     """A model trained so (nano) gives a box what its pipeline gives it, unless another mask comes along."""
     config = dataclasses.replace(CONFIG, box_mask_prompt=6.0)
     with_prior = sam.build(config, stage.params)
@@ -320,7 +320,7 @@ def test_ten_thousand_boxes_in_bounded_memory() -> None:
     assert 1500 < np.mean(found["areas"]) < 2600
 
 
-def test_no_picture_no_prediction(stage: sam.Stage) -> None:
+def test_no_picture_no_prediction(stage: sam.SamSegmenter) -> None:
     p = Predictor(stage)
     assert not p.is_image_set
     assert p.features is None
@@ -346,7 +346,7 @@ def test_no_picture_no_prediction(stage: sam.Stage) -> None:
     assert not p.is_image_set
 
 
-def test_what_is_no_promptable_model(stage: sam.Stage) -> None:
+def test_what_is_no_promptable_model(stage: sam.SamSegmenter) -> None:
     with pytest.raises(gsam.GsamError, match="answers no prompts"):
         Predictor(object())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="'chunk' is for a model by name"):

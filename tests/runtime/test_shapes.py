@@ -33,7 +33,7 @@ def test_owl(name: str, dtype) -> None:
     config = owl_vit.VARIANTS[name]
     spec = owl_vit.spec(config)
     params = {k: shape(*s.shape, dtype=dtype) for k, s in spec.shapes.items()}
-    stage = owl_vit.Stage(config, spec, params)
+    stage = owl_vit.OwlDetector(config, spec, params)
     text = jax.eval_shape(stage.embed, params, shape(C, config.context, dtype=jnp.int32))
     assert text.shape == (C, config.text.width)
     asked = shape(B, *text.shape, dtype=text.dtype)
@@ -50,7 +50,7 @@ def test_grounding_dino(name: str, dtype) -> None:
     config = grounding_dino.VARIANTS[name]
     spec = grounding_dino.spec(config)
     params = {k: shape(*s.shape, dtype=dtype) for k, s in spec.shapes.items()}
-    stage = grounding_dino.Stage(config, spec, params)
+    stage = grounding_dino.GroundingDinoDetector(config, spec, params)
     whole = shape(B, 2, dtype=jnp.int32)
     seen = Images({stage.view.key: shape(B, 832, 1088, 3, dtype=jnp.uint8)}, {stage.view.key: whole}, whole)
     tokens = {k: shape(C, 16, dtype=jnp.int32) for k in ("ids", "block", "position")}
@@ -71,7 +71,7 @@ def test_sam(name: str, dtype) -> None:
     config = sam.VARIANTS[name]
     spec = sam.spec(config)
     params = {k: shape(*s.shape, dtype=dtype) for k, s in spec.shapes.items()}
-    stage = sam.Stage(config, spec, params)
+    stage = sam.SamSegmenter(config, spec, params)
     features = jax.eval_shape(stage.features, params, images(stage.view))
     assert (features.shape, features.dtype) == ((B, config.grid, config.grid, config.out_chans), dtype)
     masks = jax.eval_shape(stage.segment, params, features, images(stage.view), found())
@@ -85,7 +85,7 @@ def test_classifiers_of_regions(family, name: str, dtype) -> None:
     config = family.VARIANTS[name]
     spec = family.spec(config)
     params = {k: shape(*s.shape, dtype=precision(k, dtype)) for k, s in spec.shapes.items()}
-    stage = family.Stage(config, spec, params, background=0.0)
+    stage = family.build(config, params, background=0.0)
     width = getattr(config, "projection", config.vision.width)
     for sentences in (1, 7):
         text = jax.eval_shape(stage.embed, params, shape(C, sentences, config.context, dtype=jnp.int32))

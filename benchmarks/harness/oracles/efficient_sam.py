@@ -40,7 +40,7 @@ def model(sizes: reference.Sizes) -> reference.EfficientSam:
     return made
 
 
-def load(model: reference.EfficientSam, folder: Path) -> ours.Stage:
+def load(model: reference.EfficientSam, folder: Path) -> ours.EfficientSamSegmenter:
     """The reference's weights in the official layout, wrapped as there, through the real reader."""
     name = {reference.TI: "efficient_sam_vitt", reference.S: "efficient_sam_vits"}.get(model.sizes)
     file = folder / f"{name or 'tiny'}.pt"
@@ -69,7 +69,7 @@ def compare(model: reference.EfficientSam, folder: Path, picture: np.ndarray) ->
 
 
 def compare_encoder(
-    model: reference.EfficientSam, stage: ours.Stage, picture: np.ndarray
+    model: reference.EfficientSam, stage: ours.EfficientSamSegmenter, picture: np.ndarray
 ) -> tuple[list[Row], torch.Tensor]:
     """Rows, and the reference's features [1, D, h, w]."""
     given = torch.tensor(picture.transpose(2, 0, 1).copy())[None].float() / 255
@@ -104,7 +104,7 @@ def compare_encoder(
 
 
 def compare_decoder(
-    model: reference.EfficientSam, stage: ours.Stage, features: torch.Tensor, size: tuple[int, int]
+    model: reference.EfficientSam, stage: ours.EfficientSamSegmenter, features: torch.Tensor, size: tuple[int, int]
 ) -> list[Row]:
     """Three prompts at once, padded to eight rows; each as the reference answers it alone, the worst of them told."""
     corner = np.array([[size[1], size[0]]], np.float32)
@@ -132,7 +132,7 @@ def compare_decoder(
             )
             full = torch.nn.functional.interpolate(low, size, mode="bicubic", align_corners=False)[0].numpy()
         first = int(iou[0].argmax())
-        large = LowResMasks(logits[i], side, (side, side), size, way=stage.enlarge)
+        large = LowResMasks(logits[i], side, (side, side), size, upsample=stage.upsample)
         union = max((large.dense() | (full >= 0)).sum(), 1)
         found.append(
             [

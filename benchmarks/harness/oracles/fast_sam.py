@@ -28,7 +28,7 @@ from gsam.weights.rules import convert
 CHANGE = "none: the reference is ours, written from the published architecture, its tensors named and shaped as the official ones"
 
 
-def loaded(model: reference.FastSam, config: ours.Config, folder: Path) -> ours.Stage:
+def loaded(model: reference.FastSam, config: ours.Config, folder: Path) -> ours.FastSamSegmenter:
     """Ours with the same weights, through the real reader and port."""
     torch.save(model.state_dict(), folder / "model.pt")
     tensors = read(folder / "model.pt")
@@ -41,7 +41,7 @@ def compare(model: reference.FastSam, config: ours.Config, folder: Path, pixels:
     return network(model, stage, pixels) + Whole(model, stage).compare(pixels)
 
 
-def network(model: reference.FastSam, stage: ours.Stage, pixels: np.ndarray) -> list[Row]:
+def network(model: reference.FastSam, stage: ours.FastSamSegmenter, pixels: np.ndarray) -> list[Row]:
     """Each layer on what the reference's own was given, against the reference in float64.
 
     Of a photograph's million values a layer the worst are near 1e-5 of a deviation in float32, torch's own as well: two of
@@ -91,7 +91,7 @@ def network(model: reference.FastSam, stage: ours.Stage, pixels: np.ndarray) -> 
 class Whole:
     """From the picture to its masks, on canvases that are larger than what the reference is given."""
 
-    def __init__(self, model: reference.FastSam, stage: ours.Stage) -> None:
+    def __init__(self, model: reference.FastSam, stage: ours.FastSamSegmenter) -> None:
         self.model, self.stage, self.sam = model, stage, FastSAM(stage)
 
         def run(params: Params, images: Images, conf: jax.Array) -> tuple[Seen, Detections]:

@@ -85,7 +85,7 @@ def batch(pictures: list[np.ndarray], view: Any, shape: tuple[int, int] | None =
     return Images({view.key: jnp.asarray(out)}, {view.key: at}, at)
 
 
-def read(stage: ours.Stage, queries: list[str]) -> dict[str, np.ndarray]:
+def read(stage: ours.GroundingDinoDetector, queries: list[str]) -> dict[str, np.ndarray]:
     """The captions of one picture, without a pipeline."""
     return stage.arrange(queries, lambda texts: jax.device_get(jax.jit(stage.embed)(stage.params, stage.encode(texts))))
 

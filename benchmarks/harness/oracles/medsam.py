@@ -53,13 +53,13 @@ def compare(model: Any, folder: Path, picture: np.ndarray) -> list[Row]:
     return rows + compare_decoder(model, stage, theirs, picture.shape[:2])
 
 
-def load(model: Any, folder: Path) -> ours.Stage:
+def load(model: Any, folder: Path) -> ours.SamSegmenter:
     """The model through the real reader, as MedSAM."""
     loaded = store.load(str(seeded.save(model, folder)), role="segment")
     return ours.build(loaded.config, loaded.params, preprocess="medsam")
 
 
-def compare_decoder(model: Any, stage: ours.Stage, features: torch.Tensor, size: tuple[int, int]) -> list[Row]:
+def compare_decoder(model: Any, stage: ours.SamSegmenter, features: torch.Tensor, size: tuple[int, int]) -> list[Row]:
     """A box on features [1, D, h, w], to the mask of a picture of ``size``."""
     (h, w), side = size, stage.config.image_size
     box = np.array([0.13 * w, 0.2 * h, 0.81 * w, 0.7 * h])
@@ -71,7 +71,7 @@ def compare_decoder(model: Any, stage: ours.Stage, features: torch.Tensor, size:
     images = Images({}, {stage.view.key: jnp.asarray([[side, side]])}, jnp.asarray([size]))
     boxes = Boxes(jnp.asarray(box, jnp.float32)[None, None], jnp.ones((1, 1)), jnp.ones((1, 1), bool))
     masks = jax.jit(stage.segment)(stage.params, jnp.asarray(last(features)), images, boxes)
-    large = LowResMasks(np.asarray(masks.logits[0]), side, (side, side), size, way=stage.enlarge)
+    large = LowResMasks(np.asarray(masks.logits[0]), side, (side, side), size, upsample=stage.upsample)
     ours_chance, theirs_chance = 1 / (1 + np.exp(-large.logits_full()[0])), chance[0, 0].numpy()
     ours_mask, theirs_mask = large.dense()[0], theirs_chance > 0.5
     union = max((ours_mask | theirs_mask).sum(), 1)

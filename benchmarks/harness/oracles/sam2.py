@@ -79,7 +79,7 @@ def steady(model: Any, factor: float = 50.0) -> Any:
     return model
 
 
-def load(model: Any, folder: Path) -> ours.Stage:
+def load(model: Any, folder: Path) -> ours.Sam2Segmenter:
     loaded = store.load(str(seeded.save(model, folder)), role="segment")
     return ours.build(loaded.config, loaded.params)
 
@@ -100,7 +100,7 @@ class Programs(NamedTuple):
 @functools.cache
 def programs(config: ours.Config) -> Programs:
     spec, options = ours.spec(config), {"xla_backend_optimization_level": 0} if config.image_size < 512 else {}
-    stage = ours.Stage(config, spec, {})
+    stage = ours.Sam2Segmenter(config, spec, {})
 
     def blocks(params: Any, maps: list[jax.Array]) -> list[jax.Array]:
         trunk = spec.bind(params).image_encoder.trunk
@@ -137,7 +137,7 @@ def seen(picture: np.ndarray, side: int) -> torch.Tensor:
     return (x - mean) / std
 
 
-def compare_encoder(model: Any, stage: ours.Stage, picture: np.ndarray) -> tuple[list[Row], list[torch.Tensor]]:
+def compare_encoder(model: Any, stage: ours.Sam2Segmenter, picture: np.ndarray) -> tuple[list[Row], list[torch.Tensor]]:
     """Rows, and the reference's features [1, D, h, w], the finest first."""
     side = stage.config.image_size
     given = seen(picture, side)
@@ -167,7 +167,9 @@ def compare_encoder(model: Any, stage: ours.Stage, picture: np.ndarray) -> tuple
     return rows, theirs
 
 
-def compare_decoder(model: Any, stage: ours.Stage, features: list[torch.Tensor], size: tuple[int, int]) -> list[Row]:
+def compare_decoder(
+    model: Any, stage: ours.Sam2Segmenter, features: list[torch.Tensor], size: tuple[int, int]
+) -> list[Row]:
     """From the reference's features, prompts in rows of padded length."""
     side = stage.config.image_size
     points, box = np.array([[0.2, 0.3], [0.7, 0.55]], np.float32) * side, np.array([0.1, 0.2, 0.8, 0.7]) * side
@@ -223,14 +225,14 @@ def compare_decoder(model: Any, stage: ours.Stage, features: list[torch.Tensor],
     full = torch.nn.functional.interpolate(by_points[0].pred_masks[0], size, mode="bilinear", align_corners=False)[
         0
     ].numpy()
-    large = LowResMasks(np.asarray(many.logits[0]), side, (side, side), size, way=stage.enlarge)
+    large = LowResMasks(np.asarray(many.logits[0]), side, (side, side), size, upsample=stage.upsample)
     union = max((large.dense() | (full > 0)).sum(), 1)
     rows.append(Row("mask logits at the picture's size", relative(large.logits_full(), full), 1e-3))
     rows.append(Row("1 - IoU of the masks", float((large.dense() ^ (full > 0)).sum() / union), 1e-3, "of the union"))
     return rows
 
 
-def compare_hq(model: Any, finer: sam2_hq.Finer, stage: ours.Stage, features: list[torch.Tensor]) -> list[Row]:
+def compare_hq(model: Any, finer: sam2_hq.Finer, stage: ours.Sam2Segmenter, features: list[torch.Tensor]) -> list[Row]:
     """HQ-SAM 2's masks of two points, from the reference's features."""
     points, labels = torch.tensor([[0.2, 0.3], [0.7, 0.55]]) * stage.config.image_size, torch.tensor([1, 0])
     own = ours.Features(*(jnp.asarray(last(x)[0]) for x in features))
@@ -254,7 +256,7 @@ def compare_hq(model: Any, finer: sam2_hq.Finer, stage: ours.Stage, features: li
     return rows
 
 
-def with_finer(stage: ours.Stage, finer: sam2_hq.Finer) -> ours.Stage:
+def with_finer(stage: ours.Sam2Segmenter, finer: sam2_hq.Finer) -> ours.Sam2Segmenter:
     """The stage as HQ-SAM 2, its tensors read by their official names."""
     config = dataclasses.replace(stage.config, hq=True)
     shapes = {k: v for k, v in ours.spec(config).shapes.items() if k not in stage.params}

@@ -141,7 +141,8 @@ def encoder(sizes: Any) -> Any:
 @functools.cache
 def decoder(config: Any, only: bool = False) -> Any:
     """Ours as one program: `gsam.models.promptable.PromptableSegmenter.prompt`."""
-    stage = _family(config).Stage(config, _family(config).spec(config), {})
+    kind = sam_hq.SamHqSegmenter if isinstance(config, sam_hq.Config) else mobile_sam.MobileSamSegmenter
+    stage = kind(config, _family(config).spec(config), {})
     stage = dataclasses.replace(stage, hq_token_only=True) if only else stage
     return jax.jit(stage.prompt, static_argnames="multimask", compiler_options=quickly(config))
 

@@ -24,7 +24,7 @@ from gsam.types import Params, Scene, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
+class ClipClassifier:
     """See `gsam.roles.Classifier`.
 
     Each box is cut out with some context, and its embedding compared with every query and every negative; the softmax over
@@ -114,9 +114,9 @@ def spec(config: Config) -> bind.Spec[Clip]:
     return bind.spec(lambda: Clip(config))
 
 
-def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> ClipClassifier:
     """A classifier from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
     templates(settings.get("template", "{}"))
-    return Stage(config, model, params, tokenizer, **settings)
+    return ClipClassifier(config, model, params, tokenizer, **settings)

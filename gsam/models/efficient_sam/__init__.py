@@ -19,7 +19,7 @@ from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(PromptableSegmenter):
+class EfficientSamSegmenter(PromptableSegmenter):
     """Three masks a prompt, always; ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.
 
     Foreground points and boxes, of `max_points` together: more of them, which the original leaves out, give NaN.  A logit of
@@ -28,8 +28,8 @@ class Stage(PromptableSegmenter):
 
     config: Config
 
-    enlarge: ClassVar[Literal["bicubic"]] = "bicubic"
-    takes: ClassVar[frozenset[str]] = frozenset({"foreground", "box"})
+    upsample: ClassVar[Literal["bicubic"]] = "bicubic"
+    prompt_types: ClassVar[frozenset[str]] = frozenset({"foreground", "box"})
     max_points: ClassVar[int] = POINTS
 
     @property
@@ -67,8 +67,8 @@ def spec(config: Config) -> bind.Spec[EfficientSam]:
     return bind.spec(lambda: EfficientSam(config))
 
 
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> EfficientSamSegmenter:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
-    return Stage(config, model, params, **settings)
+    return EfficientSamSegmenter(config, model, params, **settings)

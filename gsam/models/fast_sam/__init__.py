@@ -21,7 +21,7 @@ from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
+class FastSamSegmenter:
     """Finds everything, whatever is asked; a prompt selects of what was found (`gsam.roles.Segmenter`, and `ground`).
 
     Pictures are read as RGB, whatever holds them: the original takes arrays for BGR, so one that is RGB has its channels
@@ -45,7 +45,7 @@ class Stage:
     chunk: int = 16
     """Boxes compared with what was found at a time: bounds the memory, changes no result."""
 
-    enlarge: ClassVar[str] = "bilinear"
+    upsample: ClassVar[str] = "bilinear"
 
     def __post_init__(self) -> None:
         if self.size % 32 or self.size < 0:
@@ -131,8 +131,8 @@ def spec(config: Config) -> bind.Spec[FastSam]:
     return bind.spec(lambda: FastSam(config))
 
 
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> FastSamSegmenter:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
-    return Stage(config, model, params, **settings)
+    return FastSamSegmenter(config, model, params, **settings)

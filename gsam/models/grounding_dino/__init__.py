@@ -26,7 +26,7 @@ from gsam.types import Boxes, Images, Labels, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
+class GroundingDinoDetector:
     """See `gsam.roles.Detector`.
 
     All queries are read as one caption of phrases.  A box scores for a query what the query's own words score, so that every
@@ -161,8 +161,8 @@ def spec(config: Config) -> bind.Spec[GroundingDino]:
     return bind.spec(lambda: GroundingDino(config))
 
 
-def build(config: Config, params: Params, tokenizer: Any = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: Any = None, **settings: Any) -> GroundingDinoDetector:
     """A detector from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
-    return Stage(config, model, params, tokenizer, **settings)
+    return GroundingDinoDetector(config, model, params, tokenizer, **settings)

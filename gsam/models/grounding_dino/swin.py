@@ -102,7 +102,7 @@ class PatchMerging(nnx.Module):
         return self.reduction(self.norm(x.reshape(b, (h + 1) // 2, (w + 1) // 2, 4 * d)))
 
 
-class Stage(nnx.Module):
+class SwinStage(nnx.Module):
     def __init__(self, width: int, depth: int, heads: int, config: SwinConfig, *, merge: bool) -> None:
         shifts = itertools.cycle((0, config.window // 2))
         self.blocks = nnx.List([Block(width, heads, config, s) for s, _ in zip(shifts, range(depth), strict=False)])
@@ -127,7 +127,7 @@ class Swin(nnx.Module):
         self.patch_embed = SwinPatchEmbed(config.patch, config.width)
         self.layers = nnx.List(
             [
-                Stage(config.width << i, depth, heads, config, merge=i < last)
+                SwinStage(config.width << i, depth, heads, config, merge=i < last)
                 for i, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True))
             ]
         )

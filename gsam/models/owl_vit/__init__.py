@@ -23,7 +23,7 @@ from gsam.types import Boxes, Images, Labels, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
+class OwlDetector:
     """See `gsam.roles.Detector`.  The score of a box for a query is the sigmoid of its logit; a box takes its best query.
 
     Pictures are padded to a square and scaled with anti-aliasing, as in Scenic and for both generations (Hugging Face
@@ -100,8 +100,8 @@ def spec(config: Config) -> bind.Spec[OwlVit]:
     return bind.spec(lambda: OwlVit(config))
 
 
-def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> OwlDetector:
     """A detector from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
-    return Stage(config, model, params, tokenizer, **settings)
+    return OwlDetector(config, model, params, tokenizer, **settings)

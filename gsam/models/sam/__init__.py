@@ -13,32 +13,32 @@ from gsam.models.sam.config import VARIANTS as VARIANTS
 from gsam.models.sam.config import Config
 from gsam.models.sam.model import Sam
 from gsam.models.sam.port import LAYOUTS as LAYOUTS
-from gsam.models.sam_stage import SamStage, dtype_of
+from gsam.models.sam_like import SamLikeSegmenter, dtype_of
 from gsam.ops.masks import filled
 from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(SamStage):
-    """See `gsam.models.sam_stage.SamStage`."""
+class SamSegmenter(SamLikeSegmenter):
+    """See `gsam.models.sam_like.SamLikeSegmenter`."""
 
     config: Config
 
-    def prior(self, xyxy: jax.Array) -> jax.Array | None:
+    def box_mask_prompt(self, xyxy: jax.Array) -> jax.Array | None:
         """nano's boxes bring their filled selves, [N, 4h, 4w]."""
         return box_mask_prompt(xyxy, self.config)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MedSam(Stage):
+class MedSamSegmenter(SamSegmenter):
     """SAM as bowang-lab/MedSAM trained and uses it (MedSAM_Inference.py): boxes only, and one mask a box, that of token 0.
 
     The picture is squashed to the model's square by a cubic spline, its range is stretched to 0..1 and not normalised
     further; probabilities are enlarged, not logits.
     """
 
-    enlarge: ClassVar[Literal["probability"]] = "probability"
-    takes: ClassVar[frozenset[str]] = frozenset({"box"})
+    upsample: ClassVar[Literal["probability"]] = "probability"
+    prompt_types: ClassVar[frozenset[str]] = frozenset({"box"})
 
     @property
     def view(self) -> View:
@@ -75,7 +75,7 @@ def build(
     tokenizer: object = None,
     preprocess: Literal["sam", "medsam"] | None = None,
     **settings: Any,
-) -> Stage:
+) -> SamSegmenter:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not).
 
     ``preprocess``: instead of ``config``'s, for a checkpoint fine-tuned by MedSAM's code, which looks like any SAM.
@@ -85,4 +85,4 @@ def build(
     config = dataclasses.replace(config, preprocess=preprocess or config.preprocess)
     model = spec(config)
     model.check(params)
-    return (MedSam if config.preprocess == "medsam" else Stage)(config, model, params, **settings)
+    return (MedSamSegmenter if config.preprocess == "medsam" else SamSegmenter)(config, model, params, **settings)

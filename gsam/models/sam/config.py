@@ -24,7 +24,7 @@ class Config:
     box_mask_prompt: float = 0.0
     """Above 0, a box without a mask prompt brings its filled self as one: this inside, minus this outside (nano)."""
     preprocess: Literal["sam", "medsam"] = "sam"
-    """What was done to the pictures it was trained on, which its tensors do not show: see `gsam.models.sam.MedSam`."""
+    """What was done to the pictures it was trained on, which its tensors do not show: see `gsam.models.sam.MedSamSegmenter`."""
 
     @property
     def grid(self) -> int:

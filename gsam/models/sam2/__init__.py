@@ -24,7 +24,7 @@ from gsam.types import Images, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(PromptableSegmenter):
+class Sam2Segmenter(PromptableSegmenter):
     """As the original's image predictor: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``.
 
     Whether there is an object at all is not asked.
@@ -41,10 +41,10 @@ class Stage(PromptableSegmenter):
     max_sprinkle_area: float = 0.0
     """Mask no larger than this becomes background."""
 
-    enlarge: ClassVar[Literal["bilinear"]] = "bilinear"
+    upsample: ClassVar[Literal["bilinear"]] = "bilinear"
     pads_boxes: ClassVar[bool] = True
-    clamp: ClassVar[float] = 32.0
-    sure: ClassVar[float] = 0.8
+    logit_clip: ClassVar[float] = 32.0
+    default_iou_thresh: ClassVar[float] = 0.8
 
     @property
     def view(self) -> View:
@@ -70,7 +70,7 @@ class Stage(PromptableSegmenter):
     def has_postprocess(self) -> bool:
         return self.max_hole_area > 0 or self.max_sprinkle_area > 0
 
-    def clean(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
+    def postprocess(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
         """Fill holes and drop sprinkles: `gsam.ops.components.cleaned`.
 
         The original does it in a CUDA extension, and without one not at all.
@@ -94,10 +94,10 @@ def spec(config: Config) -> bind.Spec[Sam2Image]:
     return bind.spec(lambda: Sam2Image(config))
 
 
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Sam2Segmenter:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     if settings.get("hq_token_only") and not config.hq:
         raise ValueError("hq_token_only is for HQ-SAM 2: this model has no such token")
     model = spec(config)
     model.check(params)
-    return Stage(config, model, params, **settings)
+    return Sam2Segmenter(config, model, params, **settings)

@@ -139,7 +139,7 @@ class Tracker:
     chunk: int = 0
     """Objects at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
     dynamic_multimask: bool = True
-    """See `gsam.models.sam2.Stage.dynamic_multimask`."""
+    """See `gsam.models.sam2.Sam2Segmenter.dynamic_multimask`."""
 
     @property
     def view(self) -> View:

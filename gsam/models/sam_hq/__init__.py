@@ -14,12 +14,12 @@ from gsam.models.sam_hq.config import Vit as Vit
 from gsam.models.sam_hq.decoder import Features
 from gsam.models.sam_hq.model import SamHq
 from gsam.models.sam_hq.port import LAYOUTS as LAYOUTS
-from gsam.models.sam_stage import ONE, THREE, SamStage
+from gsam.models.sam_like import ONE, THREE, SamLikeSegmenter
 from gsam.types import Images, Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(SamStage):
+class SamHqSegmenter(SamLikeSegmenter):
     """One mask a prompt, as the original: SAM's and the fine one, added.
 
     SAM's is token 0's for ``multimask=False``, and for ``multimask=True`` the one of tokens 1 to 3 with the highest predicted
@@ -48,8 +48,8 @@ def spec(config: Config) -> bind.Spec[SamHq]:
     return bind.spec(lambda: SamHq(config))
 
 
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> SamHqSegmenter:
     """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
-    return Stage(config, model, params, **settings)
+    return SamHqSegmenter(config, model, params, **settings)

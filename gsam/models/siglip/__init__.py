@@ -28,7 +28,7 @@ MEAN = STD = (0.5, 0.5, 0.5)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
+class SiglipClassifier:
     """See `gsam.roles.Classifier`.
 
     Each box is cut out with some context and squashed to a square.  Unlike CLIP's, a query's probability does not depend on
@@ -121,9 +121,9 @@ def spec(config: Config) -> bind.Spec[Siglip]:
     return bind.spec(lambda: Siglip(config))
 
 
-def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Stage:
+def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> SiglipClassifier:
     """A classifier from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
     model = spec(config)
     model.check(params)
     templates(settings.get("template", "{}"))
-    return Stage(config, model, params, tokenizer, **settings)
+    return SiglipClassifier(config, model, params, tokenizer, **settings)

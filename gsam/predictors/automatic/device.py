@@ -37,7 +37,7 @@ class OnDevice:
         rows, columns = _matrices(frame)
         height, width = frame.size
         cuts = np.array(frame.cuts, np.float32)
-        squash = frame.way == "probability"
+        squash = frame.upsample == "probability"
         padded = np.pad(index, (0, TOGETHER - len(index))).astype(np.int32)
         begun = [
             [

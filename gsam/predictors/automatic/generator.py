@@ -125,7 +125,7 @@ class MaskGenerator:
         chosen = Settings(
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
-            pred_iou_thresh=PromptableSegmenter.sure if pred_iou_thresh is None else pred_iou_thresh,
+            pred_iou_thresh=PromptableSegmenter.default_iou_thresh if pred_iou_thresh is None else pred_iou_thresh,
             stability_score_thresh=stability_score_thresh,
             stability_score_offset=stability_score_offset,
             box_nms_thresh=box_nms_thresh,
@@ -141,7 +141,7 @@ class MaskGenerator:
             multimask_output=multimask_output,
         )
         self.model = cast(PromptableSegmenter, segmenter(model, **settings) if isinstance(model, str) else model)
-        sure = self.model.sure if pred_iou_thresh is None else pred_iou_thresh
+        sure = self.model.default_iou_thresh if pred_iou_thresh is None else pred_iou_thresh
         self.settings = dataclasses.replace(chosen, pred_iou_thresh=sure)
         needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
         self.progress = progress
@@ -288,7 +288,7 @@ class MaskGenerator:
         view, settings, size = self.model.view, self.settings, _size(picture.pixels)
         cut, offset = settings.mask_threshold, settings.stability_score_offset
         cuts = (cut - offset, cut, cut + offset)
-        return Frame((source[0], source[1]), view.size, content(view, size), size, self.model.enlarge, cuts)
+        return Frame((source[0], source[1]), view.size, content(view, size), size, self.model.upsample, cuts)
 
     def _features(self, params: Params, images: Images) -> Any:
         """Pure: what the decoder needs of one picture, without a leading axis."""
@@ -309,7 +309,9 @@ class MaskGenerator:
             known = jnp.clip(logits, -CLAMP, CLAMP)
             refined = [ask(mask=known[:, m], has_mask=valid, multimask=False) for m in range(logits.shape[1])]
             logits, iou = (jnp.concatenate(parts, 1) for parts in zip(*refined, strict=True))
-        return self.model.clean(logits, self.settings.mask_threshold) if self.model.has_postprocess else logits, iou
+        return self.model.postprocess(
+            logits, self.settings.mask_threshold
+        ) if self.model.has_postprocess else logits, iou
 
 
 class _Bar:

@@ -24,15 +24,15 @@ class Frame:
     """Rows and columns of the view that are picture."""
     size: tuple[int, int]
     """Height and width of the crop."""
-    way: Upsampling
+    upsample: Upsampling
     cuts: tuple[float, float, float]
     """Logits above these are the large, the mask itself and the small area: mask_threshold - offset, + 0, + offset."""
 
     @property
     def axes(self) -> tuple[list[Band], list[Band]]:
         """Of rows and of columns."""
-        rows = bands(self.source[0], self.side, self.content[0], self.size[0], self.way)
-        return rows, bands(self.source[1], self.side, self.content[1], self.size[1], self.way)
+        rows = bands(self.source[0], self.side, self.content[0], self.size[0], self.upsample)
+        return rows, bands(self.source[1], self.side, self.content[1], self.size[1], self.upsample)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,11 +65,11 @@ def measure(logits: NDArray[np.float32], frame: Frame) -> Measured:
     Where every pixel is a weighted mean of low-resolution ones, only what touches one above the lowest cut is computed.
     """
     cuts = np.array(frame.cuts, np.float32)
-    if frame.way == "probability":
+    if frame.upsample == "probability":
         logits, cuts = sigmoid(logits), sigmoid(cuts)
     low, cut, high = cuts
     rows, columns = frame.axes
-    if frame.way != "bicubic":  # which overshoots
+    if frame.upsample != "bicubic":  # which overshoots
         touched = logits > low
         tall, wide = touched.any(1), touched.any(0)
         rows = [band for band in rows if tall[band.source].any()]

@@ -38,7 +38,7 @@ class LowResMasks:
     """Height and width of the picture."""
     threshold: float = 0.0
     """Of logits, whatever is enlarged."""
-    way: Upsampling = "view"
+    upsample: Upsampling = "view"
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -53,7 +53,7 @@ class LowResMasks:
         middle = across_columns(self._source(i), across)
         for band in down:
             np.matmul(band.weights, middle[band.source], out=out[band.target])
-        if self.way == "probability":  # back to logits, finite ones
+        if self.upsample == "probability":  # back to logits, finite ones
             kind = np.finfo(np.float32)
             out = np.clip(out, kind.tiny, 1 - kind.epsneg)
             out = np.log(out / (1 - out))
@@ -66,10 +66,10 @@ class LowResMasks:
         """
         out = np.zeros(self.size, bool)
         source, threshold = self._source(i), self.threshold
-        if self.way == "probability":
+        if self.upsample == "probability":
             threshold = float(sigmoid(np.full(1, threshold, np.float32))[0])
         high: Any = source > threshold
-        if self.way == "bicubic":  # overshoots
+        if self.upsample == "bicubic":  # overshoots
             high = np.ones_like(high)
         down, across = (
             [band for band in axis if hit[band.source].any()]
@@ -101,13 +101,13 @@ class LowResMasks:
     def axes(self) -> tuple[list[Band], list[Band]]:
         """Of the rows, and of the columns."""
         return (
-            bands(self.logits.shape[1], self.side, self.content[0], self.size[0], self.way),
-            bands(self.logits.shape[2], self.side, self.content[1], self.size[1], self.way),
+            bands(self.logits.shape[1], self.side, self.content[0], self.size[0], self.upsample),
+            bands(self.logits.shape[2], self.side, self.content[1], self.size[1], self.upsample),
         )
 
     def _source(self, i: int) -> NDArray[np.float32]:
         """What is enlarged, [h, w]."""
-        return sigmoid(self.logits[i]) if self.way == "probability" else self.logits[i]
+        return sigmoid(self.logits[i]) if self.upsample == "probability" else self.logits[i]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +131,12 @@ def across_columns(logits: NDArray[np.float32], bands: Sequence[Band]) -> NDArra
 
 
 @functools.lru_cache(maxsize=32)
-def bands(source: int, side: int, content: int, size: int, way: Upsampling) -> list[Band]:
+def bands(source: int, side: int, content: int, size: int, upsample: Upsampling) -> list[Band]:
     """``source`` -> ``side``, the first ``content`` of it -> ``size``; or ``source`` -> ``size``."""
-    if way == "view":
+    if upsample == "view":
         matrix = (bilinear(content, size) @ bilinear(source, side)[:content]).astype(np.float32)
     else:
-        matrix = (bicubic if way == "bicubic" else bilinear)(source, size).astype(np.float32)
+        matrix = (bicubic if upsample == "bicubic" else bilinear)(source, size).astype(np.float32)
     found = []
     for start in range(0, size, BAND):
         target = slice(start, min(start + BAND, size))

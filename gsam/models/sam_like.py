@@ -15,7 +15,7 @@ ONE, THREE = range(1), range(1, 4)
 """The masks that answer an unambiguous prompt and an ambiguous one."""
 
 
-class SamStage(PromptableSegmenter):
+class SamLikeSegmenter(PromptableSegmenter):
     """A segmenter whose model is a `Sam`: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``."""
 
     @property
