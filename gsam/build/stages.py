@@ -114,8 +114,8 @@ def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) 
     roles = FAMILIES[loaded.family].roles
     own = {k: v for k, v in settings.items() if k in GRID_SETTINGS}
     on_a_grid = role == "ground" and role not in roles and "segment" in roles
-    if not on_a_grid and role not in roles:
-        raise UsageError(f"{name!r} is a model to {next(iter(roles))}, one to {role} is needed")
+    if not on_a_grid:
+        check_role(name, roles, role)
     if not on_a_grid and own:
         raise UsageError(f"{name!r} finds everything by itself and does not take {next(iter(own))}")
     built = _build(loaded, "segment" if on_a_grid else role, {k: v for k, v in settings.items() if k not in own})
@@ -124,6 +124,21 @@ def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) 
     from gsam.pipeline.grid import GridProposer
 
     return GridProposer(built, **own)
+
+
+def check_role(name: str, roles: Mapping[str, str], role: str) -> None:
+    """Refuse a model that cannot play a role.
+
+    Args:
+        name: What the user calls it.
+        roles: What it can do, see `gsam.registry.Family`.
+        role: What it is needed for.
+
+    Raises:
+        UsageError: ``role`` is none of ``roles``.
+    """
+    if role not in roles:
+        raise UsageError(f"{name!r} is a model to {next(iter(roles))}, one to {role} is needed")
 
 
 def _build(loaded: Loaded, role: str, settings: Mapping[str, Any]) -> Any:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 app = command_app()
 MODEL = "everything_nano"
-Settings = Mapping[str, Any]
+Values = Mapping[str, Any]
 """Names and values, as keyword arguments and recipes have them."""
 LIMITS = ("reject", "nms", "duplicate", "inside")
 """The limits of a recipe that say which named masks are kept."""
@@ -121,20 +121,18 @@ class RunConfig:
     """What a run computes."""
 
     model: str
-    stage: Settings
+    stage: Values
     """Settings of the segmenter itself."""
-    options: Settings
+    options: Values
     """Options of `gsam.MaskGenerator`."""
     queries: list[str]
-    classifier: Settings
+    classifier: Values
     """``name`` and settings; empty without queries."""
     limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Which of the named masks are kept, see `gsam.pipeline.naming.MaskLabeler`."""
 
     @classmethod
-    def from_options(
-        cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Settings
-    ) -> RunConfig:
+    def from_options(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Values) -> RunConfig:
         """Read the options of the command line and the recipes they name; nothing is loaded yet.
 
         Args:
@@ -147,14 +145,14 @@ class RunConfig:
             UsageError: Something does not exist, or does not fit.
             QueryError: The query cannot be read.
         """
-        from gsam.predictors.automatic.settings import Settings as Checked
+        from gsam.predictors.automatic.settings import Settings
 
         recipe = _recipe(model)
         if recipe is not None and "ground" not in recipe:
             raise UsageError(f"{model} finds things by words: a recipe that begins with [ground] is needed")
         table = dict((recipe or {}).get("ground", {"name": model}))
         options = {k: v for k, v in table.items() if k in _options()} | dict(given)
-        Checked(**options)
+        Settings(**options)  # complains now, not when the models are there
         name, stage = table.pop("name"), {k: v for k, v in table.items() if k not in _options()}
         _needs(name, "segment")  # with a grid of points for its prompts
         if not query:
@@ -162,12 +160,12 @@ class RunConfig:
                 raise UsageError("a classifier names things by words: say which with -q")
             return cls(name, stage, options, [], {})
         queries = queries_of(query).names
-        by = (recipe if classifier is None else _recipe(classifier)) or {}
-        if "classify" not in by and classifier is None:
-            raise UsageError(f"{model} names nothing by itself: say which classifier does with -c")
-        named = dict(by.get("classify", {"name": classifier}))
+        by = _recipe(classifier) if classifier is not None else recipe or {}
+        if by is not None and "classify" not in by:
+            raise UsageError(f"{classifier or model} names nothing by itself: say which classifier does with -c")
+        named = dict(by["classify"]) if by is not None else {"name": classifier}
         _needs(named["name"], "classify")
-        limits = {k: float(v) for k, v in by.get("limits", {}).items() if k in LIMITS}
+        limits = {k: float(v) for k, v in (by or {}).get("limits", {}).items() if k in LIMITS}
         return cls(name, stage, options, queries, named, limits)
 
     @property
@@ -227,9 +225,9 @@ def _summary(item: Item, image: ImageMasks, written: Sequence[Path]) -> str:
 
 def _options() -> frozenset[str]:
     """Name the settings that both `gsam.MaskGenerator` and the command line take."""
-    from gsam.predictors.automatic.settings import Settings as Checked
+    from gsam.predictors.automatic.settings import Settings
 
-    return frozenset(inspect.signature(everything).parameters) & {f.name for f in dataclasses.fields(Checked)}
+    return frozenset(inspect.signature(everything).parameters) & {f.name for f in dataclasses.fields(Settings)}
 
 
 def _recipe(name: str) -> dict[str, Any] | None:
@@ -241,6 +239,7 @@ def _recipe(name: str) -> dict[str, Any] | None:
 
 def _needs(name: str, role: str) -> None:
     """Refuse an official model that cannot play a role; other names are judged when they are loaded."""
-    roles = roles_of(name)
-    if roles and role not in roles:
-        raise UsageError(f"{name!r} is a model to {next(iter(roles))}, one to {role} is needed")
+    from gsam.build.stages import check_role
+
+    if roles := roles_of(name):
+        check_role(name, roles, role)

@@ -39,15 +39,16 @@ def weights() -> None:
 @app.command("list", context_settings=HELP)
 def list_models() -> None:
     """List every model with an official name: its roles, size and licence, and whether it is on this machine."""
-    from gsam.registry import FAMILIES, family_of
+    from gsam.registry import family_of, roles_of
     from gsam.weights import find
 
     rows = [("NAME", "FAMILY", "ROLES", "PARAMETERS", "LICENCE", "HERE")]
     for name, entry in _entries().items():
         family = family_of(name) or ""
-        roles = ", ".join(FAMILIES[family].roles)
         size = f"{entry['parameters'] / 1e6:.1f} M"
-        rows.append((name, family, roles, size, entry["licence"], "yes" if find.is_cached(name) else "no"))
+        rows.append(
+            (name, family, ", ".join(roles_of(name)), size, entry["licence"], "yes" if find.is_cached(name) else "no")
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (c.rjust(w) if i == 3 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))

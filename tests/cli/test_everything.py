@@ -214,7 +214,7 @@ def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
     picture(tmp_path / "a.png")
     assert run("a.png", "-q", "small. large", "-c", "clip_vit_base_patch32") == 0
     assert [a["predicted_iou"] for a in read(tmp_path / "out" / "a.json")["annotations"]] == [0.9]
-    keep_all = "[everything]\nname = 'nano_sam'\n[classify]\nname = 'nano_clip'\n[limits]\ninside = 1.0\n"
+    keep_all = "[ground]\nname = 'nano_sam'\n[classify]\nname = 'nano_clip'\n[limits]\ninside = 1.0\n"
     (tmp_path / "own.toml").write_text(keep_all)
     assert run("a.png", "-m", "own.toml", "-q", "small. large", "-o", "all") == 0
     assert [a["predicted_iou"] for a in read(tmp_path / "all" / "a.json")["annotations"]] == [0.9, 0.8, 0.7]
@@ -227,7 +227,14 @@ def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
         (["in", "--points-per-side", "0"], 2, "points_per_side is between 1 and 1024"),
         (["in", "--crop-overlap-ratio", "1.5"], 2, "crop_overlap_ratio"),
         (["in", "--shape", "round"], 2, "No such option"),
-        (["in", "-m", "grounded_sam"], 2, "finds things by words"),
+        (["in", "-m", "grounded_sam"], 2, "finds things by words: a recipe that begins with [ground]"),
+        (
+            ["in", "-m", "grounding_dino_tiny"],
+            2,
+            "'grounding_dino_tiny' is a model to detect, one to segment is needed",
+        ),
+        (["in", "-q", "dog", "-c", "sam_vit_b"], 2, "'sam_vit_b' is a model to segment, one to classify is needed"),
+        (["in", "-q", "dog", "-c", "grounded_sam"], 2, "grounded_sam names nothing by itself"),
         (["in", "-c", "nano_clip"], 2, "say which with -q"),
         (["in", "-m", "sam_vit_b", "-q", "dog"], 2, "say which classifier"),
         (["in", "-q", "."], 2, "query"),

@@ -19,7 +19,6 @@ from PIL import Image
 
 import gsam
 from gsam import cli
-from gsam.dataset.sources import collect
 from gsam.results.masks.rle import decode
 from tests.bad import images
 from tests.bad.table import Row
@@ -276,30 +275,6 @@ def test_resume_skips_only_what_is_finished(run: Gsam, pipe: FakePipeline, tmp_p
     pipe.batches.clear()
     assert run("segment", "in", "-q", "cat") == 0
     assert sum(pipe.batches) == 4
-
-
-def test_names_of_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def stems(*arguments: str, recursive: bool = False) -> list[str]:
-        return [item.stem for item in collect(arguments, recursive)]
-
-    for name in ("a/x.png", "b/x.png", "b/y.jpg", "c/x.png", "c/x.jpg", "c/deep/z.png", "c/.hidden.png", "a.b.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).touch()
-    assert stems("a/x.png") == ["x"]
-    assert stems("a.b.png") == ["a.b"]
-    assert stems("a/x.png", "b/x.png") == ["a/x", "b/x"]
-    assert stems("a", "b") == ["a/x", "b/x", "b/y"]
-    assert stems("b", "b/y.jpg", str(tmp_path / "b" / "x.png")) == ["x", "y"]
-    assert stems("c") == ["x.jpg", "x.png"]
-    assert stems("c", recursive=True) == ["deep/z", "x.jpg", "x.png"]
-    assert stems("*/x.png") == ["a/x", "b/x", "c/x"]
-    assert stems("**/z.png") == ["z"]
-    long = stems("x" * 251 + ".png", "x" * 250 + "y.png")
-    assert len(set(long)) == 2
-    assert all(len(s) < 200 for s in long)
-    assert not any(".." in s for s in stems("../elsewhere/x.png", "a/x.png", "b/../b/x.png"))
 
 
 def test_odd_names_of_files(run: Gsam, tmp_path: Path) -> None:

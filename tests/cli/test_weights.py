@@ -63,6 +63,8 @@ def test_list_has_every_variant() -> None:
     assert set(found) == set(find.names())
     assert found["sam_vit_b"] == ["sam_vit_b", "sam", "segment", "93.7", "M", "Apache-2.0", "no"]
     assert found["nano_clip"][-1] == "yes"
+    assert found["sam2.1_hiera_tiny"][1:4] == ["sam2", "segment,", "track"]
+    assert found["fast_sam_s"][1:4] == ["fast_sam", "segment,", "ground"]
 
 
 def test_pull() -> None:

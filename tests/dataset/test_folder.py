@@ -1,0 +1,60 @@
+"""One run per folder, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gsam.dataset.folder import LOCK, output_folder, sweep
+from gsam.dataset.lock import hold
+from gsam.errors import UsageError
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UsageError) as caught, output_folder(path):
+        raise AssertionError("held")
+    return caught.value.code
+
+
+def test_a_folder_is_made_and_left_clean(tmp_path: Path) -> None:
+    with output_folder(tmp_path / "a" / "b") as folder:
+        assert [p.name for p in folder.iterdir()] == [LOCK]
+    assert list(folder.iterdir()) == []
+
+
+def test_what_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file") == "output_not_a_folder"
+    assert refused(tmp_path / "file" / "sub") == "output_not_writable"
+    assert refused(Path(os.sep)) == "output_root"
+
+
+def test_one_run_holds_a_folder(tmp_path: Path) -> None:
+    with output_folder(tmp_path):
+        assert refused(tmp_path) == "output_locked"
+        with pytest.raises(UsageError, match=rf"locked by another run \(pid {os.getpid()}\)"), hold(tmp_path / LOCK):
+            pass
+    with output_folder(tmp_path):
+        pass
+
+
+def test_an_error_lets_go(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), output_folder(tmp_path):
+        raise RuntimeError
+    with output_folder(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_run_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("123")
+    with output_folder(tmp_path):
+        assert (tmp_path / LOCK).read_text() == str(os.getpid())
+
+
+def test_unfinished_files_are_removed(tmp_path: Path) -> None:
+    for name in (".gsam-abc.png", "a.png", "sub"):
+        (tmp_path / name).touch()
+    sweep([tmp_path, tmp_path / "no such folder"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "sub"]
