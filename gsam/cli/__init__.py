@@ -1,7 +1,7 @@
 """The command line.  Each command lives in its own file and is imported when it is called.
 
-Exit codes: 0 done (nothing found included), 1 failed, 2 usage, 3 some inputs failed, 4 no file matched, 130 and 143 for
-SIGINT and SIGTERM.
+Exit codes: 0 done (nothing found included), 1 failed, 2 usage, 3 some inputs failed, 4 no file
+matched, 130 and 143 for SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMANDS = {
 
 
 class Commands(TyperGroup):
-    """A group that imports ``gsam.cli.<name>`` when ``<name>`` is asked for, and nothing for ``--help``."""
+    """A group that imports ``gsam.cli.<name>`` when ``<name>`` is called, not for ``--help``."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -94,7 +94,10 @@ def main() -> NoReturn:
 
 
 def _unexpected(error: Exception) -> None:
-    """One line about what is no fault of the input: a full disk, or a fault of gsam; ``GSAM_TRACEBACK=1`` shows where."""
+    """Print one line about what is no fault of the input: the system's, or gsam's own.
+
+    ``GSAM_TRACEBACK=1`` shows where.
+    """
     if os.environ.get("GSAM_TRACEBACK") == "1":
         import traceback
 
@@ -108,7 +111,10 @@ def _unexpected(error: Exception) -> None:
 
 
 def _close(code: int) -> int:
-    """Flush stdout; where nobody reads it any more, stay quiet about it, the interpreter's own last flush included."""
+    """Flush stdout and give the exit code.
+
+    Where nobody reads stdout any more, nothing is said of it, nor by the interpreter's last flush.
+    """
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""``gsam doctor``: what is installed, where things are kept, and whether the small pipeline runs."""
+"""``gsam doctor``: what is installed, where things are, and whether the small pipeline runs."""
 
 from __future__ import annotations
 

@@ -98,9 +98,9 @@ def everything(
 ) -> None:
     """Find every mask in images, and name the masks if words are given.
 
-    For a/scene.png this writes out/scene.png, the image with every mask in a colour of its own, and out/scene.json.
-    The options are those of gsam.MaskGenerator; a recipe may have others than the defaults in brackets.  Exit code 3:
-    some images could not be read; the others are done.
+    For a/scene.png this writes out/scene.png, the image with every mask in a colour of its own, and
+    out/scene.json.  The options are those of gsam.MaskGenerator; a recipe may have others than the
+    defaults in brackets.  Exit code 3: some images could not be read; the others are done.
     """
     given = {k: v for k, v in locals().items() if k in _options() and v is not None}
     kinds = formats_of(formats, FORMATS)
@@ -163,7 +163,7 @@ class RunConfig:
         by = _recipe(classifier) if classifier is not None else recipe or {}
         if by is not None and "classify" not in by:
             raise UsageError(f"{classifier or model} names nothing by itself: say which classifier does with -c")
-        named = dict(by["classify"]) if by is not None else {"name": classifier}
+        named: dict[str, Any] = dict(by["classify"]) if by is not None else {"name": classifier}
         _needs(named["name"], "classify")
         limits = {k: float(v) for k, v in (by or {}).get("limits", {}).items() if k in LIMITS}
         return cls(name, stage, options, queries, named, limits)
@@ -238,7 +238,7 @@ def _recipe(name: str) -> dict[str, Any] | None:
 
 
 def _needs(name: str, role: str) -> None:
-    """Refuse an official model that cannot play a role; other names are judged when they are loaded."""
+    """Refuse an official model that cannot play a role; others are judged when they are loaded."""
     from gsam.build.stages import check_role
 
     if roles := roles_of(name):

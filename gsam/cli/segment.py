@@ -64,8 +64,9 @@ def segment(
 ) -> None:
     """Find objects in images by their names.
 
-    For a/scene.png this writes out/scene.png, the image with masks and labels, and out/scene.json.  Images from a
-    folder keep their place in it.  Exit code 3: some images could not be read; the others are done.
+    For a/scene.png this writes out/scene.png, the image with masks and labels, and out/scene.json.
+    Images from a folder keep their place in it.  Exit code 3: some images could not be read; the
+    others are done.
     """
     queries = queries_of(query).names
     kinds = formats_of(formats, FORMATS)

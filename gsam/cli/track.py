@@ -64,8 +64,9 @@ def track(
 ) -> None:
     """Track objects through videos by their names.
 
-    For a/clip.mp4 this writes out/clip.jsonl, a line per frame, while it works, and then out/clip.mp4, the video with
-    every object in a colour of its own.  Exit code 3: a video could not be read to its end; what could be is there.
+    For a/clip.mp4 this writes out/clip.jsonl, a line per frame, while it works, and then
+    out/clip.mp4, the video with every object in a colour of its own.  Exit code 3: a video could not
+    be read to its end; what could be is there.
     """
     kinds = formats_of(formats, FORMATS)
     settings = {"every": every, "match": match, "patience": patience, "threshold": threshold}

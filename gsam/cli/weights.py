@@ -38,7 +38,7 @@ def weights() -> None:
 
 @app.command("list", context_settings=HELP)
 def list_models() -> None:
-    """List every model with an official name: its roles, size and licence, and whether it is on this machine."""
+    """List the official models: roles, size, licence, and whether they are here."""
     from gsam.registry import family_of, roles_of
     from gsam.weights import find
 
@@ -69,7 +69,10 @@ def port(
     folder: Annotated[Path, Argument(metavar="DST", help="The folder to write; it must not exist.")],
     dtype: Annotated[Dtype, Option(help="Type of the numbers in it.")] = Dtype.float32,
 ) -> None:
-    """Convert a checkpoint of any kind to an Orbax folder, which serves wherever a model is named."""
+    """Convert a checkpoint to an Orbax folder.
+
+    The checkpoint may be of any kind; the folder serves wherever a model is named.
+    """
     from gsam.weights import store
 
     if folder.exists():
@@ -85,9 +88,11 @@ def verify(
         Path | None, Option(help="The image of the published values, where it cannot be downloaded.")
     ] = None,
 ) -> None:
-    """Check a model: its file's hash, that every tensor has its place, and values that others have published.
+    """Check a model: hash, tensors, and published values.
 
-    What cannot be checked is said.  Exit code 1 if something is wrong.
+    Compares the file with its known hash, finds a place for every tensor, and compares what the model
+    computes with values that others have published.  Says what cannot be checked.  Exit code 1 if
+    something is wrong.
     """
     from gsam.weights import find, store
 

@@ -1,1 +1,1 @@
-"""Runs over many inputs: which there are, in what order, what happens when one fails, and where results go."""
+"""Runs over many inputs: which there are, what happens when one fails, and where results go."""

@@ -22,8 +22,8 @@ R = TypeVar("R")
 class ImageFiles(Outputs[R]):
     """Files whose JSON tells whether an image is finished and what belongs into the COCO file.
 
-    A subclass reads the JSON of an image (`read`), says whether it answers the same question (`matches`), and
-    gives its objects in the form of `gsam.results.formats.scene_json` (`coco_scene`).
+    A subclass reads the JSON of an image (`read`), says whether it answers the same question
+    (`matches`), and gives its objects in the form of `gsam.results.formats.scene_json` (`coco_scene`).
     """
 
     def __init__(self, folder: Path, kinds: Sequence[str], items: Sequence[Item]) -> None:
@@ -54,9 +54,10 @@ class ImageFiles(Outputs[R]):
         return [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind != "coco"]
 
     def finished(self) -> Set[Item]:
-        """Give the images whose files are all there and, as far as the JSON tells, answer the same question.
+        """Give the images whose files are all there and answer the same question.
 
-        Without JSON, what belongs into the COCO file is nowhere: then none is finished.
+        Without JSON nothing tells the question, and what belongs into a COCO file is nowhere: then none
+        is finished.
         """
         if "coco" in self.kinds and "json" not in self.kinds:
             return frozenset()

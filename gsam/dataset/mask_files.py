@@ -28,7 +28,7 @@ class ImageMasks:
     pixels: NDArray[np.uint8]
     """[H, W, 3] RGB."""
     scene: Json
-    """As `gsam.results.formats.sa1b.sa1b_dict` describes it, with a ``label`` per mask if masks have names."""
+    """As `gsam.results.formats.sa1b.sa1b_dict` gives it, with a ``label`` per mask if named."""
 
     def __len__(self) -> int:
         return len(self.scene["annotations"])
@@ -40,7 +40,7 @@ class ImageMasks:
 
 
 class MaskFiles(ImageFiles[ImageMasks]):
-    """``scene.json`` as SA-1B has it, ``scene.png``, ``coco.json`` and the folder ``scene/`` of masks.
+    """``scene.json`` as in SA-1B, ``scene.png``, ``coco.json``, and the folder ``scene/`` of masks.
 
     Args:
         folder: Where they go.

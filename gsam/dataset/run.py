@@ -1,4 +1,4 @@
-"""The loop of a run: inputs in order, failures that stop nothing else, signals, progress, report and exit code."""
+"""The loop of a run: order, failures that stop nothing else, signals, report, exit code."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Run(Generic[R]):
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """Let signals wait for `signals.check` while the block runs, and end the run where it cannot write.
+        """Let signals wait for `signals.check` in the block, and end the run where it cannot write.
 
         Raises:
             OutputError: The block raised an `OSError`.
@@ -201,7 +201,10 @@ class Run(Generic[R]):
         raise OutputError(f"cannot write{what}: {error.strerror or error}") from None
 
     def finish(self) -> None:
-        """Write the file that the run has as a whole, and sum up on stderr a run of several inputs or with failures."""
+        """Write the file that the run has as a whole, and sum up on stderr.
+
+        A run of one input that did not fail needs no summary.
+        """
         whole = self.outputs.close() if self.outputs is not None else None
         if len(self.items) > 1 or self.failed:
             seconds = time.monotonic() - self._began

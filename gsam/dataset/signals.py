@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM: stop at once while nothing is under way, else after the batch; a second signal kills."""
+"""SIGINT and SIGTERM: stop at once while nothing is under way, else after the batch.
+
+A second signal kills.
+"""
 
 from __future__ import annotations
 

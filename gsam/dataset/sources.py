@@ -1,4 +1,4 @@
-"""Find the inputs that paths, folders and patterns name, and give their results names that differ."""
+"""Find the inputs that paths, folders and patterns name, and give each result its own name."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ class Item:
 
     path: Path
     name: str
-    """Relative to the folder it was found in, with its suffix, unique in the run: ``sub/scene.png``."""
+    """Path in the folder it was found in, with its suffix, unique in the run: ``sub/scene.png``."""
     stem: str
-    """Path of its results in the output folder, without a suffix, unique in the run: ``sub/scene``."""
+    """Path of its results in the output folder, no suffix, unique in the run: ``sub/scene``."""
 
 
 def collect(arguments: Iterable[str], recursive: bool = False, reserved: Set[str] = frozenset()) -> list[Item]:
     """List the images that files, folders and patterns name, in order, each file once.
 
-    A named file is called by its own name, one from a folder by its path in that folder.  Where that would
-    call two the same, all are called by their path from the folder that holds them all; those that differ
-    in the suffix only keep it.
+    A named file is called by its own name, one from a folder by its path in it.  Where that would call two the same, all are called by their path from the folder that holds them all; those
+    that differ in the suffix only keep it.
 
     Args:
         arguments: Paths of files and folders, and glob patterns, as they come from a command line.

@@ -49,7 +49,9 @@ def stream(
 
 
 def default_batch_size(devices: Sequence[jax.Device], count: int) -> int:
-    """Choose how many images to compute together: batches pay on accelerators, on a CPU they only cost memory.
+    """Choose how many images to compute together.
+
+    Batches pay on accelerators; on a CPU they only cost memory.
 
     Args:
         devices: Those of the pipeline.

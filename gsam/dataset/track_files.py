@@ -37,7 +37,7 @@ class TrackedVideo:
 
 
 class TrackFiles(Outputs[TrackedVideo]):
-    """``clip.jsonl``, and as asked for ``clip.mp4``, ``clip/`` (DAVIS), ``clip_mots.txt``, ``youtube_vis.json``.
+    """``clip.jsonl``; ``clip.mp4``, ``clip/`` (DAVIS), ``clip_mots.txt``, ``youtube_vis.json`` if wanted.
 
     Args:
         folder: Where they go.
@@ -100,7 +100,7 @@ class TrackFiles(Outputs[TrackedVideo]):
 
 
 def write_overlay(tracks: Tracks, path: Path, frames: Frames) -> None:
-    """Write a video with every object in a colour of its own, up to the last frame that was followed.
+    """Write a video with every object in a colour of its own, up to the last frame tracked.
 
     Args:
         tracks: Of the video.

@@ -35,7 +35,7 @@ class TrackingConfig:
     """When to look, and what is the same."""
 
     every: int = 10
-    """Every so manieth frame is a key frame; the first always is."""
+    """Every n-th frame is a key frame; the first always is."""
     match: float = 0.5
     """A thing that was found is an object that is followed from this mask IoU on."""
     covered: float = 0.7
