@@ -33,8 +33,9 @@ class Item:
 def collect(arguments: Iterable[str], recursive: bool = False, reserved: Set[str] = frozenset()) -> list[Item]:
     """List the images that files, folders and patterns name, in order, each file once.
 
-    A named file is called by its own name, one from a folder by its path in it.  Where that would call two the same, all are called by their path from the folder that holds them all; those
-    that differ in the suffix only keep it.
+    A named file is called by its own name, one from a folder by its path in it.  Where that would
+    call two the same, all are called by their path from the folder that holds them all; those that
+    differ in the suffix only keep it.
 
     Args:
         arguments: Paths of files and folders, and glob patterns, as they come from a command line.
