@@ -69,7 +69,7 @@ def masks_of(stage: sam.SamSegmenter, picture: np.ndarray, xyxy: np.ndarray) -> 
     count = len(xyxy)
     padded = np.zeros((1, 32, 4), np.float32)
     padded[0, :count] = xyxy
-    boxes = Boxes(jnp.asarray(padded), jnp.ones((1, 32)), jnp.asarray(np.arange(32)[None] < count))
+    boxes = Boxes(jnp.asarray(padded), jnp.asarray(np.arange(32)[None] < count))
     logits = np.asarray(_run(stage)(stage.params, images, boxes).logits[0, :count], np.float32)
     rows, columns = np.ceil(np.asarray(images.content[stage.view.key])[0] * logits.shape[-1] / stage.view.size).astype(
         int

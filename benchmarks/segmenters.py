@@ -60,7 +60,7 @@ def measure(variant: str) -> dict[str, Any]:
     def boxes(count: int) -> Boxes:
         corners = np.random.default_rng(0).uniform(0, 0.5, (1, count, 2)) * SIZE[::-1]
         xyxy = np.concatenate([corners, corners + 200], -1).astype(np.float32)
-        return Boxes(jnp.asarray(xyxy), jnp.ones((1, count)), jnp.ones((1, count), bool))
+        return Boxes(jnp.asarray(xyxy), jnp.ones((1, count), bool))
 
     def seconds(work: Callable[[], Any], calls: int) -> float:
         jax.block_until_ready(work())

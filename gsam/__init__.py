@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gsam.build.stages import tracker as tracker
     from gsam.errors import GsamError as GsamError
     from gsam.inputs import medical as medical
-    from gsam.pipeline import Limits as Limits
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.pipeline.grid import GridProposer as GridProposer
+    from gsam.pipeline.limits import Limits as Limits
     from gsam.predictors.automatic.generator import MaskGenerator as MaskGenerator
     from gsam.predictors.fast_sam import FastSAM as FastSAM
     from gsam.predictors.image import Predictor as Predictor
@@ -44,8 +44,9 @@ _HOME = {
     "gsam.errors": ("GsamError",),
     "gsam.predictors.fast_sam": ("FastSAM",),
     "gsam.predictors.automatic.generator": ("MaskGenerator",),
-    "gsam.pipeline": ("Limits", "Pipeline"),
+    "gsam.pipeline": ("Pipeline",),
     "gsam.pipeline.grid": ("GridProposer",),
+    "gsam.pipeline.limits": ("Limits",),
     "gsam.predictors.image": ("Predictor",),
     "gsam.results.result": ("Result",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
-from gsam.types import Bank, Boxes, Images, Labels, Masks, Params, Scene, Text, View
+from gsam.types import Bank, Boxes, Images, Labels, Masks, Params, Scene, View
 
 Step = Callable[[Scene], Scene]
 """Anything that takes what is known and gives back more (or less) of it."""
@@ -53,10 +53,13 @@ class Grounder(Protocol):
     def features(self, params: Params, images: Images) -> Any:
         """Pure: what is computed once an image.  Leading axis B."""
 
-    def ground(self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Any) -> Scene:
-        """Pure: the ``n`` best things of each image as a scene of boxes and masks, best first.
+    def ground(
+        self, params: Params, images: Images, text: Any, valid: jax.Array, n: int, features: Any
+    ) -> tuple[Boxes, Labels, Masks]:
+        """Pure: the ``n`` best things of each image, their labels and their masks, best first.
 
-        All have the first query's label (``index`` 0), and their own score for every query that is ``valid`` [B, C].
+        ``text``: as for `Detector.detect`; None for a stage that reads none.  One that does not tell queries apart gives
+        every thing the first one's label (``index`` 0), and its own score for every query that is ``valid`` [B, C].
         """
 
 

@@ -74,27 +74,35 @@ class Text:
     """Stage slot -> what the stage's ``arrange`` (else ``embed``, else ``encode``) gave: arrays with leading axis B."""
     valid: jax.Array
     """[B, C] bool: the rest is padding."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """The `gsam.Limits` that are run-time values: changing one recompiles nothing.  All are shares or scores in 0..1."""
+
     threshold: jax.Array
-    """[B, C] float32: below it, a box of that query is dropped.  A run-time value, like all that follow."""
+    """[] float32, or [B, C] for one of each query's own: a box whose score is not above it is dropped."""
     nms: jax.Array
-    """[] float32: of two boxes with one label and a larger IoU, the better is kept."""
+    """[] float32: of two boxes with one label and a larger IoU, the better is kept; 1 keeps both."""
     duplicate: jax.Array
     """[] float32: the same for two boxes with different labels; 1 keeps both."""
     group: jax.Array
     """[] float32: a box that others of its label fill to more than this share is dropped; 1 keeps it."""
     inside: jax.Array
-    """[] float32: of two masks with one label, one of which lies in the other by more than this, the better is kept."""
+    """[] float32: of two masks with one label, one of which lies in the other by more than this, the better is kept; 1
+    keeps both."""
     reject: jax.Array
-    """[] float32: the classifier drops what it believes in less than this."""
+    """[] float32: the classifier drops what it believes in less than this; 0 keeps all."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Boxes:
+    """Where things are; how sure a stage is of them stands in `Labels`."""
+
     xyxy: jax.Array
     """[B, N, 4] float32 pixels of the original picture."""
-    score: jax.Array
-    """[B, N] float32 in 0..1."""
     valid: jax.Array
     """[B, N] bool."""
 
@@ -133,6 +141,7 @@ class Scene:
 
     images: Images
     text: Text
+    thresholds: Thresholds
     boxes: Boxes
     labels: Labels
     masks: Masks | None = None

@@ -45,7 +45,8 @@ class Ours:
 
         from benchmarks.harness import weights
         from gsam.models import grounding_dino, sam
-        from gsam.pipeline import Limits, Pipeline
+        from gsam.pipeline import Pipeline
+        from gsam.pipeline.limits import Limits
 
         found, params = weights.load(setting, "dino", "detect")
         *_, size, limit = SIZES[setting.small]

@@ -14,7 +14,8 @@ from gsam.build.stages import default_dtype, stage
 from gsam.build.stages import tracker as load_tracker
 from gsam.errors import UsageError
 from gsam.export.artefact import is_exported
-from gsam.pipeline import Limits, Pipeline
+from gsam.pipeline import Pipeline
+from gsam.pipeline.limits import Limits
 from gsam.registry import FAMILIES
 from gsam.runtime.compilation_cache import enable_compilation_cache
 
@@ -36,7 +37,7 @@ def load(
     A text that is the name of a recipe is that recipe, whatever lies in the working folder:
     ``"./nano"`` is a folder.
 
-    Args:
+        Args:
         name: The name of a recipe (`recipes`), the path of a ``.toml``, or of an exported folder.
         detector: Any name of a model, in place of the recipe's detector.
         segmenter: The same for the segmenter, also where a recipe begins with ``[ground]``.

@@ -11,7 +11,7 @@ from typing import Any
 
 from gsam.build.stages import GRID_SETTINGS
 from gsam.errors import UsageError
-from gsam.pipeline import Limits
+from gsam.pipeline.limits import Limits
 from gsam.weights import folders
 
 _SEGMENT = frozenset({"name", "chunk", "hq_token_only", "dynamic_multimask", "max_hole_area", "max_sprinkle_area"})

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from gsam.errors import CheckpointError, UsageError
-from gsam.types import Images, Text
+from gsam.types import Boxes, Images, Labels, Masks, Text, Thresholds
 
 NOTE = "pipeline.json"
 WEIGHTS = "weights.safetensors"
 KIND = "gsam exported pipeline"
-VERSION = 1
-"""Of the format.  A newer one is refused; a field more is not a newer one."""
+VERSION = 2
+"""Of the format.  Another one is refused; a field more is not another one.  2: thresholds are an argument of their own, boxes
+have no score."""
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What programs are written for by default."""
 
@@ -30,7 +30,7 @@ def is_exported(folder: Path) -> bool:
 def read_note(folder: Path) -> dict[str, Any]:
     """``pipeline.json``, once it and every file it names are what they should be.
 
-    Raises `UsageError` where there is none (``not_exported``) or it is of a newer format (``export_version``), and
+    Raises `UsageError` where there is none (``not_exported``) or it is of another format (``export_version``), and
     `CheckpointError` where a file is damaged (``export_damaged``).
     """
     path = folder / NOTE
@@ -46,6 +46,9 @@ def read_note(folder: Path) -> dict[str, Any]:
     if version > VERSION:
         text = f"{folder} was exported by gsam {note.get('gsam')} in format {version}; this gsam reads up to {VERSION}"
         raise UsageError(f"{text}: install a newer one", "export_version")
+    if version < VERSION:
+        text = f"{folder} was exported by gsam {note.get('gsam')} in format {version}; this gsam reads {VERSION}"
+        raise UsageError(f"{text}: export the pipeline again", "export_version")
     for name, known in note["files"].items():
         _check(folder, name, known)
     return note
@@ -85,10 +88,6 @@ def serialisation() -> Any:
     return jax.export
 
 
-def plain(value: Any) -> Any:
-    """Images or text as programs take them: dictionaries, which any program can be written with."""
-    if isinstance(value, Images):
-        return {"views": value.views, "content": value.content, "size": value.size}
-    if isinstance(value, Text):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    return jax.tree.leaves(value)
+def plain(value: Images | Text | Thresholds | Boxes | Labels | Masks) -> dict[str, Any]:
+    """A value of `gsam.types` as programs take and give it: a dictionary, which any program can be written with."""
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -14,18 +15,19 @@ import jax.numpy as jnp
 
 from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
-from gsam.pipeline import Limits, Pipeline
+from gsam.pipeline import Pipeline
+from gsam.pipeline.limits import Limits
 from gsam.runtime.program import Program, R
 from gsam.text import revive
 from gsam.text.tokenizer import load_tokenizer
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, Thresholds, View
 from gsam.weights.read import read
 
 
 def load_exported(folder: Path | str, *, devices: Sequence[jax.Device] | None = None, **limits: Any) -> Exported:
     """The pipeline in ``folder``.  ``limits`` as for `gsam.load`; the number of boxes is fixed.
 
-    Raises `UsageError` for what is no exported pipeline, one of a newer format, one that was not exported for this kind of
+    Raises `UsageError` for what is no exported pipeline, one of another format, one that was not exported for this kind of
     device, and a number of boxes; `CheckpointError` for a damaged one.
     """
     folder = Path(folder)
@@ -128,15 +130,19 @@ class Exported(Pipeline):
         images: Images,
         tokens: Text,
         features: Mapping[str, Any] | None = None,
+        thresholds: Thresholds | None = None,
     ) -> Scene:
         """Pure.  As `gsam.Pipeline.apply`."""
         features = self.encode(params, images) if features is None else features
+        thresholds = self.limits.thresholds if thresholds is None else thresholds
+        own = jnp.broadcast_to(thresholds.threshold, tokens.valid.shape)
+        thresholds = dataclasses.replace(thresholds, threshold=own)
         counts = [x.shape[1] for r in self._captioned for x in jax.tree.leaves(tokens.stages[r])]
         captions = ("several" if max(counts) > 1 else "one") if counts else None
         program, seen = self._fit(images, "apply", captions)
-        found = program.call(_tree(params), plain(seen), plain(tokens), list(features["features"]))
+        found = program.call(_tree(params), plain(seen), plain(tokens), plain(thresholds), list(features["features"]))
         masks = None if found["masks"] is None else Masks(**found["masks"])
-        return Scene(images, tokens, Boxes(**found["boxes"]), Labels(**found["labels"]), masks)
+        return Scene(images, tokens, thresholds, Boxes(**found["boxes"]), Labels(**found["labels"]), masks)
 
     @functools.cached_property
     def _captioned(self) -> list[str]:

@@ -20,7 +20,7 @@ from gsam.errors import UsageError
 from gsam.export.artefact import plain
 from gsam.pipeline import Pipeline
 from gsam.pipeline.text_cache import ROWS
-from gsam.types import Images, Text
+from gsam.types import Images, Text, Thresholds
 
 Canvas = tuple[int, int]
 """Rows and columns of a view."""
@@ -97,12 +97,12 @@ class _Seen:
     def encode(self, params: Any, images: Any) -> list[jax.Array]:
         return jax.tree.leaves(self.pipe.encode(params, Images(**images)))
 
-    def apply(self, params: Any, images: Any, text: Any, features: list[jax.Array]) -> dict[str, Any]:
+    def apply(self, params: Any, images: Any, text: Any, thresholds: Any, features: list[jax.Array]) -> dict[str, Any]:
         """What is found, as dictionaries; features come as `encode` gives them."""
         known = jax.tree.unflatten(jax.tree.structure(self.features), features)
-        scene = self.pipe.apply(params, Images(**images), Text(**text), known)
-        parts: dict[str, Any] = {"boxes": scene.boxes, "labels": scene.labels, "masks": scene.masks}
-        return {k: None if v is None else {n: getattr(v, n) for n in v.__dataclass_fields__} for k, v in parts.items()}
+        scene = self.pipe.apply(params, Images(**images), Text(**text), known, Thresholds(**thresholds))
+        masks = None if scene.masks is None else plain(scene.masks)
+        return {"boxes": plain(scene.boxes), "labels": plain(scene.labels), "masks": masks}
 
     def encode_shapes(self) -> tuple[Any, ...]:
         (b,) = self.symbols("b")
@@ -113,7 +113,13 @@ class _Seen:
         found = self.symbols(", ".join(names), constraints=["k >= 2"] * several)
         size = {"k": 1, **dict(zip(names, found, strict=True))}
         features = [_varying(x, ("b",), size) for x in jax.tree.leaves(self.features)]
-        return self.params, plain(self.images_of(size["b"])), plain(self.text_of(size)), features
+        return (
+            self.params,
+            plain(self.images_of(size["b"])),
+            plain(self.text_of(size)),
+            plain(self.thresholds_of(size)),
+            features,
+        )
 
     @functools.cached_property
     def readings(self) -> dict[str, Any]:
@@ -146,9 +152,14 @@ class _Seen:
                 stages[slot] = {k: _varying(v, axes[k], size) for k, v in leaves.items()}
             else:
                 stages[slot] = jax.tree.map(lambda x, axes=axes: _varying(x, axes, size), leaves)
-        rest = {n: getattr(self.text, n) for n in self.text.__dataclass_fields__ if n != "stages"}
-        limits: Any = {n: _varying(x, ("b", "c") if x.ndim else (), size) for n, x in rest.items()}
-        return Text(stages, **limits)
+        valid: Any = _varying(self.text.valid, ("b", "c"), size)
+        return Text(stages, valid)
+
+    def thresholds_of(self, size: Mapping[str, Any]) -> Thresholds:
+        """The shapes of thresholds: one of each query's own, the rest numbers."""
+        shapes: Any = _shapes(self.pipe.limits.thresholds)
+        own: Any = jax.ShapeDtypeStruct((size["b"], size["c"]), shapes.threshold.dtype)
+        return dataclasses.replace(shapes, threshold=own)
 
 
 def _varying(x: Any, axes: Sequence[str], size: Mapping[str, Any]) -> jax.ShapeDtypeStruct:

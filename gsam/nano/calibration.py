@@ -82,16 +82,18 @@ def watch(pipe: Pipeline, words: Sequence[str], floor: float = 0.05) -> Callable
     plain = dataclasses.replace(classify, weight=1.0)
     tokens = (detect.config.image_size // detect.config.patch) ** 2
 
+    everything = dataclasses.replace(pipe.limits, reject=0.0).thresholds
+
     @jax.jit
     def program(params: dict[str, Params], images: Images, text: Text) -> tuple[jax.Array, ...]:
         boxes, labels = detect.detect(params["detect"], images, text.stages["detect"], text.valid, tokens)
-        scene = Scene(images, text, boxes, Labels(labels.index, labels.score, labels.scores))
+        scene = Scene(images, text, everything, boxes, Labels(labels.index, labels.score, labels.scores))
         masks = segment.segment(params["segment"], segment.features(params["segment"], images), images, boxes)
         named = plain.classify(params["classify"], scene, text.stages["classify"], text.valid).labels
         return boxes.xyxy, boxes.valid, labels.scores, named.scores, masks.logits
 
     def look(example: Any) -> Seen:
-        images, text = pipe.prepare(example.rgb, list(words), reject=0.0)
+        images, text = pipe.prepare(example.rgb, list(words))
         xyxy, valid, scores, named, logits = (np.asarray(a[0], np.float32) for a in program(pipe.params, images, text))
         scores, named = scores[:, : len(words)], named[:, : len(words)]
         rows = np.flatnonzero((valid > 0) & (scores.max(1) > floor))

@@ -15,6 +15,7 @@ import numpy as np
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.pipeline.finish import to_results
+from gsam.pipeline.limits import Limits
 from gsam.pipeline.prepare import asked, read_ahead
 from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
 from gsam.pipeline.text_cache import stack, text_caches
@@ -28,7 +29,7 @@ from gsam.runtime.program import Program
 from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
-from gsam.types import Images, Params, Scene, Text, View
+from gsam.types import Images, Params, Scene, Text, Thresholds, View
 
 Stage = Detector | Grounder | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
@@ -36,34 +37,6 @@ REMEMBERED = 4
 """Pictures whose features are kept for the next query."""
 AHEAD = 1
 """Batches that a stream has begun while the one before is brought to the host."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What is kept.  Only ``boxes`` is a shape; changing the others recompiles nothing."""
-
-    boxes: int = 300
-    """At most so many objects a picture."""
-    threshold: float = 0.3
-    """Detections below this score are dropped."""
-    nms: float = 0.7
-    """Of two boxes with one label and a larger IoU, the better is kept."""
-    duplicate: float = 1.0
-    """Of two boxes with different labels and a larger IoU, the better is kept; 1 keeps both."""
-    group: float = 0.7
-    """A box filled to more than this by two or more smaller ones of its label is dropped; 1 keeps it."""
-    inside: float = 0.9
-    """Of two masks with one label, where more than this of the smaller lies in the other, the better is kept; 1 keeps both."""
-    reject: float = 0.0
-    """What the classifier believes in less than this is dropped."""
-    mask_threshold: float = 0.0
-    """Logits above this are mask."""
-    tile: int = 0
-    """A picture with a longer side is looked at in tiles of so many pixels too, for its small things; 0 for never."""
-    overlap: float = 0.2
-    """How much of a tile its neighbour sees too."""
-    text_threshold: float = 0.25
-    """Tokens above this make the label where a detector was asked for ``labels="phrases"``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,19 +111,23 @@ class Pipeline:
         images: Images,
         tokens: Text,
         features: Mapping[str, Any] | None = None,
+        thresholds: Thresholds | None = None,
     ) -> Scene:
-        """Pure.  ``images`` and ``tokens`` as `prepare` makes them, ``features`` as `encode` does."""
+        """Pure.  ``images`` and ``tokens`` as `prepare` makes them, ``features`` as `encode` does.
+
+        ``thresholds``: those of `limits` by default, as constants of the program; give ``Limits(...).thresholds`` to change
+        them without compiling again.
+        """
         features = self.encode(params, images) if features is None else features
+        thresholds = self.limits.thresholds if thresholds is None else thresholds
         (slot, first), *rest = self.steps.items()
-        known = {"features": features[slot]} if slot in features else {}
+        known, text = {"features": features[slot]} if slot in features else {}, tokens.stages.get(slot)
         if self.roles[slot] == "ground":
-            scene = above_threshold(
-                first.ground(params[slot], images, tokens, tokens.valid, self.limits.boxes, **known)
-            )
+            found = first.ground(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
+            scene = above_threshold(Scene(images, tokens, thresholds, *found))
         else:
-            text = tokens.stages.get(slot)
             boxes, labels = first.detect(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
-            scene = suppress(Scene(images, tokens, boxes, labels))
+            scene = suppress(Scene(images, tokens, thresholds, boxes, labels))
         for slot, step in rest:
             role = self.roles[slot]
             if role == "segment":
@@ -163,11 +140,11 @@ class Pipeline:
                 scene = step(scene)
         return scene
 
-    def prepare(self, images: Source | Sequence[Source], query: Query, **thresholds: float) -> tuple[Images, Text]:
+    def prepare(self, images: Source | Sequence[Source], query: Query) -> tuple[Images, Text]:
         """What `apply` takes, for one picture or several, from anything `__call__` takes."""
         many = cast(Sequence[Source], images if isinstance(images, (list, tuple)) else [images])
         queries = [parse_queries(query)] * len(many)
-        return gather([open_image(i) for i in many], self.views), self._text(queries, thresholds)
+        return gather([open_image(i) for i in many], self.views), self._text(queries)
 
     def __call__(self, image: Source, query: Query, **thresholds: float) -> Result:
         """One picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
@@ -276,10 +253,11 @@ class Pipeline:
         """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
         pictures, queries = [p for p, _ in batch], [q for _, q in batch]
         spare = batch_size - len(batch)
-        text = shard_batch(self._text([*queries, *[queries[-1]] * spare], thresholds), self.devices)
+        limits = dataclasses.replace(self.limits, **thresholds)
+        text = shard_batch(self._text([*queries, *[queries[-1]] * spare]), self.devices)
         images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
-        scene = self._decode(self.params, images, text, features)
-        return _InFlight(scene, pictures, queries, dataclasses.replace(self.limits, **thresholds))
+        scene = self._decode(self.params, images, text, features, replicate(limits.thresholds, self.devices))
+        return _InFlight(scene, pictures, queries, limits)
 
     def _collect(self, begun: _InFlight) -> list[Result]:
         """Wait for a batch, and bring what was found to the host."""
@@ -303,9 +281,7 @@ class Pipeline:
         for start in range(0, len(parts), batch_size):
             some = parts[start : start + batch_size]
             results += self._collect(self._dispatch([(p, queries) for p in some], thresholds, batch_size))
-        return merge(
-            picture, rectangles, results, most=limits.boxes, nms=limits.nms, group=limits.group, inside=limits.inside
-        )
+        return merge(picture, rectangles, results, limits)
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
         """The pictures and their features on the devices; those of the last `REMEMBERED` single pictures are kept."""
@@ -330,8 +306,7 @@ class Pipeline:
     def _decode(self) -> Program[Scene]:
         return Program(self.apply, self.devices[0].platform)
 
-    def _text(self, queries: Sequence[Queries], thresholds: Mapping[str, Any]) -> Text:
-        limits = dataclasses.replace(self.limits, **thresholds)
+    def _text(self, queries: Sequence[Queries]) -> Text:
         count = query_bucket(max(len(q.prompts) for q in queries))
         prompts = tuple(tuple(q.prompts) for q in queries)
         if (prompts, count) not in self._asked:
@@ -341,12 +316,7 @@ class Pipeline:
             while len(self._asked) > 64:
                 self._asked.popitem(last=False)
         valid = np.arange(count)[None, :] < np.array([len(p) for p in prompts])[:, None]
-        return Text(
-            self._asked[prompts, count],
-            jnp.asarray(valid),
-            jnp.full(valid.shape, limits.threshold, jnp.float32),
-            *(jnp.float32(getattr(limits, name)) for name in ("nms", "duplicate", "group", "inside", "reject")),
-        )
+        return Text(self._asked[prompts, count], jnp.asarray(valid))
 
     def _stages(self) -> dict[str, Any]:
         return {slot: step for slot, step in self.steps.items() if self.roles[slot]}

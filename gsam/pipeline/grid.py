@@ -16,7 +16,7 @@ from gsam.ops.grid import point_grid
 from gsam.ops.nms import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+from gsam.types import Boxes, Images, Labels, Masks, Params, View
 
 CANDIDATES = 3072
 """Masks that are compared with each other at most, the best by predicted IoU: all three of each of 32 x 32 points."""
@@ -62,9 +62,9 @@ class GridProposer:
         return self.segmenter.features(params, images)
 
     def ground(
-        self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Any = None
-    ) -> Scene:
-        """Pure: the ``n`` best masks of each picture as a scene, labelled with the first query.
+        self, params: Params, images: Images, text: object, valid: jax.Array, n: int, features: Any = None
+    ) -> tuple[Boxes, Labels, Masks]:
+        """Pure: the ``n`` best masks of each picture and the boxes around them, labelled with the first query.
 
         Their score, for every query that is ``valid`` [B, C], is the predicted IoU.
         """
@@ -102,7 +102,7 @@ class GridProposer:
         sure = jnp.where(found, jnp.clip(score, 0.0, 1.0), 0.0)
         labels = Labels(jnp.zeros((b, n), jnp.int32), sure, jnp.where(valid[:, None], sure[..., None], 0.0))
         inside = jnp.broadcast_to((cells * (logits.shape[-1] / self.view.size))[:, None], (b, n, 2))
-        return Scene(images, text, Boxes(rows["box"], sure, found), labels, Masks(logits, rows["iou"], inside))
+        return Boxes(rows["box"], found), labels, Masks(logits, rows["iou"], inside)
 
     def _decode(self, model: Any, features: Any, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Points [B, c, 2] in pixels of the view -> logits [B, c, M, h, w] and predicted IoU [B, c, M]."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
+from gsam.pipeline.limits import Limits
 from gsam.pipeline.suppress import deduplicate, suppress_contained
 from gsam.pipeline.text_cache import TextEncoderCache
 from gsam.results.masks.rle import decode
@@ -20,7 +21,7 @@ from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
 from gsam.runtime.shapes import power_of_two, query_bucket
 from gsam.text.queries import Query, parse_queries
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text
+from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, Thresholds
 
 CELLS = 64
 """Masks are shown to the classifier on a grid of so many cells a side."""
@@ -47,7 +48,7 @@ class MaskLabeler:
         inside: float = 0.9,
     ) -> None:
         self.classifier, self.queries = classifier, parse_queries(query)
-        self.limits = {"nms": nms, "duplicate": duplicate, "group": 1.0, "inside": inside, "reject": reject}
+        self.limits = Limits(nms=nms, duplicate=duplicate, group=1.0, inside=inside, reject=reject)
         self._params = jax.device_put(classifier.params, jax.local_devices()[0])
         self._classify = Program(self._names, jax.local_devices()[0].platform)
         self._text: Any = None
@@ -67,7 +68,9 @@ class MaskLabeler:
             masks[0, i] = 2.0 * decode(record["segmentation"])[at] - 1.0
             quality[0, i] = min(max(record["predicted_iou"], 0.0), 1.0)
         images = gather([Picture(pixels)], [self.classifier.view])
-        found = self._classify(self._params, images, self._asked(), boxes, masks, quality, valid)
+        found = self._classify(
+            self._params, images, self._asked(), self.limits.thresholds, boxes, masks, quality, valid
+        )
         rows, index, score, keep = (x[0] for x in jax.device_get(found))
         return [
             {**records[row], "label": self.queries.labels[label], "label_score": float(value)}
@@ -79,6 +82,7 @@ class MaskLabeler:
         params: Params,
         images: Images,
         text: Text,
+        thresholds: Thresholds,
         boxes: jax.Array,
         masks: jax.Array,
         quality: jax.Array,
@@ -87,7 +91,7 @@ class MaskLabeler:
         """Pure: of N boxes, best first, their row, index and score and whether they are kept: [1, N] each."""
         scores = jnp.where(text.valid[:, None], quality[..., None], 0.0)
         labels = Labels(jnp.zeros(valid.shape, jnp.int32), quality, scores)
-        scene = Scene(images, text, Boxes(boxes, quality, valid), labels, Masks(masks, quality))
+        scene = Scene(images, text, thresholds, Boxes(boxes, valid), labels, Masks(masks, quality))
         scene = self.classifier.classify(params, scene, text.stages["classify"], text.valid)
         # Which row is which travels in the place of the masks' IoU, which nothing reads from here on.
         rows = jnp.broadcast_to(jnp.arange(valid.shape[1], dtype=jnp.float32), valid.shape)
@@ -106,6 +110,5 @@ class MaskLabeler:
             )
             valid = jnp.arange(count)[None] < len(prompts)
             read = jax.tree.map(lambda x: x[None], read)
-            limits = (jnp.float32(self.limits[name]) for name in ("nms", "duplicate", "group", "inside", "reject"))
-            self._text = Text({"classify": read}, valid, jnp.zeros(valid.shape), *limits)
+            self._text = Text({"classify": read}, valid)
         return self._text

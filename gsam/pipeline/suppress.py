@@ -26,26 +26,28 @@ def suppress(scene: Scene) -> Scene:
 
 def above_threshold(scene: Scene) -> Scene:
     """Only boxes above the threshold of their query."""
-    above = scene.labels.score > take(scene.text.threshold, scene.labels.index)
+    threshold = jnp.broadcast_to(scene.thresholds.threshold, scene.text.valid.shape)
+    above = scene.labels.score > take(threshold, scene.labels.index)
     return _keep(scene, scene.boxes.valid & above)
 
 
 def deduplicate(scene: Scene) -> Scene:
     """Of boxes that overlap too much only the best stays; the rest moves to the front, best first.
 
-    Too much is an IoU above ``text.nms`` for one label (non-maximum suppression), and above ``text.duplicate`` for two.
+    Too much is an IoU above ``thresholds.nms`` for one label (non-maximum suppression), and above
+    ``thresholds.duplicate`` for two.
     """
     rank = jnp.argsort(jnp.where(scene.boxes.valid, -scene.labels.score, jnp.inf), axis=1, stable=True)
     rows = jax.tree.map(lambda x: take(x, rank), (scene.boxes, scene.labels, scene.masks))
     scene = dataclasses.replace(scene, boxes=rows[0], labels=rows[1], masks=rows[2])
     valid = jax.vmap(nms, in_axes=(0, 0, None, 0))(
-        scene.boxes.xyxy, scene.boxes.valid, scene.text.nms, scene.labels.index
+        scene.boxes.xyxy, scene.boxes.valid, scene.thresholds.nms, scene.labels.index
     )
-    return _front(scene, jax.vmap(nms, in_axes=(0, 0, None))(scene.boxes.xyxy, valid, scene.text.duplicate))
+    return _front(scene, jax.vmap(nms, in_axes=(0, 0, None))(scene.boxes.xyxy, valid, scene.thresholds.duplicate))
 
 
 def is_group_box(scene: Scene) -> jax.Array:
-    """Which boxes [B, N] surround a group: two or more smaller ones of their label fill more than ``text.group`` of them.
+    """Which boxes [B, N] surround a group: two or more smaller ones of their label fill more than ``thresholds.group`` of them.
 
     Detectors of text like to add one box around everything a plural names.
     """
@@ -56,7 +58,7 @@ def is_group_box(scene: Scene) -> jax.Array:
     smaller = size[:, None, :] < MEMBER * size[:, :, None]
     member = same & smaller & (shared > MEMBER * size[:, None, :])
     filled = jnp.where(member, shared, 0.0).sum(-1)
-    return (member.sum(-1) >= 2) & (filled > scene.text.group * size) & (scene.text.group < 1.0)
+    return (member.sum(-1) >= 2) & (filled > scene.thresholds.group * size) & (scene.thresholds.group < 1.0)
 
 
 def suppress_contained(scene: Scene) -> Scene:
@@ -73,7 +75,7 @@ def suppress_contained(scene: Scene) -> Scene:
     shared = flat @ flat.swapaxes(1, 2)
     cells = flat.sum(-1)
     smaller = jnp.minimum(cells[:, :, None], cells[:, None, :])
-    clash = shared > scene.text.inside * jnp.maximum(smaller, 1.0)
+    clash = shared > scene.thresholds.inside * jnp.maximum(smaller, 1.0)
     clash &= scene.labels.index[:, :, None] == scene.labels.index[:, None, :]
     valid = jax.vmap(sweep)(clash, scene.boxes.valid)
     return _front(scene, valid)

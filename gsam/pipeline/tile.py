@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
 from gsam.ops.bounds import bounds
+from gsam.pipeline.limits import Limits
 from gsam.results.result import CroppedMasks, Result
 
 SAME = 0.5
@@ -88,17 +89,13 @@ def merge(
     picture: Picture,
     rectangles: Sequence[Rectangle],
     results: Sequence[Result],
-    *,
-    most: int,
-    nms: float,
-    group: float,
-    inside: float,
+    limits: Limits,
 ) -> Result:
     """The results of tiles (and of the whole picture, a tile like the others) as one of the picture."""
     size = (picture.pixels.shape[0], picture.pixels.shape[1])
     found = [f for i, (r, tile) in enumerate(zip(results, rectangles, strict=True)) for f in _found(r, tile, i)]
     things = [_one(same, size) for same in _clusters(found)]
-    things = _suppressed(sorted(things, key=lambda f: -f.score), nms, group, inside)[:most]
+    things = _suppressed(sorted(things, key=lambda f: -f.score), limits)[: limits.boxes]
     rows = [(f.source, f.row) for f in things]
     first = results[0]
     return dataclasses.replace(
@@ -198,7 +195,7 @@ def _one(same: list[TileDetection], size: tuple[int, int]) -> TileDetection:
     return dataclasses.replace(best, box=box, area=area, mask=mask)
 
 
-def _suppressed(things: list[TileDetection], nms: float, group: float, inside: float) -> list[TileDetection]:
+def _suppressed(things: list[TileDetection], limits: Limits) -> list[TileDetection]:
     """Best first; the rules of `gsam.pipeline.suppress`, on whole masks."""
     pixels = np.asarray([np.count_nonzero(f.mask) for f in things], float)
     shared = np.zeros((len(things), len(things)))
@@ -209,12 +206,12 @@ def _suppressed(things: list[TileDetection], nms: float, group: float, inside: f
     smaller = pixels[None] < MEMBER * pixels[:, None]
     member = smaller & (shared > MEMBER * pixels[None])
     filled = np.where(member, shared, 0.0).sum(1)
-    around = (member.sum(1) >= 2) & (filled > group * pixels) & (group < 1)
+    around = (member.sum(1) >= 2) & (filled > limits.group * pixels) & (limits.group < 1)
     kept: list[int] = []
     for i in np.flatnonzero(~around).tolist():
         either = pixels[i] + pixels[kept] - shared[i, kept]
         least = np.minimum(pixels[i], pixels[kept])
-        if not ((shared[i, kept] > nms * either) | (shared[i, kept] > inside * least)).any():
+        if not ((shared[i, kept] > limits.nms * either) | (shared[i, kept] > limits.inside * least)).any():
             kept.append(i)
     return [things[i] for i in kept]
 

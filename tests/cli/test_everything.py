@@ -155,7 +155,7 @@ class Bright:
         assert scene.masks is not None
         large = scene.boxes.xyxy[..., 2] - scene.boxes.xyxy[..., 0] > 5
         labels = dataclasses.replace(scene.labels, index=jnp.where(large, 1, 0))
-        keep = scene.boxes.valid & (scene.labels.score >= scene.text.reject)
+        keep = scene.boxes.valid & (scene.labels.score >= scene.thresholds.reject)
         return dataclasses.replace(scene, labels=labels, boxes=dataclasses.replace(scene.boxes, valid=keep))
 
 

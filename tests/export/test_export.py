@@ -130,6 +130,7 @@ def test_what_is_refused(folder: Path, tmp_path: Path) -> None:
     refused(UsageError, "not_exported", tmp_path / "empty")
     refused(UsageError, "not_exported", damaged(folder, tmp_path / "kind", kind="another"))
     refused(UsageError, "export_version", damaged(folder, tmp_path / "newer", version=99))
+    refused(UsageError, "export_version", damaged(folder, tmp_path / "older", version=1))
     refused(UsageError, "platform_not_exported", damaged(folder, tmp_path / "tpu", platforms=["tpu"]))
     refused(UsageError, "boxes_fixed", folder, boxes=7)
     refused(UsageError, "usage", folder, dtype="bfloat16")

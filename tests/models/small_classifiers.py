@@ -14,6 +14,7 @@ from gsam.inputs.image import Picture
 from gsam.models import clip, siglip
 from gsam.models.siglip.config import tower
 from gsam.nn.tower import Tower
+from gsam.pipeline.limits import Limits
 from gsam.runtime.batch import gather
 from gsam.types import Boxes, Labels, Masks, Scene, Text
 
@@ -63,14 +64,13 @@ def before(
     stage: Any, queries: list[str], reject: float = 0.0, masks: Masks | None = None, valid: Any = None
 ) -> tuple[Scene, jax.Array]:
     asked = jnp.asarray([[bool(q) for q in queries]])
-    one = jnp.float32(1.0)
-    text = Text({}, asked, threshold=jnp.zeros(asked.shape), nms=one, duplicate=one, group=one, inside=one,
-                reject=jnp.float32(reject))  # fmt: skip
+    thresholds = Limits(threshold=0.0, nms=1.0, group=1.0, inside=1.0, reject=reject).thresholds
     real = jnp.ones((1, 2), bool) if valid is None else jnp.asarray([valid])
-    boxes = Boxes(jnp.asarray([XYXY], jnp.float32), jnp.ones((1, 2)), real)
+    boxes = Boxes(jnp.asarray([XYXY], jnp.float32), real)
     scores = jnp.where(asked[:, None], jnp.full((1, 2, len(queries)), 0.5), 0.0)
     labels = Labels(scores.argmax(-1).astype(jnp.int32), scores.max(-1), scores)
-    return Scene(gather([picture()], [stage.view]), text, boxes, labels, masks), asked
+    images = gather([picture()], [stage.view])
+    return Scene(images, Text({}, asked), thresholds, boxes, labels, masks), asked
 
 
 def classified(stage: Any, queries: list[str], **given: Any) -> Scene:

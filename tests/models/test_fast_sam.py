@@ -20,7 +20,7 @@ from gsam.pipeline import Pipeline
 from gsam.predictors.fast_sam import FastSAM, FastSAMPrompt
 from gsam.results.result import BoxClippedMasks
 from gsam.runtime.batch import gather
-from gsam.types import Boxes, Images, Labels, Text, View
+from gsam.types import Boxes, Images, Labels, Masks, View
 
 CONFIG = fast_sam.Config(0.33, 0.125, 512, image_size=96)
 
@@ -152,7 +152,7 @@ def test_official_sizes_trace(name: str, dtype: Any) -> None:
     images = Images({stage.view.key: jax.ShapeDtypeStruct((2, 768, 1024, 3), jnp.uint8)}, {stage.view.key: pair}, pair)
     found = jax.eval_shape(stage.features, params, images)
     assert found.prototypes.shape == (2, 192, 256, 32)
-    box = Boxes(*(jax.ShapeDtypeStruct((2, 5, *s), d) for s, d in (((4,), jnp.float32), ((), jnp.float32), ((), bool))))
+    box = Boxes(*(jax.ShapeDtypeStruct((2, 5, *s), d) for s, d in (((4,), jnp.float32), ((), bool))))
     masks = jax.eval_shape(stage.segment, params, found, images, box)
     assert (masks.logits.shape, masks.logits.dtype) == ((2, 5, 192, 256), jnp.float32)
     assert masks.within.shape == (2, 5, 4)
@@ -318,7 +318,7 @@ class Given:
         )
         here = jnp.broadcast_to(jnp.arange(n) < len(self.shares), (b, n))
         score = jnp.where(here, 0.9 - 0.1 * jnp.arange(n, dtype=jnp.float32), 0.0)
-        return Boxes(xyxy, score, here), Labels(
+        return Boxes(xyxy, here), Labels(
             jnp.zeros((b, n), jnp.int32), score, jnp.broadcast_to(score[..., None], (b, n, c))
         )
 
@@ -358,7 +358,7 @@ def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.FastSamSegmenter) -
     found = Detections(own, own, score, valid, jnp.eye(2)[None], jnp.asarray(proto[None]), size, 0 * size)
     images = Images({}, {}, size)
     asked = jnp.asarray([[[2, 4, 6, 7.5], [14, 2, 20, 12], [0, 0, 24, 16]]], jnp.float32)
-    boxes = Boxes(asked, jnp.ones((1, 3)), jnp.ones((1, 3), bool))
+    boxes = Boxes(asked, jnp.ones((1, 3), bool))
     masks = jax.jit(stage.segment)({}, found, images, boxes)
     np.testing.assert_allclose(masks.iou[0], [0.5, 0.0, 0.6])
     np.testing.assert_array_equal(masks.within[0, ::2], own[0, ::-1])
@@ -367,37 +367,39 @@ def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.FastSamSegmenter) -
     np.testing.assert_array_equal(masks.content[0], [[h, w]] * 3)
 
 
-def scene(stage: fast_sam.FastSamSegmenter, pictures: list[np.ndarray], n: int, features: Detections) -> Any:
+def grounded(
+    stage: fast_sam.FastSamSegmenter, pictures: list[np.ndarray], n: int, features: Detections
+) -> tuple[Boxes, Labels, Masks]:
     images = gather([Picture(p) for p in pictures], [stage.view])
     valid = jnp.broadcast_to(jnp.asarray([True, True, False]), (len(pictures), 3))
-    one = jnp.float32(1)
-    text = Text({}, valid, jnp.zeros(valid.shape), one, one, one, one, jnp.float32(0))
-    return jax.jit(stage.ground, static_argnums=4)(stage.params, images, text, valid, n, features)
+    return jax.jit(stage.ground, static_argnums=4)(stage.params, images, None, valid, n, features)
 
 
 @pytest.mark.parametrize("n", [4, 400])
 def test_proposals_are_everything(large: fast_sam.FastSamSegmenter, features: Detections, n: int) -> None:
-    found = scene(large, TWO, n, features)
-    assert found.boxes.xyxy.shape == (2, n, 4)
-    assert found.labels.scores.shape == (2, n, 3)
+    boxes, labels, masks = grounded(large, TWO, n, features)
+    assert masks.content is not None
+    assert masks.within is not None
+    assert boxes.xyxy.shape == (2, n, 4)
+    assert labels.scores.shape == (2, n, 3)
     for i, one in enumerate(TWO):
         count = min(n, int(features.valid[i].sum()))
-        assert np.asarray(found.boxes.valid[i]).tolist() == [True] * count + [False] * (n - count)
-        np.testing.assert_array_equal(found.boxes.xyxy[i, :count], features.xyxy[i, :count])
-        np.testing.assert_array_equal(found.labels.score[i, :count], features.score[i, :count])
-        assert not np.asarray(found.labels.score[i, count:]).any()
-        np.testing.assert_array_equal(found.labels.scores[i, :, 0], found.labels.score[i])
-        np.testing.assert_array_equal(found.labels.scores[i, :, 1], found.labels.score[i])
-        assert not found.labels.scores[i, :, 2].any()
-        assert not np.asarray(found.labels.index).any()
-        cells = tuple(np.asarray(found.masks.content[i, 0]).astype(int).tolist())
-        size, boxes = one.shape[:2], np.asarray(features.xyxy[i])
+        assert np.asarray(boxes.valid[i]).tolist() == [True] * count + [False] * (n - count)
+        np.testing.assert_array_equal(boxes.xyxy[i, :count], features.xyxy[i, :count])
+        np.testing.assert_array_equal(labels.score[i, :count], features.score[i, :count])
+        assert not np.asarray(labels.score[i, count:]).any()
+        np.testing.assert_array_equal(labels.scores[i, :, 0], labels.score[i])
+        np.testing.assert_array_equal(labels.scores[i, :, 1], labels.score[i])
+        assert not labels.scores[i, :, 2].any()
+        assert not np.asarray(labels.index).any()
+        cells = tuple(np.asarray(masks.content[i, 0]).astype(int).tolist())
+        size, own = one.shape[:2], np.asarray(features.xyxy[i])
         logits = np.einsum("np,hwp->nhw", features.coefficients[i], features.prototypes[i])
-        whole = BoxClippedMasks.of(logits, cells, size, boxes)
-        masks = BoxClippedMasks.of(np.asarray(found.masks.logits[i]), cells, size, np.asarray(found.masks.within[i]))
-        assert (np.asarray(found.masks.logits[i, :count]) == 0).any((1, 2)).sum() > count / 2  # cut already, but
+        whole = BoxClippedMasks.of(logits, cells, size, own)
+        cut = BoxClippedMasks.of(np.asarray(masks.logits[i]), cells, size, np.asarray(masks.within[i]))
+        assert (np.asarray(masks.logits[i, :count]) == 0).any((1, 2)).sum() > count / 2  # cut already, but
         for k in range(count):
-            ours, theirs = masks.mask_of(k), whole.mask_of(k)  # nothing of what the box shows
+            ours, theirs = cut.mask_of(k), whole.mask_of(k)  # nothing of what the box shows
             assert (ours & theirs).sum() >= 0.999 * (ours | theirs).sum()
 
 

@@ -123,7 +123,7 @@ def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Sam2Segmenter, 
     """Also where holes are filled."""
     images = gather([Picture(PICTURE)], [stage.view])
     xyxy = np.array([[[5, 5, 50, 30], [40, 3, 99, 38]]], np.float32)
-    boxes = Boxes(jnp.asarray(xyxy), jnp.ones((1, 2)), jnp.ones((1, 2), bool))
+    boxes = Boxes(jnp.asarray(xyxy), jnp.ones((1, 2), bool))
     clean = dataclasses.replace(stage, **CLEAN)
     run = jax.jit(lambda *given: [s.segment(*given) for s in (stage, clean)], compiler_options=QUICKLY)
     plain, done = run(stage.params, predictor.features, images, boxes)

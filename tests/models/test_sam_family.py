@@ -51,9 +51,7 @@ def test_one_mask_a_box_and_chunks_change_nothing(stage: Any) -> None:
     picture = Picture(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
     images = gather([picture], [stage.view])
     corner = np.random.default_rng(1).uniform(0, 30, (1, 3, 2))
-    boxes = Boxes(
-        jnp.asarray(np.concatenate([corner, corner + 25], -1), jnp.float32), jnp.ones((1, 3)), jnp.ones((1, 3), bool)
-    )
+    boxes = Boxes(jnp.asarray(np.concatenate([corner, corner + 25], -1), jnp.float32), jnp.ones((1, 3), bool))
     one_by_one = dataclasses.replace(stage, chunk=1)
 
     def run(params: Any, images: Any, boxes: Boxes) -> Any:

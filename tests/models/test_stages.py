@@ -63,7 +63,7 @@ def test_boxes_lie_in_the_picture(detector: owl_vit.OwlDetector) -> None:
         assert (xyxy >= 0).all()
         assert (xyxy <= np.array([w, h, w, h])).all()
         assert (xyxy[:, 2:] > xyxy[:, :2]).all()
-        assert (np.diff(np.asarray(boxes.score[b])[np.asarray(boxes.valid[b])]) <= 0).all()
+        assert (np.diff(np.asarray(labels.score[b])[np.asarray(boxes.valid[b])]) <= 0).all()
     assert labels.index.max() <= 1
 
 
@@ -93,7 +93,7 @@ def test_chunks_of_prompts_change_nothing(segmenter: sam.SamSegmenter, chunk: in
     images = gather([picture(64, 48)], [segmenter.view])
     corner = np.random.default_rng(0).uniform(0, 20, (1, 7, 2))
     xyxy = jnp.asarray(np.concatenate([corner, corner + 15], -1), jnp.float32)
-    boxes = Boxes(xyxy, jnp.ones((1, 7)), jnp.ones((1, 7), bool))
+    boxes = Boxes(xyxy, jnp.ones((1, 7), bool))
     other = dataclasses.replace(segmenter, chunk=chunk)
     features = segmenter.features(segmenter.params, images)
     a = segmenter.segment(segmenter.params, features, images, boxes)

@@ -115,16 +115,16 @@ class Proposes:
     def features(self, params: Any, images: gsam.Images) -> Any:
         return images.view(self.view).mean((1, 2, 3))
 
-    def ground(self, params: Any, images: Any, text: Any, valid: Any, n: int, features: Any = None) -> Scene:
+    def ground(self, params: Any, images: Any, text: Any, valid: Any, n: int, features: Any = None) -> Any:
         b = features.shape[0]
         score = jax.numpy.linspace(0.9, 0.1, n)[None].repeat(b, 0)
         boxes = jax.numpy.tile(jax.numpy.asarray([0.0, 0.0, 5.0, 5.0]), (b, n, 1))
         labels = Labels(jax.numpy.zeros((b, n), "int32"), score, score[..., None] * valid[:, None].astype(score.dtype))
         logits = jax.numpy.ones((b, n, 8, 8))
-        return Scene(images, text, Boxes(boxes, score, score > 0), labels, Masks(logits, score))
+        return Boxes(boxes, score > 0), labels, Masks(logits, score)
 
     def segment(self, params: Any, features: Any, images: Any, boxes: Boxes) -> Masks:
-        return Masks(-jax.numpy.ones((*boxes.valid.shape, 8, 8)), boxes.score)
+        return Masks(-jax.numpy.ones((*boxes.valid.shape, 8, 8)), boxes.valid.astype("float32"))
 
 
 def test_a_proposer_only_proposes_first() -> None:

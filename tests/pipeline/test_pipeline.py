@@ -40,7 +40,7 @@ class BrightDetector:
         scores = jnp.zeros((b, n, c)).at[:, 0].set(jnp.where(valid, 0.9 - 0.1 * jnp.arange(c, dtype=jnp.float32), 0.0))
         scores = scores.at[:, 1].set(scores[:, 0] * 0.9)
         found = bright.any((1, 2))[:, None] & (jnp.arange(n) < 2)
-        return Boxes(xyxy, scores.max(-1), found), Labels(scores.argmax(-1).astype(jnp.int32), scores.max(-1), scores)
+        return Boxes(xyxy, found), Labels(scores.argmax(-1).astype(jnp.int32), scores.max(-1), scores)
 
 
 class BoxSegmenter:

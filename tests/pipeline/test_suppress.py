@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsam.pipeline.limits import Limits
 from gsam.pipeline.suppress import suppress, suppress_contained
 from gsam.types import Boxes, Images, Labels, Masks, Scene, Text
 
@@ -16,22 +17,15 @@ KEEP = {"threshold": 0.1, "nms": 1.0, "duplicate": 1.0, "group": 1.0, "inside": 
 def scene(boxes: list[tuple[int, int, int, int]], scores: list[float], labels: list[int], **limits: float) -> Scene:
     """One picture; masks of 128 cells a side are the boxes filled."""
     n = len(boxes)
-    values = KEEP | limits
-    text = Text(
-        {},
-        jnp.ones((1, 2), bool),
-        jnp.full((1, 2), values["threshold"]),
-        *(jnp.float32(values[k]) for k in ("nms", "duplicate", "group", "inside")),
-        jnp.float32(0.0),
-    )
     masks = np.full((1, n, 128, 128), -1.0, np.float32)
     for mask, (x0, y0, x1, y1) in zip(masks[0], boxes, strict=True):
         mask[y0:y1, x0:x1] = 1.0
     score, index = jnp.asarray([scores]), jnp.asarray([labels], jnp.int32)
     return Scene(
         Images({}, {}, jnp.asarray([[128, 128]])),
-        text,
-        Boxes(jnp.asarray([boxes], jnp.float32), score, jnp.ones((1, n), bool)),
+        Text({}, jnp.ones((1, 2), bool)),
+        Limits(**KEEP | limits).thresholds,  # type: ignore[arg-type]
+        Boxes(jnp.asarray([boxes], jnp.float32), jnp.ones((1, n), bool)),
         Labels(index, score, jax.nn.one_hot(index, 2) * score[..., None]),
         Masks(jnp.asarray(masks), score),
     )

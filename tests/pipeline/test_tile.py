@@ -13,6 +13,7 @@ import pytest
 import gsam
 from gsam.inputs.image import Picture
 from gsam.nano import heldout
+from gsam.pipeline.limits import Limits
 from gsam.pipeline.tile import merge, tiles
 from gsam.results.result import CroppedMasks, Result
 
@@ -65,9 +66,8 @@ def seen(tile: tuple[int, int, int, int], *things: tuple[int, int, int, int, flo
 
 
 def together(*parts: tuple[tuple[int, int, int, int], Result], **limits: float) -> Result:
-    settings = {"nms": 0.7, "group": 0.7, "inside": 0.9, **limits}
     tiles, results = zip(*parts, strict=True)
-    return merge(Picture(np.zeros((*SIZE, 3), np.uint8), "x.png"), tiles, results, most=10, **settings)
+    return merge(Picture(np.zeros((*SIZE, 3), np.uint8), "x.png"), tiles, results, Limits(boxes=10, **limits))  # type: ignore[arg-type]
 
 
 def test_a_thing_cut_by_two_tiles_is_whole_again() -> None:

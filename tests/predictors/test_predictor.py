@@ -232,7 +232,7 @@ def test_boxes_bring_their_filled_selves(stage: sam.SamSegmenter) -> None:
     p.set_image(PICTURE)
     box = np.array([5, 5, 50, 30], np.float32)
     images = gather([Picture(PICTURE)], [with_prior.view])
-    one = Boxes(box[None, None], np.ones((1, 1), np.float32), np.ones((1, 1), bool))  # type: ignore[arg-type]
+    one = Boxes(box[None, None], np.ones((1, 1), bool))  # type: ignore[arg-type]
     expected = jax.jit(with_prior.segment)(with_prior.params, p.features, images, one)
     mixed = p.predict_many([None, [[9, 9]]], [None, [1]], [box, None], multimask_output=False)
     np.testing.assert_allclose(mixed.low_res[0], expected.logits[0], atol=1e-5)

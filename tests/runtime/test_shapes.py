@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from gsam.models import clip, grounding_dino, owl_vit, sam, siglip
-from gsam.types import Boxes, Images, Labels, Masks, Scene, Text, View
+from gsam.types import Boxes, Images, Labels, Masks, Scene, Text, Thresholds, View
 from gsam.weights.rules import precision
 
 B, N, C = 2, 5, 8
@@ -24,7 +24,7 @@ def images(view: View) -> Images:
 
 
 def found() -> Boxes:
-    return Boxes(shape(B, N, 4), shape(B, N), shape(B, N, dtype=jnp.bool_))
+    return Boxes(shape(B, N, 4), shape(B, N, dtype=jnp.bool_))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
@@ -97,9 +97,9 @@ def test_classifiers_of_regions(family, name: str, dtype) -> None:
     }
     labels = Labels(shape(B, N, dtype=jnp.int32), shape(B, N), shape(B, N, C))
     valid = shape(B, C, dtype=jnp.bool_)
-    one = dict.fromkeys(("nms", "duplicate", "group", "inside", "reject"), shape())
+    thresholds = Thresholds(*[shape()] * 6)
     masks = Masks(shape(B, N, 64, 64), shape(B, N), shape(B, N, 2))
-    scene = Scene(images(stage.view), Text({}, valid, shape(B, C), **one), found(), labels, masks)
+    scene = Scene(images(stage.view), Text({}, valid), thresholds, found(), labels, masks)
     out = jax.eval_shape(stage.classify, params, scene, against, valid)
     assert (out.labels.scores.shape, out.labels.scores.dtype) == ((B, N, C), jnp.float32)
     assert out.boxes.valid.shape == (B, N)

@@ -202,7 +202,7 @@ class Whole:
         half = jnp.concatenate([size[:, ::-1] * 0.25, size[:, ::-1] * 0.75], -1)[:, None]
         sure = jnp.full((len(size), 1), 0.9)
         scores = sure[..., None] * valid[:, None].astype(jnp.float32)
-        return gsam.Boxes(half, sure, sure > 0), gsam.Labels(scores.argmax(-1), sure, scores)
+        return gsam.Boxes(half, sure > 0), gsam.Labels(scores.argmax(-1), sure, scores)
 
 
 def pipeline() -> Pipeline:

@@ -69,7 +69,7 @@ def compare_decoder(model: Any, stage: ours.SamSegmenter, features: torch.Tensor
         low = found.pred_masks[0]
         chance = torch.nn.functional.interpolate(torch.sigmoid(low), size, mode="bilinear", align_corners=False)
     images = Images({}, {stage.view.key: jnp.asarray([[side, side]])}, jnp.asarray([size]))
-    boxes = Boxes(jnp.asarray(box, jnp.float32)[None, None], jnp.ones((1, 1)), jnp.ones((1, 1), bool))
+    boxes = Boxes(jnp.asarray(box, jnp.float32)[None, None], jnp.ones((1, 1), bool))
     masks = jax.jit(stage.segment)(stage.params, jnp.asarray(last(features)), images, boxes)
     large = LowResMasks(np.asarray(masks.logits[0]), side, (side, side), size, upsample=stage.upsample)
     ours_chance, theirs_chance = 1 / (1 + np.exp(-large.logits_full()[0])), chance[0, 0].numpy()

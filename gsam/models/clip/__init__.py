@@ -29,7 +29,7 @@ class ClipClassifier:
 
     Each box is cut out with some context, and its embedding compared with every query and every negative; the softmax over
     all of them is the probability of a query.  The final score of a query is the detector's and the classifier's, weighted
-    geometrically; the label is the best.  What ``text.reject`` is compared with is that final score of the label, since a
+    geometrically; the label is the best.  What ``thresholds.reject`` is compared with is that final score of the label, since a
     softmax means little alone: a box that stays below is dropped.
     """
 
@@ -98,7 +98,7 @@ class ClipClassifier:
         where = regions(scene, self.view, self.context, masked=self.background < 1.0)
         probability = in_chunks(work, where, scene.boxes.valid, self.chunk)  # [B, N, C]
         labels = reweigh(scene.labels, probability, valid, self.weight)
-        keep = scene.boxes.valid & (labels.score >= scene.text.reject)
+        keep = scene.boxes.valid & (labels.score >= scene.thresholds.reject)
         return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
 
     def compare(self, params: Params, pixels: jax.Array, text: jax.Array) -> jax.Array:

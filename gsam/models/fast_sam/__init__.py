@@ -17,7 +17,7 @@ from gsam.models.fast_sam.model import FastSam, Seen
 from gsam.models.fast_sam.port import LAYOUTS as LAYOUTS
 from gsam.ops.top import in_chunks, take
 from gsam.ops.views import rectangle
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, View
+from gsam.types import Boxes, Images, Labels, Masks, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,9 +103,9 @@ class FastSamSegmenter:
         return Masks(found, score, _each(features.cells, boxes.valid), own)
 
     def ground(
-        self, params: Params, images: Images, text: Text, valid: jax.Array, n: int, features: Detections | None = None
-    ) -> Scene:
-        """Pure: the ``n`` best things of each picture as a scene, every one labelled with the first query.
+        self, params: Params, images: Images, text: object, valid: jax.Array, n: int, features: Detections | None = None
+    ) -> tuple[Boxes, Labels, Masks]:
+        """Pure: the ``n`` best things of each picture, every one labelled with the first query.
 
         Its score is the detector's for every query, so that a classifier after it decides.
         """
@@ -116,9 +116,7 @@ class FastSamSegmenter:
         masks = cropped(found.logits(take(found.coefficients, rows)), xyxy, found, images.size)
         scores = jnp.where(valid[:, None], score[..., None], 0.0)  # [B, N, C]
         labels = Labels(jnp.zeros(score.shape, jnp.int32), score, scores)
-        return Scene(
-            images, text, Boxes(xyxy, score, here), labels, Masks(masks, score, _each(found.cells, here), xyxy)
-        )
+        return Boxes(xyxy, here), labels, Masks(masks, score, _each(found.cells, here), xyxy)
 
 
 def _each(cells: jax.Array, valid: jax.Array) -> jax.Array:

@@ -128,7 +128,7 @@ class GroundingDinoDetector:
         real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)
         score = jnp.where(real, best, 0.0)
         index = rows["scores"].argmax(-1).astype(jnp.int32)
-        return Boxes(rows["xyxy"], score, real), Labels(index, score, rows["scores"], words)
+        return Boxes(rows["xyxy"], real), Labels(index, score, rows["scores"], words)
 
     def scores(self, tokens: jax.Array, query: jax.Array, valid: jax.Array) -> jax.Array:
         """Of tokens [B, Q, T], each a word of a ``query`` [B, T] (1 + its number, or 0): what each query scores [B, Q, C]."""

@@ -76,9 +76,8 @@ class OwlDetector:
         xyxy = from_view(cxcywh_to_xyxy(model.boxes(tokens)) * self.config.image_size, images, self.view)
         best, rows = top(scores.max(-1), n, {"xyxy": xyxy, "scores": scores})
         real = jnp.isfinite(best) & (area(rows["xyxy"]) > 0) & jnp.isfinite(rows["xyxy"]).all(-1)
-        boxes = Boxes(rows["xyxy"], jnp.where(real, best, 0.0), real)
         index = rows["scores"].argmax(-1).astype(jnp.int32)
-        return boxes, Labels(index, boxes.score, rows["scores"])
+        return Boxes(rows["xyxy"], real), Labels(index, jnp.where(real, best, 0.0), rows["scores"])
 
 
 def view(config: Config) -> View:

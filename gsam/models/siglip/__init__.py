@@ -33,9 +33,9 @@ class SiglipClassifier:
 
     Each box is cut out with some context and squashed to a square.  Unlike CLIP's, a query's probability does not depend on
     what else is asked: it is the sigmoid of its own logit.  The final score of a query is the detector's and the
-    classifier's, weighted geometrically; the label is the best.  What ``text.reject`` is compared with is not that score but
-    the classifier's own probability of the label: a box that stays below is dropped, and so is one that a negative fits
-    better than its label.
+    classifier's, weighted geometrically; the label is the best.  What ``thresholds.reject`` is compared with is not that
+    score but the classifier's own probability of the label: a box that stays below is dropped, and so is one that a negative
+    fits better than its label.
 
     Crops are resampled as Pillow's bilinear.  The original (big_vision) does the same without anti-aliasing, which is equal
     where a crop is enlarged; Hugging Face has bicubic for SigLIP, bilinear for SigLIP 2.
@@ -105,7 +105,7 @@ class SiglipClassifier:
         own, others = jnp.split(probability, [valid.shape[1]], -1)
         labels = reweigh(scene.labels, own, valid, self.weight)
         believed = jnp.take_along_axis(own, labels.index[..., None], -1)[..., 0]
-        keep = scene.boxes.valid & (believed >= scene.text.reject) & (believed >= others.max(-1, initial=0.0))
+        keep = scene.boxes.valid & (believed >= scene.thresholds.reject) & (believed >= others.max(-1, initial=0.0))
         return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
 
     def compare(self, params: Params, pixels: jax.Array, text: jax.Array) -> jax.Array:
