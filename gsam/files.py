@@ -1,13 +1,18 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all, and what is in them."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+PREFIX = ".gsam-"
+"""Files that are not finished begin with this."""
 
 
 @contextlib.contextmanager
@@ -24,9 +29,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """`atomic_file` for who must open the file themselves: the name of an empty file of the same ending."""
+    """`atomic_file` for callers that open the file themselves: the name of an empty file of the same suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".gsam-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
     os.close(handle)
     try:
         yield Path(name)
@@ -38,3 +43,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under ``path``, all its files synced, when the block ends without an error.
+
+    Args:
+        path: Where there is nothing yet; folders above it are made.
+
+    Yields:
+        The folder to write into, beside ``path``.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in (f for f in partial.rglob("*") if f.is_file()):
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from gsam.dataset.lock import hold
 from gsam.errors import UsageError
+from gsam.files import PREFIX
 
 LOCK = ".gsam.lock"
-LEFTOVER = ".gsam-*"
+LEFTOVER = f"{PREFIX}*"
 """Names that `gsam.files.atomic_file` gives files that are not finished."""
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gsam.errors import CheckpointError, UsageError
+from gsam.files import sha256
 from gsam.types import Boxes, Images, Labels, Masks, Text, Thresholds
 
 NOTE = "pipeline.json"
@@ -60,20 +60,14 @@ def _check(folder: Path, name: str, known: dict[str, Any]) -> None:
         raise CheckpointError(f"{folder / NOTE} names a file outside of its folder: {name!r}", "export_damaged")
     if not path.is_file():
         raise CheckpointError(f"{path} is missing. Export the pipeline again.", "export_damaged")
-    if path.stat().st_size != known["bytes"] or digest(path) != known["sha256"]:
+    if path.stat().st_size != known["bytes"] or sha256(path) != known["sha256"]:
         raise CheckpointError(f"{path} is damaged: not what {NOTE} says. Export it again.", "export_damaged")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def listed(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every file of a folder but the note, with its size and hash."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE):
-        yield path.relative_to(folder).as_posix(), {"bytes": path.stat().st_size, "sha256": digest(path)}
+        yield path.relative_to(folder).as_posix(), {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def serialisation() -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from gsam.errors import UsageError
 from gsam.export.artefact import KIND, NOTE, PLATFORMS, VERSION, WEIGHTS, listed, serialisation
 from gsam.export.load import Exported
 from gsam.export.programs import Canvas, ProgramSpec, programs
+from gsam.files import atomic_folder
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
 from gsam.text import describe
@@ -53,10 +52,8 @@ def export(
 
     writer = serialisation()
     todo = list(programs(pipe, _canvases(pipe.views, canvases), writer.symbolic_shape))
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        (partial / "programs").mkdir(parents=True)
+    with atomic_folder(folder) as partial:
+        (partial / "programs").mkdir()
         for done, program in enumerate(todo):
             if progress:
                 progress(done, len(todo))
@@ -70,12 +67,6 @@ def export(
         note = _note(pipe, platforms, todo, partial)
         note["files"] = dict(listed(partial))
         (partial / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
-        for file in (f for f in partial.rglob("*") if f.is_file()):
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam import bind
+from gsam.files import atomic_file, sha256
 from gsam.models import clip, owl_vit, sam, sam2
 from gsam.models.sam2 import tracker
 from gsam.models.sam2.config import NANO
@@ -40,14 +39,9 @@ def export(average: Mapping[str, Any], target: Path, spec: bind.Spec[Any]) -> st
     broken = [k for k, v in halves.items() if not np.isfinite(v).all()]
     if broken:
         raise ValueError(f"not finite in half precision: {', '.join(broken[:10])}")
-    data = save(halves)
-    part = target.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(target)
-    return hashlib.sha256(data).hexdigest()
+    with atomic_file(target) as file:
+        file.write(save(halves))
+    return sha256(target)
 
 
 def ship(runs: Path, out: Path) -> dict[str, Any]:

@@ -72,8 +72,7 @@ def save(embedding: Embedding, path: Path, owner: ModelFingerprint) -> None:
     note = {"kind": KIND, "version": VERSION, "model": owner.name, "fingerprint": owner.fingerprint}
     note |= {"view": owner.view.key, "height": str(embedding.size[0]), "width": str(embedding.size[1])}
     note["dtype"] = ", ".join(sorted({str(a.dtype) for a in arrays.values()}))
-    _checked(path).parent.mkdir(parents=True, exist_ok=True)
-    ported.write(arrays, path, note)
+    ported.write(arrays, _checked(path), note)
 
 
 def load(path: Path, owner: ModelFingerprint) -> Embedding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import os
 import sys
@@ -11,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from gsam import files
 from gsam.errors import CheckpointError
 
 PATTERNS = (
@@ -148,8 +148,7 @@ def _fetch(url: str, partial: Path, name: str) -> None:
 
 
 def _check(url: str, partial: Path, sha256: str) -> None:
-    with partial.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    actual = files.sha256(partial)
     if actual != sha256:
         partial.unlink()
         raise CheckpointError(f"{url} gave a file with sha256 {actual}, expected {sha256}", "checkpoint_hash")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gsam import files
 from gsam.errors import CheckpointError
 from gsam.weights.folders import cache_folder
 
@@ -28,8 +29,7 @@ def hub_hash(file: Path) -> str | None:
 
 def verify_hash(path: Path, sha256: str) -> None:
     """Raise `CheckpointError` unless the file has this SHA-256."""
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    actual = files.sha256(path)
     if actual != sha256:
         raise CheckpointError(
             f"{path} is not the file it should be: sha256 {actual}, expected {sha256}. Delete it and load it again.",

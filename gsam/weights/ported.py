@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gsam.files import atomic_file
 
 NAMES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "uint8": "U8", "bool": "BOOL",
@@ -33,7 +34,6 @@ def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
 def keep(params: Mapping[str, Any], target: Path) -> None:
     """Write them, a tensor at a time, whole or not at all; a disk that is full or read-only is no error."""
     with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
         write(params, target)
 
 
@@ -47,14 +47,7 @@ def write(params: Mapping[str, Any], target: Path, note: Mapping[str, str] | Non
         at += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for value in params.values():
-                file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(target) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for value in params.values():
+            file.write(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)

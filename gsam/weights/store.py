@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 import shutil
 import typing
 import warnings
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from gsam.errors import CheckpointError, UsageError
+from gsam.files import atomic_folder
 from gsam.registry import FAMILIES
 from gsam.types import Params
 from gsam.weights import ported
@@ -119,10 +119,7 @@ def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} exists already", "output_exists")
     params = loaded.params if dtype is None else {k: v.astype(precision(k, dtype)) for k, v in loaded.params.items()}
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as partial:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(partial / "params", params)
         note = {"family": loaded.family, "config": dataclasses.asdict(loaded.config), "name": loaded.name}
@@ -130,12 +127,6 @@ def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
         if loaded.tokenizer is not None:
             for file in tokenizer_files(loaded.tokenizer):
                 shutil.copy(file, partial / file.name)
-        for file in (f for f in partial.rglob("*") if f.is_file()):
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

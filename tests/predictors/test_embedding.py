@@ -17,7 +17,6 @@ from gsam import bind
 from gsam.errors import UsageError
 from gsam.models import sam
 from gsam.predictors.image import Predictor
-from gsam.weights import ported
 from tests.helpers import discs
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8)
@@ -168,7 +167,7 @@ def test_whole_or_not_at_all(saved: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ported.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         p.save_embedding(saved)
     assert saved.read_bytes() == before

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gsam.errors import CheckpointError
-from gsam.weights import download, find, folders, ported, store
+from gsam.weights import download, find, folders, store
 from tests.weights.files import nano_sam, state_dict
 
 
@@ -66,7 +66,7 @@ def test_a_disk_that_is_full_is_no_error(hub: Path, monkeypatch: pytest.MonkeyPa
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ported.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     assert store.load("some model", role="segment").params
     assert kept() == []
 
