@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-STEP = 32
-"""Sides of a picture's rectangle are multiples of this."""
+from gsam.ops.letterbox import STEP
+
 CANVAS = 128
 """Sides of a canvas are multiples of this: of size 1024 there are 15, so that few programs are compiled."""
 ONE = 1 << 11

@@ -18,10 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gsam.nano.scenes import IGNORE
 from gsam.ops.bounds import bounds
-
-IGNORE = 255
-OBJECTS = 8
 
 
 @jax.tree_util.register_dataclass

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from numpy.typing import NDArray
 
 from gsam import bind
@@ -23,7 +24,6 @@ from gsam.nano.batches import Pool, augment
 from gsam.nano.detector import MEAN, STD, iou, waves
 from gsam.nano.prompts import Encode
 from gsam.ops.resize import crops
-from gsam.training import losses
 from gsam.types import Params
 
 CONTEXT = 0.15
@@ -135,7 +135,7 @@ class Naming:
         logits = jnp.where(asked, logits, -1e4)
         wanted = jnp.asarray(self.right)[leaf.reshape(-1)] * asked
         wanted = wanted / jnp.maximum(wanted.sum(-1, keepdims=True), 1.0)
-        cost = losses.contrastive(logits, 0.95 * wanted + 0.05 * asked / asked.sum())
+        cost = optax.softmax_cross_entropy(logits, 0.95 * wanted + 0.05 * asked / asked.sum())
         correct = jnp.take_along_axis(wanted, logits.argmax(-1)[:, None], 1)[:, 0] > 0
         return cost.mean(), {"right": correct.astype(jnp.float32).mean()}
 

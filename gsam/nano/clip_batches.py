@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.nano.scenes import OBJECTS
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
 from gsam.ops.bounds import bounds
 
@@ -72,7 +73,7 @@ def lesson(
     labels[..., 2] = FOREGROUND
     drawn, real = np.zeros((b, objects), bool), np.zeros((b, objects), bool)
     for i, truth in enumerate(instances):
-        sizes = np.bincount(truth[0].ravel(), minlength=256)[1:9]
+        sizes = np.bincount(truth[0].ravel(), minlength=256)[1 : 1 + OBJECTS]
         seen = np.flatnonzero(sizes > LEAST * truth[0].size)
         for q, k in enumerate(rng.permutation(seen)[:objects]):
             real[i, q], which[i, q] = True, k

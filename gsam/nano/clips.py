@@ -3,7 +3,7 @@
 A pool is a folder of ``.npy`` arrays, of N clips of T frames, to be mapped and not read (`read`):
 
 - ``rgb`` [N, T, S, S, 3] uint8;
-- ``instances`` [N, T, S, S] uint8: 0 background, k + 1 what is visible of object k, `IGNORE` nothing to learn from;
+- ``instances`` [N, T, S, S] uint8: 0 background, k + 1 what is visible of object k, `scenes.IGNORE` nothing to learn from;
 - ``leaf`` [N, 8] int16: what object k is (an index into `gsam.nano.names.LEAVES`), -1 no object;
 - ``boxes`` [N, T, 8, 4] float32: tight around what is visible, exclusive right and bottom, in pixels; zeros where nothing is;
 - ``present`` [N, T, 8] bool: whether anything of object k is visible.
@@ -25,9 +25,8 @@ from tqdm import tqdm
 
 from gsam.nano.moving import Clip, draw_clip
 from gsam.nano.names import LEAVES
-from gsam.nano.scenes import IGNORE as IGNORE
+from gsam.nano.scenes import OBJECTS
 
-OBJECTS = 8
 MOST = 4
 """Things that are drawn in a clip; `OBJECTS` is what a row has room for, as in the pools of scenes."""
 SQUASHED = 0.5

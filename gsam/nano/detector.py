@@ -13,14 +13,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from numpy.typing import NDArray
 
 from gsam import bind
 from gsam.models import owl_vit
 from gsam.models.owl_vit.config import Config
 from gsam.nano import names
-from gsam.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.nano.batches import Examples, Pool, augment, pixels
 from gsam.nano.prompts import Prompts
+from gsam.nano.scenes import IGNORE
+from gsam.ops.boxes import cxcywh_to_xyxy
 from gsam.ops.views import CLIP_MEAN, CLIP_STD
 from gsam.training import losses, matching
 from gsam.types import Params
@@ -68,7 +71,7 @@ class Detection:
         model = self.spec.bind(params)
         tokens = model.image(pixels(examples, MEAN, STD))
         logits = model.logits(tokens, model.text(ids))  # [B, T, C]
-        boxes = losses.corners(model.boxes(tokens))
+        boxes = cxcywh_to_xyxy(model.boxes(tokens))
         truth, leaf = examples.boxes / self.config.image_size, jnp.asarray(examples.leaf)
         leading, many = self.owners(logits, boxes, truth, leaf, progress)
 
@@ -77,13 +80,13 @@ class Detection:
         named = jnp.maximum(jnp.take_along_axis(leaf, row, 1), 0)
         wanted = jnp.asarray(self.answers)[named] * matched[..., None]
         kept = jnp.maximum(kept, matched)
-        classes = (losses.focal(logits, wanted) * kept[..., None]).sum() / count
-        objects = (losses.focal(model.objectness(tokens), matched) * kept).sum() / count
+        classes = (optax.sigmoid_focal_loss(logits, wanted, alpha=0.5) * kept[..., None]).sum() / count
+        objects = (optax.sigmoid_focal_loss(model.objectness(tokens), matched, alpha=0.5) * kept).sum() / count
 
         row, matched, _ = _row(many)
         named = jnp.maximum(jnp.take_along_axis(leaf, row, 1), 0)
         leaves = logits[..., self.own]
-        apart = losses.weighted_mean(losses.contrastive(leaves, jax.nn.one_hot(named, len(self.own))), matched)
+        apart = losses.weighted_mean(optax.softmax_cross_entropy(leaves, jax.nn.one_hot(named, len(self.own))), matched)
         target = jnp.take_along_axis(truth, row[..., None], 1)
         near = losses.weighted_mean(losses.box_l1(boxes, target), matched)
         overlap = losses.weighted_mean(1.0 - losses.giou(boxes, target), matched)
@@ -114,7 +117,7 @@ class Detection:
     def _forward(self, params: Params, examples: Examples, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
         model = self.spec.bind(params)
         tokens = model.image(pixels(examples, MEAN, STD))
-        boxes = losses.corners(model.boxes(tokens)) * self.config.image_size
+        boxes = cxcywh_to_xyxy(model.boxes(tokens)) * self.config.image_size
         return boxes, jax.nn.sigmoid(model.logits(tokens, model.text(ids))[..., self.own])
 
     def evaluate(self, params: Params, scenes: int = 400) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Draw scenes ahead of training: ``python -m gsam.nano.pool FOLDER --scenes 24000 --seed 1``.
 
-Scenes come in all shapes, their longer side is the model's, and the rest of the square is zero, as `gsam.inputs.image` makes views.
-A part of them is drawn larger and scaled down, because that is what happens to a user's pictures.
+Scenes come in all shapes; their longer side is the model's, and the rest of the square is zero, as
+`gsam.inputs.image` makes views.  Some are drawn larger and scaled down, as users' images are.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from gsam.nano.names import LEAVES
-from gsam.nano.scenes import Drawn, draw_scene
+from gsam.nano.scenes import OBJECTS, Drawn, draw_scene
 
-OBJECTS = 8
 FIELDS = {
     "rgb": ((0, 0, 3), np.uint8),
     "instances": ((0, 0), np.uint8),

@@ -30,7 +30,10 @@ STRANGERS = (
     "🐙🦓🦒🦘🐊🦔🦚🦩🍍🥝🌽🥦🍆🚁🛵🚜⚓🛸🎠🗽🎃🤖👻😀🧦🧤👑💍👜📺🔬"
 )
 """Glyphs of things nano has no word for: hard negatives."""
+OBJECTS = 8
+"""Things that a scene has at most, and that a row of a pool has room for."""
 IGNORE = 255
+"""In `Drawn.instances`: too little is visible to learn from, or to judge."""
 CELL = 136  # the font's own size
 LEAST_AREA, LEAST_PART = 40 / 160**2, 0.3
 
@@ -42,7 +45,7 @@ class Drawn:
     rgb: NDArray[np.uint8]
     """[h, w, 3]."""
     instances: NDArray[np.uint8]
-    """[h, w]: 0 background, k + 1 object k, 255 an object too hidden to have a label."""
+    """[h, w]: 0 background, k + 1 object k, `IGNORE` an object too hidden to have a label."""
     names: list[str]
     boxes: NDArray[np.float32]
     """[N, 4] pixels, tight around what is visible, exclusive right and bottom."""
@@ -89,7 +92,7 @@ def draw_scene(
     names: list[str] | None = None,
     kinds: tuple[str, ...] = tuple(KINDS),
     backdrop: NDArray[np.uint8] | None = None,
-    most: int = 8,
+    most: int = OBJECTS,
     crowding: float = 0.09,
 ) -> Drawn:
     """A scene of ``size`` (h, w) with up to ``most`` things, 0.14 to 0.75 of the short side large.

@@ -15,14 +15,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from numpy.typing import NDArray
 
 from gsam import bind
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.nano import clicks
-from gsam.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.nano.batches import Examples, Pool, augment, pixels
 from gsam.nano.detector import waves
+from gsam.nano.scenes import IGNORE
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
@@ -228,7 +230,7 @@ def judged(
     want, seen = truth[:, :, None], known[:, :, None].astype(jnp.float32)
     quiet = jnp.where(known[:, :, None], logits, -20.0)
     want = want * seen
-    local = (losses.focal(logits, want) * seen).sum((-2, -1)) / seen.sum((-2, -1))
+    local = (optax.sigmoid_focal_loss(logits, want, alpha=0.5) * seen).sum((-2, -1)) / seen.sum((-2, -1))
     cost = 20.0 * local + losses.dice(quiet, want)  # [B, Q, 4]
     iou = losses.mask_iou(jax.lax.stop_gradient(quiet), want)
     miss = (guess - iou) ** 2

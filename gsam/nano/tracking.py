@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from numpy.typing import NDArray
 
 from gsam import bind
@@ -22,7 +23,7 @@ from gsam.models.sam2.config import Config
 from gsam.models.sam2.model import Answer, Features
 from gsam.nano import clicks
 from gsam.nano.clip_batches import ClipBatch, lesson
-from gsam.nano.clips import IGNORE
+from gsam.nano.scenes import IGNORE
 from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, PAD
 from gsam.ops.resize import antialiased, bicubic
@@ -84,7 +85,7 @@ class Tracking:
         real = jnp.broadcast_to(jnp.asarray(batch.real)[..., None], cost.shape).astype(jnp.float32)
         told = {
             "mask": losses.weighted_mean(cost, (real * seen).at[..., 0].multiply(FIRST)),
-            "there": losses.weighted_mean(losses.cross_entropy(score, seen), real),
+            "there": losses.weighted_mean(optax.sigmoid_binary_cross_entropy(score, seen), real),
             "first": losses.weighted_mean(iou[..., 0], real[..., 0]),
             "last": losses.weighted_mean(iou[..., -1], (real * seen)[..., -1]),
         }
@@ -297,7 +298,7 @@ class Clip:
         seen = known[:, None].astype(jnp.float32)
         want = truth[:, None] * seen
         quiet = jnp.where(known[:, None], answer.logits, -20.0)
-        local = (losses.focal(answer.logits, want) * seen).sum((-2, -1)) / seen.sum((-2, -1))
+        local = (optax.sigmoid_focal_loss(answer.logits, want, alpha=0.5) * seen).sum((-2, -1)) / seen.sum((-2, -1))
         costs = 20.0 * local + losses.dice(quiet, want)  # [Q, M]
         iou = losses.mask_iou(jax.lax.stop_gradient(quiet), want)
         cost = (costs * losses.best_mask(costs)).sum(-1) + 0.05 * costs.mean(-1)

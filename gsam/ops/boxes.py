@@ -31,13 +31,3 @@ def iou(a: jax.Array, b: jax.Array) -> jax.Array:
     shared = intersection(a, b)
     union = area(a)[..., :, None] + area(b)[..., None, :] - shared
     return shared / jnp.maximum(union, 1e-9)
-
-
-def giou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Generalised IoU of pairs ``a`` and ``b`` [..., 4] -> [...] in -1..1 (Rezatofighi et al. 2019)."""
-    low, high = jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])
-    side = jnp.maximum(high - low, 0.0)
-    shared = side[..., 0] * side[..., 1]
-    union = area(a) + area(b) - shared
-    hull = area(jnp.concatenate([jnp.minimum(a[..., :2], b[..., :2]), jnp.maximum(a[..., 2:], b[..., 2:])], -1))
-    return shared / jnp.maximum(union, 1e-9) - (hull - union) / jnp.maximum(hull, 1e-9)

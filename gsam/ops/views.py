@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gsam.ops.letterbox import STEP
 from gsam.types import Images, View
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -26,8 +27,8 @@ def scale(images: Images, view: View) -> jax.Array:
 
 
 def rectangle(images: Images, view: View) -> jax.Array:
-    """Rows and columns of the view that a letterboxed picture takes, padding included, [B, 2] int32: multiples of 32."""
-    return (images.content[view.key] + 31) // 32 * 32
+    """Rows and columns of the view that a letterboxed picture takes, padding included, [B, 2] int32: multiples of `STEP`."""
+    return (images.content[view.key] + STEP - 1) // STEP * STEP
 
 
 def corner(images: Images, view: View) -> jax.Array:

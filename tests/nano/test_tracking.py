@@ -17,7 +17,7 @@ from gsam.models.sam.config import Config
 from gsam.models.sam2.model import Answer
 from gsam.nano import tracking
 from gsam.nano.clip_batches import lesson
-from gsam.nano.clips import IGNORE
+from gsam.nano.scenes import IGNORE
 from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from tests.tracking import small

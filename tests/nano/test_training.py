@@ -16,9 +16,10 @@ from gsam import bind
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.nano import clicks, names, segmenter, ship
-from gsam.nano.batches import IGNORE, Examples, Pool, augment, pixels
+from gsam.nano.batches import Examples, Pool, augment, pixels
 from gsam.nano.detector import iou, judge
 from gsam.nano.prompts import read
+from gsam.nano.scenes import IGNORE
 from gsam.nn.prompt import ABSENT, BACKGROUND, FOREGROUND, TOP_LEFT
 
 TOKENIZER = Path(__file__).parents[2] / "weights" / "nano" / "tokenizer.json"

@@ -39,12 +39,6 @@ def test_nms_ignores_what_is_not_valid() -> None:
     assert keep.tolist() == [False, True, False]
 
 
-def test_giou() -> None:
-    a = jnp.asarray([[0, 0, 2, 2], [0, 0, 1, 1]], jnp.float32)
-    b = jnp.asarray([[1, 1, 3, 3], [0, 0, 1, 1]], jnp.float32)
-    np.testing.assert_allclose(boxes.giou(a, b), [1 / 7 - 2 / 9, 1.0], atol=1e-6)
-
-
 def test_top_pads_what_is_short() -> None:
     score, rows = top.top(jnp.asarray([[0.1, 0.9, 0.5]]), 5, jnp.arange(3)[None])
     assert rows[0].tolist() == [1, 2, 0, 0, 0]

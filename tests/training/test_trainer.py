@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,10 @@ def test_devices_share_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(one.params["a/kernel"].sharding.device_set) == 1
     for name, value in one.params.items():
         np.testing.assert_allclose(many.params[name], value, atol=1e-5)
+
+
+def test_without_optax_the_error_says_what_to_install() -> None:
+    code = "import sys; sys.modules['optax'] = None; import gsam.training.losses"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "ImportError: training needs the package optax: pip install 'gsam-jax[train]'" in run.stderr

@@ -1,0 +1,6 @@
+"""The size of a letterboxed picture's rectangle, which host and device both compute; needs neither JAX nor numpy."""
+
+from __future__ import annotations
+
+STEP = 32
+"""Sides of the rectangle are multiples of this: the largest stride of a YOLO network."""
