@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import distance_transform_edt
 
 import gsam
-from benchmarks.harness import report as page
+from benchmarks.harness import machine
 from gsam.nano import heldout
 from gsam.ops.bounds import bounds
 
@@ -203,7 +203,7 @@ def main() -> None:
     sessions = measure(args.model, scenes)
     found = {
         "command": f"python -m benchmarks.clicks --scenes {args.scenes}", "date": datetime.date.today().isoformat(),
-        "machine": page.machine(), "versions": page.versions(), "model": args.model, "scenes": args.scenes,
+        "machine": machine.processor(), "versions": machine.versions(), "model": args.model, "scenes": args.scenes,
         "curve": curve(sessions),
     }  # fmt: skip
     print(written(found))

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 import gsam
-from benchmarks.harness import report as page
+from benchmarks.harness import machine
 from gsam.evaluation.matching import Tally, overlaps
 from gsam.inputs.image import Picture
 from gsam.models import sam
@@ -232,8 +232,8 @@ def main() -> None:
     size = sam.spec(sam.VARIANTS["sam_vit_h"]).size
     found = {
         "command": f"python -m benchmarks.precision {' '.join(sys.argv[1:])}".strip(),
-        "date": datetime.date.today().isoformat(), "machine": page.machine(), "device": device.device_kind,
-        "versions": page.versions(), **on_scenes(list(heldout.examples("test", args.scenes)), device), "products": rows,
+        "date": datetime.date.today().isoformat(), "machine": machine.processor(), "device": device.device_kind,
+        "versions": machine.versions(), **on_scenes(list(heldout.examples("test", args.scenes)), device), "products": rows,
         "pays": pays(rows, args.device == "cpu"),
         "gigabytes": {"float32": 4 * size / 1e9, "bfloat16": 2 * size / 1e9, "int8": size / 1e9},
     }  # fmt: skip

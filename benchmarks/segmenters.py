@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import report as page
+from benchmarks.harness import machine
+from benchmarks.harness.report import duration
 from gsam.registry import FAMILIES
 from gsam.weights import find
 
@@ -35,8 +36,7 @@ def measure(variant: str) -> dict[str, Any]:
     import jax.numpy as jnp
     import numpy as np
 
-    from benchmarks.harness.images import photograph
-    from benchmarks.harness.worker import peak
+    from benchmarks.harness.images import draw_image
     from gsam import bind
     from gsam.build.stages import default_dtype
     from gsam.inputs.image import open_image
@@ -71,14 +71,14 @@ def measure(variant: str) -> dict[str, Any]:
             each.append(time.perf_counter() - began)
         return statistics.median(each)
 
-    picture = open_image(photograph(SIZE, 0))
+    picture = open_image(draw_image(SIZE, 0))
     images = gather([picture], [stage.view])
     seen = features(params, images)
     found = {"look": seconds(lambda: features(params, gather([picture], [stage.view])), 1)}
     for count in (1, 16):
         asked = boxes(count)
         found[f"boxes_{count}"] = seconds(lambda asked=asked: segment(params, seen, images, asked), 3)
-    return {**found, "parameters": spec.size, "view": stage.view.size, "peak": peak()}
+    return {**found, "parameters": spec.size, "view": stage.view.size, "peak": machine.peak_memory()}
 
 
 def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
@@ -100,13 +100,13 @@ def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
     manifest = find.manifest()
     head = "| variant | parameters | file, float32 | look once | 1 box | 16 boxes | peak memory | weights' licence |"
     out = ["# What each segmenter costs", ""]
-    out += [f"Made by `python -m benchmarks.segmenters` on {datetime.date.today()}: {page.machine()}.", ""]
+    out += [f"Made by `python -m benchmarks.segmenters` on {datetime.date.today()}: {machine.processor()}.", ""]
     out += [head, "|---|---|---|---|---|---|---|---|"]
     for variant, runs in found.items():
         middle = {k: statistics.median(r[k] for r in runs) for k in runs[0]}
         out.append(
             f"| `{variant}` | {middle['parameters'] / 1e6:.1f} M | {middle['parameters'] * 4 / 1e6:.0f} MB | "
-            f"{page.duration(middle['look'])} | {page.duration(middle['boxes_1'])} | {page.duration(middle['boxes_16'])} | "
+            f"{duration(middle['look'])} | {duration(middle['boxes_1'])} | {duration(middle['boxes_16'])} | "
             f"{middle['peak'] / 1e6:.0f} MB | {manifest.get(variant, {}).get('licence', 'Apache-2.0')} |"
         )
     out += [

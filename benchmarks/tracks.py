@@ -22,7 +22,7 @@ from PIL import Image
 
 import gsam
 from benchmarks.clicks import correction, farthest
-from benchmarks.harness import report as page
+from benchmarks.harness import machine
 from gsam.evaluation import tracking
 from gsam.nano import heldout_clips
 from gsam.nano.scenes import IGNORE
@@ -244,7 +244,7 @@ def main() -> None:
     once = rows[args.prompts[0]]
     report: dict[str, Any] = {
         "command": f"python -m benchmarks.tracks {' '.join(sys.argv[1:])}".strip(), "date": datetime.date.today().isoformat(),
-        "machine": page.machine(), "model": args.model, "clips": len(examples), "frames": len(examples[0].clip.rgb),
+        "machine": machine.processor(), "model": args.model, "clips": len(examples), "frames": len(examples[0].clip.rgb),
         "prompts": {kind: summary(told) for kind, told in rows.items()},
         "early": summary([r for r in once if not r["late"]]), "late": summary([r for r in once if r["late"]]),
     }  # fmt: skip

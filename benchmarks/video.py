@@ -1,12 +1,13 @@
-"""SAM 2.1 on video, a frame with 1, 4 and 16 objects: gsam beside transformers' Sam2Video, in turns.
+"""SAM 2.1 on video, frames with 1, 4 and 16 objects: gsam beside transformers' Sam2Video, in turns.
 
 ``python -m benchmarks.video [--objects 1 4 16] [--rounds N] [--small] [--flat] [--out DIR]``
 
-Hiera-T with the same seeded random weights on both sides; every object remembers one frame with a prompt and the six before,
-and nine pointers, which are given (random, the same for both), so that each call is a frame in the middle of a video: encoder,
-memory attention, decoder, memory encoder, masks of all objects.  Masks are compared before anything is timed.  ``--flat``
-follows one object through 50 and through 500 frames instead, each in a process of its own, and compares what was resident at
-most.  Writes ``video.md`` and ``video.json``.  Needs the ``test`` extra.
+Hiera-T with the same seeded random weights on both sides.  Every object remembers one frame with a
+prompt and the six before, and nine pointers, random and the same for both, so that each call is a frame
+in the middle of a video: encoder, memory attention, decoder, memory encoder, masks of all objects.
+Masks are compared before anything is timed.  ``--flat`` tracks one object through 50 and through 500
+frames instead, each in a process of its own, and compares peak memory.  Writes ``video.md`` and
+``video.json`` to ``benchmarks/pages/``.  Needs the ``test`` extra.
 """
 
 from __future__ import annotations
@@ -14,34 +15,38 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import report as page
-from benchmarks.harness.cases import Row
-from benchmarks.harness.interleave import Sides, Worker, measure, peaks
+from benchmarks.harness import machine
+from benchmarks.harness.cases import Case
+from benchmarks.harness.interleave import measure, peak_memories
+from benchmarks.harness.report import bullets, line
 from benchmarks.harness.setting import Setting
+from benchmarks.harness.worker import Worker, Workers
 
 PAGES = Path(__file__).parent / "pages"
 GOALS = {1: 0.8, 4: 0.6, 16: 0.4}
 LENGTHS = (50, 500)
+"""Frames of the short and of the long video of ``--flat``."""
+PATIENCE = 1800.0
+"""Seconds that a call may take."""
 
 
-def row(objects: int, rounds: int) -> Row:
-    """As `benchmarks.harness.cases` has them."""
+def case(objects: int, rounds: int) -> Case:
+    """Make the case of a frame with so many objects."""
     title = f"a frame with {objects} object{'s' * (objects > 1)}"
-    return Row(
-        f"video_{objects}", title, "video", {"objects": objects}, frozenset({"sam2"}), ("sdpa",), GOALS.get(objects), "close",
-        1e-3, rounds, memory=1.0,
+    return Case(
+        f"video_{objects}", title, "video", {"objects": objects}, frozenset({"sam2"}), ("sdpa",), goal=GOALS.get(objects),
+        rounds=rounds, memory=1.0,
     )  # fmt: skip
 
 
 def main() -> int:
+    """Measure, print and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, nargs="+", default=sorted(GOALS))
     parser.add_argument("--rounds", type=int, default=2)
@@ -49,37 +54,33 @@ def main() -> int:
     parser.add_argument("--flat", action="store_true", help="memory of a short and of a long video instead")
     parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="folder of the pages")
-    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.write:
-        from benchmarks.harness.checkpoints import write
-
-        write(args.write, args.small, {"sam2"})
-        return 0
     if args.length:
-        print(json.dumps(long(args.length)))
+        print(json.dumps(track_one(args.length)))
         return 0
     if args.flat:
         print(json.dumps(flat(), indent=1))
         return 0
-    Worker.patience = 1800.0
     report: dict[str, Any] = {
         "command": f"python -m benchmarks.video {' '.join(sys.argv[1:])}".strip(), "date": datetime.date.today().isoformat(),
-        "machine": page.machine(), "versions": page.versions(), "load": ", ".join(f"{x:.2f}" for x in os.getloadavg()),
+        "machine": machine.processor(), "versions": machine.versions(), "load": machine.load(),
         "rows": {}, "memory": {}, "flat": {},
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         setting = Setting(Path(name), args.small)
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.video", "--write", name, *["--small"] * args.small]
-        subprocess.run(command, cwd=PAGES.parents[1], check=True)
-        sides = Sides(setting)
-        rows = {objects: row(objects, args.rounds) for objects in args.objects}
-        for objects, one in rows.items():
-            report["rows"][objects] = measure(one, sides)
-            print(page.line(one, report["rows"][objects]), file=sys.stderr, flush=True)
-        sides.close()
-        for objects, one in rows.items():
-            report["memory"][objects] = peaks(one, setting)
+        writer = Worker("checkpoints", setting, PATIENCE)
+        answer = writer.call("write", folder=name, small=args.small, names=["sam2"])
+        writer.close()
+        if "failed" in answer:
+            sys.exit(f"the checkpoint could not be written: {answer['failed']}")
+        workers = Workers(setting, PATIENCE)
+        cases = {objects: case(objects, args.rounds) for objects in args.objects}
+        for objects, one in cases.items():
+            report["rows"][objects] = measure(one, workers)
+            print(line(one, report["rows"][objects]), file=sys.stderr, flush=True)
+        workers.close()
+        for objects, one in cases.items():
+            report["memory"][objects] = peak_memories(one, setting)
     if not args.small:
         report["flat"] = flat()
     text = written(report)
@@ -93,7 +94,7 @@ def main() -> int:
 
 
 def flat() -> dict[str, Any]:
-    """One object through a short and through a long video: seconds a frame and the most that was resident."""
+    """Track one object through a short and a long video; return time and peak memory by length."""
     found = {}
     for length in LENGTHS:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.video", "--length", str(length)]
@@ -102,21 +103,20 @@ def flat() -> dict[str, Any]:
     return found
 
 
-def long(length: int) -> dict[str, Any]:
-    """Nano's sizes with random weights, on a video that is made while it is watched."""
+def track_one(length: int) -> dict[str, Any]:
+    """Track one object, in this process, with nano's sizes and random weights; frames are drawn when read."""
     import time
 
     import numpy as np
 
     import gsam
-    from benchmarks.harness.worker import peak
     from gsam import bind
     from gsam.inputs.video import open_frames
     from gsam.models.sam2 import tracker
     from gsam.models.sam2.config import NANO
 
-    class Made:
-        """A sequence of pictures, none of which is kept."""
+    class DrawnFrames:
+        """A sequence of images, none of which is kept."""
 
         def __len__(self) -> int:
             return length
@@ -128,17 +128,18 @@ def long(length: int) -> dict[str, Any]:
 
     from collections.abc import Sequence
 
-    Sequence.register(Made)
+    Sequence.register(DrawnFrames)
     predictor = gsam.VideoPredictor(tracker.build(NANO, bind.random_params(tracker.spec(NANO))), progress=False)
-    state = predictor.init_state(open_frames(Made()))
+    state = predictor.init_state(open_frames(DrawnFrames()))
     predictor.add_new_points_or_box(state, 0, 1, [[160, 120]], [1])
     began = time.monotonic()
     frames = sum(1 for _ in predictor.propagate_in_video(state))
-    return {"frames": frames, "seconds": time.monotonic() - began, "peak": peak(), "programs": predictor.compilations}
+    seconds, programs = time.monotonic() - began, predictor.compilations
+    return {"frames": frames, "seconds": seconds, "peak": machine.peak_memory(), "programs": programs}
 
 
 def written(report: dict[str, Any]) -> str:
-    """The page for people."""
+    """Write the page."""
     lines = [
         "# SAM 2.1 Hiera-T on video",
         "",
@@ -154,7 +155,7 @@ def written(report: dict[str, Any]) -> str:
         told = f"{memory['gsam'] / 1e6:.0f} MB, {memory['sdpa'] / 1e6:.0f} MB" if len(memory) == 2 else ""
         spread = f"{ratio['lowest']:.2f} to {ratio['highest']:.2f}"
         lines.append(
-            f"| {objects} | {found['seconds']['gsam']:.2f} s a frame | {found['seconds']['sdpa']:.2f} s | "
+            f"| {objects} | {found['seconds']['gsam']:.2f} s per frame | {found['seconds']['sdpa']:.2f} s | "
             f"**{ratio['median']:.2f}** ({spread}) | {verdict} | {ratio['pairs']}, {ratio['quiet']} | {told} |"
         )
     if report["flat"]:
@@ -164,15 +165,15 @@ def written(report: dict[str, Any]) -> str:
             "",
             f"One object through {LENGTHS[0]} and through {LENGTHS[1]} frames of 240 x 320, at nano's sizes: at most "
             f"{short['peak'] / 1e6:.0f} MB and {far['peak'] / 1e6:.0f} MB were resident, {short['programs']} and "
-            f"{far['programs']} programs compiled, {each[0]:.0f} and {each[1]:.0f} ms a frame.",
+            f"{far['programs']} programs compiled, {each[0]:.0f} and {each[1]:.0f} ms per frame.",
         ]
     notes = [
-        "A call is a frame in the middle of a video: encoder, memory attention over 7 frames and 10 pointers an object, decoder, "
-        "memory encoder. transformers takes one object after the other.",
+        "A call is a frame in the middle of a video: encoder, memory attention over 7 frames and 10 pointers per "
+        "object, decoder, memory encoder. transformers takes one object after the other.",
         f"Load before the run: {report['load']}.",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
     ]
-    return "\n".join([*lines, "", *(textwrap.fill(f"- {n}", 120, subsequent_indent="  ") for n in notes), ""])
+    return "\n".join([*lines, "", *bullets(notes), ""])
 
 
 if __name__ == "__main__":

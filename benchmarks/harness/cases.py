@@ -1,4 +1,4 @@
-"""The questions: every row of the tables, as data."""
+"""Every case that `python -m benchmarks cpu|gpu` measures, as data."""
 
 from __future__ import annotations
 
@@ -8,49 +8,61 @@ from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One case, on gsam's side and on those of its peers."""
+class Case:
+    """One computation, on gsam's side and on those of its peers."""
 
     name: str
     title: str
-    case: str
-    """A method of `benchmarks.harness.gsam_cases.Side` and `benchmarks.harness.torch_cases.Side`, called with ``options``."""
+    method: str
+    """A method of `gsam_cases.GsamCases` and `torch_cases.TorchCases`, called with ``options``."""
     options: Mapping[str, Any]
     models: frozenset[str]
-    """The checkpoints it needs, see `benchmarks.harness.checkpoints.write`."""
+    """The checkpoints that it needs, see `benchmarks.harness.checkpoints`."""
     peers: tuple[str, ...]
-    """The forms it is compared with; those behind a ``+`` only with ``--full``."""
+    """The forms of torch that it is compared with; those behind a ``+`` only with ``--full``."""
+    omitted: tuple[str, ...] = ()
+    """Forms that this run leaves out."""
     goal: float | None = None
-    """Of gsam's time over that of the fastest peer; on an accelerator of `unit`."""
+    """The goal, in ``unit``; None for none."""
     measure: Literal["close", "masks", "boxes", "scenes"] = "close"
+    """The measure of `benchmarks.harness.differences` that outputs are compared by."""
     tolerance: float = 1e-3
+    """The largest difference at which it is timed."""
     rounds: int = 5
+    """How often each side is timed."""
     inner: int = 1
-    """Calls a timing."""
+    """Calls per timing."""
     full: bool = False
-    """Only with ``--full``."""
+    """Measured only with ``--full``."""
     memory: float | None = None
     """The goal of gsam's peak memory over the leanest peer's; None where it is not measured."""
     items: int = 1
-    """Pictures (or prompts) a call, for rates."""
+    """Images or prompts per call, for rates."""
     unit: Literal["ratio", "per_second", "milliseconds"] = "ratio"
+    """Of the goal: gsam's time over the fastest peer's, or gsam's own rate or time."""
 
-    def with_peers(self, full: bool) -> Row:
-        """The row as it is run: with every form, or with those that cost little."""
-        kept = (form for form in self.peers if full or not form.startswith("+"))
-        return dataclasses.replace(self, peers=tuple(form.lstrip("+") for form in kept))
+    def with_peers(self, full: bool) -> Case:
+        """Return the case as it is run: with every form, or without those of ``--full``."""
+        kept = tuple(form for form in self.peers if full or not form.startswith("+"))
+        omitted = tuple(form.lstrip("+") for form in self.peers if form not in kept)
+        return dataclasses.replace(self, peers=tuple(form.lstrip("+") for form in kept), omitted=omitted)
+
+    def reduced(self) -> Case:
+        """Return the case with little work and no goal, to try a script on a CPU."""
+        most = {"batch": 2, "images": 4, "prompts": 16}
+        options = {k: min(v, most[k]) if k in most else v for k, v in self.options.items()}
+        return dataclasses.replace(self, inner=1, goal=None, options=options)
 
 
-def _row(name: str, title: str, case: str, models: str, peers: str, **more: Any) -> Row:
+def _case(name: str, title: str, method: str, models: str, peers: str, **more: Any) -> Case:
     options = more.pop("options", {})
-    return Row(name, title, case, options, frozenset(models.split()), tuple(peers.split()), **more)
+    return Case(name, title, method, options, frozenset(models.split()), tuple(peers.split()), **more)
 
 
-def _encoder(size: str, **more: Any) -> Row:
-    title = f"SAM ViT-{size.upper()} encoder, 1024 x 1024"
-    return _row(
+def _encoder(size: str, **more: Any) -> Case:
+    return _case(
         f"encoder_{size}",
-        title,
+        f"SAM ViT-{size.upper()} encoder, 1024 x 1024",
         "encoder",
         f"sam_{size}",
         "sdpa onnx +compile +eager",
@@ -62,8 +74,8 @@ def _encoder(size: str, **more: Any) -> Row:
     )
 
 
-def _decoder(prompts: int, goal: float, **more: Any) -> Row:
-    return _row(
+def _decoder(prompts: int, goal: float, **more: Any) -> Case:
+    return _case(
         f"decoder_{prompts}",
         f"SAM decoder, {prompts} box{'es' * (prompts > 1)}",
         "decoder",
@@ -84,9 +96,9 @@ CPU = (
     _decoder(16, 0.35),
     _decoder(64, 0.4, rounds=2),
     _decoder(256, 0.4, rounds=2, full=True),
-    _row(
+    _case(
         "click",
-        "a click on a picture encoded before, to three masks of 1024 x 1536",
+        "a click on an image encoded before, to three masks of 1024 x 1536",
         "click",
         "sam_b",
         "sdpa +eager",
@@ -96,9 +108,9 @@ CPU = (
         rounds=9,
         inner=3,
     ),
-    _row(
+    _case(
         "post",
-        "48 masks of things, 256 x 256 -> 1000 x 1500",
+        "48 masks of blobs, 256 x 256 -> 1000 x 1500",
         "post",
         "",
         "eager",
@@ -109,7 +121,7 @@ CPU = (
         inner=3,
         options={"dense": False},
     ),
-    _row(
+    _case(
         "post_dense",
         "48 masks of noise, 256 x 256 -> 1000 x 1500",
         "post",
@@ -123,7 +135,7 @@ CPU = (
         full=True,
         options={"dense": True},
     ),
-    _row(
+    _case(
         "deformable",
         "deformable attention, 18,785 queries of 4 x 4 points",
         "deformable",
@@ -133,9 +145,9 @@ CPU = (
         tolerance=1e-3,
         rounds=7,
     ),
-    _row(
+    _case(
         "grounding_dino",
-        "Grounding DINO tiny, a picture of 1200 x 1600 at 800 x 1066, 5 names",
+        "Grounding DINO tiny, an image of 1200 x 1600 at 800 x 1066, 5 names",
         "grounding_dino",
         "dino sam_b",
         "eager",
@@ -144,9 +156,9 @@ CPU = (
         goal=0.7,
         rounds=2,
     ),
-    _row(
+    _case(
         "grounded_sam",
-        "Grounded SAM, one picture",
+        "Grounded SAM, one image",
         "grounded_sam",
         "dino sam_b",
         "eager",
@@ -157,9 +169,9 @@ CPU = (
         memory=0.6,
         options={"kind": "fresh"},
     ),
-    _row(
+    _case(
         "second_query",
-        "Grounded SAM, other names on the picture asked before",
+        "Grounded SAM, other names on the same image",
         "grounded_sam",
         "dino sam_b",
         "eager",
@@ -169,9 +181,9 @@ CPU = (
         rounds=2,
         options={"kind": "again"},
     ),
-    _row("owlv2", "OWLv2 base, 960 x 960, 8 names", "owlv2", "owl_2", "sdpa +eager", rounds=2, full=True),
-    _row("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +eager +compile", rounds=7, full=True),
-    _row(
+    _case("owlv2", "OWLv2 base, 960 x 960, 8 names", "owlv2", "owl_2", "sdpa +eager", rounds=2, full=True),
+    _case("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +eager +compile", rounds=7, full=True),
+    _case(
         "folder_16",
         "Grounded SAM, a folder of 16",
         "grounded_sam",
@@ -183,21 +195,20 @@ CPU = (
         rounds=2,
         full=True,
         memory=0.6,
-        options={"kind": "folder", "pictures": 16},
+        options={"kind": "folder", "images": 16},
         items=16,
     ),
 )
-"""Ratios of time: gsam's over the fastest peer's."""
+"""Goals are ratios of time: gsam's over the fastest peer's."""
 
 
-def _batch(size: str, batch: int, goal: float | None) -> Row:
-    title = f"SAM ViT-{size.upper()} encoder, batch {batch}"
-    return _row(
+def _batch(size: str, batch: int, goal: float | None = None, peers: str = "sdpa +compile") -> Case:
+    return _case(
         f"encoder_{size}_{batch}",
-        title,
+        f"SAM ViT-{size.upper()} encoder, batch {batch}",
         "encoder",
         f"sam_{size}",
-        "sdpa compile",
+        peers,
         goal=goal,
         unit="per_second",
         options={"size": size, "batch": batch},
@@ -206,13 +217,13 @@ def _batch(size: str, batch: int, goal: float | None) -> Row:
     )
 
 
-def _prompts(prompts: int, goal: float | None) -> Row:
-    return _row(
+def _prompts(prompts: int, goal: float | None = None) -> Case:
+    return _case(
         f"decoder_{prompts}",
         f"SAM decoder, {prompts} box{'es' * (prompts > 1)}",
         "decoder",
         "sam_b",
-        "sdpa compile",
+        "sdpa +compile",
         goal=goal,
         unit="milliseconds",
         options={"prompts": prompts},
@@ -222,15 +233,11 @@ def _prompts(prompts: int, goal: float | None) -> Row:
 
 
 GPU = (
-    _batch("b", 1, None),
-    _batch("b", 8, None),
     _batch("b", 32, 380.0),
-    _batch("l", 16, 140.0),
-    _batch("h", 8, 70.0),
-    *(_prompts(n, {64: 1.0}.get(n)) for n in (1, 16, 64, 256)),
-    _row(
+    _prompts(64, 1.0),
+    _case(
         "click",
-        "a click on a picture encoded before",
+        "a click on an image encoded before",
         "click",
         "sam_b",
         "sdpa",
@@ -239,16 +246,34 @@ GPU = (
         goal=3.0,
         inner=5,
     ),
-    _row(
-        "deformable",
-        "deformable attention, 18,785 queries",
-        "deformable",
-        "",
-        "eager compile",
-        unit="milliseconds",
-        inner=10,
+    _case(
+        "folder",
+        "Grounded SAM, a folder of 32 in batches of 8",
+        "grounded_sam",
+        "dino sam_b",
+        "eager",
+        measure="scenes",
+        goal=0.67,
+        options={"kind": "folder", "images": 32},
+        items=32,
+        rounds=2,
     ),
-    _row(
+    _case(
+        "nano",
+        "nano, 256 images in batches of 32",
+        "nano",
+        "",
+        "",
+        unit="per_second",
+        options={"images": 256, "batch": 32},
+        items=256,
+        rounds=3,
+    ),
+    _batch("h", 8, 70.0, "+sdpa +compile"),
+    _batch("l", 16, 140.0, "+sdpa +compile"),
+    _prompts(1),
+    _batch("b", 1),
+    _case(
         "grounding_dino",
         "Grounding DINO tiny, 800 x 1066, from the array",
         "grounding_dino",
@@ -258,30 +283,22 @@ GPU = (
         unit="milliseconds",
         inner=3,
     ),
-    _row("owlv2", "OWLv2 base, 960 x 960", "owlv2", "owl_2", "sdpa", unit="milliseconds", inner=5),
-    _row("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa compile", unit="milliseconds", inner=10),
-    _row(
-        "folder",
-        "Grounded SAM, a folder of 32 in batches of 8",
-        "grounded_sam",
-        "dino sam_b",
-        "eager",
-        measure="scenes",
-        goal=0.67,
-        options={"kind": "folder", "pictures": 32},
-        items=32,
-        rounds=3,
-    ),
-    _row(
-        "nano",
-        "nano, 256 pictures in batches of 32",
-        "nano",
+    _case(
+        "deformable",
+        "deformable attention, 18,785 queries",
+        "deformable",
         "",
-        "",
-        unit="per_second",
-        options={"pictures": 256, "batch": 32},
-        items=256,
-        rounds=3,
+        "eager +compile",
+        unit="milliseconds",
+        inner=10,
     ),
+    _case("owlv2", "OWLv2 base, 960 x 960", "owlv2", "owl_2", "sdpa", unit="milliseconds", inner=5),
+    _case("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +compile", unit="milliseconds", inner=10),
+    _prompts(16),
+    _prompts(256),
+    _batch("b", 8),
 )
-"""On an accelerator, bfloat16 on all sides; goals are rates or milliseconds of gsam's own."""
+"""On an accelerator, in bfloat16 on all sides; goals are gsam's own rates or times.
+
+The most important come first: a run ends when its time does.
+"""

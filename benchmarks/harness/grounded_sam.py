@@ -1,4 +1,7 @@
-"""The whole of Grounded SAM on both sides: gsam, and transformers' models put together."""
+"""Grounded SAM on both sides: gsam's pipeline, and transformers' models put together.
+
+JAX and torch are imported by the side that needs them: the memory of the other must not count.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,32 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.images import photograph
+from benchmarks.harness.images import draw_image
 from benchmarks.harness.letter_tokenizer import LetterTokenizer
 from benchmarks.harness.setting import Setting
 
-# Neither jax nor torch up here: each side imports its own, and the memory of the other must not count.
-
 SIZES = {False: ((1200, 1600), 800, 1333), True: ((240, 320), 160, 266)}
-"""By ``small``: the picture, and the detector's shorter side and limit."""
+"""By ``small``: height and width of the image, and the detector's shorter side and limit."""
 
 KEPT = 5
-"""Boxes per image that Grounded SAM keeps, the best by score: with random weights a threshold would keep anything."""
+"""Boxes kept per image, the best by score: with random weights a threshold would keep any number."""
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of one picture: boxes [N, 4] in pixels, scores [N], masks [N, H, W] bool."""
+"""Of one image: boxes [N, 4] in pixels, scores [N], masks [N, H, W] bool."""
 
 
-def names(case: str, number: int) -> list[str]:
-    """Five queries of two tokens that no other call asks, so that no text is remembered.
+def queries(kind: str, number: int) -> list[str]:
+    """Return five queries of two tokens that no other call has, so that no text is cached.
 
-    e and f are left out: as ids they are BERT's marks.
+    e and f are left out: their code points are the ids of BERT's special tokens.
     """
     words = ["".join(pair) for pair in itertools.product("abcdghijklmnopqrstuvwxyz0123456789", repeat=2)]
-    start = 5 * (3 * number + ["fresh", "folder", "again"].index(case)) % len(words)
+    start = 5 * (3 * number + ["fresh", "folder", "again"].index(kind)) % len(words)
     return [words[i] for i in np.random.default_rng(0).permutation(len(words))[start : start + 5]]
 
 
-class Ours:
-    """gsam."""
+class GsamPipeline:
+    """gsam's pipeline."""
 
     def __init__(self, setting: Setting) -> None:
         import dataclasses
@@ -57,22 +58,22 @@ class Ours:
         devices = jax.local_devices(backend=setting.device)
         self.pipe = Pipeline(self.detector, sam.build(*masks), limits=limits, devices=devices)
 
-    def fresh(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
-        result = self.pipe(picture, asked)
+    def fresh(self, image: np.ndarray, names: list[str]) -> list[Found]:
+        result = self.pipe(image, names)
         return [(result.xyxy, result.scores, result.masks)]
 
-    def folder(self, pictures: Sequence[np.ndarray], asked: list[str]) -> list[Found]:
-        return [(r.xyxy, r.scores, r.masks) for r in self.pipe.stream(pictures, asked, batch_size=8)]
+    def folder(self, images: Sequence[np.ndarray], names: list[str]) -> list[Found]:
+        return [(r.xyxy, r.scores, r.masks) for r in self.pipe.stream(images, names, batch_size=8)]
 
-    def again(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
+    def again(self, image: np.ndarray, names: list[str]) -> list[Found]:
         before = self.pipe.counts["pictures"]
-        result = self.pipe(picture, asked)
+        result = self.pipe(image, names)
         if self.pipe.counts["pictures"] != before:
-            raise RuntimeError("the picture was encoded again, though it had been seen")
+            raise RuntimeError("the image was encoded again, though its features were cached")
         return [(result.xyxy, result.scores, result.masks)]
 
 
-class Theirs:
+class TransformersPipeline:
     """The same composition of transformers' models, eager, as they come."""
 
     def __init__(self, setting: Setting) -> None:
@@ -85,43 +86,44 @@ class Theirs:
         self.dino = GroundingDinoForObjectDetection.from_pretrained(setting.folder / "dino").eval().to(**self.to)
         self.sam = SamModel.from_pretrained(setting.folder / "sam_b").eval().to(**self.to)
         self.size = SIZES[setting.small][1]
-        self.seen: Any = None
+        self.prepared: Any = None
 
-    def fresh(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
+    def fresh(self, image: np.ndarray, names: list[str]) -> list[Found]:
         import torch
 
         with torch.inference_mode():
-            embedding = self.sam.get_image_embeddings(self.pixels(picture, "segment"))
-            self.seen = self.pixels(picture, "detect"), embedding
-            return self.find([picture], asked)
+            embedding = self.sam.get_image_embeddings(self.pixels(image, "segment"))
+            self.prepared = self.pixels(image, "detect"), embedding
+            return self.segment([image], names)
 
-    def folder(self, pictures: Sequence[np.ndarray], asked: list[str]) -> list[Found]:
-        """One by one: on a CPU faster than as one batch."""
-        return [found for p in pictures for found in self.fresh(p, asked)]
+    def folder(self, images: Sequence[np.ndarray], names: list[str]) -> list[Found]:
+        """Segment one image after the other, which is faster on a CPU than one batch."""
+        return [found for image in images for found in self.fresh(image, names)]
 
-    def again(self, picture: np.ndarray, asked: list[str]) -> list[Found]:
+    def again(self, image: np.ndarray, names: list[str]) -> list[Found]:
         import torch
 
         with torch.inference_mode():
-            return self.find([picture], asked)
+            return self.segment([image], names)
 
-    def every(self, picture: np.ndarray, asked: list[str]) -> np.ndarray:
+    def detect(self, image: np.ndarray, names: list[str]) -> np.ndarray:
+        """Return the boxes of all queries, [Q, 4]."""
         import torch
 
         with torch.inference_mode():
-            return self.boxes(self.pixels(picture, "detect"), asked, picture.shape)[0][0].numpy()
+            return self.boxes(self.pixels(image, "detect"), names, image.shape)[0][0].numpy()
 
-    def pixels(self, picture: np.ndarray, role: str) -> Any:
-        """The processors' work: Pillow's bilinear, mean and spread, and zeros to the square for SAM."""
+    def pixels(self, image: np.ndarray, role: str) -> Any:
+        """Resize and normalise an image as the processors do, and pad it to a square for SAM."""
         import torch
 
-        h, w = picture.shape[:2]
+        h, w = image.shape[:2]
         side = self.sam.config.vision_config.image_size
         if role == "detect":
             rows, columns = (self.size, int(self.size * w / h)) if h <= w else (int(self.size * h / w), self.size)
         else:
             rows, columns = int(h * side / max(h, w) + 0.5), int(w * side / max(h, w) + 0.5)
-        small = np.array(Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR))
+        small = np.array(Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR))
         x = torch.from_numpy(small).permute(2, 0, 1).float() / 255
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         x = (x - mean[:, None, None]) / std[:, None, None]
@@ -129,11 +131,11 @@ class Theirs:
             x = torch.nn.functional.pad(x, (0, side - columns, 0, side - rows))
         return x[None].contiguous().to(**self.to)
 
-    def boxes(self, pixels: Any, asked: list[str], shape: tuple[int, ...]) -> tuple[Any, Any]:
-        """Of all queries: boxes [B, Q, 4] in pixels, and the mean of the words of the name that fits best [B, Q]."""
+    def boxes(self, pixels: Any, names: list[str], shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """Return boxes [B, Q, 4] in pixels, and scores [B, Q]: the mean over the words of the best name."""
         import torch
 
-        row = LetterTokenizer().encode([" . ".join(asked) + " ."], 256)[0]
+        row = LetterTokenizer().encode([" . ".join(names) + " ."], 256)[0]
         ids = torch.from_numpy(row[row > 0].astype(np.int64)).expand(len(pixels), -1).to(pixels.device)
         out = self.dino(
             pixel_values=pixels,
@@ -149,13 +151,13 @@ class Theirs:
         spans = [tokens[..., a + 1 : b].mean(-1) for a, b in itertools.pairwise(ends)]
         return xyxy.clamp(min=0).minimum(size), torch.stack(spans, -1).amax(-1)
 
-    def find(self, pictures: Sequence[np.ndarray], asked: list[str]) -> list[Found]:
-        """From the pictures prepared and SAM's embeddings of them."""
+    def segment(self, images: Sequence[np.ndarray], names: list[str]) -> list[Found]:
+        """Segment from the prepared images and SAM's embeddings of them, both in ``prepared``."""
         import torch
 
-        detector, embedding = self.seen
-        h, w = pictures[0].shape[:2]
-        xyxy, scores = self.boxes(detector, asked, (h, w))
+        detector, embedding = self.prepared
+        h, w = images[0].shape[:2]
+        xyxy, scores = self.boxes(detector, names, (h, w))
         scores, order = (x[:, :KEPT] for x in scores.sort(dim=-1, descending=True, stable=True))
         xyxy = torch.gather(xyxy, 1, order[..., None].expand(-1, -1, 4))
         side = self.sam.config.vision_config.image_size
@@ -172,9 +174,22 @@ class Theirs:
         return found
 
 
-def runs(side: Ours | Theirs, small: bool, kind: str, pictures: int) -> Callable[[int], dict[str, Any]]:
-    """A case of ``side``: ``fresh``, one picture never seen; ``again``, other names on the picture seen last; ``folder``."""
-    shown = [photograph(SIZES[small][0], i) for i in range(pictures)]
+def case(
+    side: GsamPipeline | TransformersPipeline, small: bool, kind: str, images: int
+) -> Callable[[int], dict[str, Any]]:
+    """Make a case of Grounded SAM.
+
+    Args:
+        side: What runs it.
+        small: Whether the image is reduced.
+        kind: ``"fresh"``: an image that was not seen before; ``"again"``: other queries on the image
+            seen last; ``"folder"``: several images that were not seen before.
+        images: How many images a folder has.
+
+    Returns:
+        A function of the call's number that returns boxes, scores and masks, stacked over images.
+    """
+    shown = [draw_image(SIZES[small][0], i) for i in range(images)]
 
     def never_seen(number: int) -> list[np.ndarray]:
         copies = [p.copy() for p in shown]
@@ -183,17 +198,17 @@ def runs(side: Ours | Theirs, small: bool, kind: str, pictures: int) -> Callable
         return copies
 
     def run(number: int) -> dict[str, Any]:
-        asked = names(kind, number)
+        names = queries(kind, number)
         if kind == "again":
-            found = side.again(seen, asked)
+            found = side.again(seen, names)
         elif kind == "fresh":
-            found = side.fresh(never_seen(number)[0], asked)
+            found = side.fresh(never_seen(number)[0], names)
         else:
-            found = side.folder(never_seen(number), asked)
+            found = side.folder(never_seen(number), names)
         boxes, scores, masks = (np.stack(x) for x in zip(*found, strict=True))
         return {"boxes": boxes, "scores": scores, "masks": masks}
 
     seen = never_seen(255)[0]
     if kind == "again":
-        side.fresh(seen, names("fresh", 99))
+        side.fresh(seen, queries("fresh", 99))
     return run

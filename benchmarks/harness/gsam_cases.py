@@ -1,4 +1,7 @@
-"""gsam's side of every row: a case by name -> a function of the call's number that returns what is compared."""
+"""gsam's side of every case.
+
+A case is a function of the call's number that returns the outputs to compare.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.harness import grounded_sam, images, inputs, weights
+from benchmarks.harness import grounded_sam, inputs, weights
 from benchmarks.harness.checkpoints import SMOOTH
-from benchmarks.harness.roofline import least_bytes, products
+from benchmarks.harness.images import draw_image, open_or_draw
+from benchmarks.harness.roofline import count_operations, measure_peak, minimum_bytes
 from benchmarks.harness.setting import Setting
 from gsam.results.masks.low_res import LowResMasks
 from gsam.runtime.compilation_cache import enable_compilation_cache
@@ -21,59 +25,91 @@ from gsam.runtime.memory import low_memory_options
 Run = Callable[[int], dict[str, Any]]
 
 
-class Counted:
-    """A compiled function that remembers what it was called with, so that its cost can be asked."""
+class CountedProgram:
+    """A compiled function that remembers its last arguments, so that its cost can be counted."""
 
-    def __init__(self, work: Callable[..., Any], platform: str) -> None:
-        self.work, self.compiled, self.args = work, jax.jit(work, compiler_options=low_memory_options(platform)), ()
+    def __init__(self, function: Callable[..., Any], platform: str) -> None:
+        self.function, self.args = function, ()
+        self.compiled = jax.jit(function, compiler_options=low_memory_options(platform))
 
     def __call__(self, *args: Any) -> Any:
         self.args = args
         return self.compiled(*args)
 
     def cost(self) -> dict[str, float]:
-        """Operations of its products, least bytes, bytes accessed as XLA counts them, and room beside inputs and outputs."""
+        """Count operations and bytes.
+
+        Returns:
+            ``operations`` of matrix products, the fewest ``bytes`` to move, bytes ``accessed`` by XLA's
+            count, and the bytes of ``temporary`` buffers and of the ``output``.
+        """
         program = self.compiled.lower(*self.args).compile()
-        counted, room = program.cost_analysis(), program.memory_analysis()
+        counted, memory = program.cost_analysis(), program.memory_analysis()
         counted = counted[0] if isinstance(counted, list) else counted
         return {
-            "products": products(self.work, *self.args),
-            "bytes": least_bytes(self.work, *self.args),
-            "accessed": float(counted.get("bytes accessed", 0.0)),
-            "room": float(room.temp_size_in_bytes),
-            "output": float(room.output_size_in_bytes),
+            "operations": count_operations(self.function, *self.args),
+            "bytes": minimum_bytes(self.function, *self.args),
+            "accessed": float((counted or {}).get("bytes accessed", 0.0)),
+            "temporary": float(memory.temp_size_in_bytes),
+            "output": float(memory.output_size_in_bytes),
         }
 
 
-class Side:
-    """Builds the cases asked for, and shares the models among them."""
+class GsamCases:
+    """Makes cases, and shares the models among them."""
 
     def __init__(self, setting: Setting) -> None:
         enable_compilation_cache()
         self.setting = setting
         self.device = jax.local_devices(backend=setting.device)[0]
         self.dtype = jnp.bfloat16 if setting.half else jnp.float32
-        self.counted: Counted | None = None
+        self.program: CountedProgram | None = None
 
     def case(self, name: str, **options: Any) -> Run:
-        """The case ``name`` of `benchmarks.harness.cases`."""
-        self.counted = None
+        """Make the case ``name``, a method of this class, see `benchmarks.harness.cases`."""
+        self.program = None
         return getattr(self, name)(**options)
 
+    def cost(self) -> dict[str, float]:
+        """Count what the case made last costs; raise RuntimeError if it is no single program."""
+        if self.program is None:
+            raise RuntimeError("this case is no single program")
+        return self.program.cost()
+
+    def device_and_peak(self) -> dict[str, Any]:
+        """Return the device's name and the rates it reaches; a CPU's are measured on less."""
+        small = self.device.platform == "cpu"
+        peak = measure_peak(self.device, self.dtype, *((512, 2) if small else ()))
+        return {"device": self.device.device_kind, "operations": peak.operations, "bandwidth": peak.bandwidth}
+
+    def wait(self, outputs: Any) -> None:
+        """Wait until the device has computed ``outputs``."""
+        jax.block_until_ready(outputs)
+
+    def host(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return ``outputs`` in NumPy, bfloat16 as float32."""
+        return {
+            k: np.asarray(v, np.float32) if np.asarray(v).dtype.name == "bfloat16" else np.asarray(v)
+            for k, v in outputs.items()
+        }
+
     def put(self, values: Any) -> Any:
+        """Return ``values`` on the device."""
         return jax.device_put(values, self.device)
 
-    def jit(self, work: Callable[..., Any]) -> Counted:
-        self.counted = Counted(work, self.device.platform)
-        return self.counted
+    def jit(self, function: Callable[..., Any]) -> CountedProgram:
+        """Compile the one function that a case consists of."""
+        self.program = CountedProgram(function, self.device.platform)
+        return self.program
 
     @functools.cache  # noqa: B019
     def load(self, name: str, role: str) -> tuple[Any, Any]:
-        """A family's configuration and its parameters on the device, by role and folder."""
+        """Return a checkpoint's configuration, and its parameters on the device."""
         config, params = weights.load(self.setting, name, role)
         return config, self.put(params)
 
     def sam(self, size: str) -> Any:
+        """Return the stage of a SAM."""
         from gsam.models import sam
 
         return sam.build(*self.load(f"sam_{size}", "segment"))
@@ -107,7 +143,7 @@ class Side:
 
         stage = self.sam("b")
         predictor = Predictor(stage)
-        predictor.set_image(images.photograph((240, 360) if self.setting.small else (1024, 1536), 0))
+        predictor.set_image(draw_image((240, 360) if self.setting.small else (1024, 1536), 0))
         predictor.features = self.put(
             jnp.asarray(inputs.embedding(stage.config.grid, stage.config.out_chans), self.dtype)[None]
         )
@@ -120,7 +156,7 @@ class Side:
     def deformable(self) -> Run:
         from gsam.ops.deformable import sample
 
-        shapes, given = inputs.maps(self.setting.small), inputs.points(self.setting.small)
+        shapes, given = inputs.feature_maps(self.setting.small), inputs.sampling_points(self.setting.small)
         size = np.array([[w, h] for h, w in shapes], np.float32)[:, None]
         value, xy, weight = self.put(
             (jnp.asarray(given["value"], self.dtype), given["xy"] * size - 0.5, jnp.asarray(given["weight"]))
@@ -134,7 +170,7 @@ class Side:
         config, params = self.load("owl_2", "detect")
         spec = owl_vit.spec(config)
         pixels = self.put(jnp.asarray(inputs.pixels(1, config.image_size), self.dtype))
-        ids = self.put(inputs.words(8, config.context, config.vocab))
+        ids = self.put(inputs.token_ids(8, config.context, config.vocab))
 
         def work(params: Any, pixels: jax.Array, ids: jax.Array) -> dict[str, Any]:
             model = spec.bind(params)
@@ -154,35 +190,38 @@ class Side:
         return lambda number: run(params, pixels)
 
     @functools.cached_property
-    def whole(self) -> grounded_sam.Ours:
-        return grounded_sam.Ours(self.setting)
+    def pipeline(self) -> grounded_sam.GsamPipeline:
+        """Grounded SAM as gsam runs it."""
+        return grounded_sam.GsamPipeline(self.setting)
 
     def grounding_dino(self) -> Run:
-        pipe, detector = self.whole.pipe, self.whole.detector
-        picture = images.photograph(grounded_sam.SIZES[self.setting.small][0], 0)
+        pipe, detector = self.pipeline.pipe, self.pipeline.detector
+        image = draw_image(grounded_sam.SIZES[self.setting.small][0], 0)
         count = detector.config.queries
         run = self.jit(lambda params, images, text, valid: detector.detect(params, images, text, valid, count)[0].xyxy)
 
         def detect(number: int) -> dict[str, Any]:
-            images, text = pipe.prepare(picture, grounded_sam.names("fresh", number))
+            images, text = pipe.prepare(image, grounded_sam.queries("fresh", number))
             images, stages, valid = self.put((images, text.stages["detect"], text.valid))
             return {"boxes": run(pipe.params["detect"], images, stages, valid)[0]}
 
         return detect
 
-    def grounded_sam(self, kind: str, pictures: int = 1) -> Run:
-        return grounded_sam.runs(self.whole, self.setting.small, kind, pictures)
+    def grounded_sam(self, kind: str, images: int = 1) -> Run:
+        return grounded_sam.case(self.pipeline, self.setting.small, kind, images)
 
     def everything(self, photo: str, points: int, **options: Any) -> Run:
-        """The first call asks few points: it compiles, and is compared."""
+        """Generate masks of a whole image; the first call, which compiles and is compared, has few points."""
         import gsam
 
-        stage, picture = self.sam(SMOOTH), images.opened(photo, self.setting.small)
-        few, all_ = (gsam.MaskGenerator(stage, side, progress=False, **options) for side in (inputs.FEW, points))
-        all_._embed, all_._decode = few._embed, few._decode
+        stage, image = self.sam(SMOOTH), open_or_draw(photo, self.setting.small)
+        few, every = (
+            gsam.MaskGenerator(stage, side, progress=False, **options) for side in (inputs.WARM_UP_POINTS, points)
+        )
+        every._embed, every._decode = few._embed, few._decode
 
         def run(number: int) -> dict[str, Any]:
-            found = (all_ if number else few).generate(picture)
+            found = (every if number else few).generate(image)
             return {
                 "masks": np.array([r["segmentation"].sum() for r in found]),
                 "iou": np.array([r["predicted_iou"] for r in found], np.float32),
@@ -191,15 +230,16 @@ class Side:
         return run
 
     def answers(self, photo: str) -> Run:
-        """Of a few points: predicted IoU, and the share of pixels above zero and their logits, to choose thresholds by."""
+        """Return area, predicted IoU and stability of a few points' masks, to choose thresholds by."""
         import gsam
 
-        stage, picture = self.sam(SMOOTH), images.opened(photo, self.setting.small)
+        stage, image = self.sam(SMOOTH), open_or_draw(photo, self.setting.small)
         loose = {"pred_iou_thresh": -1e9, "stability_score_thresh": 0.0, "box_nms_thresh": 1.0, "progress": False}
         found = [
-            gsam.MaskGenerator(stage, inputs.FEW, mask_threshold=cut, **loose).find(picture) for cut in inputs.CUTS
+            gsam.MaskGenerator(stage, inputs.WARM_UP_POINTS, mask_threshold=cut, **loose).find(image)
+            for cut in inputs.MASK_THRESHOLDS
         ]
-        area = np.array([[c[1::2].sum() for c in f.counts] for f in found]) / picture[..., 0].size
+        area = np.array([[c[1::2].sum() for c in f.counts] for f in found]) / image[..., 0].size
         answers = {
             "area": area,
             "iou": np.stack([f.iou for f in found]),
@@ -211,44 +251,32 @@ class Side:
         from gsam.build.stages import tracker
         from gsam.inputs.video import open_frames
         from gsam.tracking.engine import engine
-        from gsam.tracking.objects import Output, Track
+        from gsam.tracking.objects import FrameOutput, TrackedObject
         from gsam.tracking.session import Session
 
         model = tracker(str(self.setting.folder / "sam2"))
         config, made = model.config, engine(model, fill_hole_area=0)
-        given = inputs.remembered(objects, config.grid**2, config.mem_dim, config.width)
-        state = Session(open_frames([inputs.frame(config.image_size)] * (inputs.NOW + 1)))
+        given = inputs.tracking_memory(objects, config.grid**2, config.mem_dim, config.width)
+        state = Session(open_frames([inputs.frame(config.image_size)] * (inputs.CURRENT_FRAME + 1)))
         empty = np.zeros((made.step.side, made.step.side), np.float32)
         for number in range(objects):
-            track = state.tracks[number] = Track(number)
+            track = state.tracks[number] = TrackedObject(number)
             for i, (memory, pointer) in enumerate(
                 zip(*(given[k][number] for k in ("memory", "pointers")), strict=True)
             ):
-                output = Output(state.shelf, 1.0, 1.0, pointer, empty, memory)
+                output = FrameOutput(state.shelf, 1.0, 1.0, pointer, empty, memory)
                 (track.prompted if i == 0 else track.followed)[i] = output
 
         def run(number: int) -> dict[str, Any]:
             state.cache.clear()
-            made.follow(state, inputs.NOW)
-            return {"masks": np.stack([t.followed[inputs.NOW].mask for t in state.tracks.values()])}
+            made.follow(state, inputs.CURRENT_FRAME)
+            return {"masks": np.stack([t.followed[inputs.CURRENT_FRAME].mask for t in state.tracks.values()])}
 
         return run
 
-    def nano(self, pictures: int = 64, batch: int = 32) -> Run:
+    def nano(self, images: int = 64, batch: int = 32) -> Run:
         import gsam
 
         pipe = gsam.load("nano", device=[self.device])
-        shown = [images.photograph((256, 320), i) for i in range(pictures)]
+        shown = [draw_image((256, 320), i) for i in range(images)]
         return lambda number: {"found": np.array([len(r) for r in pipe.stream(shown, "dog. pizza", batch_size=batch)])}
-
-
-def wait(outputs: Any) -> None:
-    """Until the device has computed ``outputs``."""
-    jax.block_until_ready(outputs)
-
-
-def host(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {
-        k: np.asarray(v, np.float32) if np.asarray(v).dtype.name == "bfloat16" else np.asarray(v)
-        for k, v in outputs.items()
-    }

@@ -1,4 +1,4 @@
-"""Images that are drawn, or opened in their place."""
+"""Images to measure on: drawn from a seed, or a photograph of the user's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 
-def photograph(size: tuple[int, int], number: int) -> np.ndarray:
-    """A picture with something at every scale: smooth noise, and shapes over it."""
-    rng = np.random.default_rng(number)
+def draw_image(size: tuple[int, int], seed: int) -> np.ndarray:
+    """Draw an image [H, W, 3] uint8 with detail at every scale: smooth noise, and shapes over it."""
+    rng = np.random.default_rng(seed)
     h, w = size
     pixels = np.full((h, w, 3), 128.0)
     for cells in (3, 9, 27, 81):
@@ -24,10 +24,10 @@ def photograph(size: tuple[int, int], number: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def opened(photo: str, small: bool) -> np.ndarray:
-    """A photograph [H, W, 3], or a seeded picture in its place; small, if wanted."""
+def open_or_draw(photo: str, small: bool) -> np.ndarray:
+    """Open ``photo`` as [H, W, 3] uint8, or draw an image where it is empty; reduced if ``small``."""
     if not photo:
-        return photograph((200, 300) if small else (1200, 1800), 0)
+        return draw_image((200, 300) if small else (1200, 1800), 0)
     with Image.open(photo) as file:
-        picture = file.convert("RGB")
-        return np.asarray(picture.resize((300, 200)) if small else picture)
+        image = file.convert("RGB")
+        return np.asarray(image.resize((300, 200)) if small else image)

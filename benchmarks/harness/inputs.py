@@ -1,40 +1,42 @@
-"""Seeded inputs, the same for every side of a comparison."""
+"""Seeded input arrays, the same for every side of a comparison."""
 
 from __future__ import annotations
 
 import numpy as np
 
-FEW = 4
-"""Points a side of the call of `benchmarks.everything` that warms up."""
-CUTS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-"""Mask thresholds that are tried to get masks of things."""
-MAP = ((104, 136), (52, 68), (26, 34), (13, 17))
-"""The maps of an 800 x 1066 picture on its canvas of 832 x 1088, in Grounding DINO."""
-NOW = 9
-"""The frame of a video that is looked at; the first has a prompt."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's."""
+WARM_UP_POINTS = 4
+"""Points per side of the grid in the first call of `benchmarks.everything`, which compiles."""
+MASK_THRESHOLDS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""Mask thresholds that `benchmarks.everything` tries, to get masks that look like objects."""
+FEATURE_MAPS = ((104, 136), (52, 68), (26, 34), (13, 17))
+"""Grounding DINO's feature maps of an 800 x 1066 image on its canvas of 832 x 1088."""
+CURRENT_FRAME = 9
+"""The frame of a video that is tracked; the first has a prompt, and all before it are in memory."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def pixels(batch: int, side: int) -> np.ndarray:
-    """Normalised pictures [B, S, S, 3] float32."""
+    """Return normalised images [B, S, S, 3] float32."""
     return np.random.default_rng(0).standard_normal((batch, side, side, 3), np.float32)
 
 
 def embedding(side: int, width: int) -> np.ndarray:
-    """An image embedding [h, w, C] float32."""
+    """Return an image embedding [h, w, D] float32."""
     return np.random.default_rng(1).standard_normal((side, side, width), np.float32)
 
 
 def boxes(count: int, side: int) -> np.ndarray:
-    """Boxes [N, 4] in pixels of a square view, float32."""
+    """Return boxes [N, 4] float32 in pixels of a square view."""
     rng = np.random.default_rng(2)
     corner = rng.uniform(0.05, 0.7, (count, 2))
     return (np.concatenate([corner, corner + rng.uniform(0.05, 0.25, (count, 2))], 1) * side).astype(np.float32)
 
 
 def masks(dense: bool) -> np.ndarray:
-    """48 low-resolution logit maps [48, 256, 256]: things with soft edges, or noise in which every pixel matters."""
+    """Return 48 maps of low-resolution logits [48, 256, 256] float32.
+
+    They show blobs with soft edges or, if ``dense``, noise in which every pixel matters.
+    """
     from PIL import Image
 
     rng = np.random.default_rng(3)
@@ -51,24 +53,30 @@ def masks(dense: bool) -> np.ndarray:
 
 
 def frame(side: int) -> np.ndarray:
-    """A frame of a video, [S, S, 3] uint8."""
+    """Return a frame of a video, [S, S, 3] uint8."""
     return np.random.default_rng(4).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
-def remembered(objects: int, cells: int, memory: int, width: int) -> dict[str, np.ndarray]:
-    """What objects remember of the frames before `NOW`: ``memory`` [N, F, cells, E] bfloat16 and ``pointers`` [N, F, D]."""
+def tracking_memory(objects: int, cells: int, memory: int, width: int) -> dict[str, np.ndarray]:
+    """Return the memory of the F frames before `CURRENT_FRAME`, per object.
+
+    Keys: ``memory`` [N, F, cells, E] bfloat16 and ``pointers`` [N, F, D] float32.
+    """
     import ml_dtypes
 
     rng = np.random.default_rng(5)
     return {
-        "memory": rng.standard_normal((objects, NOW, cells, memory), np.float32).astype(ml_dtypes.bfloat16),
-        "pointers": rng.standard_normal((objects, NOW, width), np.float32),
+        "memory": rng.standard_normal((objects, CURRENT_FRAME, cells, memory), np.float32).astype(ml_dtypes.bfloat16),
+        "pointers": rng.standard_normal((objects, CURRENT_FRAME, width), np.float32),
     }
 
 
-def points(small: bool) -> dict[str, np.ndarray]:
-    """Deformable attention over `MAP`: ``value`` [1, S, 8, 32], ``xy`` [1, Q, 8, 4, 4, 2] in 0..1, ``weight`` [1, Q, 8, 4, 4]."""
-    shapes = maps(small)
+def sampling_points(small: bool) -> dict[str, np.ndarray]:
+    """Return what deformable attention over `FEATURE_MAPS` is given.
+
+    Keys: ``value`` [1, S, 8, 32], ``xy`` [1, Q, 8, 4, 4, 2] in 0..1, ``weight`` [1, Q, 8, 4, 4].
+    """
+    shapes = feature_maps(small)
     rng = np.random.default_rng(4)
     total = sum(h * w for h, w in shapes)
     centres = [
@@ -85,12 +93,13 @@ def points(small: bool) -> dict[str, np.ndarray]:
     }
 
 
-def maps(small: bool) -> tuple[tuple[int, int], ...]:
-    return tuple((h // 8 + 1, w // 8 + 1) for h, w in MAP) if small else MAP
+def feature_maps(small: bool) -> tuple[tuple[int, int], ...]:
+    """Return the height and width of each feature map, reduced if ``small``."""
+    return tuple((h // 8 + 1, w // 8 + 1) for h, w in FEATURE_MAPS) if small else FEATURE_MAPS
 
 
-def words(count: int, context: int, vocab: int) -> np.ndarray:
-    """Token ids [C, T] int32: begin, two words, end."""
+def token_ids(count: int, context: int, vocab: int) -> np.ndarray:
+    """Return token ids [C, T] int32: begin, two words, end."""
     ids = np.zeros((count, context), np.int32)
     ids[:, 0], ids[:, 3] = vocab - 2, vocab - 1
     ids[:, 1:3] = np.random.default_rng(5).integers(1, vocab - 2, (count, 2))

@@ -1,13 +1,8 @@
-"""Sides in turns: processes that stay loaded, outputs compared before anything is timed, ratios of neighbouring calls."""
+"""Compare sides in turns: outputs first, then times, as ratios of neighbouring calls."""
 
 from __future__ import annotations
 
-import json
-import os
-import select
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,128 +10,105 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.cases import Row
+from benchmarks.harness.cases import Case
 from benchmarks.harness.differences import MEASURES
 from benchmarks.harness.setting import Setting
+from benchmarks.harness.worker import Worker
 
-ROOT = Path(__file__).parents[2]
 BUSY = 0.2
-"""Cores that others used (or the host took) while a call ran, from which on it is marked."""
-
+"""Cores that others used, or the host took, while a call ran, above which it is not quiet."""
 ROUGH = 0.05
-"""How much of the peer's deviation two bfloat16 results may differ by, root mean square."""
+"""Tolerance of the measure ``rough``, by which two bfloat16 results are compared."""
 
 
-class Wrong(RuntimeError):
-    """A side computes something else: nothing of the row is timed."""
+class WrongOutput(RuntimeError):
+    """gsam failed or computes something else than a peer: nothing of the case is timed."""
 
 
-class Worker:
-    """A side in a process of its own, idle between calls."""
+def build(case: Case, workers: Any, folder: Path) -> tuple[dict[str, float], dict[str, str], dict[str, float]]:
+    """Make the case ready on every side and compare the outputs.
 
-    patience: float = 600.0
-    """Seconds after which a call that has not been answered has failed, and its process is ended."""
+    Args:
+        case: What to compute.
+        workers: A worker by form, and their ``setting``.
+        folder: Where outputs are kept, for as long as they are compared.
 
-    def __init__(self, form: str, setting: Setting) -> None:
-        self.form = form
-        given = {"folder": str(setting.folder), "small": setting.small, "device": setting.device, "half": setting.half}
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-        environment.setdefault("GSAM_CACHE", str(setting.folder / "cache"))
-        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the card is shared with the peers' processes
-        if setting.device == "cpu":
-            environment["JAX_PLATFORMS"] = "cpu"
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.harness.worker", form, json.dumps(given)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT, env=environment,
-        )  # fmt: skip
+    Returns:
+        Seconds of the first call by form; why a peer is absent, by form; differences by form.
 
-    def call(self, do: str, **values: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            print(json.dumps({"do": do, **values}), file=self.process.stdin, flush=True)
-            ready, _, _ = select.select([self.process.stdout], [], [], self.patience)
-            if not ready:
-                self.process.kill()
-                return {"failed": f"no answer within {self.patience:.0f} s"}
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        return json.loads(line) if line else {"failed": f"the process ended with code {self.process.wait()}"}
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
-class Sides:
-    """The workers, each started when it is first needed."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.workers: dict[str, Worker] = {}
-
-    def __getitem__(self, form: str) -> Worker:
-        if form in self.workers and self.workers[form].process.poll() is not None:
-            self.workers.pop(form).close()
-        if form not in self.workers:
-            self.workers[form] = Worker(form, self.setting)
-        return self.workers[form]
-
-    def close(self) -> None:
-        for worker in self.workers.values():
-            worker.close()
-        self.workers.clear()
-
-
-def build(row: Row, sides: Any, folder: Path) -> tuple[dict[str, float], dict[str, str], dict[str, float]]:
-    """Every side's case made ready.  First calls by form, absent peers with the reason, differences; raises `Wrong`."""
+    Raises:
+        WrongOutput: gsam failed, or an output differs by more than the case tolerates.
+    """
     first, absent, differences = {}, {}, {}
-    for form in ("gsam", *row.peers):
-        answer = sides[form].call(
-            "build", name=row.name, case=row.case, options=dict(row.options), save=str(folder / f"{form}.npz")
-        )
+    for form, answer in _built(case, workers, folder).items():
         if "failed" not in answer:
             first[form] = answer["first"]
         elif form == "gsam":
-            raise Wrong(f"{row.name}: gsam failed: {answer['failed']}")
+            raise WrongOutput(f"{case.name}: gsam failed: {answer['failed']}")
         else:
             absent[form] = answer["failed"]
     ours = dict(np.load(folder / "gsam.npz"))
     for form in first.keys() - {"gsam"}:
-        half = sides.setting.half  # rounding alone turns ranks and single pixels over: `smoke` compares in float32
-        measure, allowed = ("rough", ROUGH) if half else (row.measure, row.tolerance)
+        # Rounding to bfloat16 alone swaps ranks and single pixels; `benchmarks.smoke` compares in float32.
+        measure, allowed = ("rough", ROUGH) if workers.setting.half else (case.measure, case.tolerance)
         found = MEASURES[measure](ours, dict(np.load(folder / f"{form}.npz")))
         differences[form] = found
         if not found <= allowed:
-            raise Wrong(f"{row.name}: gsam and torch ({form}) differ by {found:.2e}, {allowed:g} is allowed")
+            raise WrongOutput(f"{case.name}: gsam and torch ({form}) differ by {found:.2e}, {allowed:g} is allowed")
     return first, absent, differences
 
 
+def _built(case: Case, workers: Any, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the answers to ``build`` by form; on an accelerator all sides compile at once."""
+    given = {
+        form: {"method": case.method, "options": dict(case.options), "save": str(folder / f"{form}.npz")}
+        for form in ("gsam", *case.peers)
+    }
+    if not workers.setting.half:
+        return {form: workers[form].call("build", **values) for form, values in given.items()}
+    running = {form: workers[form] for form in given}
+    for form, values in given.items():
+        running[form].send("build", **values)
+    return {form: worker.receive() for form, worker in running.items()}
+
+
 def alternate(forms: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
-    """Everyone once a round; who begins changes."""
+    """Yield the number of each round with every form once; the form that begins changes."""
     for number in range(rounds):
         turn = number % len(forms)
         yield from ((number, form) for form in (*forms[turn:], *forms[:turn]))
 
 
-def measure(row: Row, sides: Any, rounds: int | None = None) -> dict[str, Any]:
-    """The whole row: what was compared, every call's figures, and their summary."""
+def measure(case: Case, workers: Any, rounds: int | None = None) -> dict[str, Any]:
+    """Compare and time a case on all sides.
+
+    Args:
+        case: What to compute.
+        workers: A worker by form, and their ``setting``.
+        rounds: How often each side is timed; the case's own number by default.
+
+    Returns:
+        First calls, absent peers and differences as of `build`, every call's figures, and `summary`.
+
+    Raises:
+        WrongOutput: As of `build`, or a side failed while it was timed.
+    """
     with tempfile.TemporaryDirectory() as name:
-        first, absent, differences = build(row, sides, Path(name))
+        first, absent, differences = build(case, workers, Path(name))
     calls: dict[str, list[dict[str, float]]] = {form: [] for form in first}
-    for number, form in alternate(list(first), rounds or row.rounds):
-        answer = sides[form].call("time", number=number, inner=row.inner)
+    for number, form in alternate(list(first), rounds or case.rounds):
+        answer = workers[form].call("time", number=number, inner=case.inner)
         if "failed" in answer:
-            raise Wrong(f"{row.name}: {form} failed: {answer['failed']}")
+            raise WrongOutput(f"{case.name}: {form} failed: {answer['failed']}")
         calls[form].append(answer)
     return {"first": first, "absent": absent, "differences": differences, "calls": calls, **summary(calls)}
 
 
 def summary(calls: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
-    """Medians by side, and gsam's ratio to every peer: median of the pairs, spread, and of the quiet pairs alone."""
+    """Summarise calls: median seconds by form, and gsam's ratio to every peer.
+
+    A ratio is the median of those of neighbouring calls, with its spread, and that of the quiet pairs.
+    """
     seconds = {form: [c["seconds"] for c in cs] for form, cs in calls.items()}
     ratios = {}
     for form in calls.keys() - {"gsam"}:
@@ -150,15 +122,15 @@ def summary(calls: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any
     return {"seconds": {form: statistics.median(s) for form, s in seconds.items()}, "ratios": ratios}
 
 
-def peaks(row: Row, setting: Setting) -> dict[str, float]:
-    """Peak resident bytes by side, of fresh processes that build the case and call it once.
+def peak_memories(case: Case, setting: Setting) -> dict[str, float]:
+    """Return peak resident bytes by form, each of a fresh process that builds the case and calls it once.
 
-    Not of those that first make another form of the model in the same process: what that takes is not theirs.
+    ``compile`` and ``onnx`` are left out: they make another form of the model first, in the same process.
     """
     found = {}
-    for form in ("gsam", *(form for form in row.peers if form not in ("compile", "onnx"))):
+    for form in ("gsam", *(form for form in case.peers if form not in ("compile", "onnx"))):
         worker = Worker(form, setting)
-        answer = worker.call("build", name=row.name, case=row.case, options=dict(row.options), save=None)
+        answer = worker.call("build", method=case.method, options=dict(case.options), save=None)
         if "failed" not in answer:
             found[form] = float(answer["peak"])
         worker.close()

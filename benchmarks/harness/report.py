@@ -1,134 +1,167 @@
-"""A run as a table for people."""
+"""A run of `python -m benchmarks` as a page of Markdown."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import textwrap
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.harness.cases import Row
+from benchmarks.harness.cases import Case
 from benchmarks.harness.interleave import BUSY
-from benchmarks.harness.worker import cores
+from benchmarks.harness.roofline import Peak
 
-PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "onnxruntime", "numpy", "pillow")
-FLAGS = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_NUM_CPU_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "GSAM_ATTENTION")
-
-
-def machine() -> str:
-    """The processor, as the system calls it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    found = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    model = found[0] if found else platform.machine()
-    return f"{model}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
-
-
-def versions() -> dict[str, str]:
-    """Of what is installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+FLAGS = (
+    "XLA_FLAGS",
+    "JAX_PLATFORMS",
+    "JAX_NUM_CPU_DEVICES",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "GSAM_ATTENTION",
+)
+"""Variables of the environment that change what is measured."""
+TITLES = {"cpu": "gsam beside its peers on a CPU", "gpu": "gsam beside its peers on an accelerator"}
 
 
-def fastest(measured: Mapping[str, Any]) -> str | None:
-    """The peer that gsam's ratio to is the largest."""
+def fastest_peer(measured: Mapping[str, Any]) -> str | None:
+    """Return the peer to which gsam's ratio is the largest."""
     ratios = measured.get("ratios", {})
     return max(ratios, key=lambda form: ratios[form]["median"], default=None)
 
 
-def verdict(row: Row, measured: Mapping[str, Any]) -> str:
-    """``met``, ``missed``, or nothing where there is no goal."""
-    peer = fastest(measured)
-    if row.goal is None or (peer is None and row.unit == "ratio"):
+def verdict(case: Case, measured: Mapping[str, Any]) -> str:
+    """Return ``met``, ``missed``, or nothing where there is no goal."""
+    peer = fastest_peer(measured)
+    if case.goal is None or (peer is None and case.unit == "ratio"):
         return ""
     seconds = measured["seconds"]["gsam"]
-    value = {
-        "ratio": lambda: measured["ratios"][peer]["median"] <= row.goal,
-        "per_second": lambda: row.items / seconds >= row.goal,
-        "milliseconds": lambda: 1e3 * seconds <= row.goal,
-    }[row.unit]()
-    return "met" if value else "**missed**"
+    met = {
+        "ratio": lambda: measured["ratios"][peer]["median"] <= case.goal,
+        "per_second": lambda: case.items / seconds >= case.goal,
+        "milliseconds": lambda: 1e3 * seconds <= case.goal,
+    }[case.unit]()
+    return "met" if met else "**missed**"
 
 
 def duration(seconds: float) -> str:
+    """Write seconds, or milliseconds below one second."""
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
-def line(row: Row, measured: Mapping[str, Any]) -> str:
-    """One row of the table of times."""
+def line(case: Case, measured: Mapping[str, Any]) -> str:
+    """Write the case's row of the table of times."""
     if "skipped" in measured:
-        return f"| {row.title} | not run: {measured['skipped']} | | | | |"
+        return f"| {case.title} | not measured: {measured['skipped']} | | | | |"
     if "wrong" in measured:
-        return f"| {row.title} | **not timed**: {measured['wrong']} | | | | |"
-    peer, seconds = fastest(measured), measured["seconds"]
-    others = ", ".join(f"{form} {duration(seconds[form])}" for form in row.peers if form in seconds)
+        return f"| {case.title} | **not timed**: {measured['wrong']} | | | | |"
+    peer, seconds = fastest_peer(measured), measured["seconds"]
+    others = ", ".join(f"{form} {duration(seconds[form])}" for form in case.peers if form in seconds)
     absent = [f"{form}: {why}" for form, why in measured["absent"].items()]
+    absent += [f"{', '.join(case.omitted)}: only with --full"] if case.omitted else []
     ratio = quiet = ""
     if peer:
         r = measured["ratios"][peer]
         ratio = f"**{r['median']:.2f}** ({r['lowest']:.2f} to {r['highest']:.2f}) to {peer}"
         quiet = f"{r['quiet']} of {r['pairs']}" + (f": {r['quiet_median']:.2f}" if r["quiet"] else "")
-    goal = (
-        {"ratio": "{:g}", "per_second": ">= {:g}/s", "milliseconds": "<= {:g} ms"}[row.unit].format(row.goal)
-        if row.goal
-        else ""
-    )
-    ours = duration(seconds["gsam"]) + (f" ({row.items / seconds['gsam']:.3g}/s)" if row.unit == "per_second" else "")
-    missing = f" (absent: {'; '.join(absent)})" if absent else ""
-    return f"| {row.title} | {ours} | {others}{missing} | {ratio} | {goal} {verdict(row, measured)} | {quiet} |"
-
-
-def memory(row: Row, found: Mapping[str, float]) -> str:
-    """One row of the table of memory."""
-    peers = {form: found[form] for form in found if form != "gsam"}
-    least = min(peers, key=lambda form: peers[form])
-    ratio = found["gsam"] / peers[least]
-    assert row.memory is not None
-    others = ", ".join(f"{form} {size / 1e6:.0f} MB" for form, size in peers.items())
-    met = "met" if ratio <= row.memory else "**missed**"
+    form = {"ratio": "{:g}", "per_second": ">= {:g}/s", "milliseconds": "<= {:g} ms"}[case.unit]
+    goal = form.format(case.goal) if case.goal else ""
+    rate = f" ({case.items / seconds['gsam']:.3g}/s)" if case.unit == "per_second" else ""
+    missing = f" (not measured: {'; '.join(absent)})" if absent else ""
     return (
-        f"| {row.title} | {found['gsam'] / 1e6:.0f} MB | {others} | **{ratio:.2f}** to {least} | {row.memory:g} {met} |"
+        f"| {case.title} | {duration(seconds['gsam'])}{rate} | {others}{missing} | {ratio} | "
+        f"{goal} {verdict(case, measured)} | {quiet} |"
     )
 
 
-def page(report: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
-    """The whole run in Markdown."""
-    title = {"cpu": "gsam beside its peers on a CPU", "gpu": "gsam beside its peers on an accelerator"}[report["kind"]]
-    out = [f"# {title}" + (" (reduced models)" if report["small"] else ""), ""]
+def memory_line(case: Case, found: Mapping[str, float]) -> str:
+    """Write the case's row of the table of memory."""
+    peers = {form: found[form] for form in found if form != "gsam"}
+    assert case.memory is not None
+    own = f"| {case.title} | {found['gsam'] / 1e6:.0f} MB |"
+    if not peers:
+        return f"{own} | | {case.memory:g} |"
+    leanest = min(peers, key=lambda form: peers[form])
+    ratio = found["gsam"] / peers[leanest]
+    others = ", ".join(f"{form} {size / 1e6:.0f} MB" for form, size in peers.items())
+    met = "met" if ratio <= case.memory else "**missed**"
+    return f"{own} {others} | **{ratio:.2f}** to {leanest} | {case.memory:g} {met} |"
+
+
+def roofline_line(case: Case, seconds: float, cost: Mapping[str, float], peak: Peak) -> str:
+    """Write the case's row of the table of lower bounds."""
+    least = peak.least_seconds(cost["operations"], cost["bytes"])
+    return (
+        f"| {case.title} | {cost['operations'] / 1e9:.4g} | {cost['bytes'] / 1e9:.3g} | {least * 1e3:.3g} ms | "
+        f"{seconds * 1e3:.4g} ms | {least / seconds:.0%} | {cost['operations'] / seconds / 1e12:.3g} | "
+        f"{cost['accessed'] / seconds / 1e9:.3g} |"
+    )
+
+
+def page(report: Mapping[str, Any], cases: Mapping[str, Case]) -> str:
+    """Write the whole run in Markdown.
+
+    Args:
+        report: The run, as the ``.json`` beside the page keeps it.
+        cases: By name, every case of the run.
+
+    Returns:
+        The page.
+    """
+    device = f", {report['device']}" if report.get("device") else ""
+    out = [f"# {TITLES[report['kind']]}" + (" (reduced models)" if report["small"] else ""), ""]
     out += [
-        f"Made by `{report['command']}` on {report['date']}: {report['machine']}. It took {report['took']:.0f} s.",
+        f"Made by `{report['command']}` on {report['date']}: {report['machine']}{device}. It took {report['took']:.0f} s.",
         "",
+        "| what | gsam | peers | gsam / fastest peer | goal | quiet pairs |",
+        "|---|---|---|---|---|---|",
     ]
-    out += ["| what | gsam | peers | gsam / fastest peer | goal | quiet pairs |", "|---|---|---|---|---|---|"]
-    out += [line(rows[name], measured) for name, measured in report["rows"].items()]
+    out += [line(cases[name], measured) for name, measured in report["rows"].items()]
     if report.get("memory"):
         out += ["", "| peak memory | gsam | peers | gsam / leanest peer | goal |", "|---|---|---|---|---|"]
-        out += [memory(rows[name], found) for name, found in report["memory"].items()]
-    if report.get("floors"):
-        out += ["", "| what | GFLOP counted | GB least | floor | gsam | of the floor | TFLOP/s | GB/s (XLA's count) |"]
-        out += ["|---|---|---|---|---|---|---|---|", *report["floors"]]
-    for heading, table in report.get("growth", {}).items():
+        out += [memory_line(cases[name], found) for name, found in report["memory"].items()]
+    out += _roofline(report, cases)
+    for heading, table in report.get("tables", {}).items():
         out += ["", f"## {heading}", "", *table]
-    notes = [
-        "All sides run on the same seeded random weights and inputs, in float32 on a CPU and in bfloat16 on an accelerator, each "
-        "in a process of its own that stays loaded. They are called in turns, one at a time, and who begins changes. Nothing "
-        "is timed before its output agrees with gsam's. A row is judged by the fastest peer: the largest median of ratios of "
-        "neighbouring calls; the spread is in brackets.",
-        f"A pair is quiet when others used less than {BUSY} cores during both calls, time the host took included; the number "
-        f"behind it is their median. Load before the run: {report['load']}.",
-        "eager, sdpa and compile are transformers' models in torch with that attention, and torch.compile of the sdpa form; "
-        "onnx is ONNX Runtime on an export of the same model.",
-        "Peak memory: the most that was resident in a fresh process that loads and calls once, compiled programs coming from "
-        "gsam's cache as in every start but the first.",
+    return "\n".join([*out, "", *bullets(_notes(report)), ""])
+
+
+def bullets(notes: Sequence[str]) -> list[str]:
+    """Wrap notes as the items of a list."""
+    return [textwrap.fill(f"- {note}", 100, subsequent_indent="  ") for note in notes]
+
+
+def _roofline(report: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]:
+    if not report.get("roofline"):
+        return []
+    peak = Peak(**report["peak"])
+    out = [
+        "",
+        "## Lower bounds",
+        "",
+        f"This device reaches {peak.operations / 1e12:.0f} TFLOP/s in large plain products of the run's dtype and "
+        f"{peak.bandwidth / 1e12:.2f} TB/s in copies. No case can take less time than its",
+        "operations and bytes take at these rates.",
+        "",
+        "| what | GFLOP counted | GB at least | lower bound | gsam | bound / gsam | TFLOP/s | GB/s by XLA's count |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, cost in report["roofline"].items():
+        out.append(roofline_line(cases[name], report["rows"][name]["seconds"]["gsam"], cost, peak))
+    return out
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    return [
+        "All sides run on the same seeded random weights and inputs, in float32 on a CPU and in bfloat16 on an "
+        "accelerator, each in a process of its own that stays loaded. They are called in turns, one at a time, and the "
+        "side that begins changes. Nothing is timed before its output agrees with gsam's. A row is judged by the "
+        "fastest peer: the largest median of ratios of neighbouring calls; the spread is in brackets.",
+        f"A pair is quiet when others used less than {BUSY} cores during both calls, time the host took included; the "
+        f"number behind it is their median. Load before the run: {report['load']}.",
+        "eager, sdpa and compile are transformers' models in torch with that attention, and torch.compile of the sdpa "
+        "form; onnx is ONNX Runtime on an export of the same model.",
+        "Peak memory: the most that was resident in a fresh process that loads and calls once, compiled programs "
+        "coming from gsam's cache as in every start but the first.",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",
         "Environment: " + (", ".join(f"{k}={os.environ[k]}" for k in FLAGS if k in os.environ) or "nothing set") + ".",
     ]
-    return "\n".join([*out, "", *(textwrap.fill(f"- {n}", 120, subsequent_indent="  ") for n in notes), ""])

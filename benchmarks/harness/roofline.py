@@ -1,37 +1,74 @@
-"""What a computation must cost at least: products counted in its trace, and the bytes of what goes in and comes out."""
+"""How long a computation takes at least: operations counted in its trace, and bytes in and out.
+
+A lower bound on its time is the longer of two: its operations at the rate of large plain matrix
+products, and its bytes at the rate of copies, both measured on the same device.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-PEAK = 790e12
-"""bfloat16 products of an H200, in operations a second (as reached by large plain matmuls)."""
-BANDWIDTH = 4.3e12
-"""Of its memory, in bytes a second (as reached by copies)."""
+
+@dataclasses.dataclass(frozen=True)
+class Peak:
+    """Rates that a device reaches."""
+
+    operations: float
+    """Operations per second of large plain matrix products."""
+    bandwidth: float
+    """Bytes per second of copies, read and written."""
+
+    def least_seconds(self, operations: float, size: float) -> float:
+        """Return the lower bound on the time of ``operations`` that move ``size`` bytes."""
+        return max(operations / self.operations, size / self.bandwidth)
 
 
-def products(work: Callable[..., Any], *args: Any) -> float:
-    """Operations of all matrix products and convolutions in the trace of ``work``, two a multiplication with its sum.
+def measure_peak(device: jax.Device, dtype: Any, side: int = 8192, repeats: int = 10) -> Peak:
+    """Measure both rates: of a product [side, side] x [side, side], and of a copy of 16 such matrices."""
+    left, right = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in range(2))
+    left, right = jax.device_put((left, right), device)
+    large = jax.device_put(jnp.ones((16, side, side), dtype), device)
+    product = jax.jit(jnp.matmul)
+    # Adding a run-time value keeps the compiler from returning the input itself.
+    copy = jax.jit(lambda x, y: x + y)
+    return Peak(
+        2.0 * side**3 / _seconds(lambda: product(left, right), repeats),
+        2.0 * large.nbytes / _seconds(lambda: copy(large, left[0, 0]), repeats),
+    )
 
-    Of branches the dearest counts; a loop without a fixed number of rounds counts once.
+
+def _seconds(work: Callable[[], Any], repeats: int) -> float:
+    jax.block_until_ready(work())
+    each = []
+    for _ in range(3):
+        began = time.perf_counter()
+        jax.block_until_ready([work() for _ in range(repeats)][-1])
+        each.append((time.perf_counter() - began) / repeats)
+    return statistics.median(each)
+
+
+def count_operations(function: Callable[..., Any], *args: Any) -> float:
+    """Count the operations of all matrix products and convolutions in the trace of ``function``.
+
+    A multiplication with its addition counts as two.  Of the branches of a condition the most costly
+    counts; a loop without a fixed number of iterations counts once.
     """
-    return _count(jax.make_jaxpr(work)(*args).jaxpr)
+    return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def least_bytes(work: Callable[..., Any], *args: Any) -> float:
-    """Bytes of the arguments, weights among them, and of the results: each is read or written once at least."""
-    leaves = [*jax.tree.leaves(args), *jax.tree.leaves(jax.eval_shape(work, *args))]
+def minimum_bytes(function: Callable[..., Any], *args: Any) -> float:
+    """Return the bytes of arguments, weights included, and results: each is moved once at least."""
+    leaves = [*jax.tree.leaves(args), *jax.tree.leaves(jax.eval_shape(function, *args))]
     return float(sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in leaves))
-
-
-def floor(operations: float, size: float) -> float:
-    """Seconds on an H200, whichever of the two takes longer."""
-    return max(operations / PEAK, size / BANDWIDTH)
 
 
 def _count(jaxpr: Any) -> float:

@@ -1,4 +1,4 @@
-"""Where and on what a worker runs."""
+"""Where a worker runs, and on which models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Where and on what a side runs."""
+    """Where a worker runs, and on which models."""
 
     folder: Path
-    """Of the checkpoints."""
+    """The folder of the checkpoints."""
     small: bool = False
+    """Reduced models, to try a script."""
     device: str = "cpu"
-    """``cpu`` or ``gpu``."""
+    """``"cpu"`` or ``"gpu"``."""
     half: bool = False
     """bfloat16 instead of float32."""

@@ -1,4 +1,8 @@
-"""The peers' side of every row: transformers' models in a form (eager, sdpa, compile), or ONNX Runtime for the encoder."""
+"""The peers' side of every case.
+
+Forms: transformers' models in torch with eager or sdpa attention, the sdpa form under torch.compile,
+and ONNX Runtime for the encoder.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import grounded_sam, images, inputs
+from benchmarks.harness import grounded_sam, inputs
 from benchmarks.harness.checkpoints import SMOOTH
+from benchmarks.harness.images import draw_image, open_or_draw
 from benchmarks.harness.setting import Setting
 
 Run = Callable[[int], dict[str, Any]]
-FORMS = ("eager", "sdpa", "compile", "onnx")
 
 
-class Absent(RuntimeError):
+class AbsentPeer(RuntimeError):
     """This peer has no such case, or is not installed."""
 
 
-class Side:
-    """As `benchmarks.harness.gsam_cases.Side`."""
+class TorchCases:
+    """Makes cases of one form, and shares the models among them; see `gsam_cases.GsamCases`."""
 
     def __init__(self, setting: Setting, form: str) -> None:
         import torch
@@ -33,28 +37,42 @@ class Side:
         self.dtype = torch.bfloat16 if setting.half else torch.float32
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         if setting.device == "gpu" and not torch.cuda.is_available():
-            raise Absent("torch has no CUDA here")
+            raise AbsentPeer("torch has no CUDA here")
 
     def case(self, name: str, **options: Any) -> Run:
+        """Make the case ``name``; raise `AbsentPeer` if this form has none."""
         import torch
 
         if not hasattr(self, name):
-            raise Absent(f"{self.form} has no {name}")
+            raise AbsentPeer(f"{self.form} has no {name}")
         run = getattr(self, name)(**options)
 
-        def quietly(number: int) -> dict[str, Any]:
+        def without_gradients(number: int) -> dict[str, Any]:
             with torch.inference_mode():
                 return run(number)
 
-        return quietly
+        return without_gradients
+
+    def wait(self, outputs: Any) -> None:
+        """Wait until the device has computed ``outputs``."""
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    def host(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Return ``outputs`` in NumPy, bfloat16 as float32."""
+        return {k: v if isinstance(v, np.ndarray) else v.detach().float().cpu().numpy() for k, v in outputs.items()}
 
     def put(self, values: np.ndarray) -> Any:
+        """Return ``values`` on the device, in the dtype of the setting."""
         import torch
 
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, self.dtype)
 
     @functools.cache  # noqa: B019
     def load(self, name: str, kind: str) -> Any:
+        """Return the checkpoint ``name`` as transformers' class ``kind``, in this form."""
         import transformers
 
         attention = {"sdpa": "sdpa", "compile": "sdpa"}.get(self.form, "eager")
@@ -63,10 +81,11 @@ class Side:
                 self.setting.folder / name, attn_implementation=attention
             )
         except ValueError as error:  # not every model has every form
-            raise Absent(f"{kind} has no {attention} attention") from error
+            raise AbsentPeer(f"{kind} has no {attention} attention") from error
         return model.eval().to(self.device, self.dtype)
 
-    def formed(self, module: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(self, module: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``module``, under torch.compile if that is the form."""
         import torch
 
         return torch.compile(module) if self.form == "compile" else module
@@ -77,17 +96,18 @@ class Side:
         pixels = self.put(inputs.pixels(batch, side).transpose(0, 3, 1, 2))
         if self.form == "onnx":
             return self.onnx(sam.vision_encoder, pixels, size)
-        run = self.formed(sam.vision_encoder)
+        run = self.compiled(sam.vision_encoder)
         return lambda number: {"embedding": run(pixels).last_hidden_state.permute(0, 2, 3, 1)}
 
     def onnx(self, module: Any, pixels: Any, size: str) -> Run:
+        """Export the encoder and run it in ONNX Runtime."""
         import torch
 
         try:
             import onnxruntime
             import onnxscript  # noqa: F401
         except ImportError as error:
-            raise Absent(f"{error.name} is not installed") from error
+            raise AbsentPeer(f"{error.name} is not installed") from error
 
         class Encoder(torch.nn.Module):
             def __init__(self) -> None:
@@ -112,7 +132,7 @@ class Side:
         embedding = inputs.embedding(grid, sam.config.prompt_encoder_config.hidden_size).transpose(2, 0, 1)[None]
         features = self.put(embedding)
         boxes = self.put(inputs.boxes(prompts, sam.config.vision_config.image_size)[None])
-        run = self.formed(sam)
+        run = self.compiled(sam)
 
         def decode(number: int) -> dict[str, Any]:
             out = run(image_embeddings=features, input_boxes=boxes, multimask_output=True)
@@ -135,7 +155,7 @@ class Side:
 
         def click(number: int) -> dict[str, Any]:
             out = sam(image_embeddings=features, input_points=point, input_labels=label, multimask_output=True)
-            return {"masks": enlarge(out.pred_masks[0].float(), side, content, size)[0].cpu().numpy()}
+            return {"masks": upsample(out.pred_masks[0].float(), side, content, size)[0].cpu().numpy()}
 
         return click
 
@@ -143,17 +163,17 @@ class Side:
         import torch
 
         logits = torch.from_numpy(inputs.masks(dense))[None]
-        return lambda number: {"masks": enlarge(logits, 1024, (683, 1024), (1000, 1500))[0].numpy()}
+        return lambda number: {"masks": upsample(logits, 1024, (683, 1024), (1000, 1500))[0].numpy()}
 
     def deformable(self) -> Run:
         import torch
         from transformers.models.grounding_dino.modeling_grounding_dino import MultiScaleDeformableAttention
 
-        given, shapes = inputs.points(self.setting.small), list(inputs.maps(self.setting.small))
+        given, shapes = inputs.sampling_points(self.setting.small), list(inputs.feature_maps(self.setting.small))
         value, xy, weight = (torch.from_numpy(given[k]).to(self.device) for k in ("value", "xy", "weight"))
         sizes = torch.tensor(shapes, device=self.device)
         starts = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
-        run = self.formed(MultiScaleDeformableAttention())
+        run = self.compiled(MultiScaleDeformableAttention())
         return lambda number: {"sampled": run(value, sizes, shapes, starts, xy, weight, 64)}
 
     def owlv2(self) -> Run:
@@ -162,7 +182,7 @@ class Side:
         model = self.load("owl_2", "Owlv2ForObjectDetection")
         text = model.config.text_config
         pixels = self.put(inputs.pixels(1, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
-        words = inputs.words(8, text.max_position_embeddings, text.vocab_size).astype(np.int64)
+        words = inputs.token_ids(8, text.max_position_embeddings, text.vocab_size).astype(np.int64)
         ids = torch.from_numpy(words).to(self.device)
 
         def detect(number: int) -> dict[str, Any]:
@@ -176,7 +196,7 @@ class Side:
         from transformers import pipeline
         from transformers.models.sam import image_processing_pil_sam
 
-        _have_nms()
+        _provide_nms()
         model = self.load(f"sam_{SMOOTH}", "SamModel")
         side = model.config.vision_config.image_size
         processor = image_processing_pil_sam.SamImageProcessorPil(
@@ -185,12 +205,12 @@ class Side:
         if "torchvision.ops.boxes" in sys.modules:  # past the check that it is installed
             processor.post_process_for_mask_generation = image_processing_pil_sam._post_process_for_mask_generation
         generator = pipeline("mask-generation", model=model, image_processor=processor, device=self.device)
-        picture = Image.fromarray(images.opened(photo, self.setting.small))
+        image = Image.fromarray(open_or_draw(photo, self.setting.small))
         options["crops_nms_thresh"] = options.pop("box_nms_thresh")
 
         def run(number: int) -> dict[str, Any]:
-            side = points if number else inputs.FEW
-            found = generator(picture, points_per_batch=points_per_batch, points_per_crop=side, **options)
+            side = points if number else inputs.WARM_UP_POINTS
+            found = generator(image, points_per_batch=points_per_batch, points_per_crop=side, **options)
             masks = np.array([np.asarray(m).sum() for m in found["masks"]])
             return {"masks": masks, "iou": np.asarray(found["scores"], np.float32)}
 
@@ -199,7 +219,7 @@ class Side:
     def clip_crops(self) -> Run:
         model = self.load("clip_b", "CLIPModel")
         pixels = self.put(inputs.pixels(16, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
-        run = self.formed(model.vision_model)
+        run = self.compiled(model.vision_model)
 
         def embed(number: int) -> dict[str, Any]:
             seen = model.visual_projection(run(pixels).pooler_output)
@@ -215,16 +235,16 @@ class Side:
         config = model.config
         side, (grid, _) = config.image_size, config.vision_config.backbone_feature_sizes[-1]
         memory, width = config.memory_encoder_output_channels, config.vision_config.fpn_hidden_size
-        given = inputs.remembered(objects, grid**2, memory, width)
-        mean, std = (np.array(v, np.float32) for v in (inputs.MEAN, inputs.STD))
+        given = inputs.tracking_memory(objects, grid**2, memory, width)
+        mean, std = (np.array(v, np.float32) for v in (inputs.IMAGENET_MEAN, inputs.IMAGENET_STD))
         pixels = (inputs.frame(side).astype(np.float32) / 255 - mean) / std
-        video = torch.from_numpy(pixels.transpose(2, 0, 1)).expand(inputs.NOW + 1, -1, -1, -1)
+        video = torch.from_numpy(pixels.transpose(2, 0, 1)).expand(inputs.CURRENT_FRAME + 1, -1, -1, -1)
         session = Sam2VideoInferenceSession(video=video, video_height=side, video_width=side, dtype=self.dtype)
         place = model.memory_encoder.position_encoding((1, memory, grid, grid), "cpu", self.dtype)
         place = place.flatten(2).permute(2, 0, 1)
         for number in range(objects):
             outputs = session.output_dict_per_obj[session.obj_id_to_idx(number)]
-            for i in range(inputs.NOW):
+            for i in range(inputs.CURRENT_FRAME):
                 remembered = torch.from_numpy(given["memory"][number][i].astype(np.float32)).to(torch.bfloat16)
                 outputs["cond_frame_outputs" if i == 0 else "non_cond_frame_outputs"][i] = {
                     "maskmem_features": remembered[:, None],
@@ -234,36 +254,37 @@ class Side:
 
         def run(number: int) -> dict[str, Any]:
             session.cache.clear_all()
-            found = model(session, frame_idx=inputs.NOW)
+            found = model(session, frame_idx=inputs.CURRENT_FRAME)
             return {"masks": found.pred_masks[:, 0]}
 
         return run
 
     @functools.cached_property
-    def whole(self) -> grounded_sam.Theirs:
+    def pipeline(self) -> grounded_sam.TransformersPipeline:
+        """Grounded SAM of transformers' models."""
         if self.form != "eager":
-            raise Absent("Grounding DINO has one form")
-        return grounded_sam.Theirs(self.setting)
+            raise AbsentPeer("Grounding DINO has one form")
+        return grounded_sam.TransformersPipeline(self.setting)
 
     def grounding_dino(self) -> Run:
-        side = self.whole
-        picture = images.photograph(grounded_sam.SIZES[self.setting.small][0], 0)
-        return lambda number: {"boxes": side.every(picture, grounded_sam.names("fresh", number))}
+        side = self.pipeline
+        image = draw_image(grounded_sam.SIZES[self.setting.small][0], 0)
+        return lambda number: {"boxes": side.detect(image, grounded_sam.queries("fresh", number))}
 
-    def grounded_sam(self, kind: str, pictures: int = 1) -> Run:
-        return grounded_sam.runs(self.whole, self.setting.small, kind, pictures)
+    def grounded_sam(self, kind: str, images: int = 1) -> Run:
+        return grounded_sam.case(self.pipeline, self.setting.small, kind, images)
 
 
-def enlarge(logits: Any, side: int, content: tuple[int, int], size: tuple[int, int]) -> Any:
-    """SAM's postprocessing: logits [1, N, h, w] -> bool [1, N, H, W]."""
+def upsample(logits: Any, side: int, content: tuple[int, int], size: tuple[int, int]) -> Any:
+    """Upsample logits [1, N, h, w] to masks [1, N, H, W] bool, as SAM's postprocessing does."""
     from torch.nn.functional import interpolate
 
     view = interpolate(logits, (side, side), mode="bilinear", align_corners=False)[..., : content[0], : content[1]]
     return interpolate(view, size, mode="bilinear", align_corners=False) > 0
 
 
-def _have_nms() -> None:
-    """transformers takes it from torchvision; where that is not installed, a plain one does."""
+def _provide_nms() -> None:
+    """Put a plain NMS in the place of torchvision's, which transformers imports, if that is not installed."""
     import importlib.util
     import types
 
@@ -287,15 +308,3 @@ def _have_nms() -> None:
     names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes")
     sys.modules.update({name: types.ModuleType(name) for name in names if name not in sys.modules})
     sys.modules[names[2]].batched_nms = batched_nms  # type: ignore[attr-defined]
-
-
-def wait(outputs: Any) -> None:
-    """Until the device has computed ``outputs``."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def host(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {k: v if isinstance(v, np.ndarray) else v.detach().float().cpu().numpy() for k, v in outputs.items()}

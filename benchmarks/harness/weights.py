@@ -1,4 +1,4 @@
-"""What gsam's side loads: the seeded checkpoints, or random numbers of the same sizes where no torch could write any."""
+"""Parameters for gsam's side of a comparison, from the seeded checkpoints or at random."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ FAMILIES = {
     "clip": ("gsam.models.clip", "clip_vit_base_patch32", "nano_clip"),
     "dino": ("gsam.models.grounding_dino", "grounding_dino_tiny", "grounding_dino_tiny"),
 }
-"""By the beginning of a checkpoint's name: the family, its variant, and the variant of reduced runs."""
+"""By the first word of a checkpoint's name: the family, its variant, and the variant of reduced runs."""
 
 
 def load(setting: Setting, name: str, role: str) -> tuple[Any, Any]:
-    """Configuration and parameters of the checkpoint ``name``."""
+    """Return configuration and parameters of the checkpoint ``name``.
+
+    Where no torch could write it, the parameters are random numbers of the same sizes.
+    """
     dtype = "bfloat16" if setting.half else "float32"
     if (setting.folder / name).is_dir():
         loaded = store.load(setting.folder / name, role=role, dtype=dtype)
         return loaded.config, loaded.params
     kind, _, size = name.partition("_")
-    where, variant, reduced = FAMILIES[kind]
-    family = importlib.import_module(where)
+    module, variant, reduced = FAMILIES[kind]
+    family = importlib.import_module(module)
     config = family.VARIANTS[reduced if setting.small else variant.format(size)]
     params = bind.random_params(family.spec(config))
     return config, {key: value.astype(jnp.dtype(dtype)) for key, value in params.items()}

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that could be wrong without anybody noticing."""
+"""Parts of the benchmarks that could be wrong without anybody noticing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.harness import differences, interleave, report, roofline
-from benchmarks.harness.cases import Row
+from benchmarks.harness import differences, interleave, machine, report, roofline
+from benchmarks.harness.cases import Case
 from benchmarks.harness.setting import Setting
 
-ROW = Row("fake", "a fake", "fake", {}, frozenset(), ("eager",), goal=0.9, rounds=3)
+CASE = Case("fake", "a fake", "fake", {}, frozenset(), ("eager",), goal=0.9, rounds=3)
 
 
 class Fake:
@@ -32,32 +32,32 @@ class Fake:
         return {"seconds": self.seconds[given["number"]], "cpu": 1.0, "others": self.others, "stolen": 0.0, "peak": 1}
 
 
-class Sides(dict[str, Fake]):
+class Workers(dict[str, Fake]):
     setting = Setting(Path("."))
 
 
 def test_ratios_are_of_pairs() -> None:
-    sides = Sides(gsam=Fake(0, [1.0, 2.0, 9.0]), eager=Fake(0, [2.0, 5.0, 10.0]))
-    found = interleave.measure(ROW, sides)
+    workers = Workers(gsam=Fake(0, [1.0, 2.0, 9.0]), eager=Fake(0, [2.0, 5.0, 10.0]))
+    found = interleave.measure(CASE, workers)
     ratio = found["ratios"]["eager"]
     assert (ratio["median"], ratio["lowest"], ratio["highest"]) == (0.5, 0.4, 0.9)  # of medians it would be 0.4
     assert (ratio["pairs"], ratio["quiet"]) == (3, 3)
-    assert report.verdict(ROW, found) == "met"
-    assert "**0.50** (0.40 to 0.90) to eager" in report.line(ROW, found)
+    assert report.verdict(CASE, found) == "met"
+    assert "**0.50** (0.40 to 0.90) to eager" in report.line(CASE, found)
 
 
 def test_busy_pairs_are_not_quiet() -> None:
-    sides = Sides(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [1.0] * 3, others=0.3))
-    ratio = interleave.measure(ROW, sides)["ratios"]["eager"]
+    workers = Workers(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [1.0] * 3, others=0.3))
+    ratio = interleave.measure(CASE, workers)["ratios"]["eager"]
     assert (ratio["quiet"], ratio["quiet_median"]) == (0, None)
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
 def test_a_wrong_output_is_not_timed(value: float) -> None:
-    sides = Sides(gsam=Fake(value, [0.001] * 3), eager=Fake(0, [1.0] * 3))
-    with pytest.raises(interleave.Wrong, match="differ"):
-        interleave.measure(ROW, sides)
-    assert sides["gsam"].timed == sides["eager"].timed == 0
+    workers = Workers(gsam=Fake(value, [0.001] * 3), eager=Fake(0, [1.0] * 3))
+    with pytest.raises(interleave.WrongOutput, match="differ"):
+        interleave.measure(CASE, workers)
+    assert workers["gsam"].timed == workers["eager"].timed == 0
 
 
 def test_who_begins_changes() -> None:
@@ -69,23 +69,25 @@ def test_shapes_must_fit() -> None:
     assert differences.masks({"x": np.zeros((2, 2), bool)}, {"x": np.eye(2, dtype=bool)}) == 0.5
 
 
-def test_floor_of_a_product() -> None:
+def test_lower_bound_of_a_product() -> None:
     a, b = jnp.zeros((64, 32), jnp.bfloat16), jnp.zeros((32, 16), jnp.bfloat16)
 
     def often(a: jax.Array, b: jax.Array) -> jax.Array:
         return jax.lax.scan(lambda carry, _: (carry, a @ b), 0, length=3)[1]
 
-    assert roofline.products(jnp.matmul, a, b) == 2 * 64 * 32 * 16
-    assert roofline.products(jax.jit(often), a, b) == 3 * 2 * 64 * 32 * 16
-    assert roofline.least_bytes(jnp.matmul, a, b) == 2 * (64 * 32 + 32 * 16 + 64 * 16)
-    assert roofline.floor(790e12, 4.3e12 / 2) == pytest.approx(1.0)
+    assert roofline.count_operations(jnp.matmul, a, b) == 2 * 64 * 32 * 16
+    assert roofline.count_operations(jax.jit(often), a, b) == 3 * 2 * 64 * 32 * 16
+    assert roofline.minimum_bytes(jnp.matmul, a, b) == 2 * (64 * 32 + 32 * 16 + 64 * 16)
+    peak = roofline.Peak(operations=790e12, bandwidth=4.3e12)
+    assert peak.least_seconds(790e12, 4.3e12 / 2) == pytest.approx(1.0)
+    assert peak.least_seconds(790e12 / 2, 4.3e12) == pytest.approx(1.0)
 
 
 def test_page() -> None:
-    sides = Sides(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [2.0] * 3))
+    workers = Workers(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [2.0] * 3))
     told = {
         "kind": "cpu", "small": False, "command": "python -m benchmarks cpu", "date": "today", "machine": "a machine",
-        "versions": report.versions(), "load": "0", "took": 1.0,
-        "rows": {"fake": interleave.measure(ROW, sides)},
+        "versions": machine.versions(), "load": "0", "took": 1.0,
+        "rows": {"fake": interleave.measure(CASE, workers)},
     }  # fmt: skip
-    assert "| a fake | 1.00 s | eager 2.00 s |" in report.page(json.loads(json.dumps(told)), {"fake": ROW})
+    assert "| a fake | 1.00 s | eager 2.00 s |" in report.page(json.loads(json.dumps(told)), {"fake": CASE})
