@@ -63,7 +63,7 @@ class Predictor(EncodedImages):
         >>> predictor.set_image("notebooks/scene.png")
         >>> masks, iou, low_res = predictor.predict(box=[170, 190, 330, 360])
         >>> masks.shape, masks.dtype, iou.shape, low_res.shape
-        ((3, 512, 512), dtype('bool'), (3,), (3, 40, 40))
+        ((3, 512, 512), dtype('bool'), (3,), (3, 80, 80))
     """
 
     def __init__(

@@ -73,8 +73,11 @@ class VideoPredictor:
         >>> predictor = gsam.VideoPredictor("nano_sam2", progress=False)
         >>> state = predictor.init_state([np.zeros((48, 64, 3), np.uint8)] * 3)
         >>> frame, ids, masks = predictor.add_new_points_or_box(state, 0, "left", [[20, 20]], [1])
-        >>> [(frame, ids, masks.shape) for frame, ids, masks in
-        predictor.propagate_in_video(state)][-1] (2, ['left'], (1, 1, 48, 64))
+        >>> for frame, ids, masks in predictor.propagate_in_video(state):
+        ...     print(frame, ids, masks.shape)
+        0 ['left'] (1, 1, 48, 64)
+        1 ['left'] (1, 1, 48, 64)
+        2 ['left'] (1, 1, 48, 64)
     """
 
     def __init__(

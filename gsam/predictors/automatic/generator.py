@@ -93,7 +93,7 @@ class MaskGenerator:
             range.
 
     Example:
-        >>> generator = gsam.MaskGenerator("nano_sam", points_per_side=8, pred_iou_thresh=0.5)
+        >>> generator = gsam.MaskGenerator("nano_sam", 8, pred_iou_thresh=0.5, stability_score_thresh=0.5)
         >>> records = generator.generate("notebooks/scene.png")
         >>> sorted(records[0])[:3], records[0]["segmentation"].shape
         (['area', 'bbox', 'crop_box'], (512, 512))
