@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,7 +23,7 @@ EXAMPLES = {name: value for name, value in public().items() if ">>>" in (getattr
 def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"gsam": gsam, "np": np}
+    names: dict[str, Any] = {"gsam": gsam, "np": np, "jax": jax, "jnp": jnp, "dataclasses": dataclasses}
     test = doctest.DocTestParser().get_doctest(EXAMPLES[name].__doc__, names, name, None, None)
     told: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -1,4 +1,4 @@
-"""detect -> suppress -> segment -> classify, or propose -> classify, compiled as one function of fixed shapes."""
+"""detect -> suppress -> segment -> classify, or ground -> classify, compiled with fixed shapes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gsam.inputs.image import Picture, Source, open_image
 from gsam.pipeline.finish import to_results
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.prepare import asked, read_ahead
+from gsam.pipeline.steps import Stage, Steps
 from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
 from gsam.pipeline.text_cache import stack, text_caches
 from gsam.pipeline.tile import cut, merge, tiles
@@ -31,10 +32,8 @@ from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.types import Images, Params, Scene, Text, Thresholds, View
 
-Stage = Detector | Grounder | Segmenter | Classifier | Step
-ROLES = ("detect", "segment", "classify")
 REMEMBERED = 4
-"""Pictures whose features are kept for the next query."""
+"""Images whose features are kept for the next query."""
 AHEAD = 1
 """Batches that a stream has begun while the one before is brought to the host."""
 
@@ -49,11 +48,36 @@ class _InFlight:
     limits: Limits
 
 
-class Pipeline:
-    """Steps in order, each a detector, a segmenter, a classifier or a function ``Scene -> Scene`` of your own.
+class Pipeline(Steps):
+    """Steps in order, each a detector, a segmenter, a classifier or a function of your own.
 
-    The first step is a detector, or proposes everything (`gsam.GridProposer`).  `apply` is the pure function behind it: jit,
-    vmap, shard or export it yourself.
+    The first step is a detector, or finds things without words (`gsam.GridProposer`); a function
+    takes a `gsam.Scene` and returns one. `apply` is the pure function behind it: jit, vmap, shard
+    or export it yourself.
+
+    Args:
+        *steps: The steps, see `gsam.roles`.
+        name: The name that results carry.
+        limits: What is kept; by default ``gsam.Limits()``.
+        devices: Devices that images are spread over; by default the first local one.
+        tracker: Builds what `track` needs, when it is needed; by default the pipeline cannot track.
+        following: Settings of `track`, see `gsam.tracking.text_tracking.TrackingConfig`.
+        **settings: Fields of `gsam.Limits` in place of those in ``limits``.
+
+    Raises:
+        TypeError: The first step neither detects nor grounds, or a step is nothing a pipeline
+            knows.
+
+    Example:
+        >>> def only_large(scene: gsam.Scene) -> gsam.Scene:
+        ...     x0, y0, x1, y1 = jnp.moveaxis(scene.boxes.xyxy, -1, 0)
+        ...     keep = scene.boxes.valid & ((x1 - x0) * (y1 - y0) > 10_000)
+        ...     boxes = dataclasses.replace(scene.boxes, valid=keep)
+        ...     return dataclasses.replace(scene, boxes=boxes)
+        >>> detect, segment = gsam.detector("nano_owl"), gsam.segmenter("nano_sam")
+        >>> pipe = gsam.Pipeline(detect, only_large, segment)
+        >>> pipe("notebooks/scene.png", "dog. pizza").areas
+        [15540, 9926]
     """
 
     def __init__(
@@ -66,16 +90,8 @@ class Pipeline:
         following: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """``tracker`` makes what `track` needs, when it is needed; ``following`` are settings of `gsam.tracking.text_tracking`."""
-        if not steps or _role(steps[0], 0) not in ("detect", "ground"):
-            raise TypeError(
-                "the first step of a pipeline is a detector: it needs a method `detect`, or `ground` for everything"
-            )
         self.name = name
-        self.limits = dataclasses.replace(limits or Limits(), **settings)
-        self.steps = _slots(steps)
-        self.roles = {slot: _role(step, i) for i, (slot, step) in enumerate(self.steps.items())}
-        """What the step of each slot does; None for a function of one's own."""
+        super().__init__(steps, dataclasses.replace(limits or Limits(), **settings))
         self.devices = tuple(devices or jax.local_devices()[:1])
         self._tracker, self._following = tracker, dict(following or {})
         self._engine: Any = None
@@ -91,67 +107,54 @@ class Pipeline:
         release_host_memory()
         return cast(dict[str, Params], params)
 
-    @functools.cached_property
-    def views(self) -> tuple[View, ...]:
-        """How the stages want to see a picture, each way once."""
-        return tuple({s.view.key: s.view for s in self._stages().values()}.values())
-
-    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
-        """Pure.  What is computed once a picture, by the slot of the stage: the features of detector and segmenter."""
-        features: dict[str, Any] = {}
-        for slot, stage in self._stages().items():
-            if hasattr(stage, "features"):
-                features[slot] = stage.features(params[slot], images)
-                images, features = jax.lax.optimization_barrier((images, features))  # one after the other: less memory
-        return features
-
-    def apply(
-        self,
-        params: Mapping[str, Params],
-        images: Images,
-        tokens: Text,
-        features: Mapping[str, Any] | None = None,
-        thresholds: Thresholds | None = None,
-    ) -> Scene:
-        """Pure.  ``images`` and ``tokens`` as `prepare` makes them, ``features`` as `encode` does.
-
-        ``thresholds``: those of `limits` by default, as constants of the program; give ``Limits(...).thresholds`` to change
-        them without compiling again.
-        """
-        features = self.encode(params, images) if features is None else features
-        thresholds = self.limits.thresholds if thresholds is None else thresholds
-        (slot, first), *rest = self.steps.items()
-        known, text = {"features": features[slot]} if slot in features else {}, tokens.stages.get(slot)
-        if self.roles[slot] == "ground":
-            found = first.ground(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
-            scene = above_threshold(Scene(images, tokens, thresholds, *found))
-        else:
-            boxes, labels = first.detect(params[slot], images, text, tokens.valid, self.limits.boxes, **known)
-            scene = suppress(Scene(images, tokens, thresholds, boxes, labels))
-        for slot, step in rest:
-            role = self.roles[slot]
-            if role == "segment":
-                masks = step.segment(params[slot], features[slot], images, scene.boxes)
-                scene = suppress_contained(dataclasses.replace(scene, masks=masks))
-            elif role == "classify":
-                scene = step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid)
-                scene = suppress_contained(deduplicate(scene))
-            else:
-                scene = step(scene)
-        return scene
-
     def prepare(self, images: Source | Sequence[Source], query: Query) -> tuple[Images, Text]:
-        """What `apply` takes, for one picture or several, from anything `__call__` takes."""
+        """Prepare the arrays that `apply` takes.
+
+        Args:
+            images: One image or several, each as `__call__` takes it.
+            query: The query, as `__call__` takes it.
+
+        Returns:
+            The batch of images and its text.
+
+        Raises:
+            gsam.errors.ImageError: An image cannot be read.
+            gsam.errors.QueryError: Nothing, or too much, is asked for.
+
+        Example:
+            >>> pipe = gsam.load("nano")
+            >>> images, text = pipe.prepare("notebooks/scene.png", "dog. pizza")
+            >>> scene = jax.jit(pipe.apply)(pipe.params, images, text)
+            >>> scene.boxes.xyxy.shape[-1]
+            4
+        """
         many = cast(Sequence[Source], images if isinstance(images, (list, tuple)) else [images])
         queries = [parse_queries(query)] * len(many)
         return gather([open_image(i) for i in many], self.views), self._text(queries)
 
     def __call__(self, image: Source, query: Query, **thresholds: float) -> Result:
-        """One picture: a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
+        """Find what a query names in one image.
 
-        ``query``: names separated by ``.`` ``,`` or newlines, a list of them, or ``{query: label}``.  ``thresholds``
-        override `Limits` for this call.  What was computed of the last pictures is remembered, so that asking one
-        something else costs no backbone (`counts` tells).  Raises `gsam.errors.ImageError` and `QueryError`.
+        The features of the last images are remembered, so that another query costs no image encoder
+        (`counts` tells).
+
+        Args:
+            image: The path of a file, a PIL image, uint8 RGB [H, W, 3], or the bytes of a file.
+            query: Names separated by ``.``, ``,`` or newlines, a list of them, or ``{query:
+                label}``.
+            **thresholds: Fields of `gsam.Limits` for this call; only ``boxes`` compiles anything.
+
+        Returns:
+            The objects, best first.
+
+        Raises:
+            gsam.errors.ImageError: The image cannot be read.
+            gsam.errors.QueryError: Nothing, or too much, is asked for.
+
+        Example:
+            >>> pipe = gsam.load("nano")
+            >>> pipe("notebooks/scene.png", {"pizza": "food"}, threshold=0.5).labels
+            ['food']
         """
         picture, queries = open_image(image), parse_queries(query)
         if self._tiled(picture, thresholds):
@@ -161,12 +164,31 @@ class Pipeline:
     def track(
         self, video: Any, query: Query, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
     ) -> Iterator[TrackedFrame]:
-        """Follow what ``query`` names through a video, frame by frame, with ids that stay.
+        """Follow what a query names through a video, frame by frame, with ids that stay.
 
-        ``video``: as for `gsam.inputs.video.open_frames`; a live source is followed as it comes.  The pipeline looks at every
-        tenth frame, SAM 2 carries the masks in between; ``settings`` are those of `gsam.tracking.text_tracking.TrackingConfig` (``every``,
-        ``match``, ``patience`` ...), and thresholds as for a call.  ``start``: go on after this frame, which was finished
-        before, with ids from ``next_id`` on for what is new.  Raises `UsageError` where the pipeline has no tracker.
+        The pipeline looks at every n-th frame, SAM 2 carries the masks in between. A live source is
+        followed as it comes.
+
+        Args:
+            video: As `gsam.VideoPredictor.init_state` takes it.
+            query: As for a call.
+            start: Go on after this frame, which was finished before.
+            next_id: The first id for what is new.
+            **settings: Fields of `gsam.tracking.text_tracking.TrackingConfig` (``every``,
+                ``match``, ``patience`` ...), and of `gsam.Limits`.
+
+        Returns:
+            An iterator over the frames with their objects.
+
+        Raises:
+            gsam.errors.UsageError: The pipeline has no tracker, or a setting is out of range.
+            gsam.errors.QueryError: Nothing, or too much, is asked for.
+            gsam.errors.VideoError: The video cannot be opened, or a frame cannot be read.
+
+        Example:
+            >>> pipe = gsam.load("nano")
+            >>> for frame in pipe.track("notebooks/clip.mp4", "dog"):  # doctest: +SKIP
+            ...     print(frame.index, frame.ids, frame.labels)
         """
         from gsam.tracking.text_tracking import TrackingConfig, follower
 
@@ -199,10 +221,32 @@ class Pipeline:
         on_error: Callable[[Source, Exception], None] | None = None,
         **thresholds: float,
     ) -> Iterator[Result]:
-        """Results in input order, ``batch_size`` pictures at a time, while the next ones are read.
+        """Find what a query names in many images, in bounded memory.
 
-        Without ``query``, ``images`` are pairs of a picture and its own query.  A picture that cannot be read goes to
-        ``on_error`` and is left out; without it the error is raised.
+        While a batch is computed, the next images are read.
+
+        Args:
+            images: Images as `__call__` takes them; pairs of an image and its own query without
+                ``query``.
+            query: The query for all images.
+            batch_size: Images computed together.
+            on_error: Called with an image that cannot be read and its error, and the image is left
+                out; by default the error is raised.
+            **thresholds: Fields of `gsam.Limits` for this call.
+
+        Returns:
+            An iterator over results, in the order of the images.
+
+        Raises:
+            gsam.errors.ImageError: An image cannot be read, without ``on_error``.
+            gsam.errors.QueryError: Nothing, or too much, is asked for.
+            ValueError: ``batch_size`` is below 1.
+
+        Example:
+            >>> pipe = gsam.load("nano")
+            >>> paths = ["notebooks/scene.png", "notebooks/scene.png"]
+            >>> [len(result) for result in pipe.stream(paths, "pizza", batch_size=1)]
+            [1, 1]
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, at least 1 is needed")
@@ -233,13 +277,13 @@ class Pipeline:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         programs = [self._encode, self._decode, *(r.embed for r in self._readers.values() if r.embed is not None)]
         return sum(program.compilations for program in programs)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many ``pictures`` went through the backbones so far, and how many ``texts`` through each text encoder."""
+        """Number of ``pictures`` encoded so far, and of ``texts`` by each text encoder."""
         return {"pictures": self._encoded, **{f"{slot} texts": r.read for slot, r in self._readers.items()}}
 
     def _dispatch(
@@ -284,7 +328,9 @@ class Pipeline:
         return merge(picture, rectangles, results, limits)
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
-        """The pictures and their features on the devices; those of the last `REMEMBERED` single pictures are kept."""
+        """The pictures and their features on the devices; those of the last `REMEMBERED` single
+        pictures are kept.
+        """
         key = b"".join(image_fingerprint(p.pixels) for p in pictures) if remember else b""
         if found := self._seen.get(key):
             self._seen.move_to_end(key)
@@ -317,24 +363,3 @@ class Pipeline:
                 self._asked.popitem(last=False)
         valid = np.arange(count)[None, :] < np.array([len(p) for p in prompts])[:, None]
         return Text(self._asked[prompts, count], jnp.asarray(valid))
-
-    def _stages(self) -> dict[str, Any]:
-        return {slot: step for slot, step in self.steps.items() if self.roles[slot]}
-
-
-def _role(step: Any, place: int) -> str | None:
-    if place == 0 and hasattr(step, "ground"):
-        return "ground"
-    return next((role for role in ROLES if hasattr(step, role)), None)
-
-
-def _slots(steps: Sequence[Any]) -> dict[str, Any]:
-    """A name for every step, its role where it has one: ``detect``, ``step_1``, ``segment``, ``classify``, ``classify_4``."""
-    slots: dict[str, Any] = {}
-    for i, step in enumerate(steps):
-        role = _role(step, i)
-        if role is None and not callable(step):
-            raise TypeError(f"step {i} ({type(step).__name__}) is neither a stage nor a function Scene -> Scene")
-        name = role or f"step_{i}"
-        slots[name if name not in slots else f"{name}_{i}"] = step
-    return slots
