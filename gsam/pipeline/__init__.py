@@ -18,19 +18,18 @@ from gsam.pipeline.finish import to_results
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.prepare import asked, read_ahead
 from gsam.pipeline.steps import Stage, Steps
-from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
 from gsam.pipeline.text_cache import stack, text_caches
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
-from gsam.roles import Classifier, Detector, Grounder, Segmenter, Step, Tracker
+from gsam.roles import Tracker
 from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.memory import release_host_memory
 from gsam.runtime.program import Program
 from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
-from gsam.types import Images, Params, Scene, Text, Thresholds, View
+from gsam.types import Images, Params, Scene, Text
 
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
