@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ import pytest
 from PIL import Image
 
 import gsam
-from gsam.errors import VideoError
+from gsam.dataset import signals
+from gsam.errors import CheckpointError, VideoError
 from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.results.tracks import TrackedFrame
 from tests.bad import videos as bad
@@ -128,6 +131,55 @@ def test_a_bad_video_does_not_stop_the_others(
     assert "empty" in told.err
     assert "missing.mp4" in told.err
     assert tracks_jsonl.complete(tmp_path / "out" / "clip.jsonl") == [0, 1]
+    assert "1 of 4 videos, 1 objects" in told.err
+    assert "3 failed: broken.mp4, empty, missing.mp4; results in out" in told.err
+
+
+def test_a_model_that_cannot_be_had_is_no_fault_of_the_videos(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(name: str) -> Fake:
+        raise CheckpointError("not in the cache", "hub_offline")
+
+    monkeypatch.setattr(gsam, "load", load, raising=False)
+    folder(tmp_path / "a", 1)
+    folder(tmp_path / "b", 1)
+    assert run("a", "b", "-q", "dog") == 1
+    assert capsys.readouterr().err == "gsam: not in the cache [hub_offline]\n"
+
+
+def test_a_video_is_not_overwritten(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clip.mp4").write_bytes(made.video(1))
+    assert run("clip.mp4", "-q", "dog", "-o", ".") == 2
+    assert "output_is_input" in capsys.readouterr().err
+    assert (tmp_path / "clip.mp4").read_bytes() == made.video(1)
+
+
+def test_a_signal_ends_after_the_frame(run: Gsam, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path / "clip")
+    assert run("clip", "-q", "dog. red car", "-o", "whole", "--format", "jsonl") == 0
+    walk, before = fake.track, signal.getsignal(signal.SIGTERM)
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[TrackedFrame]:
+        for frame in walk(*arguments, **options):
+            if frame.index == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield frame
+
+    monkeypatch.setattr(fake, "track", interrupted)
+    monkeypatch.setattr(signals, "_received", None)
+    signals.listen()
+    try:
+        assert run("clip", "-q", "dog. red car", "-o", "cut", "--format", "jsonl") == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert tracks_jsonl.complete(tmp_path / "cut" / "clip.jsonl") == [0, 1]
+    assert [p.name for p in (tmp_path / "cut").iterdir()] == ["clip.jsonl"]
+    monkeypatch.setattr(fake, "track", walk)
+    monkeypatch.setattr(signals, "_received", None)
+    assert run("clip", "-q", "dog. red car", "-o", "cut", "--format", "jsonl", "--resume") == 0
+    assert (tmp_path / "cut" / "clip.jsonl").read_bytes() == (tmp_path / "whole" / "clip.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(
