@@ -1,15 +1,15 @@
-"""gsam beside its peers: ``python -m benchmarks cpu|gpu [--only CASE ...] [--full] [--small] [--out DIR]``.
+"""gsam beside its peers: ``python -m benchmarks cpu|gpu [--only CASE ...] [--full] [--out DIR]``.
 
-``cpu`` compares with torch (eager, sdpa, compile) and ONNX Runtime in float32; ``gpu`` with torch in
-bfloat16 on one card, and with the lower bound that the card's own rates give.  The cases are in
-`benchmarks.harness.cases`; ``growth`` and ``start`` are measured with ``--full`` or ``--only``.  A run
-writes ``benchmarks/pages/cpu.md`` (``gpu.md``) and the ``.json`` with every call; with ``--only`` or
-``--small`` it prints, and writes to ``--out`` only.  Without ``--full`` it ends after ``--seconds``, and
-says which cases it did not measure.
+``cpu`` compares with torch (eager, sdpa, compile) and ONNX Runtime in float32; ``gpu`` with torch
+in bfloat16 on one card, and with the lower bound that the card's own rates give.  The cases are in
+`benchmarks.harness.cases`; ``growth`` and ``start`` are measured with ``--full`` or ``--only``.  A
+run writes ``benchmarks/pages/cpu.md`` (``gpu.md``) and the ``.json`` with every call; with
+``--only`` or ``--small`` it prints, and writes to ``--out`` only.  Without ``--full`` it ends after
+``--seconds``, and says which cases it did not measure.
 
-Needs the ``test`` extra for the peers (without them ``gpu`` measures gsam alone, on random weights), no
-network, and 8 GB of memory (24 GB with ``--full``).  The exit code is 1 when an output was wrong or
-gsam failed.
+Needs the ``test`` extra for the peers (without them ``gpu`` measures gsam alone, on random
+weights), no network, and 8 GB of memory (24 GB with ``--full``).  The exit code is 1 when an output
+was wrong or gsam failed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SECONDS = {"cpu": 390.0, "gpu": 210.0}
 GRACE = 20.0
 """Seconds that a case may run on after that."""
 SMOKE_SECONDS = 60.0
-"""Of a run on an accelerator without ``--full``: seconds after which smoke tests begin no further case."""
+"""Seconds after which the smoke tests of a ``gpu`` run without ``--full`` begin no further case."""
 PATIENCE = 3600.0
 """Seconds that a call may take with ``--full``."""
 
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _parse() -> tuple[argparse.Namespace, dict[str, Case], list[Case], list[str]]:
-    """Return arguments, every case by name, and what was chosen of the cases and of the other tables."""
+    """Return arguments, every case by name, the chosen cases, and the chosen other tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("cpu", "gpu"))
     parser.add_argument("--only", nargs="+", metavar="CASE", default=[])
@@ -152,7 +152,7 @@ def _measured(case: Case, workers: Workers, rounds: int | None, until: float) ->
 
 
 def _peak(workers: Workers) -> dict[str, Any]:
-    """Return the accelerator's name and rates, as far as they are known, and room for what depends on them."""
+    """Return the accelerator's name and rates, and an empty table of lower bounds."""
     answer = workers["gsam"].call("device")
     if "failed" in answer:
         sys.exit(f"gsam cannot use the device: {answer['failed']}")

@@ -1,10 +1,11 @@
-"""nano under simulated clicks, as SAM is judged: ``python -m benchmarks.clicks [--scenes 100]``.
+"""nano under simulated clicks, as SAM is evaluated: ``python -m benchmarks.clicks [--scenes 100]``.
 
-The first click is the point of a thing farthest from its border; every next one the point farthest inside the larger error
-of the last mask, foreground where it lacks and background where it spills, and the last mask's low-resolution logits come
-along as mask prompt.  The first answer is the best of three by the model's own estimate, the others the single one.  Scenes are
-held out and drawn, so Noto Color Emoji is needed; ``--folder tests/data/heldout`` measures on those that ship, and only prints.
-Writes ``benchmarks/clicks.md``, ``clicks.json`` and ``clicks.png``.
+The first click is the point of a thing farthest from its border; every next one the point farthest
+inside the larger error of the last mask, foreground where it lacks and background where it spills,
+and the last mask's low-resolution logits come along as mask prompt.  The first answer is the best
+of three by the model's own estimate, the others the single one.  Scenes are held out and drawn, so
+Noto Color Emoji is needed; ``--folder tests/data/heldout`` measures on those that ship, and only
+prints. Writes ``benchmarks/pages/clicks.md``, ``clicks.json`` and ``clicks.png``.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ CLICKS = 7
 SHOWN = (1, 3, 5)
 """Clicks after which masks are shown, and after which the mean IoU has to have risen."""
 SMALL = 32
-"""Side of a thing, the square root of its area where the picture's longer side has 160 pixels, that counts as large."""
+"""The side from which an object is large: the root of its area, in an image of 160 pixels."""
 SIZES = ("all", "large", "small")
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """One thing and what was clicked."""
+    """One object, and the clicks on it."""
 
     rgb: np.ndarray
     truth: np.ndarray
@@ -54,9 +55,9 @@ class Session:
 
 
 def farthest(region: np.ndarray) -> tuple[tuple[int, int], float]:
-    """The pixel (x, y) of a region [H, W] that is farthest from what is not region, and how far; (0, 0), 0 of an empty one.
+    """Return the pixel (x, y) of a region [H, W] farthest from its border, and the distance.
 
-    What lies beyond the picture is not region.
+    Outside the image is not region.  Of an empty region it is (0, 0) and 0.
     """
     if not region.any():
         return (0, 0), 0.0
@@ -68,7 +69,7 @@ def farthest(region: np.ndarray) -> tuple[tuple[int, int], float]:
 
 
 def correction(mask: np.ndarray, truth: np.ndarray, known: np.ndarray) -> tuple[tuple[int, int], int]:
-    """The next click (x, y) and its label; where nothing is wrong, the middle of the thing again."""
+    """Return the next click (x, y) and its label; the middle of the object if nothing is wrong."""
     (lacks, depth), (spills, height) = farthest(truth & ~mask & known), farthest(mask & ~truth & known)
     if depth == height == 0.0:
         return farthest(truth)[0], 1
@@ -76,12 +77,12 @@ def correction(mask: np.ndarray, truth: np.ndarray, known: np.ndarray) -> tuple[
 
 
 def iou(mask: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
-    """Over the pixels that have a label."""
+    """Return the IoU over the pixels that have a label."""
     return float((mask & truth & known).sum() / max(((mask | truth) & known).sum(), 1))
 
 
 def play(predictor: gsam.Predictor, example: heldout.Example, clicks: int = CLICKS) -> list[Session]:
-    """Click every thing of a scene, all of them at once."""
+    """Click on every object of a scene, on all of them at once."""
     truths = [mask for mask in example.masks if mask.any()]
     if not truths:
         return []
@@ -113,7 +114,7 @@ def play(predictor: gsam.Predictor, example: heldout.Example, clicks: int = CLIC
 
 
 def curve(sessions: Sequence[Session]) -> dict[str, Any]:
-    """Mean IoU after each click: of all things, large ones and small ones."""
+    """Return the mean IoU after each click, of all objects, the large and the small ones."""
     chosen = {
         "all": sessions,
         "large": [s for s in sessions if s.large],
@@ -126,7 +127,7 @@ def curve(sessions: Sequence[Session]) -> dict[str, Any]:
 
 
 def sheet(sessions: Sequence[Session], count: int = 8, side: int = 200) -> Image.Image:
-    """A row a thing: what is meant, then the mask and the clicks so far."""
+    """Draw one row per object: the truth, then the mask and the clicks so far."""
     image = Image.new("RGB", ((1 + len(SHOWN)) * side, count * side), "white")
     step = max(len(sessions) // count, 1)
     for row, session in enumerate(sessions[::step][:count]):
@@ -154,7 +155,7 @@ def _drawn(session: Session, mask: np.ndarray, clicks: int) -> Image.Image:
 
 
 def written(found: dict[str, Any]) -> str:
-    """The page for people."""
+    """Write the page."""
     every = found["curve"]
     lines = ["# nano under clicks", "", f"`{found['command']}`, {found['date']}, {found['machine']}.", ""]
     lines += [
@@ -182,17 +183,19 @@ def written(found: dict[str, Any]) -> str:
 
 
 def rises(found: dict[str, Any]) -> bool:
-    """Whether the mean over all things rises from each of `SHOWN` to the next."""
+    """Return whether the mean over all objects rises from each of `SHOWN` to the next."""
     values = [found["all"]["iou"][k - 1] for k in SHOWN]
     return all(a < b for a, b in itertools.pairwise(values))
 
 
 def measure(model: str, scenes: Iterable[heldout.Example]) -> list[Session]:
+    """Click on every object of every scene."""
     predictor = gsam.Predictor(model)
     return [session for example in scenes for session in play(predictor, example)]
 
 
 def main() -> None:
+    """Measure, print and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--model", default="nano_sam")

@@ -1,12 +1,14 @@
 """Everything in an image: gsam.MaskGenerator beside transformers' mask-generation pipeline.
 
-``python -m benchmarks.everything [--model sam_b|small] [--image PHOTO] [--points N] [--rounds N] [--out DIR]``
+``python -m benchmarks.everything [--model sam_b|small] [--image PHOTO] [--points N] [--rounds N]
+[--out DIR]``
 
-SAM ViT-B with the same seeded random weights on both sides, whose masks were made to follow the image.
-Thresholds are chosen so that half of the masks pass the predicted IoU and a quarter of those the
-stability; boxes are not compared, since random masks fill the image and one would be left.  Each side
-runs in a process of its own, called in turns, and ends with masks as arrays.  ``--points 8`` is a quick
-run.  Writes ``everything.md`` and ``everything.json`` to ``benchmarks/pages/``.  Needs the ``test`` extra.
+SAM ViT-B with the same seeded random weights on both sides, whose masks were made to follow the
+image. Thresholds are chosen so that half of the masks pass the predicted IoU and a quarter of those
+the stability; boxes are not compared, since random masks fill the image and one would be
+left.  Each side runs in a process of its own, called in turns, and ends with masks as
+arrays.  ``--points 8`` is a quick run.  Writes ``everything.md`` and ``everything.json`` to
+``benchmarks/pages/``.  Needs the ``test`` extra.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def main() -> int:
 
 
 def thresholds(setting: Setting, photo: str) -> dict[str, float]:
-    """Choose thresholds that a realistic share of masks passes, from the answers to a few points."""
+    """Choose thresholds that a realistic share of masks passes, from a few points."""
     workers = Workers(setting, PATIENCE)
     save = str(setting.folder / "answers.npz")
     answer = workers["gsam"].call("build", method="answers", options={"photo": photo}, save=save)

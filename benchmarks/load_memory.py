@@ -1,7 +1,8 @@
-"""What loading costs in memory: ``python -m benchmarks.load_memory``.  Writes ``benchmarks/load_memory.md``.
+"""Memory while loading a checkpoint: ``python -m benchmarks.load_memory``.
 
-One process with torch writes SAM ViT-H with random numbers as a ``.pth`` with the original names; another, without torch,
-loads it with `gsam.weights.store.load` and reports the peak of its resident memory over what it needed before, by
+Writes ``benchmarks/pages/load_memory.md``.  One process with torch writes SAM ViT-H with random
+numbers as a ``.pth`` with the original names; another, without torch, loads it with
+`gsam.weights.store.load` and reports the peak of its resident memory over what it needed before, by
 the bytes of the parameters.  Needs 2.6 GB in the temporary folder and 6 GB of memory.
 """
 
@@ -55,7 +56,7 @@ print(json.dumps({
 
 
 def measure(source: str = "sam_vit_h_4b8939") -> dict[str, float]:
-    """Bytes before and at the peak of loading, bytes of the parameters, seconds."""
+    """Return bytes before and at the peak of loading, bytes of the parameters, and seconds."""
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / f"{source}.pth")
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -78,6 +79,7 @@ def _product(shape: list[int]) -> int:
 
 
 def main() -> None:
+    """Measure, print and write; exit with an error above the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="sam_vit_h_4b8939", help="a key list of tests/keys")
     args = parser.parse_args()

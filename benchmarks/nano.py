@@ -1,6 +1,9 @@
-"""nano on held-out scenes: ``python -m benchmarks.nano [--scenes 200]``; thresholds: ``python -m benchmarks.nano --calibrate``.
+"""nano on held-out scenes: ``python -m benchmarks.nano [--scenes 200] [--calibrate]``.
 
-Needs the font Noto Color Emoji, because the scenes are drawn.  Writes ``benchmarks/nano.md``, ``nano.json`` and ``nano.png``.
+``--calibrate`` searches the thresholds on the validation scenes instead.
+
+Needs the font Noto Color Emoji, because the scenes are drawn.  Writes ``benchmarks/pages/nano.md``,
+``nano.json`` and ``nano.png``.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ PAGES = Path(__file__).parent / "pages"
 UNKNOWN = ("zeppelin", "volcano", "toaster", "violin", "submarine", "windmill", "lighthouse", "typewriter")
 """Words that are neither in the vocabulary nor drawn."""
 SIZES = (16, 32, 64)
-"""Bounds of the classes by size: the square root of a thing's area, in pixels where the longer side has 160."""
+"""Bounds of the size classes: the root of an object's area, with 160 pixels on the longer side."""
 LIMITS = (
     "Most of what is missed is not found at all, and most of that is small: the detector has 10 x 10 tokens of 16 x 16 "
     "pixels, and a thing smaller than a token shares it with its surroundings. What is found is nearly always named right "
@@ -49,7 +52,7 @@ ASKED = (
 
 
 def add(tally: Tally, result: Result, example: Example, asked: Sequence[str] | None = None) -> list[tuple[int, int]]:
-    """Count one result; with ``asked``, only things that one of these names is right for are looked for."""
+    """Count one result; with ``asked``, only objects that one of these names is right for."""
     rows = [i for i, n in enumerate(example.names) if asked is None or any(noun(n, q) for q in asked)]
     names = [example.names[i] for i in rows]
     return tally.add(
@@ -58,14 +61,14 @@ def add(tally: Tally, result: Result, example: Example, asked: Sequence[str] | N
 
 
 def absent(example: Example, rng: np.random.Generator, count: int) -> list[str]:
-    """Leaves that are not in the scene, nor anything with their noun."""
+    """Return leaves that are not in the scene, nor anything with their noun."""
     nouns = {n.split()[-1] for n in example.names}
     free = [leaf for leaf in LEAVES if leaf.split()[-1] not in nouns]
     return [free[i] for i in rng.permutation(len(free))[:count]]
 
 
 def measure(pipe: gsam.Pipeline, scenes: Sequence[Example]) -> tuple[dict[str, Any], list[Result]]:
-    """Every way of asking, over all scenes; and the results of asking for all names."""
+    """Measure every way of asking; return the report, and the results of asking for all names."""
     rng = np.random.default_rng(11)
     tallies = {k: Tally() for k in ("all", "trained backgrounds", "new backgrounds", "realistic", "generic")}
     false = {"absent": 0, "unknown": 0}
@@ -106,7 +109,7 @@ def measure(pipe: gsam.Pipeline, scenes: Sequence[Example]) -> tuple[dict[str, A
 
 
 def crowded(pipe: gsam.Pipeline, count: int) -> dict[str, Any]:
-    """All names at once on scenes as full of small things as training's."""
+    """Ask for all names at once on scenes as full of small objects as training's."""
     tally = Tally()
     for example in heldout.examples("crowded", count):
         add(tally, pipe(example.rgb, list(LEAVES)), example)
@@ -121,7 +124,7 @@ def _explain(
     why: collections.Counter[str],
     mistaken: collections.Counter[tuple[str, str]],
 ) -> None:
-    """Recall by size, and what was there instead of a hit."""
+    """Count recall by size, and why objects were missed."""
     iou = overlaps(result.masks, example.masks)
     hit = {j for _, j in hits}
     matched = {j: i for i, j in pairs(iou, result.scores)}
@@ -142,7 +145,7 @@ def _explain(
 
 
 def sheet(scenes: Sequence[Example], results: Sequence[Result], side: int = 300) -> Image.Image:
-    """Pairs of pictures below one another, five a row: the truth in outlines, and what was found."""
+    """Draw pairs of images, five per row: the truth in outlines, and below it what was found."""
     image = Image.new("RGB", (5 * side, 2 * (2 * side + 20) - 20), (255, 255, 255))
     for k, (example, result) in enumerate(zip(scenes[:10], results[:10], strict=False)):
         x, y = k % 5 * side, k // 5 * (2 * side + 20)
@@ -157,7 +160,7 @@ def sheet(scenes: Sequence[Example], results: Sequence[Result], side: int = 300)
 
 
 def outlined(example: Example) -> Image.Image:
-    """The picture with the true outlines and names."""
+    """Draw the true outlines and names on the image."""
     pixels = example.rgb.copy()
     width = max(3, round(max(pixels.shape) / 160)) | 1
     for mask in example.masks:
@@ -184,7 +187,7 @@ def outlined(example: Example) -> Image.Image:
 
 
 def calibrate(pipe: gsam.Pipeline, scenes: int) -> list[dict[str, float]]:
-    """The search on the validation scenes; prints what to put into the recipe."""
+    """Search thresholds on the validation scenes; print what to put into the recipe."""
     negatives = pipe.steps["classify"].negatives
     words = list(dict.fromkeys([*QUERIES, *negatives, *UNKNOWN]))
     look = calibration.watch(pipe, words)
@@ -202,7 +205,7 @@ def calibrate(pipe: gsam.Pipeline, scenes: int) -> list[dict[str, float]]:
 
 
 def written(report: dict[str, Any]) -> str:
-    """The page for people."""
+    """Write the page."""
     every, false = report["all"], report["false_per_query"]
     lines = ["# nano on held-out scenes", "", f"`{report['command']}`, {report['date']}, {report['machine']}.", ""]
     lines += [
@@ -251,13 +254,14 @@ def written(report: dict[str, Any]) -> str:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """Describe device, Python and JAX."""
     device = jax.devices()[0]
     kind = "CPU" if device.platform == "cpu" else device.device_kind
     return f"{kind}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}"
 
 
 def main() -> None:
+    """Measure, print and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument(

@@ -1,7 +1,8 @@
-"""Full-size parity with torch on the same seeded weights: ``python -m benchmarks.parity [--only SYSTEM] [--image PHOTO]``.
+"""Full-size parity with torch on the same seeded weights: ``python -m benchmarks.parity``.
 
-Needs the ``test`` extra, about 8 GiB of memory and some minutes.  Writes ``benchmarks/parity.md``.  The tiny configurations
-of the same comparisons are part of the tests.
+Needs the ``test`` extra, about 8 GiB of memory and some minutes.  Writes
+``benchmarks/pages/parity.md``.  The tiny configurations of the same comparisons are part of the
+tests.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ the whole only where both ranked alike.
 
 
 def table(results: list[tuple[str, str, list[Row]]], image: Path, seconds: float) -> str:
-    """The page."""
+    """Write the page."""
     lines = [
         "# Parity",
         "",
@@ -238,6 +239,7 @@ def table(results: list[tuple[str, str, list[Row]]], image: Path, seconds: float
 
 
 def main() -> int:
+    """Compare, print and write; the exit code is 1 if a difference is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=sorted(SYSTEMS), action="append")
     parser.add_argument("--image", type=Path, default=PAGES.parents[1] / "notebooks" / "scene.png")

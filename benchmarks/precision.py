@@ -1,8 +1,8 @@
-"""How far masks move in bfloat16 and with int8 weights: ``python -m benchmarks.precision [--scenes 60] [--device cpu|gpu]``.
+"""Masks in bfloat16 and with int8 weights: ``python -m benchmarks.precision [--scenes 60]``.
 
-On nano's held-out scenes (drawn, so Noto Color Emoji is needed), against float32.  Writes ``benchmarks/precision.md`` and
-``precision.json``.  Weights and what flows between operations are in bfloat16 as on an accelerator; within a product a CPU may
-sum in float32, as accelerators do.
+On nano's held-out scenes (drawn, so Noto Color Emoji is needed), against float32.  Writes
+``benchmarks/pages/precision.md`` and ``precision.json``.  Weights and what flows between operations
+are in bfloat16 as on an accelerator; within a product a CPU may sum in float32, as accelerators do.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ PRODUCTS = ((4096, 1280, 3840), (4096, 1280, 5120), (4096, 5120, 1280))
 
 
 def quantise(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A kernel [..., out] -> int8 of its shape and the step of each output channel [out] (symmetric)."""
+    """Quantise a kernel [..., out] to int8, with one symmetric step per output channel [out]."""
     step = jnp.abs(kernel).max(tuple(range(kernel.ndim - 1))) / 127.0
     step = jnp.maximum(step, 1e-12)
     return jnp.round(kernel / step).astype(jnp.int8), step
 
 
 def rounded(params: Params) -> Params:
-    """The same parameters with every large kernel as int8 keeps it."""
+    """Return the parameters with every large kernel rounded to int8."""
 
     def one(name: str, value: jax.Array) -> jax.Array:
         if not name.endswith("kernel") or value.size < LARGE:
@@ -64,7 +64,7 @@ def rounded(params: Params) -> Params:
 
 
 def masks_of(stage: sam.SamSegmenter, picture: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
-    """Masks [N, h, w] bool of boxes [N, 4], at low resolution, within the picture."""
+    """Return masks [N, h, w] bool of boxes [N, 4], at low resolution, within the image."""
     images = gather([Picture(picture)], [stage.view])
     count = len(xyxy)
     padded = np.zeros((1, 32, 4), np.float32)
@@ -87,13 +87,16 @@ def _run(stage: sam.SamSegmenter) -> Any:
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> list[float]:
-    """IoU of each mask of ``a`` with its own of ``b``; 1 where both are empty."""
+    """Return the IoU of each mask of ``a`` with that of ``b``; 1 where both are empty."""
     both, either = (a & b).sum((1, 2)), (a | b).sum((1, 2))
     return [1.0 if e == 0 else float(i / e) for i, e in zip(both, either, strict=True)]
 
 
 def same_things(ours: Result, other: Result) -> list[float]:
-    """Of each thing that ``other`` has, the mask IoU with ours of its label whose box overlaps it by more than half, else -1."""
+    """Return the mask IoU of each object of ``other`` with ours of its label and place, or -1.
+
+    In its place is a box of IoU above 0.5.
+    """
     if not len(ours) or not len(other):
         return [-1.0] * len(other)
     shared = overlaps(other.masks, ours.masks)
@@ -109,11 +112,12 @@ def _box_iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
+    """Return mean, 5th percentile and count."""
     return {"mean": float(np.mean(values)), "low": float(np.percentile(values, 5)), "count": len(values)}
 
 
 def on_scenes(scenes: Sequence[heldout.Example], device: jax.Device) -> dict[str, Any]:
-    """Whole pipelines and the segmenter alone, against float32."""
+    """Compare whole pipelines, and the segmenter alone, with float32."""
     kinds = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
     pipes = {kind: gsam.load("nano", dtype=dtype, device=[device]) for kind, dtype in kinds.items()}
     whole = gsam.segmenter("nano_sam")
@@ -145,7 +149,7 @@ def on_scenes(scenes: Sequence[heldout.Example], device: jax.Device) -> dict[str
 
 
 def products(device: jax.Device, rounds: int = 7) -> list[dict[str, Any]]:
-    """Seconds of ViT-H's products in each arithmetic, in turns."""
+    """Time ViT-H's products in each arithmetic, in turns."""
     out = []
     for n, k, m in PRODUCTS:
         rng = np.random.default_rng(0)
@@ -171,7 +175,7 @@ def products(device: jax.Device, rounds: int = 7) -> list[dict[str, Any]]:
 
 
 def _both(x: jax.Array, whole: jax.Array, step: jax.Array) -> jax.Array:
-    """Activations rounded a row at a time, products in int32."""
+    """Multiply in int32, with activations rounded per row."""
     size = jnp.maximum(jnp.abs(x).max(1, keepdims=True) / 127.0, 1e-12)
     small = jnp.round(x / size).astype(jnp.int8)
     exact = lax.dot_general(small, whole, (((1,), (0,)), ((), ())), preferred_element_type=jnp.int32)
@@ -179,14 +183,14 @@ def _both(x: jax.Array, whole: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def pays(rows: Sequence[Mapping[str, Any]], cpu: bool) -> dict[str, float]:
-    """Time of the best int8 form over that of what is used without it, of all products together."""
+    """Return the time of each int8 form over that of the usual arithmetic, over all products."""
     total = {kind: sum(r["seconds"][kind] for r in rows) for kind in rows[0]["seconds"]}
     usual = total["float32" if cpu else "bfloat16"]
     return {kind: total[kind] / usual for kind in ("int8 weights", "int8 x int8")}
 
 
 def report(found: Mapping[str, Any]) -> str:
-    """For people."""
+    """Write the page."""
     pipe, alone = found["pipeline"], found["same boxes"]
     lines = ["# bfloat16 and int8", ""]
     lines += [f"Made by `{found['command']}` on {found['date']}: {found['machine']}, {found['device']}.", ""]
@@ -222,6 +226,7 @@ def report(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=60)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")

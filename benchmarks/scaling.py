@@ -1,8 +1,9 @@
-"""How gsam's time grows, and what a start costs: ``python -m benchmarks.scaling [--only growth|start] [--full]``.
+"""How gsam's time grows, and what a start costs: ``python -m benchmarks.scaling``.
 
-Time and memory by prompts on SAM's decoder; by queries, image side and batch on nano; whole processes
-from nothing to nano's first result.  gsam alone, without a peer, on a CPU.  Writes
-``benchmarks/pages/scaling.md``; with ``--only`` or ``--small`` it prints, and writes to ``--out`` only.
+Time and memory by prompts on SAM's decoder; by queries, image side and batch on nano; whole
+processes from nothing to nano's first result.  gsam alone, without a peer, on a CPU.  Writes
+``benchmarks/pages/scaling.md``; with ``--only`` or ``--small`` it prints, and writes to ``--out``
+only.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def growth(setting: Setting, full: bool) -> dict[str, Table]:
 
 
 def by_prompts(setting: Setting, counts: Sequence[int]) -> Table:
-    """Measure milliseconds per prompt, and the memory that the program needs beside inputs and outputs."""
+    """Measure milliseconds per prompt, and the program's memory beside inputs and outputs."""
     worker = Worker("gsam", setting)
     out = ["| prompts | ms | ms per prompt | temporary memory | its output |", "|---|---|---|---|---|"]
     for count in counts:
@@ -131,7 +132,7 @@ def starts() -> dict[str, Table]:
 
 
 def from_artefact(repeats: int) -> dict[str, list[float]]:
-    """Time Python to nano's first result, from the models' code and from an exported pipeline, in turns.
+    """Time Python to nano's first result, from code and from an exported pipeline, in turns.
 
     The cache of compiled programs is warm.  Empty if nano cannot be exported here.
     """

@@ -1,9 +1,10 @@
-"""What each segmenter costs: ``python -m benchmarks.segmenters [--only VARIANT ...] [--rounds 1] [--out DIR]``.
+"""Time and memory of each segmenter: ``python -m benchmarks.segmenters [--only VARIANT ...]``.
 
-Every registered segmenter on random numbers of its own sizes, each in a process of its own: parameters, seconds to look at a
-picture of 1024 x 1536 once (view made and encoded), milliseconds for 1 and 16 boxes after that (low-resolution masks), and the
-most memory that was resident.  float32 on a CPU, bfloat16 elsewhere.  Rounds go through all of them in turns.  Writes
-``benchmarks/segmenters.md`` and ``.json``.
+Every registered segmenter on random numbers of its own sizes, each in a process of its own:
+parameters, seconds to look at a picture of 1024 x 1536 once (view made and encoded), milliseconds
+for 1 and 16 boxes after that (low-resolution masks), and the most memory that was
+resident.  float32 on a CPU, bfloat16 elsewhere.  Rounds go through all of them in turns.  Writes
+``benchmarks/pages/segmenters.md`` and ``.json``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SIZE = (1024, 1536)
 
 
 def measure(variant: str) -> dict[str, Any]:
-    """One segmenter, in this process."""
+    """Measure one segmenter, in this process."""
     import importlib
     import time
 
@@ -82,7 +83,7 @@ def measure(variant: str) -> dict[str, Any]:
 
 
 def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Every measurement of every segmenter, a process each, in turns."""
+    """Measure every segmenter in a process of its own, in turns."""
     found: dict[str, list[dict[str, Any]]] = {v: [] for v in variants}
     for number in range(rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
@@ -96,7 +97,7 @@ def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]
 
 
 def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
-    """The table."""
+    """Write the page."""
     manifest = find.manifest()
     head = "| variant | parameters | file, float32 | look once | 1 box | 16 boxes | peak memory | weights' licence |"
     out = ["# What each segmenter costs", ""]
@@ -120,6 +121,7 @@ def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
 
 
 def main() -> None:
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = [v for family in FAMILIES.values() if "segment" in family.roles for v in family.variants]
     parser.add_argument("--only", nargs="+", choices=every, default=every, metavar="VARIANT")

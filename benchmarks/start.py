@@ -1,8 +1,9 @@
-"""What a first use costs: ``python -m benchmarks.start``.  Writes ``benchmarks/start.md``.
+"""Time and size of a first use: ``python -m benchmarks.start``.
 
-Whole processes, timed from outside, alternating and repeated; the median is reported.  Measures the cold start of
-``gsam segment`` on nano with an empty and with a warm compile cache, ``gsam --help``, the number of programs compiled for 50
-pictures of mixed sizes and 10 queries, and the size of an installation.
+Writes ``benchmarks/pages/start.md``.  Whole processes, timed from outside, alternating and
+repeated; the median is reported.  Measures the cold start of ``gsam segment`` on nano with an empty
+and with a warm compile cache, ``gsam --help``, the number of programs compiled for 50 pictures of
+mixed sizes and 10 queries, and the size of an installation.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ SCENE = PAGES.parents[1] / "notebooks" / "scene.png"
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
-    """How long a command runs; it must succeed."""
+    """Return how long a command runs; it must succeed."""
     began = time.perf_counter()
     subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True)
     return time.perf_counter() - began
 
 
 def starts(repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run, by what was run."""
+    """Time ``gsam --help``, and ``gsam segment`` cold and warm; return seconds by name."""
     found: dict[str, list[float]] = {"help": [], "cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats):
@@ -59,7 +60,7 @@ def starts(repeats: int) -> dict[str, list[float]]:
 
 
 def compilations() -> int:
-    """Programs compiled for 50 pictures of 50 sizes, and then 10 different queries, on one nano pipeline."""
+    """Count the programs that one nano pipeline compiles for 50 sizes of images and 10 queries."""
     import gsam
 
     pipe = gsam.load("nano")
@@ -74,7 +75,7 @@ def compilations() -> int:
 
 
 def installed() -> tuple[float, int]:
-    """MB on disk and number of distributions that ``gsam-jax`` needs without extras, itself included."""
+    """Return MB on disk and number of the distributions that ``gsam-jax`` needs without extras."""
     sizes: dict[str, int] = {}
     waiting = ["gsam-jax"]
     while waiting:
@@ -94,6 +95,7 @@ def installed() -> tuple[float, int]:
 
 
 def main() -> None:
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()

@@ -1,10 +1,12 @@
-"""A tracker on held-out clips of moving pictograms: ``python -m benchmarks.tracks [--model NAME] [--text RECIPE] [--clips 30]``.
+"""A tracker on held-out clips of moving pictograms: ``python -m benchmarks.tracks [--clips 30]``.
 
-By prompts: every object gets one click in its middle, three clicks, a box or its mask on the first frame it is seen in, and is
-followed to the end; J, F and their mean as DAVIS has them.  By text: a pipeline finds the objects by their names; identity
-switches, objects that enter late.  For comparison, without any following: the truth at the tracker's resolution, and nano's
-segmenter clicked anew on every frame.  Clips are drawn, so Noto Color Emoji is needed; ``--folder tests/data/clips`` measures on
-those that ship.  Prints, and with ``--out DIR`` writes ``tracks.md``, ``tracks.json`` and two contact sheets.
+By prompts: every object gets one click in its middle, three clicks, a box or its mask on the first
+frame it is seen in, and is followed to the end; J, F and their mean as DAVIS has them.  By text: a
+pipeline finds the objects by their names; identity switches, objects that enter late.  For
+comparison, without any following: the truth at the tracker's resolution, and nano's segmenter
+clicked anew on every frame.  Clips are drawn, so Noto Color Emoji is needed; ``--folder
+tests/data/clips`` measures on those that ship.  Prints, and with ``--out DIR`` writes
+``tracks.md``, ``tracks.json`` and two contact sheets.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ PROMPTS = {"click": "one click", "clicks": "three clicks", "box": "a box", "mask
 LENGTH = 24
 """Frames of a clip that is drawn."""
 SEGMENTER = "nano_sam"
-"""What is clicked on every frame, for comparison."""
+"""The segmenter that is clicked on every frame, for comparison."""
 Redraw = Callable[[Any, list[Any]], Any]
-"""A frame's pixels and the true masks of what is seen there -> as many masks [N, H, W]."""
+"""A function of a frame's pixels and the true masks on it that returns as many masks [N, H, W]."""
 LIMITS = (
     "Training. It learnt for two hours on two CPU cores (weights/nano/manifest.toml). Following itself is weak: an object "
     "whose true mask is given on its first frame is followed little better than one that is clicked on. A click's mask is "
@@ -48,7 +50,7 @@ LIMITS = (
 
 
 def prompt(predictor: gsam.VideoPredictor, state: Any, frame: int, identity: int, truth: Any, kind: str) -> None:
-    """Say which object is meant on one frame; of three clicks, the later ones go where the answer is most wrong."""
+    """Prompt for an object on one frame; clicks after the first go where the mask is most wrong."""
     known = truth != IGNORE
     mask = truth == identity
     if kind == "mask":
@@ -66,7 +68,7 @@ def prompt(predictor: gsam.VideoPredictor, state: Any, frame: int, identity: int
 
 
 def prompted(predictor: gsam.VideoPredictor, example: heldout_clips.Example, kind: str = "click") -> Tracks:
-    """Every object prompted where it is first seen and followed from there on; ids are the truth's."""
+    """Prompt for every object where it is first seen, and track it; ids are the truth's."""
     frames, truth = example.clip.rgb, example.clip.instances
     state = predictor.init_state(frames)
     starts = {}
@@ -87,7 +89,7 @@ def prompted(predictor: gsam.VideoPredictor, example: heldout_clips.Example, kin
 def measure(
     predictor: gsam.VideoPredictor, examples: Iterable[heldout_clips.Example], kind: str = "click"
 ) -> Iterator[dict[str, Any]]:
-    """J and F of every object of every clip, and how well it was got in the frame of its prompt."""
+    """Yield J and F of every object of every clip, and the IoU on the frame of its prompt."""
     for example in examples:
         found, true = prompted(predictor, example, kind), example.tracks()
         ignored = example.clip.instances == IGNORE
@@ -102,7 +104,7 @@ def measure(
 
 
 def in_cells(side: int) -> Redraw:
-    """The truth, as ``side`` by ``side`` cells tell it."""
+    """Redraw the truth with ``side`` by ``side`` cells."""
 
     def redraw(pixels: Any, masks: list[Any]) -> Any:
         images = [Image.fromarray(255 * m.astype(np.uint8)).resize((side, side), Image.Resampling.BOX) for m in masks]
@@ -113,7 +115,7 @@ def in_cells(side: int) -> Redraw:
 
 
 def clicked(predictor: gsam.Predictor) -> Redraw:
-    """What a segmenter of pictures makes of one click in the middle of each."""
+    """Redraw by a segmenter of images, clicked once in the middle of each object."""
 
     def redraw(pixels: Any, masks: list[Any]) -> Any:
         predictor.set_image(pixels)
@@ -125,7 +127,7 @@ def clicked(predictor: gsam.Predictor) -> Redraw:
 
 
 def unfollowed(examples: Iterable[heldout_clips.Example], redraw: Redraw) -> dict[str, float]:
-    """J and F where every object is drawn on every frame by what is known of this frame alone."""
+    """Return J and F where every frame is redrawn on its own."""
     rows = []
     for example in examples:
         truth, told = example.clip.instances, []
@@ -139,13 +141,13 @@ def unfollowed(examples: Iterable[heldout_clips.Example], redraw: Redraw) -> dic
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Means over objects."""
+    """Return means over objects."""
     told = {name: float(np.mean([r[name] for r in rows])) if rows else 0.0 for name in ("j", "f", "prompted")}
     return {"objects": len(rows), "j_and_f": (told["j"] + told["f"]) / 2, **told}
 
 
 def by_text(pipe: gsam.Pipeline, examples: Iterable[heldout_clips.Example], **settings: Any) -> dict[str, Any]:
-    """What becomes of identities where the names are all that is given, and J and F of the tracks that fit best."""
+    """Track by names alone; return what becomes of identities, and J and F of the best tracks."""
     told, rows = [], []
     for example in examples:
         true, ignored = example.tracks(), example.clip.instances == IGNORE
@@ -157,13 +159,13 @@ def by_text(pipe: gsam.Pipeline, examples: Iterable[heldout_clips.Example], **se
 
 
 def tracked(pipe: gsam.Pipeline, example: heldout_clips.Example, **settings: Any) -> Tracks:
-    """A clip followed by the names of what is in it."""
+    """Track a clip by the names of its objects."""
     queries = sorted(set(example.clip.names))
     return Tracks.of(pipe.track(example.clip.rgb, queries, **settings), count=len(example.clip.rgb), name=example.name)
 
 
 def written(report: dict[str, Any]) -> str:
-    """The page for people."""
+    """Write the page."""
     lines = [
         f"# {report['model']} on held-out clips",
         "",
@@ -220,12 +222,13 @@ def written(report: dict[str, Any]) -> str:
 
 
 def saved(sheet: Image.Image, path: Path) -> None:
-    """Small enough for a page."""
+    """Save a sheet, small enough for a page."""
     sheet.thumbnail((1600, 1600), Image.Resampling.LANCZOS)
     sheet.quantize(200).save(path, optimize=True)
 
 
 def main() -> None:
+    """Measure, print and write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano_sam2", help="a name, a file or a folder of a SAM 2")
     parser.add_argument("--clips", type=int, default=30)

@@ -3,11 +3,11 @@
 ``python -m benchmarks.video [--objects 1 4 16] [--rounds N] [--small] [--flat] [--out DIR]``
 
 Hiera-T with the same seeded random weights on both sides.  Every object remembers one frame with a
-prompt and the six before, and nine pointers, random and the same for both, so that each call is a frame
-in the middle of a video: encoder, memory attention, decoder, memory encoder, masks of all objects.
-Masks are compared before anything is timed.  ``--flat`` tracks one object through 50 and through 500
-frames instead, each in a process of its own, and compares peak memory.  Writes ``video.md`` and
-``video.json`` to ``benchmarks/pages/``.  Needs the ``test`` extra.
+prompt and the six before, and nine pointers, random and the same for both, so that each call is a
+frame in the middle of a video: encoder, memory attention, decoder, memory encoder, masks of all
+objects. Masks are compared before anything is timed.  ``--flat`` tracks one object through 50 and
+through 500 frames instead, each in a process of its own, and compares peak memory.  Writes
+``video.md`` and ``video.json`` to ``benchmarks/pages/``.  Needs the ``test`` extra.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def flat() -> dict[str, Any]:
 
 
 def track_one(length: int) -> dict[str, Any]:
-    """Track one object, in this process, with nano's sizes and random weights; frames are drawn when read."""
+    """Track one object in this process, at nano's sizes with random weights, on drawn frames."""
     import time
 
     import numpy as np

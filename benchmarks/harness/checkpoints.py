@@ -1,7 +1,7 @@
 """Seeded checkpoints in the layout of the hub, the same for every side of a comparison.
 
-A checkpoint is called by its family and size: ``sam_b``, ``sam_l``, ``sam_h``, ``sam_smooth``, ``sam2``,
-``owl_2``, ``clip_b``, ``dino``.  Writing them needs torch and transformers.
+A checkpoint is called by its family and size: ``sam_b``, ``sam_l``, ``sam_h``, ``sam_smooth``,
+``sam2``, ``owl_2``, ``clip_b``, ``dino``.  Writing them needs torch and transformers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SAM_SIZES = {
 }
 """How the sizes of SAM's image encoder differ from ViT-B."""
 SMOOTH = "smooth"
-"""A ViT-B whose random masks follow the image: a mask generator never meets noise of single pixels."""
+"""A ViT-B whose random masks follow the image: real masks are no noise of single pixels."""
 
 
 def write(folder: Path, small: bool, names: Iterable[str]) -> None:
@@ -66,7 +66,7 @@ def _sam(size: str, small: bool) -> Any:
 
 
 def _smooth(sam: Any) -> Any:
-    """Make the four pixels that upscaling makes of one equal, and logits ten times as far from zero."""
+    """Make equal what upscaling makes of a pixel, and logits ten times as far from zero."""
     import torch
 
     with torch.no_grad():

@@ -8,7 +8,7 @@ import numpy as np
 
 Outputs = Mapping[str, np.ndarray]
 SAME_BOX = 1e-3
-"""Two boxes are the same if no coordinate differs by more than this part of the image's longer side."""
+"""The part of the image's longer side by which coordinates of the same box may differ."""
 
 
 def close(ours: Outputs, theirs: Outputs) -> float:
@@ -27,7 +27,7 @@ def masks(ours: Outputs, theirs: Outputs) -> float:
 
 
 def boxes(ours: Outputs, theirs: Outputs) -> float:
-    """Return the share of the peer's boxes that ours lack: near ties of random scores may rank otherwise."""
+    """Return the share of the peer's boxes that ours lack: near ties of scores may swap ranks."""
     side = max(float(np.abs(theirs["boxes"]).max()), 1e-9)
     distance = np.abs(theirs["boxes"][:, None] - ours["boxes"][None]).max(-1).min(1) / side
     return float((~(distance <= SAME_BOX)).mean())
@@ -54,7 +54,7 @@ def scenes(ours: Outputs, theirs: Outputs) -> float:
 
 
 def rough(ours: Outputs, theirs: Outputs) -> float:
-    """Return the root mean square of the difference in standard deviations of the peer's, for bfloat16.
+    """Return the RMS of the difference in standard deviations of the peer's, for bfloat16.
 
     Boxes and masks are ranked by scores that rounding swaps: of these only the shapes are compared.
     """
@@ -69,7 +69,7 @@ def rough(ours: Outputs, theirs: Outputs) -> float:
 
 
 def worst_mask_iou(half: Outputs, full: Outputs) -> float:
-    """Return the smallest IoU of masks from bfloat16 and float32 ``logits`` [.., h, w], positive inside."""
+    """Return the smallest IoU of masks from bfloat16 and from float32 ``logits`` [.., h, w]."""
     a, b = (x["logits"].reshape(-1, *x["logits"].shape[-2:]) > 0 for x in (half, full))
     both, either = ((f(a, b)).sum((1, 2)) for f in (np.logical_and, np.logical_or))
     return float(np.where(either > 0, both / np.maximum(either, 1), 1.0).min())

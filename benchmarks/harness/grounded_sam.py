@@ -20,7 +20,7 @@ SIZES = {False: ((1200, 1600), 800, 1333), True: ((240, 320), 160, 266)}
 """By ``small``: height and width of the image, and the detector's shorter side and limit."""
 
 KEPT = 5
-"""Boxes kept per image, the best by score: with random weights a threshold would keep any number."""
+"""Boxes kept per image, the best by score: with random weights no threshold fits."""
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of one image: boxes [N, 4] in pixels, scores [N], masks [N, H, W] bool."""
@@ -132,7 +132,7 @@ class TransformersPipeline:
         return x[None].contiguous().to(**self.to)
 
     def boxes(self, pixels: Any, names: list[str], shape: tuple[int, ...]) -> tuple[Any, Any]:
-        """Return boxes [B, Q, 4] in pixels, and scores [B, Q]: the mean over the words of the best name."""
+        """Return boxes [B, Q, 4] in pixels, and scores [B, Q]: the best name's mean over words."""
         import torch
 
         row = LetterTokenizer().encode([" . ".join(names) + " ."], 256)[0]
@@ -182,8 +182,8 @@ def case(
     Args:
         side: What runs it.
         small: Whether the image is reduced.
-        kind: ``"fresh"``: an image that was not seen before; ``"again"``: other queries on the image
-            seen last; ``"folder"``: several images that were not seen before.
+        kind: ``"fresh"``: an image that was not seen before; ``"again"``: other queries on the
+            image seen last; ``"folder"``: several images that were not seen before.
         images: How many images a folder has.
 
     Returns:

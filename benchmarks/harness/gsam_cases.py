@@ -40,8 +40,8 @@ class CountedProgram:
         """Count operations and bytes.
 
         Returns:
-            ``operations`` of matrix products, the fewest ``bytes`` to move, bytes ``accessed`` by XLA's
-            count, and the bytes of ``temporary`` buffers and of the ``output``.
+            ``operations`` of matrix products, the fewest ``bytes`` to move, bytes ``accessed`` by
+            XLA's count, and the bytes of ``temporary`` buffers and of the ``output``.
         """
         program = self.compiled.lower(*self.args).compile()
         counted, memory = program.cost_analysis(), program.memory_analysis()
@@ -211,7 +211,7 @@ class GsamCases:
         return grounded_sam.case(self.pipeline, self.setting.small, kind, images)
 
     def everything(self, photo: str, points: int, **options: Any) -> Run:
-        """Generate masks of a whole image; the first call, which compiles and is compared, has few points."""
+        """Generate the masks of an image; the first call, which is compared, has few points."""
         import gsam
 
         stage, image = self.sam(SMOOTH), open_or_draw(photo, self.setting.small)
@@ -230,7 +230,7 @@ class GsamCases:
         return run
 
     def answers(self, photo: str) -> Run:
-        """Return area, predicted IoU and stability of a few points' masks, to choose thresholds by."""
+        """Return area, predicted IoU and stability of a few masks, to choose thresholds by."""
         import gsam
 
         stage, image = self.sam(SMOOTH), open_or_draw(photo, self.setting.small)

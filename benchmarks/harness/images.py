@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 
 def draw_image(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Draw an image [H, W, 3] uint8 with detail at every scale: smooth noise, and shapes over it."""
+    """Draw an image [H, W, 3] uint8 with detail at every scale: smooth noise under shapes."""
     rng = np.random.default_rng(seed)
     h, w = size
     pixels = np.full((h, w, 3), 128.0)
@@ -25,7 +25,7 @@ def draw_image(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def open_or_draw(photo: str, small: bool) -> np.ndarray:
-    """Open ``photo`` as [H, W, 3] uint8, or draw an image where it is empty; reduced if ``small``."""
+    """Open ``photo`` as [H, W, 3] uint8, or draw an image if it is ``""``; reduced if ``small``."""
     if not photo:
         return draw_image((200, 300) if small else (1200, 1800), 0)
     with Image.open(photo) as file:

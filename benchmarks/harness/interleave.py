@@ -49,7 +49,7 @@ def build(case: Case, workers: Any, folder: Path) -> tuple[dict[str, float], dic
             absent[form] = answer["failed"]
     ours = dict(np.load(folder / "gsam.npz"))
     for form in first.keys() - {"gsam"}:
-        # Rounding to bfloat16 alone swaps ranks and single pixels; `benchmarks.smoke` compares in float32.
+        # Rounding to bfloat16 swaps ranks and single pixels; `benchmarks.smoke` is in float32.
         measure, allowed = ("rough", ROUGH) if workers.setting.half else (case.measure, case.tolerance)
         found = MEASURES[measure](ours, dict(np.load(folder / f"{form}.npz")))
         differences[form] = found
@@ -88,7 +88,8 @@ def measure(case: Case, workers: Any, rounds: int | None = None) -> dict[str, An
         rounds: How often each side is timed; the case's own number by default.
 
     Returns:
-        First calls, absent peers and differences as of `build`, every call's figures, and `summary`.
+        First calls, absent peers and differences as of `build`, every call's figures, and
+        `summary`.
 
     Raises:
         WrongOutput: As of `build`, or a side failed while it was timed.
@@ -107,7 +108,8 @@ def measure(case: Case, workers: Any, rounds: int | None = None) -> dict[str, An
 def summary(calls: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
     """Summarise calls: median seconds by form, and gsam's ratio to every peer.
 
-    A ratio is the median of those of neighbouring calls, with its spread, and that of the quiet pairs.
+    A ratio is the median of those of neighbouring calls, with its spread, and that of the quiet
+    pairs.
     """
     seconds = {form: [c["seconds"] for c in cs] for form, cs in calls.items()}
     ratios = {}
@@ -123,9 +125,10 @@ def summary(calls: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any
 
 
 def peak_memories(case: Case, setting: Setting) -> dict[str, float]:
-    """Return peak resident bytes by form, each of a fresh process that builds the case and calls it once.
+    """Return peak resident bytes by form, of fresh processes that build the case and call it once.
 
-    ``compile`` and ``onnx`` are left out: they make another form of the model first, in the same process.
+    ``compile`` and ``onnx`` are left out: they make another form of the model first, in the same
+    process.
     """
     found = {}
     for form in ("gsam", *(form for form in case.peers if form not in ("compile", "onnx"))):

@@ -50,7 +50,7 @@ def load() -> str:
 
 
 def busy_seconds() -> tuple[float, float]:
-    """Return CPU seconds since the machine started: those of all processes, and those its host took."""
+    """Return CPU seconds since the machine started: of all processes, and taken by its host."""
     user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     tick = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + soft) / tick, steal / tick

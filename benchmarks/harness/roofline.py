@@ -33,7 +33,7 @@ class Peak:
 
 
 def measure_peak(device: jax.Device, dtype: Any, side: int = 8192, repeats: int = 10) -> Peak:
-    """Measure both rates: of a product [side, side] x [side, side], and of a copy of 16 such matrices."""
+    """Measure the rates of a product of two [side, side] and of a copy of [16, side, side]."""
     left, right = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in range(2))
     left, right = jax.device_put((left, right), device)
     large = jax.device_put(jnp.ones((16, side, side), dtype), device)
@@ -59,8 +59,8 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
 def count_operations(function: Callable[..., Any], *args: Any) -> float:
     """Count the operations of all matrix products and convolutions in the trace of ``function``.
 
-    A multiplication with its addition counts as two.  Of the branches of a condition the most costly
-    counts; a loop without a fixed number of iterations counts once.
+    A multiplication with its addition counts as two.  Of the branches of a condition the most
+    costly counts; a loop without a fixed number of iterations counts once.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 

@@ -1,7 +1,7 @@
 """The peers' side of every case.
 
-Forms: transformers' models in torch with eager or sdpa attention, the sdpa form under torch.compile,
-and ONNX Runtime for the encoder.
+Forms: transformers' models in torch with eager or sdpa attention, the sdpa form under
+torch.compile, and ONNX Runtime for the encoder.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def upsample(logits: Any, side: int, content: tuple[int, int], size: tuple[int, 
 
 
 def _provide_nms() -> None:
-    """Put a plain NMS in the place of torchvision's, which transformers imports, if that is not installed."""
+    """Put a plain NMS in the place of torchvision's, if that is not installed."""
     import importlib.util
     import types
 

@@ -17,7 +17,7 @@ FAMILIES = {
     "clip": ("gsam.models.clip", "clip_vit_base_patch32", "nano_clip"),
     "dino": ("gsam.models.grounding_dino", "grounding_dino_tiny", "grounding_dino_tiny"),
 }
-"""By the first word of a checkpoint's name: the family, its variant, and the variant of reduced runs."""
+"""By the first word of a checkpoint's name: the family, its variant, and the reduced variant."""
 
 
 def load(setting: Setting, name: str, role: str) -> tuple[Any, Any]:

@@ -1,8 +1,8 @@
 """One side of a comparison in a process of its own, which stays loaded and answers calls.
 
 `Worker` is the end that calls, ``python -m benchmarks.harness.worker FORM SETTING`` the end that
-answers, one line of JSON per call.  Forms: ``gsam``; ``eager``, ``sdpa``, ``compile`` and ``onnx`` of
-torch; ``checkpoints``, which writes the models of both.
+answers, one line of JSON per call.  Forms: ``gsam``; ``eager``, ``sdpa``, ``compile`` and ``onnx``
+of torch; ``checkpoints``, which writes the models of both.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Worker:
         Args:
             form: What it computes.
             setting: Where, and on which models.
-            patience: Seconds after which a call without an answer has failed, and the process is ended.
+            patience: Seconds after which a call without an answer has failed, and the process is
+                ended.
         """
         self.form, self.patience = form, patience
         given = {"folder": str(setting.folder), "small": setting.small, "device": setting.device, "half": setting.half}
@@ -156,7 +157,7 @@ class CaseRunner:
         return {"first": seconds, "peak": peak_memory()}
 
     def time(self, number: int, inner: int) -> dict[str, float]:
-        """Call the case ``inner`` times, waiting at the end; return seconds per call, and what else ran."""
+        """Call the case ``inner`` times, then wait; return seconds per call, and what else ran."""
         before, own, began = busy_seconds(), os.times(), time.perf_counter()
         outputs = [self.run(number * inner + i + 1) for i in range(inner)]
         self.cases.wait(outputs[-1])

@@ -15,7 +15,7 @@ FILES = {
 
 
 def imports(file: Path) -> set[str]:
-    """Every module that a file imports, inside functions and for typing too, and what it may take from one."""
+    """Return every module that a file imports, inside functions and for typing too."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

@@ -1,1 +1,4 @@
-"""Seeded reference models in torch, and gsam compared with them part by part: for tests and `benchmarks.parity`."""
+"""Seeded reference models in torch, and comparisons of gsam with them, part by part.
+
+For tests and for `benchmarks.parity`.
+"""

@@ -1,6 +1,7 @@
 """Ours beside the reference, part by part: each function returns (what, difference, limit) rows.
 
-``difference`` is the largest absolute one, divided by the standard deviation of the reference where the limit says so.
+``difference`` is the largest absolute one, divided by the standard deviation of the reference where
+the limit says so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EfficientSAM beside `benchmarks.harness.oracles.reference.efficient_sam`, from a picture of any size to masks of that size."""
+"""EfficientSAM beside our own reference in torch, from an image to masks of its size."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def compare_encoder(
 def compare_decoder(
     model: reference.EfficientSam, stage: ours.EfficientSamSegmenter, features: torch.Tensor, size: tuple[int, int]
 ) -> list[Row]:
-    """Three prompts at once, padded to eight rows; each as the reference answers it alone, the worst of them told."""
+    """Compare three prompts at once, padded to eight rows, with the reference's one by one."""
     corner = np.array([[size[1], size[0]]], np.float32)
     points, box = np.array([[0.2, 0.3], [0.7, 0.55]]) * corner, np.array([[0.1, 0.2], [0.8, 0.7]]) * corner
     prompts: list[tuple[np.ndarray, list[int]]] = [

@@ -44,8 +44,8 @@ def compare(model: reference.FastSam, config: ours.Config, folder: Path, pixels:
 def network(model: reference.FastSam, stage: ours.FastSamSegmenter, pixels: np.ndarray) -> list[Row]:
     """Each layer on what the reference's own was given, against the reference in float64.
 
-    Of a photograph's million values a layer the worst are near 1e-5 of a deviation in float32, torch's own as well: two of
-    them against each other would say little.
+    Of a photograph's million values a layer the worst are near 1e-5 of a deviation in float32,
+    torch's own as well: two of them against each other would say little.
     """
     framed, _ = reference.letterbox(pixels, stage.view.size)
     h, w = framed.shape[:2]
@@ -89,7 +89,7 @@ def network(model: reference.FastSam, stage: ours.FastSamSegmenter, pixels: np.n
 
 
 class Whole:
-    """From the picture to its masks, on canvases that are larger than what the reference is given."""
+    """From the image to its masks, on canvases larger than what the reference is given."""
 
     def __init__(self, model: reference.FastSam, stage: ours.FastSamSegmenter) -> None:
         self.model, self.stage, self.sam = model, stage, FastSAM(stage)
@@ -119,7 +119,7 @@ class Whole:
             Row("mask coefficients", relative(weights, theirs[2][0]), 1e-4),
             Row("prototypes", relative(proto, last(theirs[3])[0]), 1e-4),
         ]
-        # what is found is compared from one network's answers: scores closer than the arithmetic's noise would swap places
+        # From one network's answers: scores closer than the arithmetic's noise would swap ranks.
         expected = reference.everything(
             boxes, scores, weights, proto.transpose(2, 0, 1), (h, w), size, conf, overlap=stage.iou, most=stage.most
         )

@@ -1,8 +1,9 @@
 """Grounding DINO beside the reference in torch.
 
-The first guesses are ranked by score, and what a query becomes depends on its rank.  Two scores that differ by less than the
-arithmetic's noise may swap, which changes both queries and a little of all.  So the ranking is compared as such, and what
-follows it from the reference's own ranking; the whole is compared where both ranked alike.
+The first guesses are ranked by score, and what a query becomes depends on its rank.  Two scores
+that differ by less than the arithmetic's noise may swap, which changes both queries and a little of
+all.  So the ranking is compared as such, and what follows it from the reference's own ranking; the
+whole is compared where both ranked alike.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ CHANGE = "inverse sigmoid at eps 1e-3 (the original's; transformers has 1e-5)"
 
 
 def model(size: str) -> Any:
-    """``tiny`` (Swin-T), ``base`` (Swin-B) in full; ``small`` (as tiny), ``wide`` (as base, windows of 12) and ``mm`` reduced."""
+    """Return the seeded reference.
+
+    Args:
+        size: In full ``tiny`` (Swin-T) or ``base`` (Swin-B); reduced ``small`` (as tiny), ``wide``
+            (as base, windows of 12) or ``mm`` (MM Grounding DINO).
+    """
     kind, extra = (
         ("MMGroundingDino", dict(decoder_bbox_embed_share=False, decoder_cls_embed_share=False))
         if (size == "mm")
@@ -73,7 +79,7 @@ def original_arithmetic() -> Iterator[None]:
 
 
 def batch(pictures: list[np.ndarray], view: Any, shape: tuple[int, int] | None = None) -> Images:
-    """Normalised pictures [h, w, 3] as a batch whose pixels are on one canvas, zeros around them."""
+    """Put normalised images [h, w, 3] on canvases of one size, zeros around them."""
     from gsam.inputs.image import canvas
 
     sizes = [p.shape[:2] for p in pictures]
@@ -120,7 +126,7 @@ def theirs(reference: Any, pixels: np.ndarray, caption: str) -> dict[str, np.nda
 
 
 def compare(reference: Any, folder: Path, pixels: np.ndarray, queries: list[str]) -> list[Row]:
-    """One picture, normalised, any size [h, w, 3]; ours runs on a padded canvas with padded text."""
+    """Compare on a normalised image [h, w, 3]; ours is on a padded canvas, with padded text."""
     loaded = store.load(str(seeded.save(reference, folder)), role="detect")
     stage = ours.build(loaded.config, loaded.params, LetterTokenizer())
     expected = theirs(reference, pixels, " . ".join(queries) + " .")

@@ -1,4 +1,4 @@
-"""MedSAM beside transformers' SAM, with what MedSAM does before and after it written here in scipy and torch."""
+"""MedSAM beside transformers' SAM, with MedSAM's pre- and postprocessing in scipy and torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORACLE = "transformers' SAM at eps 1e-5, between MedSAM's preprocessing and post
 
 
 def pixels(picture: np.ndarray, side: int) -> np.ndarray:
-    """A picture [H, W, 3] uint8 -> [1, side, side, 3] in 0..1, one axis of the resize after the other."""
+    """Resize [H, W, 3] uint8 to [1, side, side, 3] in 0..1, one axis after the other."""
     x = picture.astype(np.float64)
     for axis, n in enumerate(picture.shape[:2]):
         x = ndimage.gaussian_filter1d(x, max(0.0, (n / side - 1) / 2), axis, mode="mirror") if n > side else x
@@ -40,7 +40,7 @@ def compare(model: Any, folder: Path, picture: np.ndarray) -> list[Row]:
     seen = gather([prepared(open_image(picture), [stage.view])], [stage.view])
     given = pixels(picture, stage.config.image_size)
     mine = np.asarray(stage.pixels(stage.params, seen))
-    # where the spline gives a whole level, its last bit decides between that and the one below, on either side
+    # Where the spline gives a whole level, its last bit decides between that and the one below.
     levels = np.rint(np.abs(mine - given) * 255)
     rows = [
         Row("pixels that differ by one level", float((levels > 0).mean()), 1e-3, "of all"),

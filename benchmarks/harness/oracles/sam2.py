@@ -1,4 +1,4 @@
-"""SAM 2 on pictures beside transformers, from a picture of any size to masks of that size: rows as in `compare`."""
+"""SAM 2 on images beside transformers, from an image of any size to masks of that size."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Programs(NamedTuple):
     stages: Any
     """The maps behind each stage, of normalised pixels."""
     answers: Any
-    """Two prompts on the features of one image: three masks, one, that of token 0, and three where the second has a mask."""
+    """Two prompts on one image: three masks, one, that of token 0, and three with a mask prompt."""
 
 
 @functools.cache

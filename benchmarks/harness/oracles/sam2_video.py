@@ -1,4 +1,7 @@
-"""SAM 2 on video beside transformers' Sam2Video, a sound oracle for clicks and boxes (hole filling off), on the same weights."""
+"""SAM 2 on video beside transformers' Sam2Video on the same weights.
+
+It is a sound oracle for clicks and boxes, with hole filling off.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,8 @@ def tiny(v21: bool) -> Sam2VideoConfig:
 def model(config: Sam2VideoConfig, number: int = 0) -> Any:
     """The reference, seeded, with an object score that says yes.
 
-    The pointer of a drawn mask is made the original's, of the single mask: transformers takes the best of three.
+    The pointer of a drawn mask is made the original's, of the single mask: transformers takes the
+    best of three.
     """
     made = seed(Sam2VideoModel(config).eval(), number)
     with torch.no_grad():
@@ -146,7 +150,7 @@ class Reference:
 
 
 def moving(count: int, size: int = 128, number: int = 0) -> np.ndarray:
-    """Frames [T, S, S, 3] of two things that move over a background of noise, in pixels of ``size`` / 128."""
+    """Draw frames [T, S, S, 3] of two objects that move over noise, in cells of ``size`` / 128."""
     zoom, size = size // 128, 128
     rng = np.random.default_rng(number)
     back = rng.integers(0, 255, (size, size, 3))
@@ -158,7 +162,7 @@ def moving(count: int, size: int = 128, number: int = 0) -> np.ndarray:
 
 
 def compare(reference: Any, folder: Path, count: int = 9, start: int = 3) -> list[Row]:
-    """Two objects, by a click and by a box on frame ``start``, followed to the end of ``count`` frames and to their beginning."""
+    """Compare two objects, prompted by a click and a box on frame ``start``, in both directions."""
     size = reference.config.image_size
     zoom = size // 128
     ours, frames = predictor(reference, folder, progress=False), moving(count, size)

@@ -1,6 +1,7 @@
-"""MobileSAM and SAM-HQ beside torch references of our own (`reference`), part by part: rows as in `compare`.
+"""MobileSAM and SAM-HQ beside torch references of our own, part by part.
 
-transformers has no MobileSAM, and its SAM-HQ decodes otherwise than the original; what of it can be compared is.
+transformers has no MobileSAM, and its SAM-HQ decodes otherwise than the original; what of it can be
+compared is.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def model(config: mobile_sam.Config | sam_hq.Config) -> Any:
 
 
 def seed(model: nn.Module, number: int = 0) -> Any:
-    """Random weights by the kind of layer, so that activations keep unit order and no part is negligible."""
+    """Return random weights by kind of layer: activations of unit order, no part negligible."""
     generator = torch.Generator().manual_seed(number)
     noise = lambda p, scale, shift=0.0: p.copy_(shift + scale * torch.randn(p.shape, generator=generator))  # noqa: E731
     with torch.no_grad():
@@ -86,7 +87,7 @@ def seed(model: nn.Module, number: int = 0) -> Any:
 
 
 def load(model: nn.Module, folder: Path, config: Any = None) -> Any:
-    """Our stage with the weights of a reference, through a file as the original's; ``config`` where it is no variant's."""
+    """Load a reference's weights through a file like the original's; ``config`` if of no variant."""
     path = folder / "model.pth"
     torch.save(model.state_dict(), path)
     if config is None:
@@ -227,7 +228,7 @@ def prompts(side: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def answers(
     config: Any, params: Any, features: Any, multimask: bool, mask: np.ndarray | None = None, *, only: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ours of `prompts`: the points if ``multimask``, padded, else the box; logits [M, h, w] and IoU [M]."""
+    """Decode the padded points if ``multimask``, else the box: logits [M, h, w], IoU [M]."""
     points, _, box = (x.numpy() for x in prompts(config.image_size))
     xy, kinds = np.zeros((1, 4, 2), np.float32), np.array([[1, 0, -1, -2]])
     xy[0, :2] = points
@@ -268,7 +269,7 @@ def compare_sam_hq(model: Any, folder: Path, pixels: np.ndarray, config: Any = N
 
 
 def compare_light_sam_hq(model: Any, folder: Path, pixels: np.ndarray, config: Any = None) -> list[Row]:
-    """Its encoder and features; the decoder is that of any SAM-HQ.  Arguments as for `compare_sam_hq`."""
+    """Compare encoder and features as `compare_sam_hq`; the decoder is that of any SAM-HQ."""
     return compare_features(model, load(model, folder, config), pixels)[0]
 
 
@@ -295,7 +296,7 @@ def compare_hq_masks(model: Any, stage: Any, image: torch.Tensor, hq: torch.Tens
 
 
 def compare_hugging_face(folder: Path, pixels: np.ndarray) -> list[Row]:
-    """What of transformers' SAM-HQ is the original's, a small one: encoder, finer features, the fine mask's layers, IoU.
+    """Compare what transformers' SAM-HQ has of the original: encoder, features, fine mask, IoU.
 
     ``pixels`` [1, 80, 80, 3], normalised.
     """

@@ -1,7 +1,8 @@
 """Reference models in torch with seeded weights, saved in the layout of the hub.
 
-Weights are scaled so that activations keep unit order.  Where Hugging Face's arithmetic differs from the original
-repository's, the torch module is set to the original's, and the change is listed in `CHANGES`.
+Weights are scaled so that activations keep unit order.  Where Hugging Face's arithmetic differs
+from the original repository's, the torch module is set to the original's, and the change is listed
+in `CHANGES`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CHANGES = {
 
 
 def seed(model: nn.Module, number: int = 0) -> nn.Module:
-    """Random weights: kernels by fan-in, embeddings and biases small, norms around one."""
+    """Set random weights: kernels by fan-in, embeddings and biases small, norms around one."""
     generator = torch.Generator().manual_seed(number)
     norms = {
         id(p)
@@ -52,14 +53,14 @@ def seed(model: nn.Module, number: int = 0) -> nn.Module:
 
 
 def save(model: Any, folder: Path) -> Path:
-    """``config.json`` and ``model.safetensors``, as on the hub."""
+    """Write ``config.json`` and ``model.safetensors`` to ``folder``, as on the hub."""
     model.save_pretrained(folder, safe_serialization=True)
     assert json.loads((folder / "config.json").read_text())["model_type"]
     return folder
 
 
 def sam(size: str) -> Any:
-    """``tiny`` or ``vit_b``."""
+    """Return a SAM, ``tiny`` or ``vit_b``."""
     if size == "tiny":
         vision = dict(
             hidden_size=64, num_hidden_layers=4, num_attention_heads=4, global_attn_indexes=[1, 3], image_size=128,
@@ -74,7 +75,7 @@ def sam(size: str) -> Any:
 
 
 def owl(size: str, version: int = 2) -> Any:
-    """``tiny`` or ``base_patch16``, of OWL-ViT (1) or OWLv2 (2)."""
+    """Return ``tiny`` or ``base_patch16`` of OWL-ViT (1) or OWLv2 (2)."""
     name = "Owlv2" if version == 2 else "OwlViT"
     if size == "tiny":
         text = dict(
@@ -102,7 +103,7 @@ def owl(size: str, version: int = 2) -> Any:
 
 
 def clip(size: str) -> Any:
-    """``tiny`` or ``base_patch32``."""
+    """Return a CLIP, ``tiny`` or ``base_patch32``."""
     if size == "tiny":
         text = dict(
             hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=100,
@@ -123,7 +124,10 @@ def clip(size: str) -> Any:
 
 
 def siglip(size: str, version: int = 1) -> Any:
-    """``tiny`` or ``base_patch16``, of SigLIP (1) or SigLIP 2; tiny 2 has pixels to spare and a narrow MLP, as so400m has."""
+    """Return ``tiny`` or ``base_patch16`` of SigLIP (1) or SigLIP 2.
+
+    A tiny SigLIP 2 has pixels to spare and a narrow MLP, as so400m has.
+    """
     vocab = 256000 if version == 2 else 100 if size == "tiny" else 32000
     if size == "tiny":
         hidden, image = (176, 60) if version == 2 else (192, 64)
@@ -141,7 +145,7 @@ def siglip(size: str, version: int = 1) -> Any:
 
 
 def sticky_ids(count: int, context: int, vocab: int, pad: int) -> np.ndarray:
-    """Sentences of different lengths as SigLIP has them: words, the end mark 1, padding."""
+    """Return sentences of different lengths as SigLIP has them: words, the end mark 1, padding."""
     rng = np.random.default_rng(count)
     ids = np.full((count, context), pad, np.int32)
     for row in ids:
@@ -151,7 +155,7 @@ def sticky_ids(count: int, context: int, vocab: int, pad: int) -> np.ndarray:
 
 
 def token_ids(count: int, context: int, vocab: int) -> np.ndarray:
-    """Sentences of different lengths: begin, words, end (the highest id), zeros."""
+    """Return sentences of different lengths: begin, words, end (the highest id), zeros."""
     rng = np.random.default_rng(count)
     ids = np.zeros((count, context), np.int32)
     for row in ids:

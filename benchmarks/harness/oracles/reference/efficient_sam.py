@@ -1,8 +1,9 @@
-"""EfficientSAM in torch, the smallest form that is faithful: the oracle of `benchmarks.harness.oracles.efficient_sam`.
+"""EfficientSAM in torch, in the smallest form that is faithful.
 
-Written from what the original computes (yformer/EfficientSAM, Apache-2.0), not from its code.  Its tensors are those of the
-official checkpoints, name by name and shape by shape, which a test holds to.  Plain attention everywhere and images of their
-own for every prompt: none of the short cuts of `gsam.models.efficient_sam`.
+Written from what the original computes (yformer/EfficientSAM, Apache-2.0), not from its code.  Its
+tensors are those of the official checkpoints, name by name and shape by shape, which a test holds
+to.  Plain attention everywhere and images of their own for every prompt: none of the short cuts of
+`gsam.models.efficient_sam`.
 """
 
 from __future__ import annotations
@@ -186,7 +187,11 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Mlp(s.out, s.out, 4, 2)
 
     def forward(self, features: Tensor, image_where: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, D, h, w], their code [1, h w, D], prompts [N, 6, D] -> masks [N, 3, 4h, 4w], IoU [N, 3]."""
+        """Decode features [N, D, h, w], their code [1, h w, D] and prompts [N, 6, D].
+
+        Returns:
+            Mask logits [N, 3, 4h, 4w] and IoU [N, 3].
+        """
         n, d, h, w = features.shape
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(n, 5, d)
         tokens = where = torch.cat([own, prompts], 1)
@@ -218,7 +223,7 @@ class EfficientSam(nn.Module):
         return self.image_encoder((picture - mean) / std)
 
     def prompt(self, features: Tensor, points: Tensor, labels: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Points [N, P, 2] of a picture of ``size`` (h, w), labels [N, P] -> low-resolution masks, IoU."""
+        """Return low-resolution masks and IoU of points [N, P, 2] in pixels of ``size`` (h, w)."""
         scale = self.sizes.side / torch.tensor([size[1], size[0]])
         points = torch.where(points >= 0, points * scale, -1.0)[:, :POINTS]
         spare = POINTS - points.shape[1]

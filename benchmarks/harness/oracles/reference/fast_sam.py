@@ -1,7 +1,8 @@
-"""FastSAM in torch, the smallest form that is faithful, written from the published architecture of YOLOv8-seg.
+"""FastSAM in torch, in the smallest form that is faithful, from the architecture of YOLOv8-seg.
 
-Its tensors are those of the official checkpoints, name by name and shape by shape, which a test holds to.  What follows the
-network (boxes, masks, FastSAM's own rules) is read plainly, one picture and one box at a time.
+Its tensors are those of the official checkpoints, name by name and shape by shape, which a test
+holds to.  What follows the network (boxes, masks, FastSAM's own rules) is read plainly, one picture
+and one box at a time.
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ class Segment(nn.Module):
 
 
 class FastSam(nn.Module):
-    """[B, 3, H, W] in 0..1 -> boxes [B, A, 4], scores [B, A], coefficients [B, A, 32], prototypes [B, 32, H/4, W/4]."""
+    """Run on pixels [B, 3, H, W] in 0..1.
+
+    Returns:
+        Boxes [B, A, 4], scores [B, A], coefficients [B, A, 32], prototypes [B, 32, H/4, W/4].
+    """
 
     def __init__(self, depth: float, width: float, most: int) -> None:
         super().__init__()
@@ -151,7 +156,7 @@ SIZES = {"s": (0.33, 0.5, 1024), "x": (1.0, 1.25, 512), "tiny": (0.33, 0.125, 51
 
 
 def seeded(size: str, number: int = 0) -> FastSam:
-    """Random weights that keep activations near unit order; norms that have seen something, and answers that differ."""
+    """Return random weights: activations of unit order, norms with statistics."""
     generator = torch.Generator().manual_seed(number)
     model = FastSam(*SIZES[size])
     with torch.no_grad():
@@ -170,7 +175,7 @@ def seeded(size: str, number: int = 0) -> FastSam:
 
 
 def letterbox(pixels: np.ndarray, size: int) -> tuple[np.ndarray, float]:
-    """Where the picture goes; its own resampling is `gsam.inputs.letterbox.resize`, which is held to OpenCV elsewhere."""
+    """Letterbox an image; other tests compare `gsam.inputs.letterbox.resize` with OpenCV."""
     from gsam.inputs.letterbox import resize
 
     h, w = pixels.shape[:2]
@@ -203,7 +208,10 @@ def everything(
     boxes: np.ndarray, scores: np.ndarray, weights: np.ndarray, proto: np.ndarray, shape: tuple[int, int],
     size: tuple[int, int], conf: float, overlap: float, most: int,
 ) -> Answer:  # fmt: skip
-    """One picture of ``size`` (H, W), letterboxed to ``shape``, as the facts tell it: [A, 4], [A], [A, 32], [32, h, w]."""
+    """Postprocess one image of ``size`` (H, W), letterboxed to ``shape``.
+
+    The arrays are [A, 4], [A], [A, 32] and [32, h, w].
+    """
     left = sorted((i for i in range(len(scores)) if scores[i] > conf), key=lambda i: -scores[i])
     kept: list[int] = []
     while left and len(kept) < most:

@@ -1,6 +1,7 @@
-"""The automatic mask generator as its authors describe it, read plainly: whole masks, loops, torch for enlarging.
+"""The automatic mask generator as its authors describe it: whole masks, loops, torch to upsample.
 
-An oracle for `gsam.MaskGenerator`, which shares no code with it.  The model is a function, so that both get the same logits.
+An oracle for `gsam.MaskGenerator`, which shares no code with it.  The model is a function, so that
+both get the same logits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from torch.nn.functional import interpolate
 
 Ask = Callable[..., tuple[np.ndarray, np.ndarray]]
-"""(crop's pixels, points [P, 2] in pixels of the crop, masks [P, h, w] or None, multimask) -> logits [P, M, h, w], IoU [P, M]."""
+"""A SAM: crop, points [P, 2] in its pixels, masks [P, h, w] or None, and multimask ->
+logits [P, M, h, w], IoU [P, M]."""
 
 
 @dataclasses.dataclass

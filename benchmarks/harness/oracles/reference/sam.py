@@ -1,8 +1,9 @@
 """SAM in torch, the smallest form that is faithful: the oracle where transformers has none.
 
-Written from what the original computes (facebookresearch/segment-anything, Apache-2.0), not from its code.  Its tensors are
-those of the official checkpoints, name by name and shape by shape, which a test holds to.  Plain attention everywhere, an
-image of its own for every prompt, every mask computed: none of the short cuts of `gsam.nn`.
+Written from what the original computes (facebookresearch/segment-anything, Apache-2.0), not from
+its code.  Its tensors are those of the official checkpoints, name by name and shape by shape, which
+a test holds to.  Plain attention everywhere, an image of its own for every prompt, every mask
+computed: none of the short cuts of `gsam.nn`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""HQ-SAM 2's mask decoder in torch, around transformers' modules of SAM 2, which it leaves as they are."""
+"""HQ-SAM 2's mask decoder in torch, around transformers' modules of SAM 2 as they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Mlp(nn.Module):
 
 
 class Finer(nn.Module):
-    """What HQ-SAM 2 adds; its tensors are called as in the official file, behind ``sam_mask_decoder.``"""
+    """HQ-SAM 2's own modules, called as in the official file behind ``sam_mask_decoder.``"""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ def decode(
     multimask: bool,
     hq_token_only: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One prompt, points [P, 2] and labels [P], on a `Sam2Model`'s features: logits [M, 4h, 4w] and IoU [M]."""
+    """Decode one prompt, points [P, 2] and labels [P]: logits [M, 4h, 4w] and IoU [M]."""
     d = model.mask_decoder
     s0, s1, embedding = features
     sparse, dense = model.prompt_encoder(points[None, None], labels[None, None], None, None)

@@ -1,6 +1,7 @@
-"""SAM-HQ's mask decoder in torch: see `benchmarks.harness.oracles.reference.sam` on what this is.
+"""SAM-HQ's mask decoder in torch; see `sam` beside it.
 
-From what the original computes (SysCV/sam-hq, Apache-2.0): every mask, every feature, both convolutions in full.
+From what the original computes (SysCV/sam-hq, Apache-2.0): every mask, every feature, both
+convolutions in full.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ class HqMaskDecoder(MaskDecoder):
         return self.embedding_encoder(image) + self.compress_vit_feat(early.movedim(-1, 1))
 
     def five(self, image: Tensor, hq: Tensor, *prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """One prompt on an image [D, h, w] with finer features [D/8, 4h, 4w]: SAM's four masks and the fine one, four IoU."""
+        """Decode one prompt on an image [D, h, w] with finer features [D/8, 4h, 4w].
+
+        Returns:
+            SAM's four masks and the fine one, and four IoU.
+        """
         tokens, up = self.transformed(image, *prompts)
         mlps = [*self.output_hypernetworks_mlps, self.hf_mlp]
         hyper = torch.stack([mlp(t) for mlp, t in zip(mlps, tokens[1:6], strict=True)])

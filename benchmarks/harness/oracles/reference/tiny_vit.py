@@ -1,7 +1,7 @@
-"""TinyViT as MobileSAM and light SAM-HQ use it, in torch: see `benchmarks.harness.oracles.reference.sam` on what this is.
+"""TinyViT as MobileSAM and light SAM-HQ use it, in torch; see `sam` beside it.
 
-From what the original computes (ChaoningZhang/MobileSAM, Apache-2.0).  Batch norms are torch's own, the padding goes through
-the norm, and the attention biases are looked up pair by pair.
+From what the original computes (ChaoningZhang/MobileSAM, Apache-2.0).  Batch norms are torch's own,
+the padding goes through the norm, and the attention biases are looked up pair by pair.
 """
 
 from __future__ import annotations
