@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
-from gsam.types import Bank, Boxes, Images, Labels, Masks, Params, Scene, View
+from gsam.types import Bank, Boxes, Images, Labels, Masks, MemoryConfig, Params, Scene, View
 
 Step = Callable[[Scene], Scene]
 """Anything that takes what is known and gives back more (or less) of it."""
@@ -140,17 +140,27 @@ class Tracker(Protocol):
     """
 
     @property
-    def config(self) -> Any:
-        """Its sizes: ``grid`` (s = 4 grid), ``num_maskmem``, ``mem_dim``, ``max_obj_ptrs``, ``width``."""
+    def memory(self) -> MemoryConfig:
+        """What it remembers of an object."""
+
+    @property
+    def mask_size(self) -> int:
+        """Rows and columns s of the logits."""
+
+    @property
+    def absent_logit(self) -> float:
+        """The logit of every pixel of an object that is not there."""
 
     @property
     def params(self) -> Params: ...
     @property
-    def view(self) -> View: ...
-    def features(self, params: Params, images: Images) -> Any:
-        """What is computed once a frame, [B, ...]."""
+    def view(self) -> View:
+        """A square."""
 
-    def click(
+    def features(self, params: Params, images: Images) -> Any:
+        """What is computed once per frame, [B, ...]."""
+
+    def add_points(
         self,
         params: Params,
         features: Any,
@@ -164,13 +174,13 @@ class Tracker(Protocol):
     ) -> Any:
         """Points and corners of boxes [N, P, 2] in pixels of the view, earlier answers [N, s, s]; memories if there are any."""
 
-    def draw(self, params: Params, features: Any, masks: jax.Array) -> Any:
-        """Masks [N, S, S] of 0 and 1 over the view, as somebody drew them."""
+    def add_mask(self, params: Params, features: Any, masks: jax.Array) -> Any:
+        """Masks [N, S, S] of 0 and 1 over the view, as the user gave them."""
 
     def track(self, params: Params, features: Any, bank: Bank, valid: jax.Array) -> tuple[Any, jax.Array]:
         """Objects without a prompt by what they remember, and what they will remember of this frame, [N, ...]."""
 
-    def remember(
+    def encode_memory(
         self, params: Params, features: Any, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
         """What objects with prompts will remember of this frame, [N, ...]."""

@@ -167,3 +167,21 @@ class Bank:
     """[P] bool."""
     span: Any
     """[] float32: what ``offsets`` are divided by, the greatest number of pointers less one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """How much a tracker remembers of each object, and which of it a frame reads."""
+
+    slots: int
+    """Frames that are read at most, that with the prompt included (``num_maskmem``)."""
+    pointers: int
+    """Object pointers that are read (``max_obj_ptrs_in_encoder``)."""
+    shape: tuple[int, int]
+    """Of the memory of one frame, [h w, E]."""
+    pointer_width: int
+    """Numbers of an object pointer."""
+    stride: int = 1
+    """Of the frames before the last, every n-th is read (``memory_temporal_stride_for_eval``)."""
+    prompted: int = -1
+    """The nearest frames with prompts that are read (``max_cond_frames_in_attn``), -1 for all."""

@@ -250,27 +250,25 @@ class GsamCases:
     def video(self, objects: int) -> Run:
         from gsam.build.stages import tracker
         from gsam.inputs.video import open_frames
-        from gsam.tracking.engine import engine
+        from gsam.tracking.engine import Engine
         from gsam.tracking.objects import FrameOutput, TrackedObject
         from gsam.tracking.session import Session
 
         model = tracker(str(self.setting.folder / "sam2"))
-        config, made = model.config, engine(model, fill_hole_area=0)
-        given = inputs.tracking_memory(objects, config.grid**2, config.mem_dim, config.width)
-        state = Session(open_frames([inputs.frame(config.image_size)] * (inputs.CURRENT_FRAME + 1)))
-        empty = np.zeros((made.step.side, made.step.side), np.float32)
+        engine, memory = Engine.of(model, fill_hole_area=0), model.memory
+        given = inputs.tracking_memory(objects, *memory.shape, memory.pointer_width)
+        state = Session(open_frames([inputs.frame(engine.view_size)] * (inputs.CURRENT_FRAME + 1)))
+        empty = np.zeros((engine.mask_size, engine.mask_size), np.float32)
         for number in range(objects):
-            track = state.tracks[number] = TrackedObject(number)
-            for i, (memory, pointer) in enumerate(
-                zip(*(given[k][number] for k in ("memory", "pointers")), strict=True)
-            ):
-                output = FrameOutput(state.shelf, 1.0, 1.0, pointer, empty, memory)
-                (track.prompted if i == 0 else track.followed)[i] = output
+            tracked = state.objects[number] = TrackedObject(number)
+            for i, (own, pointer) in enumerate(zip(*(given[k][number] for k in ("memory", "pointers")), strict=True)):
+                output = FrameOutput(state.arrays, 1.0, 1.0, pointer, empty, own)
+                (tracked.prompted if i == 0 else tracked.propagated)[i] = output
 
         def run(number: int) -> dict[str, Any]:
-            state.cache.clear()
-            made.follow(state, inputs.CURRENT_FRAME)
-            return {"masks": np.stack([t.followed[inputs.CURRENT_FRAME].mask for t in state.tracks.values()])}
+            state.features.clear()
+            engine.propagate_frame(state, inputs.CURRENT_FRAME)
+            return {"masks": np.stack([t.propagated[inputs.CURRENT_FRAME].logits for t in state.objects.values()])}
 
         return run
 

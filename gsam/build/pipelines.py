@@ -99,7 +99,7 @@ def load(
     limit = Limits(**{**recipe.get("limits", {}), **limits})
     track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
     make = functools.partial(load_tracker, track.pop("name")) if track else None
-    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, following=track)
+    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)
 
 
 def _can(stages: Sequence[Any], role: str) -> bool:

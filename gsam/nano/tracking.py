@@ -226,11 +226,11 @@ class Clip:
         goes_on = jax.random.bernoulli(self.key, GOES_ON, (q,))
         low = jnp.where(goes_on[:, None, None], repaired, low)
         pointer = jnp.where(goes_on[:, None], repaired_pointer, pointer)
-        as_drawn = self.model.given(frame, full)
+        as_drawn = self.model.from_mask(frame, full)
         low = jnp.where(drawn[:, None, None], as_drawn.logits, low)
         pointer = jnp.where(drawn[:, None], as_drawn.pointer, pointer)
         score = jnp.where(drawn, as_drawn.score, several.object_score)
-        memory = self.model.remember(frame, low, score, jnp.ones(q, bool))
+        memory = self.model.encode_memory(frame, low, score, jnp.ones(q, bool))
         return (memory, pointer), cost, iou, several.object_score
 
     def corrected(
@@ -280,11 +280,11 @@ class Clip:
             kept=jnp.broadcast_to((ago > 0) & ((ago < self.config.max_obj_ptrs) | (frames == 0)), bank.kept.shape),
         )
         begun = self.model.memory_attention.begin(features.embedding)
-        own = jax.vmap(lambda one: self.model.recall(begun, one))(now)
+        own = jax.vmap(lambda one: self.model.read_memory(begun, one))(now)
         q = len(truth)
-        answer = self.model.decode(features._replace(embedding=own), *tracker.nothing(q), multimask=True)
+        answer = self.model.decode(features._replace(embedding=own), *tracker.no_prompt(q), multimask=True)
         cost, iou, logits, pointer = self.judged(answer, truth, known)
-        memory = self.model.remember(features, logits, answer.object_score, jnp.zeros(q, bool))
+        memory = self.model.encode_memory(features, logits, answer.object_score, jnp.zeros(q, bool))
         bank = dataclasses.replace(
             bank,
             memory=bank.memory.at[:, number].set(memory),

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,9 @@ from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.types import Images, Params, Scene, Text
+
+if TYPE_CHECKING:
+    from gsam.tracking.engine import Engine
 
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
@@ -60,7 +63,7 @@ class Pipeline(Steps):
         limits: What is kept; by default ``gsam.Limits()``.
         devices: Devices that images are spread over; by default the first local one.
         tracker: Builds what `track` needs, when it is needed; by default the pipeline cannot track.
-        following: Settings of `track`, see `gsam.tracking.text_tracking.TrackingConfig`.
+        tracking: Settings of `track`, see `gsam.tracking.text_tracking.TrackingConfig`.
         **settings: Fields of `gsam.Limits` in place of those in ``limits``.
 
     Raises:
@@ -86,14 +89,13 @@ class Pipeline(Steps):
         limits: Limits | None = None,
         devices: Sequence[jax.Device] | None = None,
         tracker: Callable[[], Tracker] | None = None,
-        following: Mapping[str, Any] | None = None,
+        tracking: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.name = name
         super().__init__(steps, dataclasses.replace(limits or Limits(), **settings))
         self.devices = tuple(devices or jax.local_devices()[:1])
-        self._tracker, self._following = tracker, dict(following or {})
-        self._engine: Any = None
+        self._tracker, self._tracking = tracker, dict(tracking or {})
         self._readers = text_caches(self._stages(), lambda: self.params)
         self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
         self._seen: collections.OrderedDict[bytes, tuple[Images, Any]] = collections.OrderedDict()
@@ -189,27 +191,27 @@ class Pipeline(Steps):
             >>> for frame in pipe.track("notebooks/clip.mp4", "dog"):  # doctest: +SKIP
             ...     print(frame.index, frame.ids, frame.labels)
         """
-        from gsam.tracking.text_tracking import TrackingConfig, follower
+        from gsam.inputs.video import open_frames
+        from gsam.tracking.text_tracking import TextTracker, TrackingConfig
 
         if self._tracker is None:
             raise UsageError(
                 f"{self.name} has no tracker: a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
             )
         own = {f.name for f in dataclasses.fields(TrackingConfig)}
-        following = TrackingConfig(**self._following | {k: v for k, v in settings.items() if k in own})
+        config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in own})
         thresholds = {k: v for k, v in settings.items() if k not in own}
         find: Any = functools.partial(self, query=query, **thresholds)
         parse_queries(query)  # complains now, not on the first frame
-        return follower(self._steps(), video, find, following).run(start, next_id)
+        return TextTracker(self._engine, open_frames(video), find, config).run(start, next_id)
 
-    def _steps(self) -> Any:
+    @functools.cached_property
+    def _engine(self) -> Engine:
         """The tracker, compiled once."""
-        if self._engine is None:
-            from gsam.tracking.engine import engine
+        from gsam.tracking.engine import Engine
 
-            assert self._tracker is not None
-            self._engine = engine(self._tracker())
-        return self._engine
+        assert self._tracker is not None
+        return Engine.of(self._tracker())
 
     def stream(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import Any, Literal, Self
@@ -13,7 +14,6 @@ from tqdm import tqdm
 from gsam.build.stages import tracker
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
-from gsam.models.sam2.tracker import ABSENT_LOGIT
 from gsam.ops.resize import antialiased
 from gsam.predictors import prompts
 from gsam.results.masks.low_res import LowResMasks
@@ -21,7 +21,6 @@ from gsam.roles import Tracker
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.engine import Engine
 from gsam.tracking.frame_range import frame_range
-from gsam.tracking.memory_selection import MemoryConfig
 from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session as Session
 
@@ -101,15 +100,14 @@ class VideoPredictor:
         if max_cond_frames_in_attn != -1 and max_cond_frames_in_attn < 2:
             raise UsageError(f"max_cond_frames_in_attn is -1 or at least 2, not {max_cond_frames_in_attn}")
         self.model = tracker(model, **settings) if isinstance(model, str) else model
-        config = self.model.config
-        reach = MemoryConfig(
-            config.num_maskmem, config.max_obj_ptrs, memory_temporal_stride_for_eval, max_cond_frames_in_attn
+        memory = dataclasses.replace(
+            self.model.memory, stride=memory_temporal_stride_for_eval, prompted=max_cond_frames_in_attn
         )
         self.non_overlap_masks, self.progress = non_overlap_masks, progress
         self._engine = Engine(
-            CompiledTracker(self.model, reach, fill_hole_area, binarize_mask_from_pts_for_mem_enc),
-            correct=add_all_frames_to_correct_as_cond,
-            forgetful=clear_non_cond_mem_around_input,
+            CompiledTracker(self.model, memory, fill_hole_area, binarize_mask_from_pts_for_mem_enc),
+            corrections_are_prompts=add_all_frames_to_correct_as_cond,
+            clear_memory_near_prompts=clear_non_cond_mem_around_input,
         )
 
     @classmethod
@@ -132,7 +130,7 @@ class VideoPredictor:
     @property
     def compilations(self) -> int:
         """How many programs have been compiled so far: it does not depend on the length of a video."""
-        return self._engine.step.compilations
+        return self._engine.compilations
 
     # Videos
 
@@ -171,7 +169,7 @@ class VideoPredictor:
         Args:
             inference_state: What `init_state` returned.
         """
-        inference_state.tracks.clear()
+        inference_state.objects.clear()
 
     # Prompts
 
@@ -214,14 +212,14 @@ class VideoPredictor:
         if box is not None and not clear_old_points:
             raise ValueError("a box comes before points: give it with clear_old_points=True")
         size = (inference_state.height, inference_state.width) if normalize_coords else (1, 1)
-        new = prompts.clicked(points, labels, box, size, self.model.view.size)
-        known = inference_state.tracks.get(obj_id)
+        new = prompts.clicked(points, labels, box, size, self._engine.view_size)
+        known = inference_state.objects.get(obj_id)
         old = None if known is None or clear_old_points else known.points.get(frame)
         if old is not None:
             new = Points(np.concatenate([old.xy, new.xy]), np.concatenate([old.labels, new.labels]))
         self._engine.features(inference_state, frame)  # before an object is made: it may fail
-        track = inference_state.tracks.setdefault(obj_id, TrackedObject(obj_id))
-        self._engine.click(inference_state, track, frame, new)
+        tracked = inference_state.objects.setdefault(obj_id, TrackedObject(obj_id))
+        self._engine.add_points(inference_state, tracked, frame, new)
         return self._answer(inference_state, frame)
 
     def add_new_points(self, *args: Any, **kwargs: Any) -> Answer:
@@ -254,15 +252,15 @@ class VideoPredictor:
             ValueError: The mask is not of the size of the video.
         """
         frame = inference_state.check(frame_idx)
-        drawn = np.asarray(mask)
-        if drawn.ndim != 2:
-            raise ValueError(f"a mask is [H, W], got {list(drawn.shape)}")
-        if drawn.shape != (inference_state.height, inference_state.width):
+        given = np.asarray(mask)
+        if given.ndim != 2:
+            raise ValueError(f"a mask is [H, W], got {list(given.shape)}")
+        if given.shape != (inference_state.height, inference_state.width):
             size = [inference_state.height, inference_state.width]
-            raise ValueError(f"the mask is {list(drawn.shape)}, the video {size}")
+            raise ValueError(f"the mask is {list(given.shape)}, the video {size}")
         self._engine.features(inference_state, frame)
-        track = inference_state.tracks.setdefault(obj_id, TrackedObject(obj_id))
-        self._engine.draw(inference_state, track, frame, squashed(drawn, self.model.view.size))
+        tracked = inference_state.objects.setdefault(obj_id, TrackedObject(obj_id))
+        self._engine.add_mask(inference_state, tracked, frame, squashed(given, self._engine.view_size))
         return self._answer(inference_state, frame)
 
     def clear_all_prompts_in_frame(
@@ -283,13 +281,8 @@ class VideoPredictor:
         Raises:
             gsam.errors.UsageError: There is no such frame or object.
         """
-        frame, track = inference_state.check(frame_idx), inference_state.track(obj_id)
-        places: tuple[dict[int, Any], ...] = (track.points, track.masks, *track.asked.values())
-        for place in places:
-            place.pop(frame, None)
-        if (output := track.prompted.pop(frame, None)) is not None:
-            track.followed[frame] = output
-            track.tracked.pop(frame, None)
+        frame = inference_state.check(frame_idx)
+        inference_state.tracked_object(obj_id).clear_prompts(frame)
         return self._answer(inference_state, frame) if need_output else None
 
     def remove_object(
@@ -310,14 +303,14 @@ class VideoPredictor:
         Raises:
             gsam.errors.UsageError: There is no such object, with ``strict``.
         """
-        if obj_id not in inference_state.tracks and not strict:
+        if obj_id not in inference_state.objects and not strict:
             return inference_state.ids, []
-        gone = inference_state.track(obj_id)
-        del inference_state.tracks[obj_id]
-        frames = sorted({*gone.points, *gone.masks}) if need_output and inference_state.tracks else []
+        gone = inference_state.tracked_object(obj_id)
+        del inference_state.objects[obj_id]
+        frames = sorted({*gone.points, *gone.masks}) if need_output and inference_state.objects else []
         return inference_state.ids, [(f, self._answer(inference_state, f)[2]) for f in frames]
 
-    # Following
+    # Propagation
 
     def propagate_in_video_preflight(self, inference_state: Session) -> None:
         """Commit the prompts given so far to memory, as `propagate_in_video` does first.
@@ -328,12 +321,12 @@ class VideoPredictor:
         Raises:
             gsam.errors.UsageError: There is no object yet, or one that has no prompt.
         """
-        if not inference_state.tracks:
+        if not inference_state.objects:
             raise UsageError("there is no object yet: click on one first, or give a box or a mask")
         self._engine.commit_prompts(inference_state)
-        for track in inference_state.tracks.values():
-            if not track.prompted:
-                raise UsageError(f"object {track.id!r} has no prompt: click on it first, or give a box or a mask")
+        for tracked in inference_state.objects.values():
+            if not tracked.prompted:
+                raise UsageError(f"object {tracked.id!r} has no prompt: click on it first, or give a box or a mask")
 
     def propagate_in_video(
         self,
@@ -363,13 +356,15 @@ class VideoPredictor:
         self.propagate_in_video_preflight(inference_state)
         state = inference_state
         if start_frame_idx is None:
-            start_frame_idx = min(frame for track in state.tracks.values() for frame in track.prompted)
+            start_frame_idx = min(frame for tracked in state.objects.values() for frame in tracked.prompted)
         start, stop, step = frame_range(state.check(start_frame_idx), state.count, max_frame_num_to_track, reverse)
         total = None if stop is None else len(range(start, stop, step))
         quiet = not self.progress or not sys.stderr.isatty()
         with tqdm(total=total, desc="propagate in video", unit="frame", disable=quiet) as bar:
-            for frame in self._engine.walk(state, start, stop if stop != -1 else None, step) if total != 0 else ():
-                self._engine.follow(state, frame, reverse)
+            for frame in (
+                self._engine.iter_frames(state, start, stop if stop != -1 else None, step) if total != 0 else ()
+            ):
+                self._engine.propagate_frame(state, frame, reverse)
                 bar.update()
                 yield self._answer(state, frame)
 
@@ -378,10 +373,10 @@ class VideoPredictor:
     def _answer(self, state: Session, frame: int) -> Answer:
         """The newest masks of all objects on a frame, as large as the video."""
         outputs = state.outputs(frame)
-        known = [output.mask for output in outputs if output is not None]
-        masks = np.full((len(outputs), 1, state.height, state.width), ABSENT_LOGIT, np.float32)
+        known = [output.logits for output in outputs if output is not None]
+        masks = np.full((len(outputs), 1, state.height, state.width), self.model.absent_logit, np.float32)
         if known:
-            size = self.model.view.size
+            size = self._engine.view_size
             low = LowResMasks(np.stack(known), size, (size, size), (state.height, state.width), upsample="bilinear")
             rows = [i for i, output in enumerate(outputs) if output is not None]
             for i, row in enumerate(rows):

@@ -1,9 +1,9 @@
-"""What is done to a video's objects, frame by frame: between the words of `gsam.VideoPredictor` and the compiled steps."""
+"""Prompt and propagate a video's objects frame by frame: between what users call and the compiled tracker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,78 +12,112 @@ from gsam.inputs.image import Picture
 from gsam.nn.prompt import PAD
 from gsam.roles import Tracker
 from gsam.tracking.compiled import CompiledTracker
-from gsam.tracking.memory_selection import MemoryConfig, recall
+from gsam.tracking.memory_selection import select_memory
 from gsam.tracking.objects import FrameOutput, Points, TrackedObject
 from gsam.tracking.session import EndOfFrames, Session
 
 
 class Engine:
-    """Prompts become outputs, outputs memories, and objects are followed from frame to frame."""
+    """Prompts become outputs, outputs memories, and objects are propagated from frame to frame."""
 
-    def __init__(self, step: CompiledTracker, *, correct: bool = True, forgetful: bool = False) -> None:
-        """``correct``: a prompt on a frame that was gone over makes it a frame with a prompt.  ``forgetful``: near a frame with
-        a prompt, what was followed is forgotten."""
-        self.step, self.reach, self.correct, self.forgetful = step, step.reach, correct, forgetful
+    def __init__(
+        self,
+        compiled: CompiledTracker,
+        *,
+        corrections_are_prompts: bool = True,
+        clear_memory_near_prompts: bool = False,
+    ) -> None:
+        """Work with a compiled tracker.
 
-    def click(self, state: Session, track: TrackedObject, frame: int, points: Points) -> FrameOutput:
-        """``points`` instead of what was asked on this frame; the last answer there is fed back."""
-        features = self.features(state, frame)
-        track.points[frame] = points
-        track.masks.pop(frame, None)
-        earlier = track.latest(frame)
-        recalled = None
-        if frame in track.tracked and track.prompted:
-            recalled = recall(track, frame, track.tracked[frame], state.count, self.reach)
+        Args:
+            compiled: The tracker.
+            corrections_are_prompts: Whether a prompt on a frame that a propagation went over makes it a
+                frame with a prompt.
+            clear_memory_near_prompts: Whether what was propagated near a frame with a prompt is dropped.
+        """
+        self.compiled = compiled
+        self.corrections_are_prompts = corrections_are_prompts
+        self.clear_memory_near_prompts = clear_memory_near_prompts
+
+    @classmethod
+    def of(cls, tracker: Tracker, fill_hole_area: int = 8) -> Self:
+        """Make an engine with the original's settings."""
+        return cls(CompiledTracker(tracker, tracker.memory, fill_hole_area, True))
+
+    @property
+    def view_size(self) -> int:
+        """Side S in pixels of the square that the tracker sees."""
+        return self.compiled.tracker.view.size
+
+    @property
+    def mask_size(self) -> int:
+        """Rows and columns s of the logits of an output."""
+        return self.compiled.tracker.mask_size
+
+    @property
+    def compilations(self) -> int:
+        """How many programs have been compiled so far."""
+        return self.compiled.compilations
+
+    def add_points(self, state: Session, tracked: TrackedObject, frame: int, points: Points) -> FrameOutput:
+        """Prompt with ``points`` in place of earlier prompts on this frame; the last output there is fed back."""
+        features, memory = self.features(state, frame), self.compiled.memory
+        tracked.points[frame] = points
+        tracked.masks.pop(frame, None)
+        previous = tracked.latest(frame)
+        selected = None
+        if frame in tracked.visited and tracked.prompted:
+            selected = select_memory(tracked, frame, tracked.visited[frame], state.count, memory)
         padded = Points(
             np.concatenate([points.xy, np.zeros((1, 2), np.float32)]), np.append(points.labels, np.int32(PAD))
         )
-        mask = None if earlier is None else earlier.mask
-        return self._asked(track, frame, self.step.click(features, padded, mask, recalled, state.count, state.shelf))
+        mask = None if previous is None else previous.logits
+        output = self.compiled.add_points(features, padded, mask, selected, state.count, state.arrays)
+        return self._hold(tracked, frame, output)
 
-    def draw(self, state: Session, track: TrackedObject, frame: int, mask: NDArray[np.bool_]) -> FrameOutput:
-        """A mask [S, S] over the view, instead of what was asked on this frame."""
+    def add_mask(self, state: Session, tracked: TrackedObject, frame: int, mask: NDArray[np.bool_]) -> FrameOutput:
+        """Prompt with a mask [S, S] over the view, in place of earlier prompts on this frame."""
         features = self.features(state, frame)
-        track.masks[frame] = mask
-        track.points.pop(frame, None)
-        return self._asked(track, frame, self.step.draw(features, mask, state.shelf))
+        tracked.masks[frame] = mask
+        tracked.points.pop(frame, None)
+        return self._hold(tracked, frame, self.compiled.add_mask(features, mask, state.arrays))
 
     def commit_prompts(self, state: Session) -> None:
-        """What was asked since the last time is remembered, and counts from now on."""
-        frames = sorted({frame for track in state.tracks.values() for asked in track.asked.values() for frame in asked})
-        for frame in frames:
+        """Encode the memories of pending prompts, which count from now on."""
+        objects = state.objects.values()
+        for frame in sorted({f for tracked in objects for outputs in tracked.pending.values() for f in outputs}):
             found = [
-                (track, prompted, asked.pop(frame))
-                for track in state.tracks.values()
-                for prompted, asked in track.asked.items()
-                if frame in asked
+                (tracked, prompted, outputs.pop(frame))
+                for tracked in objects
+                for prompted, outputs in tracked.pending.items()
+                if frame in outputs
             ]
-            self.step.remember(self.features(state, frame), [output for *_, output in found])
-            for track, prompted, output in found:
-                (track.prompted if prompted else track.followed)[frame] = output
-                if self.forgetful:
-                    track.forget_around(frame, self.reach.slots * self.reach.stride)
-        for track in state.tracks.values():
-            for frame in track.prompted:
-                track.followed.pop(frame, None)
+            self.compiled.encode_memory(self.features(state, frame), [output for *_, output in found])
+            for tracked, prompted, output in found:
+                (tracked.prompted if prompted else tracked.propagated)[frame] = output
+                self._clear_near(tracked, frame)
+        for tracked in objects:
+            for frame in tracked.prompted:
+                tracked.propagated.pop(frame, None)
 
-    def follow(self, state: Session, frame: int, reverse: bool = False) -> None:
-        """All objects without a prompt on this frame, by what they remember."""
-        features = self.features(state, frame)
-        todo = [track for track in state.tracks.values() if track.prompted and frame not in track.prompted]
+    def propagate_frame(self, state: Session, frame: int, reverse: bool = False) -> None:
+        """Find all objects without a prompt on this frame, by their memories."""
+        features, memory = self.features(state, frame), self.compiled.memory
+        todo = [tracked for tracked in state.objects.values() if tracked.prompted and frame not in tracked.prompted]
         if todo:
-            recalled = [recall(track, frame, reverse, state.count, self.reach) for track in todo]
-            outputs = self.step.track(features, recalled, state.count, state.shelf)
-            for track, output in zip(todo, outputs, strict=True):
-                track.followed[frame] = output
-        for track in state.tracks.values():
-            track.tracked[frame] = reverse
-            if self.forgetful and frame in track.prompted:
-                track.forget_around(frame, self.reach.slots * self.reach.stride)
+            selected = [select_memory(tracked, frame, reverse, state.count, memory) for tracked in todo]
+            outputs = self.compiled.track(features, selected, state.count, state.arrays)
+            for tracked, output in zip(todo, outputs, strict=True):
+                tracked.propagated[frame] = output
+        for tracked in state.objects.values():
+            tracked.visited[frame] = reverse
+            if frame in tracked.prompted:
+                self._clear_near(tracked, frame)
             if state.memory == "near":
-                far = max((self.reach.slots + 1) * self.reach.stride, self.reach.pointers)
-                track.prune(range(frame - far, frame + far + 1))
+                far = max((memory.slots + 1) * memory.stride, memory.pointers)
+                tracked.prune(range(frame - far, frame + far + 1))
 
-    def walk(self, state: Session, start: int, stop: int | None, step: int = 1) -> Iterator[int]:
+    def iter_frames(self, state: Session, start: int, stop: int | None, step: int = 1) -> Iterator[int]:
         """Frames from ``start`` on, the features of each ready; those of a live source until it ends."""
         if state.frames.seekable:
             for frame in state.frames.walk(start, stop, step):
@@ -101,18 +135,18 @@ class Engine:
             number += 1
 
     def features(self, state: Session, frame: int) -> Any:
-        """Of a frame; those used last are kept."""
-        if frame in state.cache:
-            state.cache.move_to_end(frame)
-            return state.cache[frame]
-        return state.cache.keep(frame, self.step.features(Picture(state.pixels(frame))))
+        """Features of a frame; those used last are kept."""
+        if frame in state.features:
+            state.features.move_to_end(frame)
+            return state.features[frame]
+        return state.features.add(frame, self.compiled.features(Picture(state.pixels(frame))))
 
-    def _asked(self, track: TrackedObject, frame: int, output: FrameOutput) -> FrameOutput:
-        track.asked[self.correct or frame not in track.tracked][frame] = output
+    def _hold(self, tracked: TrackedObject, frame: int, output: FrameOutput) -> FrameOutput:
+        """Keep an output until its prompt is committed."""
+        tracked.pending[self.corrections_are_prompts or frame not in tracked.visited][frame] = output
         return output
 
-
-def engine(tracker: Tracker, fill_hole_area: int = 8) -> Engine:
-    """With the original's settings."""
-    reach = MemoryConfig(tracker.config.num_maskmem, tracker.config.max_obj_ptrs)
-    return Engine(CompiledTracker(tracker, reach, fill_hole_area, True))
+    def _clear_near(self, tracked: TrackedObject, frame: int) -> None:
+        if self.clear_memory_near_prompts:
+            memory = self.compiled.memory
+            tracked.forget_near(frame, memory.slots * memory.stride)

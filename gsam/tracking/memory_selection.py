@@ -1,4 +1,4 @@
-"""Which memories an object has on a frame, as padded arrays (sam2_base.py, _prepare_memory_conditioned_features)."""
+"""Select which memories an object reads on a frame, as sam2_base.py's _prepare_memory_conditioned_features does."""
 
 from __future__ import annotations
 
@@ -10,28 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.tracking.objects import FrameOutput, TrackedObject
+from gsam.types import MemoryConfig
 
 FEW = 2
 """Slots of the smallest program: the frame with the prompt, and one after it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryConfig:
-    """How far memory goes."""
-
-    slots: int
-    """Frames of memory, that with the prompt included (``num_maskmem``)."""
-    pointers: int
-    """Object pointers (``max_obj_ptrs_in_encoder``)."""
-    stride: int = 1
-    """Of the remembered frames but the last (``memory_temporal_stride_for_eval``)."""
-    prompted: int = -1
-    """The nearest frames with prompts that are remembered (``max_cond_frames_in_attn``), -1 for all."""
-
-
-@dataclasses.dataclass(frozen=True)
 class SelectedMemory:
-    """What one object remembers on one frame."""
+    """The memories and pointers that one object reads on one frame."""
 
     slots: list[tuple[FrameOutput, int]]
     """Each with the row of the code of its age."""
@@ -39,35 +26,37 @@ class SelectedMemory:
     """Each with how many frames ago it was."""
 
 
-def recall(track: TrackedObject, frame: int, reverse: bool, count: int | None, reach: MemoryConfig) -> SelectedMemory:
-    """What ``track`` remembers on ``frame`` of ``count`` (None if nobody knows yet), going forwards or in ``reverse``."""
-    near, far = closest(list(track.prompted), frame, reach.prompted)
-    slots = [(track.prompted[f], reach.slots - 1) for f in near]
-    for ago in range(reach.slots - 1, 0, -1):
-        at = before(frame, ago, reverse, reach.stride)
-        output = track.followed.get(at) or (track.prompted[at] if at in far else None)
-        if output is not None and output.memorised:
+def select_memory(
+    tracked: TrackedObject, frame: int, reverse: bool, count: int | None, config: MemoryConfig
+) -> SelectedMemory:
+    """Select what an object reads on ``frame`` of ``count`` (None if unknown), going forwards or in ``reverse``."""
+    near, far = closest(list(tracked.prompted), frame, config.prompted)
+    slots = [(tracked.prompted[f], config.slots - 1) for f in near]
+    for ago in range(config.slots - 1, 0, -1):
+        at = before(frame, ago, reverse, config.stride)
+        output = tracked.propagated.get(at) or (tracked.prompted[at] if at in far else None)
+        if output is not None and output.has_memory:
             slots.append((output, ago - 1))
     sign = -1 if reverse else 1
     past = [(f, sign * (frame - f)) for f in near if sign * (frame - f) >= 0]
-    pointers = [(track.prompted[f].pointer, ago) for f, ago in past]
-    for ago in range(1, greatest(count, reach)):
+    pointers = [(tracked.prompted[f].pointer, ago) for f, ago in past]
+    for ago in range(1, pointer_limit(count, config)):
         at = frame - sign * ago
         if at < 0 or (count is not None and at >= count):
             break
-        output = track.followed.get(at) or (track.prompted[at] if at in far else None)
+        output = tracked.propagated.get(at) or (tracked.prompted[at] if at in far else None)
         if output is not None:
             pointers.append((output.pointer, ago))
     return SelectedMemory(slots, pointers)
 
 
-def greatest(count: int | None, reach: MemoryConfig) -> int:
+def pointer_limit(count: int | None, config: MemoryConfig) -> int:
     """How many pointers there can be besides those of frames with prompts."""
-    return reach.pointers if count is None else min(count, reach.pointers)
+    return config.pointers if count is None else min(count, config.pointers)
 
 
 def before(frame: int, ago: int, reverse: bool, stride: int) -> int:
-    """The frame that is remembered as ``ago`` steps before: the last one always, the others ``stride`` apart."""
+    """The frame whose memory is ``ago`` steps old: the last one always, the others ``stride`` apart."""
     if ago == 1:
         return frame + 1 if reverse else frame - 1
     if reverse:
@@ -89,36 +78,31 @@ def closest(frames: Sequence[int], frame: int, most: int) -> tuple[list[int], se
     return chosen, set(frames) - set(chosen)
 
 
-def packed(
-    recalled: Sequence[SelectedMemory],
-    rows: int,
-    count: int | None,
-    reach: MemoryConfig,
-    shape: tuple[int, int],
-    width: int,
+def pack(
+    selected: Sequence[SelectedMemory], rows: int, count: int | None, config: MemoryConfig
 ) -> dict[str, NDArray[Any]]:
-    """The fields of a `gsam.models.sam2.memory.Bank`, [rows, ...], for as many objects and padding.
+    """Pad what some objects read to the fields of a `gsam.types.Bank`, [rows, ...].
 
-    ``shape`` of a memory, [h w, E], and ``width`` of a pointer.  Slots are `FEW`, ``reach.slots`` or a multiple of it.
+    Slots are `FEW`, ``config.slots`` or a multiple of it, so that programs are few.
     """
     import ml_dtypes
 
-    most = max((len(r.slots) for r in recalled), default=1)
-    slots = FEW if most <= FEW else -(-most // reach.slots) * reach.slots
-    most = max(1, *(len(r.pointers) for r in recalled))  # on some frames nobody has one: a row that does not count
-    pointers = -(-most // reach.pointers) * reach.pointers
+    most = max((len(own.slots) for own in selected), default=1)
+    slots = FEW if most <= FEW else -(-most // config.slots) * config.slots
+    most = max((len(own.pointers) for own in selected), default=1)
+    pointers = -(-most // config.pointers) * config.pointers
     bank: dict[str, NDArray[Any]] = {
-        "memory": np.zeros((rows, slots, *shape), ml_dtypes.bfloat16),
+        "memory": np.zeros((rows, slots, *config.shape), ml_dtypes.bfloat16),
         "age": np.zeros((rows, slots), np.int32),
         "keep": np.zeros((rows, slots), bool),
-        "pointers": np.zeros((rows, pointers, width), np.float32),
+        "pointers": np.zeros((rows, pointers, config.pointer_width), np.float32),
         "offsets": np.zeros((rows, pointers), np.float32),
         "kept": np.zeros((rows, pointers), bool),
-        "span": np.full(rows, max(greatest(count, reach) - 1, 1), np.float32),
+        "span": np.full(rows, max(pointer_limit(count, config) - 1, 1), np.float32),
     }
-    for i, own in enumerate(recalled):
+    for i, own in enumerate(selected):
         for j, (output, age) in enumerate(own.slots):
-            bank["memory"][i, j], bank["age"][i, j], bank["keep"][i, j] = output.recalled, age, True
+            bank["memory"][i, j], bank["age"][i, j], bank["keep"][i, j] = output.memory, age, True
         for j, (pointer, ago) in enumerate(own.pointers):
             bank["pointers"][i, j], bank["offsets"][i, j], bank["kept"][i, j] = pointer, ago, True
     return bank

@@ -1,4 +1,4 @@
-"""One object through a video: what was asked of it, and what was made of it on each frame."""
+"""One object through a video: its prompts, and the model's output on each frame."""
 
 from __future__ import annotations
 
@@ -12,45 +12,63 @@ from numpy.typing import NDArray
 from gsam.tracking.spill_cache import SpillCache
 
 
-@dataclasses.dataclass
 class FrameOutput:
-    """What an object looked like on one frame.  Arrays lie on a `SpillCache`, under this object's identity."""
+    """The model's output for one object on one frame.
 
-    shelf: SpillCache
-    score: float
-    """Logit: above 0 it is there."""
-    iou: float
-    """Predicted."""
-    pointer: NDArray[np.float32]
-    """[D]."""
-    logits: dataclasses.InitVar[NDArray[np.float32]]
-    memory: dataclasses.InitVar[NDArray[Any] | None] = None
+    Its large arrays lie in a `SpillCache`, under this object's identity, and leave it with the object.
+    """
 
-    def __post_init__(self, logits: NDArray[np.float32], memory: NDArray[Any] | None) -> None:
-        self.shelf[id(self), "logits"] = logits
+    def __init__(
+        self,
+        cache: SpillCache,
+        score: float,
+        iou: float,
+        pointer: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        memory: NDArray[Any] | None = None,
+    ) -> None:
+        """Store an output.
+
+        Args:
+            cache: Where ``logits`` and ``memory`` are kept.
+            score: Logit of the object's presence: above 0 it is there.
+            iou: Predicted IoU of the mask.
+            pointer: [D], the object pointer.
+            logits: [4h, 4w] over the view, holes filled.
+            memory: [h w, E] bfloat16, where it is known already.
+        """
+        self.cache, self.score, self.iou, self.pointer = cache, score, iou, pointer
+        cache[id(self), "logits"] = logits
         if memory is not None:
-            self.remember(memory)
+            self.memory = memory
 
     def __del__(self) -> None:
-        for what in ("logits", "memory"):
-            self.shelf.pop((id(self), what))
+        for name in ("logits", "memory"):
+            self.cache.pop((id(self), name))
 
     @property
-    def mask(self) -> NDArray[np.float32]:
-        """[4h, 4w] float32 logits over the view, holes filled."""
-        return self.shelf[id(self), "logits"]
+    def logits(self) -> NDArray[np.float32]:
+        """[4h, 4w] over the view, holes filled."""
+        return self.cache[id(self), "logits"]
 
     @property
-    def memorised(self) -> bool:
-        return (id(self), "memory") in self.shelf
+    def present(self) -> bool:
+        """Whether the object is there."""
+        return self.score > 0
 
     @property
-    def recalled(self) -> NDArray[Any]:
-        """[h w, E] bfloat16."""
-        return self.shelf[id(self), "memory"]
+    def has_memory(self) -> bool:
+        """Whether later frames can read it."""
+        return (id(self), "memory") in self.cache
 
-    def remember(self, memory: NDArray[Any]) -> None:
-        self.shelf[id(self), "memory"] = memory
+    @property
+    def memory(self) -> NDArray[Any]:
+        """[h w, E] bfloat16.  Raises `KeyError` where there is none."""
+        return self.cache[id(self), "memory"]
+
+    @memory.setter
+    def memory(self, memory: NDArray[Any]) -> None:
+        self.cache[id(self), "memory"] = memory
 
 
 @dataclasses.dataclass
@@ -65,39 +83,45 @@ class Points:
 
 @dataclasses.dataclass
 class TrackedObject:
-    """One object.  Frames are numbers; `asked` are those of the current prompts that no propagation has taken up yet."""
+    """One object: prompts and outputs by the number of their frame."""
 
     id: Any
     points: dict[int, Points] = dataclasses.field(default_factory=dict)
     masks: dict[int, NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
-    """Of each frame the drawn mask, [S, S] over the view."""
+    """Mask prompts, [S, S] over the view."""
     prompted: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
     """The original's ``cond_frame_outputs``."""
-    followed: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
+    propagated: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
     """The original's ``non_cond_frame_outputs``."""
-    asked: dict[bool, dict[int, FrameOutput]] = dataclasses.field(default_factory=lambda: {False: {}, True: {}})
-    """The original's ``temp_output_dict``: for `followed` (False) and for `prompted` (True)."""
-    tracked: dict[int, bool] = dataclasses.field(default_factory=dict)
-    """Frames that propagation went over, and whether backwards."""
+    pending: dict[bool, dict[int, FrameOutput]] = dataclasses.field(default_factory=lambda: {False: {}, True: {}})
+    """Outputs of prompts that are not committed yet: those to `propagated` (False) and to `prompted` (True).
+
+    The original's ``temp_output_dict``.
+    """
+    visited: dict[int, bool] = dataclasses.field(default_factory=dict)
+    """Frames that a propagation went over, and whether in reverse."""
 
     def latest(self, frame: int) -> FrameOutput | None:
-        """What is known of a frame, the newest first."""
-        places = (self.asked[True], self.asked[False], self.prompted, self.followed)
+        """The newest output on a frame."""
+        places = (self.pending[True], self.pending[False], self.prompted, self.propagated)
         return next((place[frame] for place in places if frame in place), None)
 
-    def forget_around(self, frame: int, reach: int) -> None:
-        """Drop what was followed within ``reach`` frames."""
-        for near in range(frame - reach, frame + reach + 1):
-            self.followed.pop(near, None)
+    def forget_near(self, frame: int, distance: int) -> None:
+        """Drop what was propagated within ``distance`` frames."""
+        for near in range(frame - distance, frame + distance + 1):
+            self.propagated.pop(near, None)
 
-    def reset(self) -> None:
-        """As if nothing had been asked."""
-        places: tuple[dict[int, Any], ...] = (self.points, self.masks, self.prompted, self.followed, self.tracked)
-        for place in (*places, *self.asked.values()):
-            place.clear()
+    def clear_prompts(self, frame: int) -> None:
+        """Take back the prompts on a frame; a committed output there counts as propagated from now on."""
+        places: tuple[dict[int, Any], ...] = (self.points, self.masks, *self.pending.values())
+        for place in places:
+            place.pop(frame, None)
+        if (output := self.prompted.pop(frame, None)) is not None:
+            self.propagated[frame] = output
+            self.visited.pop(frame, None)
 
     def prune(self, keep: Iterable[int]) -> None:
-        """Drop what was followed on any other frame than these."""
+        """Drop what was propagated on any other frame than these."""
         wanted = set(keep)
-        for frame in [f for f in self.followed if f not in wanted]:
-            del self.followed[frame]
+        for frame in [f for f in self.propagated if f not in wanted]:
+            del self.propagated[frame]

@@ -1,4 +1,4 @@
-"""What is known of a video while somebody works on it: the original's ``inference_state``."""
+"""The state of a video while its objects are prompted and propagated: the original's ``inference_state``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gsam.errors import UsageError
 from gsam.inputs.video import Frame, Frames
-from gsam.tracking.compiled import Cache
+from gsam.tracking.compiled import FeatureCache
 from gsam.tracking.objects import FrameOutput, TrackedObject
 from gsam.tracking.spill_cache import SpillCache
 
@@ -25,17 +25,19 @@ WORDS = {"num_frames": "count", "video_height": "height", "video_width": "width"
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """Frames, objects and what is remembered of them.  ``state["obj_ids"]`` and a few more keys are as in the original."""
+    """Frames, objects and their memories.  ``state["obj_ids"]`` and a few more keys are as in the original."""
 
     frames: Frames
     memory: Literal["all", "near"] = "all"
-    tracks: dict[Any, TrackedObject] = dataclasses.field(default_factory=dict)
+    """The frames whose memories are kept: all, or those that the next ones need."""
+    objects: dict[Any, TrackedObject] = dataclasses.field(default_factory=dict)
     """By id, in the order in which they were added."""
-    shelf: SpillCache = dataclasses.field(default_factory=SpillCache)
-    cache: Cache = dataclasses.field(default_factory=Cache)
+    arrays: SpillCache = dataclasses.field(default_factory=SpillCache)
+    """Masks and memories of the objects' outputs."""
+    features: FeatureCache = dataclasses.field(default_factory=FeatureCache)
     last: Frame | None = None
     """The frame that was read last."""
-    _coming: Iterator[Frame] | None = None
+    _live: Iterator[Frame] | None = None
 
     @property
     def count(self) -> int | None:
@@ -53,21 +55,21 @@ class Session:
     @property
     def ids(self) -> list[Any]:
         """Of the objects, in the order of rows of results."""
-        return list(self.tracks)
+        return list(self.objects)
 
     def __getitem__(self, word: str) -> Any:
         if word not in WORDS:
             raise KeyError(f"{word!r}: there are {', '.join(WORDS)}")
         return getattr(self, WORDS[word])
 
-    def track(self, obj_id: Any) -> TrackedObject:
-        """Raises `UsageError` for an object that does not exist."""
-        if obj_id not in self.tracks:
+    def tracked_object(self, obj_id: Any) -> TrackedObject:
+        """Get an object by its id.  Raises `UsageError` for one that does not exist."""
+        if obj_id not in self.objects:
             raise UsageError(f"no object {obj_id!r}; there are {', '.join(map(repr, self.ids)) or 'none yet'}")
-        return self.tracks[obj_id]
+        return self.objects[obj_id]
 
     def check(self, frame: int) -> int:
-        """A frame's number.  Raises `UsageError` where it lies outside the video."""
+        """Check a frame's number.  Raises `UsageError` where it lies outside the video."""
         if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)):
             raise UsageError(f"a frame is a whole number, not {frame!r}")
         if frame < 0 or (self.count is not None and frame >= self.count):
@@ -75,22 +77,22 @@ class Session:
         return int(frame)
 
     def pixels(self, frame: int) -> NDArray[np.uint8]:
-        """Of a frame, [H, W, 3]; a live source is read on as far as that.  Raises `EndOfFrames`, and what `Frames` does."""
+        """Read a frame, [H, W, 3]; a live source is read on as far as that.  Raises `EndOfFrames`, and what `Frames` does."""
         if self.last is not None and self.last.index == frame:
             return self.last.pixels
         if self.frames.seekable:
             self.last = self.frames[frame]
             return self.last.pixels
-        self._coming = self._coming or self.frames.walk()
+        self._live = self._live or self.frames.walk()
         while self.last is None or self.last.index < frame:
-            coming = next(self._coming, None)
-            if coming is None:
+            upcoming = next(self._live, None)
+            if upcoming is None:
                 raise EndOfFrames(f"{self.frames.name} has ended: there is no frame {frame}")
-            self.last = coming
+            self.last = upcoming
         if self.last.index > frame:
             raise UsageError(f"{self.frames.name} is live, frame {frame} has passed")
         return self.last.pixels
 
     def outputs(self, frame: int) -> list[FrameOutput | None]:
-        """The newest of every object."""
-        return [track.latest(frame) for track in self.tracks.values()]
+        """The newest output of every object on a frame."""
+        return [tracked.latest(frame) for tracked in self.objects.values()]

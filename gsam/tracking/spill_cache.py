@@ -1,4 +1,4 @@
-"""Arrays that are kept for later in bounded memory: what was not used lately lies in a temporary file."""
+"""A disk-backed cache of arrays: those not used lately lie in a temporary file, so that memory is bounded."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-ROOM = 128 << 20
+MEMORY_LIMIT = 128 << 20
 """Bytes that stay in memory."""
 
 
 class SpillCache:
     """A dictionary of arrays; keys are anything hashable.
 
-    What has not been used for longest goes to an unnamed file, which is gone with the process.  Space there is used again
-    for arrays of the same size.
+    Beyond ``limit`` bytes, the least recently used go to an unnamed file, which is gone with the
+    process.  Space there is used again for arrays of the same size.
     """
 
-    def __init__(self, room: int = ROOM) -> None:
-        self.room = room
-        self._near: collections.OrderedDict[Any, NDArray[Any]] = collections.OrderedDict()
-        self._held = 0
-        self._far: dict[Any, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+    def __init__(self, limit: int = MEMORY_LIMIT) -> None:
+        self.limit = limit
+        self._in_memory: collections.OrderedDict[Any, NDArray[Any]] = collections.OrderedDict()
+        self._bytes = 0
+        self._on_disk: dict[Any, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
         self._free: dict[int, list[int]] = {}
         self._file: IO[bytes] | None = None
         self._end = 0
 
     def __contains__(self, key: Any) -> bool:
-        return key in self._near or key in self._far
+        return key in self._in_memory or key in self._on_disk
 
     def __len__(self) -> int:
-        return len(self._near) + len(self._far)
+        return len(self._in_memory) + len(self._on_disk)
 
     def __setitem__(self, key: Any, value: NDArray[Any]) -> None:
         self.pop(key)
-        self._near[key] = value
-        self._held += value.nbytes
-        while self._held > self.room and len(self._near) > 1:
-            self._store(*self._near.popitem(last=False))
+        self._in_memory[key] = value
+        self._bytes += value.nbytes
+        while self._bytes > self.limit and len(self._in_memory) > 1:
+            self._spill(*self._in_memory.popitem(last=False))
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Raises `KeyError`."""
-        if key not in self._near:
+        """Get the array of ``key``.  Raises `KeyError`."""
+        if key not in self._in_memory:
             value = self._read(key)
             self[key] = value
-        self._near.move_to_end(key)
-        return self._near[key]
+        self._in_memory.move_to_end(key)
+        return self._in_memory[key]
 
     def pop(self, key: Any) -> None:
-        """Forget ``key``, if it is there."""
-        if key in self._near:
-            self._held -= self._near.pop(key).nbytes
-        elif key in self._far:
-            at, shape, dtype = self._far.pop(key)
+        """Drop the array of ``key``, if there is one."""
+        if key in self._in_memory:
+            self._bytes -= self._in_memory.pop(key).nbytes
+        elif key in self._on_disk:
+            at, shape, dtype = self._on_disk.pop(key)
             self._free.setdefault(_size(shape, dtype), []).append(at)
 
     def clear(self) -> None:
-        """Forget everything, and the file."""
-        self.__init__(self.room)  # type: ignore[misc]
+        """Drop all arrays, and the file."""
+        self.__init__(self.limit)  # type: ignore[misc]
 
-    def _store(self, key: Any, value: NDArray[Any]) -> None:
+    def _spill(self, key: Any, value: NDArray[Any]) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="gsam-")  # noqa: SIM115
         free = self._free.get(value.nbytes)
@@ -72,11 +72,11 @@ class SpillCache:
             at, self._end = self._end, self._end + value.nbytes
         self._file.seek(at)
         self._file.write(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data)
-        self._far[key] = (at, value.shape, value.dtype)
-        self._held -= value.nbytes
+        self._on_disk[key] = (at, value.shape, value.dtype)
+        self._bytes -= value.nbytes
 
     def _read(self, key: Any) -> NDArray[Any]:
-        at, shape, dtype = self._far[key]
+        at, shape, dtype = self._on_disk[key]
         assert self._file is not None
         self._file.seek(at)
         return np.frombuffer(self._file.read(_size(shape, dtype)), np.uint8).view(dtype).reshape(shape)

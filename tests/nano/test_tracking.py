@@ -198,7 +198,7 @@ def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> No
             predictor.add_new_mask(state, 0, int(q), asked.instances[b, 0] == asked.which[b, q] + 1)
         assert sum(1 for _ in predictor.propagate_in_video(state)) == 6
         for q in real:
-            product = [state.tracks[int(q)].latest(t).score for t in range(1, 6)]
+            product = [state.objects[int(q)].latest(t).score for t in range(1, 6)]
             np.testing.assert_allclose(scores[b, q, 1:], product, atol=2e-3)  # the product remembers in bfloat16
 
 

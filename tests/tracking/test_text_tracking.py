@@ -14,9 +14,9 @@ from gsam.inputs.video import open_frames
 from gsam.pipeline import Pipeline
 from gsam.results.result import CroppedMasks, Result
 from gsam.results.tracks import TrackedFrame
-from gsam.tracking.engine import engine
+from gsam.tracking.engine import Engine
 from gsam.tracking.objects import FrameOutput, TrackedObject
-from gsam.tracking.text_tracking import TextTracker, TrackingConfig, overlap, sampled
+from gsam.tracking.text_tracking import TextTracker, TrackingConfig, mask_iou, sample_mask
 from tests.tracking import small
 
 Box = tuple[int, int, int, int]
@@ -51,12 +51,12 @@ class Script:
         self.things, self.paths, self.looked = things, paths, list[int]()
 
     def follower(self, count: int, **settings: Any) -> TextTracker:
-        made = engine(small.made())
+        made = Engine.of(small.made())
         follower = TextTracker(made, open_frames(small.frames(count)), self.find, TrackingConfig(**settings))
         self.born: dict[int, Box] = {}
         self.session = follower.state
-        made.click = self.click  # type: ignore[method-assign]
-        made.follow = self.follow  # type: ignore[method-assign]
+        made.add_points = self.add_points  # type: ignore[method-assign]
+        made.propagate_frame = self.propagate_frame  # type: ignore[method-assign]
         made.commit_prompts = lambda state: None  # type: ignore[method-assign]
         return follower
 
@@ -65,7 +65,7 @@ class Script:
         self.looked.append(self.session.last.index)
         return found(pixels, self.things.get(self.session.last.index, []))
 
-    def click(self, state: Any, track: TrackedObject, frame: int, points: Any) -> FrameOutput:
+    def add_points(self, state: Any, track: TrackedObject, frame: int, points: Any) -> FrameOutput:
         scale = np.array([56, 40]) / 64
         x0, y0, x1, y1 = np.round((points.xy * scale).reshape(-1)).astype(int).tolist()
         self.born[id(track)] = (x0, y0, x1, y1)
@@ -73,15 +73,15 @@ class Script:
         track.prompted[frame] = output
         return output
 
-    def follow(self, state: Any, frame: int, reverse: bool = False) -> None:
-        for track in state.tracks.values():
+    def propagate_frame(self, state: Any, frame: int, reverse: bool = False) -> None:
+        for track in state.objects.values():
             birth = self.born[id(track)]
-            track.followed[frame] = self.output(state, self.paths.get(birth, {}).get(frame, birth))
+            track.propagated[frame] = self.output(state, self.paths.get(birth, {}).get(frame, birth))
 
     def output(self, state: Any, box: Box | None) -> FrameOutput:
-        mask = np.zeros((SIDE, SIDE), bool) if box is None else sampled(rectangle(box), SIDE)
+        mask = np.zeros((SIDE, SIDE), bool) if box is None else sample_mask(rectangle(box), SIDE)
         logits = np.where(mask, 5.0, -5.0).astype(np.float32)
-        return FrameOutput(state.shelf, -3.0 if box is None else 3.0, 0.9, np.zeros(16, np.float32), logits)
+        return FrameOutput(state.arrays, -3.0 if box is None else 3.0, 0.9, np.zeros(16, np.float32), logits)
 
 
 LEFT, RIGHT, LATE = (0, 0, 20, 20), (30, 0, 56, 20), (0, 20, 28, 40)
@@ -99,7 +99,7 @@ def test_ids_stay_and_late_things_get_new_ones() -> None:
     assert ids(told) == [[1, 2], [1, 2], [1, 2], [1, 2, 3], [1, 2, 3]]
     assert told[4].labels == ["dog", "cat", "dog"]
     np.testing.assert_allclose(told[4].scores, [0.9, 0.8, 0.7])
-    assert overlap(told[4].mask(2), rectangle(LATE)) > 0.8
+    assert mask_iou(told[4].mask(2), rectangle(LATE)) > 0.8
 
 
 def test_a_new_object_may_be_begun_by_its_mask() -> None:
@@ -107,16 +107,16 @@ def test_a_new_object_may_be_begun_by_its_mask() -> None:
     follower = script.follower(3, prompt="mask")
     given = []
 
-    def draw(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
+    def add_mask(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
         given.append(mask)
         script.born[id(track)] = LEFT
         track.prompted[frame] = script.output(state, LEFT)
         return track.prompted[frame]
 
-    follower.engine.draw = draw  # type: ignore[method-assign]
+    follower.engine.add_mask = add_mask  # type: ignore[method-assign]
     assert ids(list(follower.run())) == [[1]] * 3
     (mask,) = given
-    np.testing.assert_array_equal(mask, sampled(rectangle(LEFT), 64))
+    np.testing.assert_array_equal(mask, sample_mask(rectangle(LEFT), 64))
 
 
 def test_a_thing_that_moved_is_known_by_its_mask() -> None:
@@ -207,7 +207,7 @@ class Whole:
 
 def pipeline() -> Pipeline:
     """Always the same box, and a tiny random tracker."""
-    return Pipeline(Whole(), name="whole", tracker=small.made, following={"every": 2})
+    return Pipeline(Whole(), name="whole", tracker=small.made, tracking={"every": 2})
 
 
 def test_a_pipeline_follows() -> None:

@@ -14,9 +14,8 @@ from PIL import Image
 import gsam
 from gsam.errors import UsageError, VideoError
 from gsam.models.sam2 import memory as memory_attention
-from gsam.models.sam2.tracker import Seen
+from gsam.models.sam2.tracker import ObjectMasks
 from gsam.tracking.compiled import CompiledTracker
-from gsam.tracking.memory_selection import MemoryConfig
 from gsam.tracking.spill_cache import SpillCache
 from tests.tracking import small
 
@@ -106,11 +105,11 @@ def test_points_may_be_added_to_points(predictor: gsam.VideoPredictor) -> None:
     state = predictor.init_state(small.frames(1))
     predictor.add_new_points_or_box(state, 0, 1, [[28, 10]], [1])
     predictor.add_new_points_or_box(state, 0, 1, [[5, 35]], [0], clear_old_points=False)
-    assert state.track(1).points[0].labels.tolist() == [1, 0]
+    assert state.tracked_object(1).points[0].labels.tolist() == [1, 0]
     predictor.add_new_points_or_box(state, 0, 1, [[5, 35]], [0])
-    assert state.track(1).points[0].labels.tolist() == [0]
+    assert state.tracked_object(1).points[0].labels.tolist() == [0]
     predictor.add_new_points(state, 0, 1, [[5, 35]], [1], box=[2, 3, 20, 30])
-    assert state.track(1).points[0].labels.tolist() == [2, 3, 1]
+    assert state.tracked_object(1).points[0].labels.tolist() == [2, 3, 1]
 
 
 def test_a_correction_on_a_frame_gone_over_counts(predictor: gsam.VideoPredictor) -> None:
@@ -140,7 +139,7 @@ def test_a_drawn_mask_is_what_comes_back(predictor: gsam.VideoPredictor) -> None
     assert ((masks[0, 0] > 0) == drawn).mean() > 0.97
     assert list(follow(predictor, state)) == [1, 2]
     predictor.add_new_points_or_box(state, 1, 5, [[20, 20]], [1])
-    assert not state.track(5).masks
+    assert not state.tracked_object(5).masks
     _, _, masks = predictor.add_new_mask(state, 1, 6, np.zeros(small.SIZE, bool))
     assert (masks[1] <= -9.9).all()
 
@@ -186,10 +185,11 @@ def test_small_holes_are_filled_on_any_machine() -> None:
     logits[6:9, 6:9] = -3.0
 
     def fill_holes(logits: np.ndarray, area: int) -> np.ndarray:
-        step = CompiledTracker(small.made(), MemoryConfig(3, 4), area, True)
+        tracker = small.made()
+        compiled = CompiledTracker(tracker, tracker.memory, area, True)
         nothing = jnp.zeros(1)
-        seen = Seen(jnp.asarray(logits)[None], nothing, nothing, jnp.zeros((1, 16)))
-        return step._outputs(seen, 1, SpillCache())[0].mask
+        found = ObjectMasks(jnp.asarray(logits)[None], nothing, nothing, jnp.zeros((1, 16)))
+        return compiled._outputs(found, 1, SpillCache())[0].logits
 
     filled = fill_holes(logits, 8)
     assert filled[2, 2] == filled[3, 3] == np.float32(0.1)
@@ -215,7 +215,7 @@ def test_what_is_remembered_near_is_enough_to_go_on(predictor: gsam.VideoPredict
         state = predictor.init_state(small.frames(14), memory=memory)
         predictor.add_new_points_or_box(state, 0, 1, [[10, 15]], [1])
         found.append(follow(predictor, state))
-        kept = len(state.track(1).followed)
+        kept = len(state.tracked_object(1).propagated)
         assert kept == 13 if memory == "all" else kept < 8
     for frame, masks in found[0].items():
         np.testing.assert_array_equal(masks, found[1][frame])

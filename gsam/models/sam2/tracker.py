@@ -1,7 +1,7 @@
-"""SAM 2 on video: one frame and its objects at a time, what they remember in and out (sam2/modeling/sam2_base.py).
+"""SAM 2 on video: one frame and its objects at a time, their memories in and out (sam2/modeling/sam2_base.py).
 
-Everything is pure and has fixed shapes.  Which memories an object has on a frame, and in what order frames come, is decided on
-the host (`gsam.tracking`).
+Everything is pure and has fixed shapes.  Which memories an object has on a frame, and in what order
+frames come, is decided on the host (`gsam.tracking`).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from gsam.nn.prompt import PAD
 from gsam.ops.resize import bilinear
 from gsam.ops.top import in_chunks
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
-from gsam.types import Bank, Images, Params, View
+from gsam.types import Bank, Images, MemoryConfig, Params, View
 
 LAYOUTS = TRACKER_LAYOUTS
 """How files name the tensors of the whole model."""
 ABSENT_LOGIT = -1024.0
-"""What every pixel's logit is where there is no object."""
+"""The logit of every pixel of an object that is not there."""
 SCALE, BIAS = 20.0, -10.0
 """What masks are multiplied by and moved before they are remembered, and given masks to become logits."""
 CHUNK, WIDE = 1, 8
 """Objects at a time on a CPU, and elsewhere."""
 
 
-class Seen(NamedTuple):
-    """What is made of N objects on one frame."""
+class ObjectMasks(NamedTuple):
+    """The masks of N objects on one frame, and what goes with them."""
 
     logits: jax.Array
     """[N, 4h, 4w] float32, all `ABSENT_LOGIT` where the object is not there."""
@@ -65,14 +65,17 @@ class Sam2(Sam2Image):
             self.no_obj_embed_spatial = param(1, memory)
             self.obj_ptr_tpos_proj = Linear(width, memory)
 
-    def recall(self, begun: jax.Array, bank: Bank) -> jax.Array:
-        """One object: what `gsam.models.sam2.memory.MemoryAttention.begin` gave and its bank -> its embedding [h, w, D]."""
+    def read_memory(self, begun: jax.Array, bank: Bank) -> jax.Array:
+        """Condition a frame on one object's bank: its embedding [h, w, D].
+
+        ``begun``: what `gsam.models.sam2.memory.MemoryAttention.begin` gave of the frame.
+        """
         ages = self.maskmem_tpos_enc[...][:, 0, 0]
         code = moment_code(bank.offsets, bank.span, self.config.width)
         moments = self.obj_ptr_tpos_proj(code) if self.config.v21 else jnp.zeros((len(code), self.config.mem_dim))
         return self.memory_attention(begun, bank, ages, moments)
 
-    def seen(
+    def decode_objects(
         self,
         features: Features,
         points: jax.Array,
@@ -82,8 +85,8 @@ class Sam2(Sam2Image):
         *,
         multimask: bool,
         dynamic: bool = True,
-    ) -> Seen:
-        """As `Sam2Image.decode`, and what follows from it in a video: one mask an object, whether it is there, its pointer."""
+    ) -> ObjectMasks:
+        """Decode as `Sam2Image.decode` does, and add what a video needs: one mask per object, its presence, its pointer."""
         answer = self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
         best = answer.iou.argmax(1)[:, None]
         logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
@@ -91,28 +94,28 @@ class Sam2(Sam2Image):
         there = answer.object_score > 0
         logits = jnp.where(there[:, None, None], logits, ABSENT_LOGIT)
         pointer = self.pointer(self.obj_ptr_proj(token).astype(jnp.float32), there)
-        return Seen(logits, jnp.take_along_axis(answer.iou, best, 1)[:, 0], answer.object_score, pointer)
+        return ObjectMasks(logits, jnp.take_along_axis(answer.iou, best, 1)[:, 0], answer.object_score, pointer)
 
     def pointer(self, pointer: jax.Array, there: jax.Array) -> jax.Array:
-        """Pointers [N, D], or that of no object."""
+        """Replace the pointers [N, D] of objects that are not ``there`` [N]."""
         return jnp.where(there[:, None], pointer, self.no_obj_ptr[...].astype(jnp.float32))
 
-    def given(self, features: Features, masks: jax.Array) -> Seen:
-        """Masks [N, S, S] of 0 and 1 that somebody drew, as if they had been found on a frame without memory."""
+    def from_mask(self, features: Features, masks: jax.Array) -> ObjectMasks:
+        """Take masks [N, S, S] of 0 and 1 as if they had been found on a frame without memory."""
         side = 4 * self.config.grid
-        drawn = masks.astype(jnp.float32)
-        low = jax.image.resize(SCALE * drawn + BIAS, (len(drawn), side, side), "linear", precision="highest")
-        prompt = self.mask_downsample(drawn[..., None])[..., 0]
-        points, labels = nothing(len(drawn))
-        found = self.seen(features, points, labels, prompt, jnp.ones(len(drawn), bool), multimask=False)
-        there = (drawn > 0).any((1, 2))
+        given = masks.astype(jnp.float32)
+        low = jax.image.resize(SCALE * given + BIAS, (len(given), side, side), "linear", precision="highest")
+        prompt = self.mask_downsample(given[..., None])[..., 0]
+        points, labels = no_prompt(len(given))
+        found = self.decode_objects(features, points, labels, prompt, jnp.ones(len(given), bool), multimask=False)
+        there = (given > 0).any((1, 2))
         score = jnp.where(there, SCALE + BIAS, BIAS)
-        return Seen(low, jnp.ones(len(drawn)), score, self.pointer(found.pointer, there))
+        return ObjectMasks(low, jnp.ones(len(given)), score, self.pointer(found.pointer, there))
 
-    def remember(self, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array) -> jax.Array:
-        """Masks [N, 4h, 4w] on one frame, as logits -> memories [N, h w, E].
+    def encode_memory(self, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array) -> jax.Array:
+        """Encode masks [N, 4h, 4w] on one frame, as logits, into memories [N, h w, E].
 
-        Probabilities are remembered, of ``prompted`` [N] masks what is above 0.
+        Probabilities are encoded, of ``prompted`` [N] masks what is above 0.
         """
         size = self.config.image_size
         large = bilinear(logits, size, size)
@@ -124,8 +127,8 @@ class Sam2(Sam2Image):
         return memory
 
 
-def nothing(n: int) -> tuple[jax.Array, jax.Array]:
-    """The prompt of a frame where nothing was asked: a point that is none, and the one that pads it."""
+def no_prompt(n: int) -> tuple[jax.Array, jax.Array]:
+    """Make the points and labels of N objects without a prompt: a point that is none, and the one that pads it."""
     return jnp.zeros((n, 2, 2), jnp.float32), jnp.full((n, 2), PAD, jnp.int32)
 
 
@@ -142,6 +145,22 @@ class Tracker:
     """See `gsam.models.sam2.Sam2Segmenter.dynamic_multimask`."""
 
     @property
+    def memory(self) -> MemoryConfig:
+        """As in the official configuration."""
+        config = self.config
+        return MemoryConfig(config.num_maskmem, config.max_obj_ptrs, (config.grid**2, config.mem_dim), config.width)
+
+    @property
+    def mask_size(self) -> int:
+        """Rows and columns of low-resolution logits."""
+        return 4 * self.config.grid
+
+    @property
+    def absent_logit(self) -> float:
+        """See `ABSENT_LOGIT`."""
+        return ABSENT_LOGIT
+
+    @property
     def view(self) -> View:
         """As the original reads frames of a folder: Pillow's bicubic to the square."""
         return View(self.config.image_size, "squash", "bicubic")
@@ -151,7 +170,7 @@ class Tracker:
         x = images.view(self.view).astype(jnp.float32) / 255.0
         return self.spec.bind(params).encode(normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype))
 
-    def click(
+    def add_points(
         self,
         params: Params,
         features: Features,
@@ -162,7 +181,7 @@ class Tracker:
         bank: Bank | None = None,
         *,
         multimask: bool,
-    ) -> Seen:
+    ) -> ObjectMasks:
         """Pure: points [N, P, 2] and boxes in pixels of the view, with an earlier answer ``mask`` [N, 4h, 4w].
 
         ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the frame was gone over.
@@ -170,16 +189,16 @@ class Tracker:
         model = self.spec.bind(params)
         more = {"multimask": multimask, "dynamic": self.dynamic_multimask}
         if bank is None:
-            return model.seen(model.without_memory(features), points, labels, mask, has_mask, **more)
+            return model.decode_objects(model.without_memory(features), points, labels, mask, has_mask, **more)
         begun = model.memory_attention.begin(features.embedding)
-        own = jax.lax.map(lambda b: model.recall(begun, b), bank)
-        return model.seen(features._replace(embedding=own), points, labels, mask, has_mask, **more)
+        own = jax.lax.map(lambda b: model.read_memory(begun, b), bank)
+        return model.decode_objects(features._replace(embedding=own), points, labels, mask, has_mask, **more)
 
-    def draw(self, params: Params, features: Features, masks: jax.Array) -> Seen:
-        """Pure: masks [N, S, S] bool over the view, as they were given."""
-        return self.spec.bind(params).given(features, masks)
+    def add_mask(self, params: Params, features: Features, masks: jax.Array) -> ObjectMasks:
+        """Pure: masks [N, S, S] bool over the view, as the user gave them."""
+        return self.spec.bind(params).from_mask(features, masks)
 
-    def track(self, params: Params, features: Features, bank: Bank, valid: jax.Array) -> tuple[Seen, jax.Array]:
+    def track(self, params: Params, features: Features, bank: Bank, valid: jax.Array) -> tuple[ObjectMasks, jax.Array]:
         """Pure: objects without a prompt on this frame, by their banks [N, ...]: what is seen, and memories [N, h w, E].
 
         ``valid`` [N]: which exist; the others give anything, and take no time where a chunk has none.
@@ -187,22 +206,22 @@ class Tracker:
         model = self.spec.bind(params)
         begun = model.memory_attention.begin(features.embedding)
 
-        def work(bank: Bank) -> tuple[Seen, jax.Array]:
-            own = jax.vmap(lambda b: model.recall(begun, b))(jax.tree.map(lambda x: x[0], bank))
-            points, labels = nothing(len(own))
-            seen = model.seen(features._replace(embedding=own), points, labels, multimask=True)
-            memory = model.remember(features, seen.logits, seen.score, jnp.zeros(len(own), bool))
-            return jax.tree.map(lambda x: x[None], (seen, memory.astype(jnp.bfloat16)))
+        def work(bank: Bank) -> tuple[ObjectMasks, jax.Array]:
+            own = jax.vmap(lambda b: model.read_memory(begun, b))(jax.tree.map(lambda x: x[0], bank))
+            points, labels = no_prompt(len(own))
+            masks = model.decode_objects(features._replace(embedding=own), points, labels, multimask=True)
+            memory = model.encode_memory(features, masks.logits, masks.score, jnp.zeros(len(own), bool))
+            return jax.tree.map(lambda x: x[None], (masks, memory.astype(jnp.bfloat16)))
 
         rows = jax.tree.map(lambda x: x[None], bank)
         found = in_chunks(work, rows, valid[None], self.chunk or CHUNK, self.chunk or WIDE)
         return jax.tree.map(lambda x: x[0], found)
 
-    def remember(
+    def encode_memory(
         self, params: Params, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
         """Pure: memories [N, h w, E] bfloat16, as the original keeps them, of masks that were prompted."""
-        return self.spec.bind(params).remember(features, logits, score, prompted).astype(jnp.bfloat16)
+        return self.spec.bind(params).encode_memory(features, logits, score, prompted).astype(jnp.bfloat16)
 
 
 def spec(config: Config) -> bind.Spec[Sam2]:
