@@ -144,7 +144,9 @@ class TextTracker:
         view = self.engine.view_size
         masks = np.zeros((len(outputs), *size), bool)
         if outputs:
-            low = LowResMasks(np.stack([o.logits for o in outputs.values()]), view, (view, view), size, upsample="bilinear")
+            low = LowResMasks(
+                np.stack([o.logits for o in outputs.values()]), view, (view, view), size, upsample="bilinear"
+            )
             best = np.zeros(size, np.float32)
             owner = np.full(size, -1)
             for i in range(len(outputs)):
