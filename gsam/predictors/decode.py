@@ -1,4 +1,4 @@
-"""Prompts on an embedding -> masks, in blocks: any number needs little memory and few programs."""
+"""Decode prompts on an embedding into masks, in blocks: any number needs little memory and few programs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
 
     @classmethod
     def empty(cls, count: int, low: tuple[int, ...], size: tuple[int, int], logits: bool) -> Prediction:
-        """Make room for the answers to several prompts.
+        """Allocate the answers to several prompts.
 
         Args:
             count: Number of prompts.
@@ -71,7 +71,7 @@ class Decoder:
 
     def __init__(self, model: PromptableSegmenter, params: Params, device: jax.Device) -> None:
         self.model, self._params = model, params
-        self._decode = Program(self._pure, device.platform, static=["multimask"])
+        self._decode = Program(self._prompt, device.platform, static=["multimask"])
         self._postprocess = Program(model.postprocess, device.platform) if model.has_postprocess else None
 
     @property
@@ -79,55 +79,55 @@ class Decoder:
         """How many programs have been compiled so far."""
         return self._decode.compilations + (self._postprocess.compilations if self._postprocess else 0)
 
-    def low(self, picture: Embedding, multimask: bool) -> tuple[int, int, int]:
-        """Masks a prompt, and their rows and columns; those of a mask prompt are the same.  Nothing is computed."""
+    def low_res_shape(self, embedding: Embedding, multimask: bool) -> tuple[int, int, int]:
+        """The shape [C, h, w] of a prompt's low-resolution masks, [h, w] of a mask prompt.  Nothing is computed."""
         one = PaddedShape(1, 1, None).pack([])
-        logits, _ = self._decode.eval_shape(self._params, picture.features, **one, multimask=multimask)
+        logits, _ = self._decode.eval_shape(self._params, embedding.features, **one, multimask=multimask)
         return cast(tuple[int, int, int], logits.shape[1:])
 
-    def together(
+    def decode_all(
         self,
-        picture: Embedding,
-        asked: Sequence[Prompt],
-        room: PaddedShape,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        shape: PaddedShape,
         *,
         threshold: float,
         multimask: bool,
         logits: bool,
     ) -> Prediction:
-        """All prompts' answers, N in front."""
-        if not asked:
-            return Prediction.empty(0, self.low(picture, multimask), picture.size, logits)
+        """Decode all prompts, N in front."""
+        if not prompts:
+            return Prediction.empty(0, self.low_res_shape(embedding, multimask), embedding.size, logits)
         found: Prediction | None = None
         at = 0
-        for low, iou in self._blocks(picture, asked, room, multimask):
-            found = found or Prediction.empty(len(asked), low.shape[1:], picture.size, logits)
+        for low, iou in self._blocks(embedding, prompts, shape, multimask):
+            found = found or Prediction.empty(len(prompts), low.shape[1:], embedding.size, logits)
             here = slice(at, at + len(low))
-            found.iou[here], found.low_res[here] = iou, self._given(low)
-            flat = found.masks[here].reshape(-1, *picture.size)
-            for i, mask in enumerate(self._enlarged(picture, low, threshold, logits)):
+            found.iou[here], found.low_res[here] = iou, self._clip(low)
+            flat = found.masks[here].reshape(-1, *embedding.size)
+            for i, mask in enumerate(self._upsample(embedding, low, threshold, logits)):
                 flat[i] = mask
             at += len(low)
         assert found is not None
         return found
 
-    def each(
+    def decode_each(
         self,
-        picture: Embedding,
-        asked: Sequence[Prompt],
-        room: PaddedShape,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        shape: PaddedShape,
         *,
         threshold: float,
         multimask: bool,
         logits: bool,
     ) -> Iterator[Prediction]:
-        """One prompt's answer after the other."""
-        for low, iou in self._blocks(picture, asked, room, multimask):
+        """Decode one prompt after the other, in blocks."""
+        for low, iou in self._blocks(embedding, prompts, shape, multimask):
             for one, own in zip(low, iou, strict=True):
-                masks: Any = np.stack(list(self._enlarged(picture, one[None], threshold, logits)))
-                yield Prediction(masks, own.copy(), self._given(one).copy())
+                masks: Any = np.stack(list(self._upsample(embedding, one[None], threshold, logits)))
+                yield Prediction(masks, own.copy(), self._clip(one).copy())
 
-    def _pure(
+    def _prompt(
         self,
         params: Params,
         features: Any,
@@ -139,7 +139,10 @@ class Decoder:
         *,
         multimask: bool,
     ) -> tuple[jax.Array, jax.Array]:
-        """What `PaddedShape.pack` gives, on features [1, ...]; a box without a mask brings the model's own, if it has one."""
+        """Pure: the arguments of `PaddedShape.pack` on features [1, ...].
+
+        A box without a mask brings the model's own, if it has one.
+        """
         boxed = (labels == TOP_LEFT).any(1)
         ends = [jnp.where((labels == kind)[..., None], points, 0.0).sum(1) for kind in (TOP_LEFT, BOTTOM_RIGHT)]
         prior = self.model.box_mask_prompt(jnp.concatenate(ends, 1))
@@ -151,44 +154,47 @@ class Decoder:
         return self.model.prompt(params, one, points, labels, mask, has_mask, valid=valid, multimask=multimask)
 
     def _blocks(
-        self, picture: Embedding, asked: Sequence[Prompt], room: PaddedShape, multimask: bool
+        self, embedding: Embedding, prompts: Sequence[Prompt], shape: PaddedShape, multimask: bool
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Logits [n, C, h, w] and IoU [n, C], n at most `PaddedShape.rows`; the next block is begun before one is given."""
-        begun: collections.deque[tuple[int, Any]] = collections.deque()
-        for start in range(0, len(asked), room.rows):
-            some = asked[start : start + room.rows]
-            answer = self._decode(self._params, picture.features, **room.pack(some), multimask=multimask)
-            begun.append((len(some), answer))
-            if len(begun) == 2:
-                yield _fetched(*begun.popleft())
-        while begun:
-            yield _fetched(*begun.popleft())
+        """Decode n prompts at a time, `PaddedShape.rows` at most: logits [n, C, h, w] and IoU [n, C].
 
-    def _enlarged(
-        self, picture: Embedding, low: NDArray[np.float32], threshold: float, logits: bool
+        The next block is dispatched before one is returned.
+        """
+        in_flight: collections.deque[tuple[int, Any]] = collections.deque()
+        for start in range(0, len(prompts), shape.rows):
+            some = prompts[start : start + shape.rows]
+            answer = self._decode(self._params, embedding.features, **shape.pack(some), multimask=multimask)
+            in_flight.append((len(some), answer))
+            if len(in_flight) == 2:
+                yield _fetch(*in_flight.popleft())
+        while in_flight:
+            yield _fetch(*in_flight.popleft())
+
+    def _upsample(
+        self, embedding: Embedding, low: NDArray[np.float32], threshold: float, logits: bool
     ) -> Iterator[Masks]:
-        """[n, C, h, w] -> n C masks [H, W], or their logits, one by one."""
+        """Upsample [n, C, h, w] to n C masks [H, W], or their logits, one by one."""
         flat = low.reshape(-1, *low.shape[2:])
         if self._postprocess:
             flat = np.asarray(self._postprocess(flat, np.float32(threshold)))
-        side, way = self.model.view.size, self.model.upsample
-        view = LowResMasks(flat, side, picture.content, picture.size, threshold, way)
+        side, upsample = self.model.view.size, self.model.upsample
+        view = LowResMasks(flat, side, embedding.content, embedding.size, threshold, upsample)
         return (view.logits_of(i) if logits else view.mask_of(i) for i in range(len(flat)))
 
-    def _given(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Low-resolution logits as the caller gets them."""
-        most = self.model.logit_clip
-        return low if most is None else np.clip(low, -np.float32(most), np.float32(most))
+    def _clip(self, low: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Clip low-resolution logits where the original does."""
+        limit = self.model.logit_clip
+        return low if limit is None else np.clip(low, -np.float32(limit), np.float32(limit))
 
 
-def result(
+def to_result(
     pixels: NDArray[np.uint8],
     masks: NDArray[np.bool_],
     iou: NDArray[np.float32],
     labels: Sequence[str] | None,
     name: str,
 ) -> Result:
-    """Masks [N, C, H, W] and their IoU [N, C] as N C objects; labels are numbers from 1 by default."""
+    """Make a result of masks [N, C, H, W] and their IoU [N, C], of N C objects; labels are numbers from 1 by default."""
     flat = masks.reshape(-1, *pixels.shape[:2])
     words = [str(i + 1) for i in range(len(flat))] if labels is None else list(labels)
     if len(words) != len(flat):
@@ -210,6 +216,6 @@ def result(
     )
 
 
-def _fetched(count: int, answer: tuple[jax.Array, jax.Array]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _fetch(count: int, answer: tuple[jax.Array, jax.Array]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     logits, iou = answer
     return np.asarray(logits)[:count], np.asarray(iou)[:count]

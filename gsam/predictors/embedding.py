@@ -1,4 +1,4 @@
-"""A picture as its model has encoded it, and the file that keeps it: safetensors that say whose they are."""
+"""An image as its model has encoded it, and the file that keeps it: safetensors that name their model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ModelFingerprint:
     """The model that embeddings belong to."""
 
     name: str
-    fingerprint: str
+    digest: str
     """Of its configuration and its weights, whatever their precision: see `fingerprint`."""
     view: View
     like: Any
@@ -57,7 +57,8 @@ def fingerprint(model: PromptableSegmenter) -> str:
 
     Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half precision is the same one.
     """
-    described = [type(model).__module__, repr(getattr(model, "config", None)), model.view.key]
+    family = type(model).__module__.replace("gsam.models.", "gsam.segment.")  # where they were in 0.6
+    described = [family, repr(getattr(model, "config", None)), model.view.key]
     digest = hashlib.blake2b("\n".join(described).encode(), digest_size=16)
     for name, value in sorted(model.params.items()):
         flat = np.asarray(value).reshape(-1)
@@ -66,17 +67,17 @@ def fingerprint(model: PromptableSegmenter) -> str:
     return digest.hexdigest()
 
 
-def save(embedding: Embedding, path: Path, owner: ModelFingerprint) -> None:
+def save(embedding: Embedding, path: Path, model: ModelFingerprint) -> None:
     """Write a ``.safetensors`` file, whole or not at all.  Raises `UsageError` for another suffix, `OSError`."""
     arrays = {name: np.asarray(value) for name, value in _named(embedding.features).items()}
-    note = {"kind": KIND, "version": VERSION, "model": owner.name, "fingerprint": owner.fingerprint}
-    note |= {"view": owner.view.key, "height": str(embedding.size[0]), "width": str(embedding.size[1])}
+    note = {"kind": KIND, "version": VERSION, "model": model.name, "fingerprint": model.digest}
+    note |= {"view": model.view.key, "height": str(embedding.size[0]), "width": str(embedding.size[1])}
     note["dtype"] = ", ".join(sorted({str(a.dtype) for a in arrays.values()}))
     ported.write(arrays, _checked(path), note)
 
 
-def load(path: Path, owner: ModelFingerprint) -> Embedding:
-    """Read what `save` wrote, in the precision of ``owner``.
+def load(path: Path, model: ModelFingerprint) -> Embedding:
+    """Read what `save` wrote, in the precision of ``model``.
 
     Raises `UsageError`: ``embedding_missing``, ``embedding_unreadable`` (damaged, or another kind of file) and
     ``embedding_other_model``.
@@ -89,23 +90,23 @@ def load(path: Path, owner: ModelFingerprint) -> Embedding:
     if note.get("kind") != KIND or note.get("version") != VERSION:
         what = f"version {note['version']}" if note.get("kind") == KIND else "no embedding that gsam wrote"
         raise UsageError(f"{path.name} is {what}: encode the picture again", "embedding_unreadable")
-    if note.get("fingerprint") != owner.fingerprint:
+    if note.get("fingerprint") != model.digest:
         whose = note.get("model", "another model")
-        other = f"{whose!r}, not of {owner.name!r}" if whose != owner.name else f"another {whose!r}, of other weights"
+        other = f"{whose!r}, not of {model.name!r}" if whose != model.name else f"another {whose!r}, of other weights"
         raise UsageError(f"{path.name} is an embedding of {other}: encode the picture again", "embedding_other_model")
-    wanted = _named(owner.like)
+    wanted = _named(model.like)
     if {name: t.shape for name, t in tensors.items()} != {name: w.shape for name, w in wanted.items()}:
-        raise UsageError(f"{path.name} does not hold what {owner.name!r} computes", "embedding_unreadable")
+        raise UsageError(f"{path.name} does not hold what {model.name!r} computes", "embedding_unreadable")
     arrays = {name: tensors[name].load() for name in wanted}
     if broken := [n for n, a in arrays.items() if not np.isfinite(a.astype(np.float32)).all()]:
         raise UsageError(f"{path.name}: {broken[0]} holds numbers that are not finite", "embedding_unreadable")
     leaves = [jnp.asarray(arrays[name].astype(wanted[name].dtype)) for name in wanted]
-    features = jax.tree.unflatten(jax.tree.structure(owner.like), leaves)
+    features = jax.tree.unflatten(jax.tree.structure(model.like), leaves)
     sides = [note.get(side, "") for side in ("height", "width")]
     height, width = (int(side) if side.isdecimal() else 0 for side in sides)
     if not 0 < height * width <= MAX_PIXELS:
         raise UsageError(f"{path.name} is of a picture of {sides[1]} x {sides[0]} pixels", "embedding_unreadable")
-    return Embedding(features, (height, width), content(owner.view, (height, width)))
+    return Embedding(features, (height, width), content(model.view, (height, width)))
 
 
 def _named(features: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures -> embeddings, several at a time, and those that a folder keeps."""
+"""Encode images into embeddings, several at a time, or find them in a folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from gsam.runtime.program import Program
 from gsam.runtime.shapes import images_per_call, power_of_two
 from gsam.types import Images, Params
 
-TOGETHER = 8
-"""Pictures that one call encodes."""
+BATCH = 8
+"""Images that one call encodes."""
 
 
 class Encoder:
@@ -36,10 +36,10 @@ class Encoder:
         """``cache``: a folder where embeddings are kept and looked for."""
         self.model, self.name, self.cache = model, name, cache
         self.encoded = 0
-        """How many pictures so far."""
+        """How many images so far."""
         self._params, self._device = params, device
         self._embed = Program(model.features, device.platform)
-        self._split = Program(self._parts, device.platform)
+        self._split = Program(self._unstack, device.platform)
 
     @property
     def compilations(self) -> int:
@@ -47,58 +47,58 @@ class Encoder:
         return self._embed.compilations + self._split.compilations
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
-        """Of each picture.  Several go through one call, in numbers that are powers of two so that programs are few."""
-        found = [self._kept(picture) for picture in pictures]
+        """Encode pictures, several in one call: in numbers that are powers of two, so that programs are few."""
+        found = [self._load(picture) for picture in pictures]
         todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
         view = self.model.view
-        together = images_per_call(TOGETHER, [view], [self._device])
+        batch_size = images_per_call(BATCH, [view], [self._device])
         fresh: list[Embedding] = []
-        for start in range(0, len(todo), together):
-            batch = todo[start : start + together]
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
             count = power_of_two(len(batch))
             features = self.features(gather([*batch, *[batch[-1]] * (count - len(batch))], [view]), len(batch))
             for picture, own in zip(batch, [features] if count == 1 else self._split(features), strict=False):
                 height, width = picture.pixels.shape[:2]
                 size = height, width
                 fresh.append(Embedding(own, size, content(view, size), picture.pixels))
-                self._keep(fresh[-1])
+                self._save(fresh[-1])
         rest = iter(fresh)
         return [next(rest) if known is None else known for known in found]
 
     def features(self, images: Images, count: int = 1) -> Any:
-        """Of a batch, the first ``count`` of which are real."""
+        """Encode a batch, the first ``count`` images of which are real."""
         self.encoded += count
         return self._embed(self._params, images)
 
     @functools.cached_property
-    def owner(self) -> ModelFingerprint:
-        """This model, as its embeddings' files know it."""
+    def fingerprint(self) -> ModelFingerprint:
+        """The model, as the files of its embeddings know it."""
         view = self.model.view
         pair: Any = jax.ShapeDtypeStruct((1, 2), jnp.int32)
         pixels: Any = jax.ShapeDtypeStruct((1, view.size, view.size, 3), view.dtype)
         like = self._embed.eval_shape(self._params, Images({view.key: pixels}, {view.key: pair}, pair))
         return ModelFingerprint(self.name, embedding.fingerprint(self.model), view, like)
 
-    def _kept(self, picture: Picture) -> Embedding | None:
+    def _load(self, picture: Picture) -> Embedding | None:
         if self.cache is None:
             return None
-        place = self._place(self.cache, picture.pixels)
+        path = self._path(self.cache, picture.pixels)
         try:
-            known = embedding.load(place, self.owner) if place.is_file() else None
+            known = embedding.load(path, self.fingerprint) if path.is_file() else None
         except (UsageError, OSError):  # damaged: it will be written anew
             return None
         return None if known is None else Embedding(known.features, known.size, known.content, picture.pixels)
 
-    def _keep(self, fresh: Embedding) -> None:
+    def _save(self, fresh: Embedding) -> None:
         if self.cache is not None and fresh.pixels is not None:
             with contextlib.suppress(OSError):  # full or read-only
-                embedding.save(fresh, self._place(self.cache, fresh.pixels), self.owner)
+                embedding.save(fresh, self._path(self.cache, fresh.pixels), self.fingerprint)
 
-    def _place(self, folder: Path, pixels: NDArray[np.uint8]) -> Path:
-        kind = "-".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.owner.like)}))
-        return folder / f"{self.owner.fingerprint}-{image_fingerprint(pixels).hex()}-{kind}.safetensors"
+    def _path(self, folder: Path, pixels: NDArray[np.uint8]) -> Path:
+        kind = "-".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.fingerprint.like)}))
+        return folder / f"{self.fingerprint.digest}-{image_fingerprint(pixels).hex()}-{kind}.safetensors"
 
-    def _parts(self, features: Any) -> list[Any]:
-        """Pure: [B, ...] -> B times [1, ...]."""
+    def _unstack(self, features: Any) -> list[Any]:
+        """Pure: cut [B, ...] into B times [1, ...]."""
         count = jax.tree.leaves(features)[0].shape[0]
         return [jax.tree.map(lambda x, i=i: x[i : i + 1], features) for i in range(count)]

@@ -30,7 +30,7 @@ class EncodedImages:
     _encode: Encoder
 
     def __init__(self) -> None:
-        self._pictures: list[Embedding] = []
+        self._embeddings: list[Embedding] = []
 
     @property
     def device(self) -> jax.Device:
@@ -76,7 +76,7 @@ class EncodedImages:
         if not pictures:
             raise ValueError("no pictures: set_image_batch needs at least one")
         self.reset_image()
-        self._pictures = self._encode(pictures)
+        self._embeddings = self._encode(pictures)
 
     def set_torch_image(self, transformed_image: ArrayLike, original_image_size: tuple[int, int]) -> None:
         """Encode an image that ``transform.apply_image`` made.
@@ -96,38 +96,38 @@ class EncodedImages:
         seen[:, :rows, :columns] = pixels.transpose(0, 2, 3, 1)
         images = Images({view.key: jnp.asarray(seen)}, {view.key: jnp.asarray([[rows, columns]])}, jnp.asarray([size]))
         self.reset_image()
-        self._pictures = [Embedding(self._encode.features(images), size, (rows, columns))]
+        self._embeddings = [Embedding(self._encode.features(images), size, (rows, columns))]
 
     def reset_image(self) -> None:
         """Forget the image, or images."""
-        self._pictures = []
+        self._embeddings = []
 
     reset_predictor = reset_image
 
     @property
     def is_image_set(self) -> bool:
         """Whether an image is set."""
-        return bool(self._pictures)
+        return bool(self._embeddings)
 
     @property
     def original_size(self) -> tuple[int, int]:
         """Height and width of the image in pixels."""
-        return self._picture.size
+        return self._embedding.size
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Rows and columns of the model's view that are image, the rest is padding."""
-        return self._picture.content
+        return self._embedding.content
 
     @property
     def features(self) -> Any:
         """The model's features of the image, a pytree of arrays [1, ...]; they can be set."""
-        return self._picture.features if self._pictures else None
+        return self._embedding.features if self._embeddings else None
 
     @features.setter
     def features(self, features: Any) -> None:
-        old = self._picture
-        self._pictures = [Embedding(features, old.size, old.content, old.pixels)]
+        old = self._embedding
+        self._embeddings = [Embedding(features, old.size, old.content, old.pixels)]
 
     @property
     def transform(self) -> Transform:
@@ -143,7 +143,7 @@ class EncodedImages:
         Raises:
             RuntimeError: No image is set, or several are.
         """
-        return _channels_first(self._picture.features)
+        return _channels_first(self._embedding.features)
 
     def get_image_embeddings(self) -> Any:
         """Return the features of every image that is set, channels first.
@@ -154,9 +154,9 @@ class EncodedImages:
         Raises:
             RuntimeError: No image is set.
         """
-        if not self._pictures:
+        if not self._embeddings:
             raise RuntimeError(UNSET)
-        every = [p.features for p in self._pictures]
+        every = [e.features for e in self._embeddings]
         return _channels_first(jax.tree.map(lambda *parts: jnp.concatenate(parts), *every))
 
     def save_embedding(self, path: str | os.PathLike[str]) -> Path:
@@ -171,7 +171,7 @@ class EncodedImages:
         Raises:
             RuntimeError: No image is set, or several are.
         """
-        embedding.save(self._picture, Path(path), self._encode.owner)
+        embedding.save(self._embedding, Path(path), self._encode.fingerprint)
         return Path(path)
 
     def load_embedding(self, path: str | os.PathLike[str]) -> None:
@@ -184,15 +184,15 @@ class EncodedImages:
         Raises:
             gsam.errors.UsageError: The file is damaged, or of another model.
         """
-        self._pictures = [embedding.load(Path(path), self._encode.owner)]
+        self._embeddings = [embedding.load(Path(path), self._encode.fingerprint)]
 
     @property
-    def _picture(self) -> Embedding:
-        if not self._pictures:
+    def _embedding(self) -> Embedding:
+        if not self._embeddings:
             raise RuntimeError(UNSET)
-        if len(self._pictures) > 1:
-            raise RuntimeError(f"{len(self._pictures)} pictures are set: predict_batch is for them, or set_image one")
-        return self._pictures[0]
+        if len(self._embeddings) > 1:
+            raise RuntimeError(f"{len(self._embeddings)} pictures are set: predict_batch is for them, or set_image one")
+        return self._embeddings[0]
 
 
 def _channels_first(features: Any) -> Any:

@@ -17,7 +17,7 @@ from gsam.inputs.image import Source, open_image
 from gsam.models.promptable import PromptableSegmenter
 from gsam.predictors import prompts
 from gsam.predictors.decode import BLOCK as BLOCK
-from gsam.predictors.decode import Decoder, Masks, Prediction, result
+from gsam.predictors.decode import Decoder, Masks, Prediction, to_result
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.encode import Encoder
 from gsam.predictors.encoded import UNSET, EncodedImages
@@ -160,10 +160,10 @@ class Predictor(EncodedImages):
             >>> masks.shape
             (1, 512, 512)
         """
-        picture = self._picture
+        embedding = self._embedding
         given = prompts.parse_single_or_batch(point_coords, point_labels, box, mask_input)
-        asked = prompts.read(given, self._frame(picture, normalize_coords))
-        return self._answer(picture, asked, multimask_output, return_logits).squeezed()
+        checked = prompts.check_prompts(given, self._space(embedding, normalize_coords))
+        return self._predict(embedding, checked, multimask_output, return_logits).squeezed()
 
     def predict_many(
         self,
@@ -206,10 +206,10 @@ class Predictor(EncodedImages):
             >>> masks.shape
             (2, 1, 512, 512)
         """
-        picture = self._picture
-        given = prompts.several(point_coords, point_labels, boxes, mask_input)
-        asked = prompts.read(given, self._frame(picture, normalize_coords))
-        return self._answer(picture, asked, multimask_output, return_logits)
+        embedding = self._embedding
+        given = prompts.parse_per_prompt(point_coords, point_labels, boxes, mask_input)
+        checked = prompts.check_prompts(given, self._space(embedding, normalize_coords))
+        return self._predict(embedding, checked, multimask_output, return_logits)
 
     def predict_each(
         self,
@@ -241,12 +241,12 @@ class Predictor(EncodedImages):
             RuntimeError: No image is set, or several are.
             ValueError: A prompt has the wrong shape, lies outside the image or is not finite.
         """
-        picture = self._picture
-        given = prompts.several(point_coords, point_labels, boxes, mask_input)
-        asked = prompts.read(given, self._frame(picture, normalize_coords))
-        room = PaddedShape.of([asked], BLOCK)
-        return self._decode.each(
-            picture, asked, room, threshold=self.mask_threshold, multimask=multimask_output, logits=return_logits
+        embedding = self._embedding
+        given = prompts.parse_per_prompt(point_coords, point_labels, boxes, mask_input)
+        checked = prompts.check_prompts(given, self._space(embedding, normalize_coords))
+        shape = PaddedShape.of([checked], BLOCK)
+        return self._decode.decode_each(
+            embedding, checked, shape, threshold=self.mask_threshold, multimask=multimask_output, logits=return_logits
         )
 
     def predict_torch(
@@ -276,10 +276,10 @@ class Predictor(EncodedImages):
             RuntimeError: No image is set, or several are.
             ValueError: A prompt has the wrong shape, lies outside the image or is not finite.
         """
-        picture = self._picture
-        given = prompts.several(point_coords, point_labels, boxes, mask_input)
-        asked = prompts.read(given, self._frame(picture, None))
-        return self._answer(picture, asked, multimask_output, return_logits)
+        embedding = self._embedding
+        given = prompts.parse_per_prompt(point_coords, point_labels, boxes, mask_input)
+        checked = prompts.check_prompts(given, self._space(embedding, None))
+        return self._predict(embedding, checked, multimask_output, return_logits)
 
     def predict_batch(
         self,
@@ -310,20 +310,20 @@ class Predictor(EncodedImages):
             RuntimeError: No image is set.
             ValueError: The lists are not as long as there are images, or a prompt is not valid.
         """
-        if not self._pictures:
+        if not self._embeddings:
             raise RuntimeError(UNSET)
         batches = (point_coords_batch, point_labels_batch, box_batch, mask_input_batch)
         for batch in batches:
-            if batch is not None and len(batch) != len(self._pictures):
-                raise ValueError(f"prompts for {len(batch)} pictures, but {len(self._pictures)} are set")
+            if batch is not None and len(batch) != len(self._embeddings):
+                raise ValueError(f"prompts for {len(batch)} pictures, but {len(self._embeddings)} are set")
         every = []
-        for i, picture in enumerate(self._pictures):
+        for i, embedding in enumerate(self._embeddings):
             given = prompts.parse_single_or_batch(*(None if batch is None else batch[i] for batch in batches))
-            every.append(prompts.read(given, self._frame(picture, normalize_coords)))
-        room = PaddedShape.of(every, BLOCK)  # one program for all
+            every.append(prompts.check_prompts(given, self._space(embedding, normalize_coords)))
+        shape = PaddedShape.of(every, BLOCK)  # one program for all
         found = [
-            self._answer(picture, asked, multimask_output, return_logits, room).squeezed()
-            for picture, asked in zip(self._pictures, every, strict=True)
+            self._predict(embedding, checked, multimask_output, return_logits, shape).squeezed()
+            for embedding, checked in zip(self._embeddings, every, strict=True)
         ]
         return [p.masks for p in found], [p.iou for p in found], [p.low_res for p in found]
 
@@ -359,7 +359,7 @@ class Predictor(EncodedImages):
             >>> result.labels, len(result)
             (['dog'], 1)
         """
-        pixels = self._picture.pixels if image is None else open_image(image).pixels
+        pixels = self._embedding.pixels if image is None else open_image(image).pixels
         if pixels is None:
             raise RuntimeError("only an embedding was loaded: give the picture as image=")
         given, iou, _ = prediction
@@ -371,28 +371,27 @@ class Predictor(EncodedImages):
             best = iou.argmax(1)[:, None]
             iou = np.take_along_axis(iou, best, 1)
             masks = np.take_along_axis(masks, best[..., None, None], 1)
-        return result(pixels, masks, iou, labels, self.name)
+        return to_result(pixels, masks, iou, labels, self.name)
 
     # Within
 
-    def _frame(self, picture: Embedding, normalise: bool | None) -> CoordinateSpace:
-        """Of coordinates in pixels of the picture, in 0..1 where they are not to be normalised,
-        None: in pixels of the view.
-        """
-        size = picture.content if normalise is None else picture.size if normalise else (1, 1)
-        side = lambda: self._decode.low(picture, False)[1:]  # noqa: E731
+    def _space(self, embedding: Embedding, normalise: bool | None) -> CoordinateSpace:
+        """Coordinates in pixels of the image, or in 0..1 where they are normalised already; None: in pixels of the view."""
+        size = embedding.content if normalise is None else embedding.size if normalise else (1, 1)
+        mask_size = lambda: self._decode.low_res_shape(embedding, False)[1:]  # noqa: E731
+        model = self.model
         return CoordinateSpace(
-            size, picture.content, self.model.prompt_types, side, self.model.max_points, self.model.pads_boxes
+            size, embedding.content, model.prompt_types, mask_size, model.max_points, model.pads_boxes
         )
 
-    def _answer(
+    def _predict(
         self,
-        picture: Embedding,
-        asked: Sequence[Prompt],
+        embedding: Embedding,
+        checked: Sequence[Prompt],
         multimask: bool,
         logits: bool,
-        room: PaddedShape | None = None,
+        shape: PaddedShape | None = None,
     ) -> Prediction:
-        room = room or PaddedShape.of([asked], BLOCK)
-        threshold = self.mask_threshold
-        return self._decode.together(picture, asked, room, threshold=threshold, multimask=multimask, logits=logits)
+        shape = shape or PaddedShape.of([checked], BLOCK)
+        how: dict[str, Any] = {"threshold": self.mask_threshold, "multimask": multimask, "logits": logits}
+        return self._decode.decode_all(embedding, checked, shape, **how)

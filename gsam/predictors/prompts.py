@@ -1,7 +1,8 @@
-"""What SamPredictor and SAM2ImagePredictor take, checked, as the padded arrays that a decoder takes.
+"""Check prompts as SamPredictor and SAM2ImagePredictor take them, and pad them for a decoder.
 
-Several prompts are rows of arrays, or lists with one entry a prompt, which may be None and may differ in their number of
-points.  What pads them is `ABSENT`, which attention skips, so that each prompt gets what it would get alone.
+Several prompts are rows of arrays, or lists with one entry per prompt, which may be None and may differ
+in their number of points.  The padding is `ABSENT`, which attention skips, so that each prompt gets what
+it would get alone.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from gsam.tracking.objects import Points
 from gsam.types import View
 
 PerPrompt = ArrayLike | Sequence[ArrayLike | None]
-"""One entry a prompt: an array's rows, or a list."""
-Given = tuple[list[Any] | None, list[Any] | None, list[Any] | None, list[Any] | None]
-"""Points, labels, boxes and masks, each with one entry a prompt."""
+"""One entry per prompt: an array's rows, or a list."""
+PromptArrays = tuple[list[Any] | None, list[Any] | None, list[Any] | None, list[Any] | None]
+"""Points, labels, boxes and masks, each with one entry per prompt."""
 WORDS = {"foreground": "foreground clicks", "background": "background clicks", "box": "boxes", "mask": "masks"}
 NAMES = ("sets of points", "sets of labels", "boxes", "masks")
 
 
 @dataclasses.dataclass(frozen=True)
 class CoordinateSpace:
-    """In what coordinates are given, and what the model makes of them."""
+    """The units of coordinates, the pixels of the view they become, and what the model takes."""
 
     size: tuple[float, float]
-    """Height and width of the picture, in the units of the coordinates."""
+    """Height and width of the image, in the units of the coordinates."""
     content: tuple[int, int]
-    """Rows and columns of the view that are picture."""
+    """Rows and columns of the view that are image."""
     prompt_types: frozenset[str]
     """See `gsam.models.promptable.PromptableSegmenter.prompt_types`."""
-    side: Callable[[], tuple[int, int]]
+    mask_size: Callable[[], tuple[int, int]]
     """Rows and columns of a mask prompt."""
-    most: int | None = None
+    max_points: int | None = None
     """See `gsam.models.promptable.PromptableSegmenter.max_points`."""
     pads_boxes: bool = False
     """See `gsam.models.promptable.PromptableSegmenter.pads_boxes`."""
@@ -67,20 +68,26 @@ class PaddedShape:
     """The shapes of a decoder's program."""
 
     rows: int
+    """Prompts."""
     points: int
+    """Points of each."""
     mask: tuple[int, int] | None
+    """Rows and columns of mask prompts, None without."""
 
     @classmethod
-    def of(cls, asked: Sequence[Sequence[Prompt]], most: int) -> PaddedShape:
-        """Enough for the prompts of several pictures, at most ``most`` at a time: powers of two, so that programs are few."""
-        rows = max((len(some) for some in asked), default=1)
-        points = max((len(p.kinds) for some in asked for p in some), default=1)
-        mask = next((p.mask for some in asked for p in some if p.mask is not None), None)
-        side = None if mask is None else (mask.shape[0], mask.shape[1])
-        return cls(min(power_of_two(rows), most), power_of_two(points), side)
+    def of(cls, images: Sequence[Sequence[Prompt]], limit: int) -> PaddedShape:
+        """Choose the shape for the prompts of several images, ``limit`` rows at most.
+
+        Counts are powers of two, so that programs are few.
+        """
+        rows = max((len(own) for own in images), default=1)
+        points = max((len(p.kinds) for own in images for p in own), default=1)
+        mask = next((p.mask for own in images for p in own if p.mask is not None), None)
+        mask_size = None if mask is None else (mask.shape[0], mask.shape[1])
+        return cls(min(power_of_two(rows), limit), power_of_two(points), mask_size)
 
     def pack(self, some: Sequence[Prompt]) -> dict[str, NDArray[Any]]:
-        """The arguments of `gsam.models.promptable.PromptableSegmenter.prompt`."""
+        """Pad prompts to the arguments of `gsam.models.promptable.PromptableSegmenter.prompt`."""
         xy = np.zeros((self.rows, self.points, 2), np.float32)
         kinds = np.full((self.rows, self.points), ABSENT, np.int32)
         for i, prompt in enumerate(some):
@@ -95,8 +102,8 @@ class PaddedShape:
         return packed
 
 
-def parse_single_or_batch(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
-    """One prompt, [P, 2] [P] [4] [1, h, w], or several, with N in front."""
+def parse_single_or_batch(coords: Any, labels: Any, boxes: Any, masks: Any) -> PromptArrays:
+    """Split the arguments of one prompt, [P, 2] [P] [4] [1, h, w], or of several, with N in front."""
     return (
         _entries(coords, 2, "point_coords", "[P, 2], or [N, P, 2]"),
         _entries(labels, 1, "point_labels", "[P], or [N, P]"),
@@ -105,8 +112,8 @@ def parse_single_or_batch(coords: Any, labels: Any, boxes: Any, masks: Any) -> G
     )
 
 
-def several(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
-    """N prompts."""
+def parse_per_prompt(coords: Any, labels: Any, boxes: Any, masks: Any) -> PromptArrays:
+    """Split the arguments of N prompts, which have one entry per prompt."""
     names = ("point_coords", "point_labels", "boxes", "mask_input")
     found: list[list[Any] | None] = []
     for value, name in zip((coords, labels, boxes, masks), names, strict=True):
@@ -118,11 +125,12 @@ def several(coords: Any, labels: Any, boxes: Any, masks: Any) -> Given:
     return found[0], found[1], found[2], found[3]
 
 
-def read(given: Given, frame: CoordinateSpace) -> list[Prompt]:
-    """Every prompt; without anything given, one that asks for nothing, as in the original.
+def check_prompts(given: PromptArrays, space: CoordinateSpace) -> list[Prompt]:
+    """Check every prompt; without any argument there is one that is empty, as in the original.
 
-    Raises `ValueError`: numbers that do not go together or are not finite, points outside the picture, labels other than 0
-    and 1, corners of a box in the wrong order, a mask of the wrong size, and what the model does not take.
+    Raises `ValueError`: numbers that do not go together or are not finite, points outside the image,
+    labels other than 0 and 1, corners of a box in the wrong order, a mask of the wrong size, and what the
+    model does not take.
     """
     if (given[0] is None) != (given[1] is None):
         raise ValueError("point_coords and point_labels go together: one is missing")
@@ -135,7 +143,7 @@ def read(given: Given, frame: CoordinateSpace) -> list[Prompt]:
     for i in range(count):
         try:
             coords, labels, box, mask = (None if rows is None else rows[i] for rows in given)
-            found.append(_prompt(coords, labels, box, mask, frame))
+            found.append(_prompt(coords, labels, box, mask, space))
         except ValueError as error:
             if count == 1:
                 raise
@@ -143,31 +151,33 @@ def read(given: Given, frame: CoordinateSpace) -> list[Prompt]:
     return found
 
 
-def _prompt(coords: Any, labels: Any, box: Any, mask: Any, frame: CoordinateSpace) -> Prompt:
+def _prompt(coords: Any, labels: Any, box: Any, mask: Any, space: CoordinateSpace) -> Prompt:
     if (coords is None) != (labels is None):
         raise ValueError("point_coords and point_labels go together: one is missing")
-    if coords is None and box is None and mask is None and "mask" not in frame.prompt_types:
-        raise ValueError(f"nothing is asked: this model takes {_words(frame.prompt_types)}")
+    if coords is None and box is None and mask is None and "mask" not in space.prompt_types:
+        raise ValueError(f"nothing is asked: this model takes {_words(space.prompt_types)}")
     xy, kinds = [], []
     if coords is not None:
-        at, kind = _points(coords, labels, frame)
+        at, kind = _points(coords, labels, space)
         xy, kinds = [at], [kind]
     if box is not None:
-        xy.append(_corners(box, frame))
+        xy.append(_corners(box, space))
         kinds.append(np.array([TOP_LEFT, BOTTOM_RIGHT]))
-    if xy and (box is None or frame.pads_boxes):  # the original adds one "not a point"
+    if xy and (box is None or space.pads_boxes):  # the original adds one "not a point"
         xy.append(np.zeros((1, 2)))
         kinds.append(np.array([PAD]))
     if not xy:
         xy, kinds = [np.zeros((0, 2))], [np.zeros(0)]
     count = int((np.concatenate(kinds) != PAD).sum())
-    if frame.most is not None and count > frame.most:
-        raise ValueError(f"this model takes {frame.most} points a prompt, of which a box is two; these are {count}")
-    scaled = np.concatenate(xy) * frame.scale
-    return Prompt(scaled.astype(np.float32), np.concatenate(kinds).astype(np.int32), _mask(mask, frame))
+    if space.max_points is not None and count > space.max_points:
+        raise ValueError(
+            f"this model takes {space.max_points} points a prompt, of which a box is two; these are {count}"
+        )
+    scaled = np.concatenate(xy) * space.scale
+    return Prompt(scaled.astype(np.float32), np.concatenate(kinds).astype(np.int32), _mask(mask, space))
 
 
-def _points(coords: Any, labels: Any, frame: CoordinateSpace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _points(coords: Any, labels: Any, space: CoordinateSpace) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     xy, kind = _numbers(coords, "point_coords"), _numbers(labels, "point_labels")
     xy = xy.reshape(0, 2) if xy.size == 0 else xy
     if xy.ndim != 2 or xy.shape[1] != 2 or kind.shape != xy.shape[:1]:
@@ -175,19 +185,19 @@ def _points(coords: Any, labels: Any, frame: CoordinateSpace) -> tuple[NDArray[n
     if not np.isin(kind, (0, 1)).all():
         raise ValueError(f"point labels are 1 (foreground) or 0 (background), got {np.unique(kind).tolist()}")
     for label, word in ((1, "foreground"), (0, "background")):
-        if word not in frame.prompt_types and (kind == label).any():
-            raise _unknown(word, frame)
+        if word not in space.prompt_types and (kind == label).any():
+            raise _unknown(word, space)
     _finite(xy, "point_coords")
-    outside = ((xy < 0) | (xy > np.array(frame.size[::-1]) + 1e-6)).any(1)
+    outside = ((xy < 0) | (xy > np.array(space.size[::-1]) + 1e-6)).any(1)
     if outside.any():
         bad = tuple(xy[outside.argmax()].tolist())
-        raise ValueError(f"point {bad} is outside the picture, {frame.size[1]} x {frame.size[0]}")
+        raise ValueError(f"point {bad} is outside the picture, {space.size[1]} x {space.size[0]}")
     return xy, kind
 
 
-def _corners(box: Any, frame: CoordinateSpace) -> NDArray[np.float64]:
-    if "box" not in frame.prompt_types:
-        raise _unknown("box", frame)
+def _corners(box: Any, space: CoordinateSpace) -> NDArray[np.float64]:
+    if "box" not in space.prompt_types:
+        raise _unknown("box", space)
     corners = _numbers(box, "box")
     if corners.shape not in ((4,), (1, 4), (2, 2)):
         raise ValueError(f"a box is four numbers x0 y0 x1 y1, got shape {corners.shape}")
@@ -198,12 +208,12 @@ def _corners(box: Any, frame: CoordinateSpace) -> NDArray[np.float64]:
     return corners.reshape(2, 2)
 
 
-def _mask(mask: Any, frame: CoordinateSpace) -> NDArray[np.float32] | None:
+def _mask(mask: Any, space: CoordinateSpace) -> NDArray[np.float32] | None:
     if mask is None:
         return None
-    if "mask" not in frame.prompt_types:
-        raise _unknown("mask", frame)
-    rows, columns = frame.side()
+    if "mask" not in space.prompt_types:
+        raise _unknown("mask", space)
+    rows, columns = space.mask_size()
     given = _numbers(mask, "mask_input", np.float32)
     if given.shape != (1, rows, columns):
         raise ValueError(
@@ -240,8 +250,8 @@ def _finite(values: NDArray[Any], name: str) -> None:
         raise ValueError(f"{name} holds a number that is not finite, at index {np.argwhere(~known)[0].tolist()}")
 
 
-def _unknown(word: str, frame: CoordinateSpace) -> ValueError:
-    return ValueError(f"this model takes {_words(frame.prompt_types)}, not {WORDS[word]}")
+def _unknown(word: str, space: CoordinateSpace) -> ValueError:
+    return ValueError(f"this model takes {_words(space.prompt_types)}, not {WORDS[word]}")
 
 
 def _words(prompt_types: frozenset[str]) -> str:
@@ -305,20 +315,20 @@ class Transform:
     apply_coords_torch, apply_boxes_torch = apply_coords, apply_boxes
 
 
-def clicked(points: Any, labels: Any, box: Any, size: tuple[float, float], side: int) -> Points:
+def parse_object_prompt(points: Any, labels: Any, box: Any, size: tuple[float, float], side: int) -> Points:
     """Check the points and the box of one object, and bring them to pixels of a square view.
 
     ``size`` is the height and width that coordinates are in, ``side`` that of the view; corners of
     the box come first.
     """
     space = CoordinateSpace(size, (side, side), frozenset({"foreground", "background", "box"}), lambda: (0, 0))
-    given: Given = (
+    given: PromptArrays = (
         None if points is None else [np.asarray(points).reshape(-1, 2)],
         None if labels is None else [np.asarray(labels).reshape(-1)],
         None if box is None else [np.asarray(box)],
         None,
     )
-    (found,) = read(given, space)
+    (found,) = check_prompts(given, space)
     order = np.argsort(found.kinds < 2, kind="stable")
     order = order[found.kinds[order] >= 0]
     return Points(found.xy[order], found.kinds[order])

@@ -212,7 +212,7 @@ class VideoPredictor:
         if box is not None and not clear_old_points:
             raise ValueError("a box comes before points: give it with clear_old_points=True")
         size = (inference_state.height, inference_state.width) if normalize_coords else (1, 1)
-        new = prompts.clicked(points, labels, box, size, self._engine.view_size)
+        new = prompts.parse_object_prompt(points, labels, box, size, self._engine.view_size)
         known = inference_state.objects.get(obj_id)
         old = None if known is None or clear_old_points else known.points.get(frame)
         if old is not None:

@@ -13,12 +13,11 @@ import gsam
 from benchmarks import tracks
 from gsam.nano import heldout_clips
 from tests.tracking import small
-from tests.tracking.conftest import _compiled_fast as _compiled_fast
 
 FOLDER = Path(__file__).parents[1] / "data" / "clips"
 
 
-@pytest.mark.usefixtures("_compiled_fast")
+@pytest.mark.usefixtures("compiled_quickly")
 def test_every_object_is_prompted_where_it_is_first_seen() -> None:
     example = heldout_clips.read(FOLDER)[0]
     predictor = gsam.VideoPredictor(small.made(), progress=False)

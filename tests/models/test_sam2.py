@@ -55,7 +55,7 @@ def features(predictor: Predictor) -> sam2.Features:
 def beside(predictor: Predictor, stage: sam2.Sam2Segmenter, **settings: Any) -> Predictor:
     """Another predictor of the same picture, which is not encoded again."""
     other = Predictor(stage, **settings)
-    other._pictures = predictor._pictures
+    other._embeddings = predictor._embeddings
     return other
 
 

@@ -154,7 +154,7 @@ def test_a_model_that_is_trained_on_is_another_one() -> None:
     params = bind.random_params(sam.spec(CONFIG), 1)
     moved = {k: v * 1.001 for k, v in params.items()}
     half = {k: v.astype(jnp.bfloat16) for k, v in params.items()}
-    first, other, again = (Predictor(sam.build(CONFIG, p))._encode.owner.fingerprint for p in (params, moved, half))
+    first, other, again = (Predictor(sam.build(CONFIG, p))._encode.fingerprint.digest for p in (params, moved, half))
     assert first != other
     assert first == again
 
@@ -184,7 +184,7 @@ def test_a_folder_keeps_them(tmp_path: Path) -> None:
     assert again.counts["pictures"] == 1
     expected = predictor()
     expected.set_image_batch([PICTURE[:20], PICTURE[::-1], PICTURE])
-    for ours, other in zip(again._pictures, expected._pictures, strict=True):
+    for ours, other in zip(again._embeddings, expected._embeddings, strict=True):
         np.testing.assert_array_equal(ours.features["fine"], other.features["fine"])
         assert ours.size == other.size
         assert ours.pixels is not None

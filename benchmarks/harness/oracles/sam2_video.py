@@ -173,7 +173,7 @@ def compare(reference: Any, folder: Path, count: int = 9, start: int = 3) -> lis
     first = theirs.begin(start)
     ours.add_new_points_or_box(state, start, 1, [point], [1])
     ours.add_new_points_or_box(state, start, 2, box=box)
-    answers = np.stack([o.mask for o in state.outputs(start) if o is not None])
+    answers = np.stack([o.logits for o in state.outputs(start) if o is not None])
     rows = [Row("mask logits of a click and a box", relative(answers, first), 1e-4)]
     for way in ("forwards", "backwards"):
         reverse = way == "backwards"
