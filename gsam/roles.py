@@ -114,6 +114,7 @@ class Classifier(Protocol):
         """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds."""
 
 
+@runtime_checkable
 class ImageTextScorer(Protocol):
     """A classifier that looks at whole pictures too: what `gsam.FastSAM` needs for a text."""
 

@@ -139,10 +139,9 @@ class PromptableSegmenter(abc.ABC):
 
 def needs_points(model: Any, name: str, *, masks: bool = False) -> None:
     """Raises `UsageError` for a model that takes no points, or no masks where they are needed."""
-    prompt_types: frozenset[str] = getattr(model, "prompt_types", frozenset())
-    if not hasattr(model, "prompt") or "foreground" not in prompt_types:
+    if not isinstance(model, PromptableSegmenter) or "foreground" not in model.prompt_types:
         raise UsageError(
             f"{name} cannot be asked with points, which is how everything is found", "model_takes_no_points"
         )
-    if masks and "mask" not in prompt_types:
+    if masks and "mask" not in model.prompt_types:
         raise UsageError(f"{name} takes no masks as prompts, which use_m2m needs", "model_takes_no_masks")

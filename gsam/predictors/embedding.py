@@ -58,7 +58,7 @@ def fingerprint(model: PromptableSegmenter) -> str:
     Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half precision is the same one.
     """
     family = type(model).__module__.replace("gsam.models.", "gsam.segment.")  # where they were in 0.6
-    described = [family, repr(getattr(model, "config", None)), model.view.key]
+    described = [family, repr(model.config), model.view.key]
     digest = hashlib.blake2b("\n".join(described).encode(), digest_size=16)
     for name, value in sorted(model.params.items()):
         flat = np.asarray(value).reshape(-1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from gsam.build.stages import classifier as load_classifier
 from gsam.build.stages import segmenter
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
+from gsam.models.fast_sam import FastSamSegmenter
 from gsam.ops.bounds import bounds
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import BoxClippedMasks, CroppedMasks, Result
@@ -33,7 +34,7 @@ NAME = "object"
 """The label of things that nobody named."""
 SMALL = 100
 """Masks of no more pixels are not shown to a classifier."""
-TOGETHER = 16
+CROPS = 16
 """Crops that a classifier scores together."""
 
 Rank = Callable[[str, Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
@@ -57,13 +58,14 @@ class FastSAM:
 
     def __init__(
         self,
-        model: str | Any = "fast_sam_s",
+        model: str | FastSamSegmenter = "fast_sam_s",
         classifier: str | ImageTextScorer = "clip_vit_base_patch32",
         **settings: Any,
     ) -> None:
-        self.model: Any = cast(Any, segmenter(model, **settings)) if isinstance(model, str) else model
-        if not hasattr(self.model, "everything"):
+        built = segmenter(model, **settings) if isinstance(model, str) else model
+        if not isinstance(built, FastSamSegmenter):
             raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")
+        self.model = built
         self._classifier = classifier
         self._params = jax.device_put(self.model.params)
         self._find = Program(self.model.everything, static=["n"])
@@ -98,15 +100,15 @@ class FastSAM:
         images = gather([picture], [stage.view])
         limits = [np.float32(own if v is None else v) for v, own in ((conf, stage.conf), (iou, stage.iou))]
         found = self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det)
-        return self._held(picture, images, found)
+        return self._to_prompt(picture, images, found)
 
     @property
     def compilations(self) -> int:
         """How many programs have been compiled so far."""
-        words = self._words[1:] if "_words" in self.__dict__ else ()
+        words = self._scorer[1:] if "_scorer" in self.__dict__ else ()
         return sum(program.compilations for program in (self._find, *words))
 
-    def _held(self, picture: Picture, images: Images, found: Any) -> FastSAMPrompt:
+    def _to_prompt(self, picture: Picture, images: Images, found: Any) -> FastSAMPrompt:
         """What was found in one picture, on the host."""
         found = jax.device_get(found)
         rows, columns = np.asarray(images.content[self.model.view.key])[0].tolist()
@@ -125,21 +127,21 @@ class FastSAM:
         )
 
     def _rank(self, text: str, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        stage, embed, compare = self._words
+        stage, embed, compare = self._scorer
         read = embed(stage.params, stage.encode([text]))
         found = []
-        for start in range(0, len(pictures), TOGETHER):
-            some = _square(pictures[start : start + TOGETHER], stage.whole, stage.config.image_size)
-            spare = ((0, TOGETHER - len(some)), (0, 0), (0, 0), (0, 0))
+        for start in range(0, len(pictures), CROPS):
+            some = _square(pictures[start : start + CROPS], stage.whole, stage.config.image_size)
+            spare = ((0, CROPS - len(some)), (0, 0), (0, 0), (0, 0))
             found.append(np.asarray(compare(stage.params, np.pad(some, spare), read))[: len(some), 0])
         return np.concatenate(found)
 
     @functools.cached_property
-    def _words(self) -> tuple[ImageTextScorer, Program[Any], Program[jax.Array]]:
+    def _scorer(self) -> tuple[ImageTextScorer, Program[Any], Program[jax.Array]]:
         """The classifier, and what it does with texts and with pictures."""
         given = self._classifier
-        stage = cast(ImageTextScorer, load_classifier(given, template="{}")) if isinstance(given, str) else given
-        if not hasattr(stage, "compare"):
+        stage = load_classifier(given, template="{}") if isinstance(given, str) else given
+        if not isinstance(stage, ImageTextScorer):
             raise TypeError("this classifier does not compare whole pictures with a text: it has no `compare`")
         return stage, Program(stage.embed), Program(stage.compare)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -77,15 +77,16 @@ class Predictor(EncodedImages):
         super().__init__()
         if settings and not isinstance(model, str):
             raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
-        self.model = cast(PromptableSegmenter, segmenter(model, **settings)) if isinstance(model, str) else model
+        built = segmenter(model, **settings) if isinstance(model, str) else model
         name = model if isinstance(model, str) else type(model).__module__.rsplit(".", 1)[-1]
-        if not hasattr(self.model, "prompt"):
+        if not isinstance(built, PromptableSegmenter):
             hint = (
                 ": gsam.FastSAM finds everything first and then selects by points, boxes or text"
                 if name.startswith("fast_sam")
                 else ""
             )
             raise UsageError(f"{name!r} answers no prompts{hint}")
+        self.model = built
         self.name = name
         self.mask_threshold = mask_threshold
         params = jax.device_put(self.model.params)
