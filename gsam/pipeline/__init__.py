@@ -279,8 +279,8 @@ class Pipeline(Steps):
     @property
     def compilations(self) -> int:
         """Number of programs compiled so far."""
-        programs = [self._encode, self._decode, *(r.embed for r in self._readers.values() if r.embed is not None)]
-        return sum(program.compilations for program in programs)
+        text = (reader.embed for reader in self._readers.values())
+        return sum(program.compilations for program in (self._encode, self._decode, *text) if program is not None)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -89,7 +89,7 @@ def pack(
 
     most = max((len(own.slots) for own in selected), default=1)
     slots = FEW if most <= FEW else -(-most // config.slots) * config.slots
-    most = max((len(own.pointers) for own in selected), default=1)
+    most = max(1, *(len(own.pointers) for own in selected))  # on some frames nobody has one: a row that does not count
     pointers = -(-most // config.pointers) * config.pointers
     bank: dict[str, NDArray[Any]] = {
         "memory": np.zeros((rows, slots, *config.shape), ml_dtypes.bfloat16),
