@@ -134,15 +134,16 @@ class ImageTextScorer(Protocol):
 
 
 class Tracker(Protocol):
-    """One frame of a video and its objects at a time: what `gsam.VideoPredictor` and ``pipe.track`` need.
+    """One frame of a video and its objects at a time, for `gsam.VideoPredictor` and ``pipe.track``.
 
-    Everything but the attributes is pure.  ``features`` below are one frame's, without a leading axis.  Answers about N objects
-    are ``(logits [N, s, s], predicted IoU [N], object score [N], pointer [N, D])``, float32; a score above 0: it is there.
+    Everything but the attributes is pure.  ``features`` below are one frame's, without a leading
+    axis.  Answers about N objects are ``(logits [N, s, s], predicted IoU [N], object score [N],
+    pointer [N, D])``, float32; an object is there if its score is above 0.
     """
 
     @property
     def memory(self) -> MemoryConfig:
-        """What it remembers of an object."""
+        """How much it remembers of an object."""
 
     @property
     def mask_size(self) -> int:
@@ -159,7 +160,7 @@ class Tracker(Protocol):
         """A square."""
 
     def features(self, params: Params, images: Images) -> Any:
-        """What is computed once per frame, [B, ...]."""
+        """Features of frames, [B, ...], computed once per frame."""
 
     def add_points(
         self,
@@ -173,15 +174,18 @@ class Tracker(Protocol):
         *,
         multimask: bool,
     ) -> Any:
-        """Points and corners of boxes [N, P, 2] in pixels of the view, earlier answers [N, s, s]; memories if there are any."""
+        """Prompt N objects with points and corners of boxes [N, P, 2] in pixels of the view.
+
+        ``mask``: earlier answers [N, s, s].  ``bank``: memories, if there are any.
+        """
 
     def add_mask(self, params: Params, features: Any, masks: jax.Array) -> Any:
-        """Masks [N, S, S] of 0 and 1 over the view, as the user gave them."""
+        """Prompt N objects with masks [N, S, S] of 0 and 1 over the view."""
 
     def track(self, params: Params, features: Any, bank: Bank, valid: jax.Array) -> tuple[Any, jax.Array]:
-        """Objects without a prompt by what they remember, and what they will remember of this frame, [N, ...]."""
+        """Find N objects without a prompt by their memories, and encode those of this frame."""
 
     def encode_memory(
         self, params: Params, features: Any, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
-        """What objects with prompts will remember of this frame, [N, ...]."""
+        """Encode the memories [N, ...] of objects with prompts on this frame."""

@@ -1,4 +1,4 @@
-"""Decode prompts on an embedding into masks, in blocks: any number needs little memory and few programs."""
+"""Decode any number of prompts into masks, with little memory and few programs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ class Prediction(NamedTuple):
     masks: Masks
     """[C, H, W] bool, or float32 logits."""
     iou: NDArray[np.float32]
-    """[C] float32, the model's own estimate of its masks; SAM's is a regression that may leave 0..1.
+    """[C] float32, the model's own estimate of its masks; SAM's is a regression that may leave
+    0..1.
     """
     low_res: NDArray[np.float32]
-    """[C, h, w] float32 logits over the model's view, SAM 2's cut at 32; one of them, [1, h, w], can be
-    a mask prompt.
+    """[C, h, w] float32 logits over the model's view, SAM 2's cut at 32; one of them, [1, h, w],
+    can be a mask prompt.
     """
 
     @classmethod
@@ -76,11 +77,11 @@ class Decoder:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         return self._decode.compilations + (self._postprocess.compilations if self._postprocess else 0)
 
     def low_res_shape(self, embedding: Embedding, multimask: bool) -> tuple[int, int, int]:
-        """The shape [C, h, w] of a prompt's low-resolution masks, [h, w] of a mask prompt.  Nothing is computed."""
+        """The shape [C, h, w] of a prompt's low-resolution masks; nothing is computed."""
         one = PaddedShape(1, 1, None).pack([])
         logits, _ = self._decode.eval_shape(self._params, embedding.features, **one, multimask=multimask)
         return cast(tuple[int, int, int], logits.shape[1:])
@@ -156,7 +157,8 @@ class Decoder:
     def _blocks(
         self, embedding: Embedding, prompts: Sequence[Prompt], shape: PaddedShape, multimask: bool
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Decode n prompts at a time, `PaddedShape.rows` at most: logits [n, C, h, w] and IoU [n, C].
+        """Decode n prompts at a time, `PaddedShape.rows` at most: logits [n, C, h, w] and IoU [n,
+        C].
 
         The next block is dispatched before one is returned.
         """
@@ -194,7 +196,7 @@ def to_result(
     labels: Sequence[str] | None,
     name: str,
 ) -> Result:
-    """Make a result of masks [N, C, H, W] and their IoU [N, C], of N C objects; labels are numbers from 1 by default."""
+    """Make a result of masks [N, C, H, W] and their IoU [N, C]; labels are numbers by default."""
     flat = masks.reshape(-1, *pixels.shape[:2])
     words = [str(i + 1) for i in range(len(flat))] if labels is None else list(labels)
     if len(words) != len(flat):

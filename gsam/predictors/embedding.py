@@ -1,4 +1,4 @@
-"""An image as its model has encoded it, and the file that keeps it: safetensors that name their model."""
+"""An image as its model encodes it, and the safetensors file that keeps it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class ModelFingerprint:
 def fingerprint(model: PromptableSegmenter) -> str:
     """32 hex digits of a model's family, configuration, view and weights.
 
-    Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half precision is the same one.
+    Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half
+    precision is the same one.
     """
     family = type(model).__module__.replace("gsam.models.", "gsam.segment.")  # where they were in 0.6
     described = [family, repr(model.config), model.view.key]
@@ -68,7 +69,10 @@ def fingerprint(model: PromptableSegmenter) -> str:
 
 
 def save(embedding: Embedding, path: Path, model: ModelFingerprint) -> None:
-    """Write a ``.safetensors`` file, whole or not at all.  Raises `UsageError` for another suffix, `OSError`."""
+    """Write a ``.safetensors`` file, whole or not at all.
+
+    Raises `UsageError` for another suffix, and `OSError`.
+    """
     arrays = {name: np.asarray(value) for name, value in _named(embedding.features).items()}
     note = {"kind": KIND, "version": VERSION, "model": model.name, "fingerprint": model.digest}
     note |= {"view": model.view.key, "height": str(embedding.size[0]), "width": str(embedding.size[1])}
@@ -79,8 +83,8 @@ def save(embedding: Embedding, path: Path, model: ModelFingerprint) -> None:
 def load(path: Path, model: ModelFingerprint) -> Embedding:
     """Read what `save` wrote, in the precision of ``model``.
 
-    Raises `UsageError`: ``embedding_missing``, ``embedding_unreadable`` (damaged, or another kind of file) and
-    ``embedding_other_model``.
+    Raises `UsageError`: ``embedding_missing``, ``embedding_unreadable`` (damaged, or another kind
+    of file) and ``embedding_other_model``.
     """
     try:
         tensors, note = read(_checked(path)), _note(path)

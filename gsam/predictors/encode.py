@@ -43,11 +43,11 @@ class Encoder:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         return self._embed.compilations + self._split.compilations
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
-        """Encode pictures, several in one call: in numbers that are powers of two, so that programs are few."""
+        """Encode pictures, several in one call, in powers of two so that programs are few."""
         found = [self._load(picture) for picture in pictures]
         todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
         view = self.model.view

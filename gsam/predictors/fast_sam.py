@@ -104,7 +104,7 @@ class FastSAM:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         words = self._scorer[1:] if "_scorer" in self.__dict__ else ()
         return sum(program.compilations for program in (self._find, *words))
 

@@ -1,8 +1,8 @@
 """Check prompts as SamPredictor and SAM2ImagePredictor take them, and pad them for a decoder.
 
-Several prompts are rows of arrays, or lists with one entry per prompt, which may be None and may differ
-in their number of points.  The padding is `ABSENT`, which attention skips, so that each prompt gets what
-it would get alone.
+Several prompts are rows of arrays, or lists with one entry per prompt, which may be None and may
+differ in their number of points.  The padding is `ABSENT`, which attention skips, so that each
+prompt gets what it would get alone.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class PaddedShape:
 
 
 def parse_single_or_batch(coords: Any, labels: Any, boxes: Any, masks: Any) -> PromptArrays:
-    """Split the arguments of one prompt, [P, 2] [P] [4] [1, h, w], or of several, with N in front."""
+    """Split the arguments of one prompt, [P, 2] [P] [4] [1, h, w], or of N with N in front."""
     return (
         _entries(coords, 2, "point_coords", "[P, 2], or [N, P, 2]"),
         _entries(labels, 1, "point_labels", "[P], or [N, P]"),
@@ -128,9 +128,9 @@ def parse_per_prompt(coords: Any, labels: Any, boxes: Any, masks: Any) -> Prompt
 def check_prompts(given: PromptArrays, space: CoordinateSpace) -> list[Prompt]:
     """Check every prompt; without any argument there is one that is empty, as in the original.
 
-    Raises `ValueError`: numbers that do not go together or are not finite, points outside the image,
-    labels other than 0 and 1, corners of a box in the wrong order, a mask of the wrong size, and what the
-    model does not take.
+    Raises `ValueError`: numbers that do not go together or are not finite, points outside the
+    image, labels other than 0 and 1, corners of a box in the wrong order, a mask of the wrong size,
+    and what the model does not take.
     """
     if (given[0] is None) != (given[1] is None):
         raise ValueError("point_coords and point_labels go together: one is missing")

@@ -129,7 +129,7 @@ class VideoPredictor:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far: it does not depend on the length of a video."""
+        """Number of programs compiled so far, which does not depend on the length of a video."""
         return self._engine.compilations
 
     # Videos

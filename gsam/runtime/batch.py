@@ -15,7 +15,7 @@ from gsam.types import Images, View
 
 
 def gather(pictures: Sequence[Picture], views: Sequence[View]) -> Images:
-    """Stack every view of every picture into a batch, with the part of each that is image and not padding."""
+    """Stack every view of every picture into a batch, and say which part is not padding."""
     sizes = [p.pixels.shape[:2] for p in pictures]
     shapes = {v.key: canvas(v, sizes) for v in views}
     return Images(

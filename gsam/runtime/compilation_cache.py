@@ -8,7 +8,7 @@ from gsam.weights import folders
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs in gsam's cache, unless JAX was told where (``JAX_COMPILATION_CACHE_DIR``)."""
+    """Keep compiled programs in gsam's cache, if ``JAX_COMPILATION_CACHE_DIR`` is not set."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(folders.cache_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,4 +1,4 @@
-"""Memory that a program would take without need, and memory that the process holds and nobody uses."""
+"""Compiler options that save memory, and memory that goes back to the system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 
 def release_host_memory() -> None:
-    """Return to the system what compiling left behind: glibc keeps hundreds of megabytes of a large program."""
+    """Return to the system what compiling left behind: glibc keeps hundreds of megabytes."""
     if trim := _malloc_trim():
         trim(0)
 
@@ -27,7 +27,7 @@ def release_host_memory() -> None:
 def low_memory_options(platform: str) -> Mapping[str, str]:
     """Compiler options with which a program needs less memory, at the same speed.
 
-    XLA's default order of a CPU program keeps the buffers of stages that do not overlap side by side:
-    Grounded SAM's two programs want 1.0 GB so, and 0.47 GB in the order that this asks for.
+    XLA's default order of a CPU program keeps the buffers of stages that do not overlap side by
+    side: Grounded SAM's two programs want 1.0 GB so, and 0.47 GB in the order that this asks for.
     """
     return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if platform == "cpu" else {}

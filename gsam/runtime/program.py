@@ -1,4 +1,4 @@
-"""Compiled programs: every tool makes its own from a pure function, with the same options, and counts them alike."""
+"""Compiled programs, all made with the same options and counted alike."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ R = TypeVar("R")
 class Program(Generic[R]):
     """A pure function, compiled for each set of shapes that it is called with.
 
-    It is compiled to need little memory (`low_memory_options`), and what compiling leaves behind goes
-    back to the system.
+    It is compiled to need little memory (`low_memory_options`), and what compiling leaves behind
+    goes back to the system.
     """
 
     def __init__(
@@ -32,7 +32,8 @@ class Program(Generic[R]):
 
         Args:
             function: Pure: pytrees of arrays in and out.
-            platform: Where it runs, ``"cpu"`` for instance; by default where JAX computes by default.
+            platform: Where it runs, ``"cpu"`` for instance; by default where JAX computes by
+                default.
             static: Arguments that are no arrays: each value of them has a compilation of its own.
             donate: Arguments that the caller gives up, whose memory the result may take.
             options: More options for the compiler.

@@ -1,7 +1,8 @@
 """The few shapes that programs are compiled for.
 
-Images reach the device as views of fixed size, so neither their size nor their aspect ratio compiles
-anything.  What remains is how many images go together, and how many queries, boxes or points.
+Images reach the device as views of fixed size, so neither their size nor their aspect ratio
+compiles anything.  What remains is how many images go together, and how many queries, boxes or
+points.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def power_of_two(count: int) -> int:
 def images_per_call(wanted: int, views: Sequence[View], devices: Sequence[jax.Device]) -> int:
     """How many of ``wanted`` images one call takes.
 
-    On a CPU, images with a large view go one per device: together they would take more memory and no
-    less time.
+    On a CPU, images with a large view go one per device: together they would take more memory and
+    no less time.
     """
     large = max(view.size for view in views) >= FILLS_A_CPU
     return min(len(devices), wanted) if large and devices[0].platform == "cpu" else wanted

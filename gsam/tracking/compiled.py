@@ -32,16 +32,18 @@ FRAMES = 2
 
 
 class CompiledTracker:
-    """A tracker on one frame.  Programs depend on padded counts only: of objects, of slots and of points."""
+    """A tracker on one frame; programs depend only on padded counts of objects, slots, points."""
 
     def __init__(self, tracker: Tracker, memory: MemoryConfig, fill_hole_area: int, binarize: bool) -> None:
         """Prepare the programs.
 
         Args:
             tracker: The model.
-            memory: Which memories a frame reads: ``tracker.memory``, with another stride for instance.
+            memory: Which memories a frame reads: ``tracker.memory``, with another stride for
+                instance.
             fill_hole_area: Holes of so many low-resolution pixels are filled, 0 for none.
-            binarize: Whether masks of prompts are remembered as 0 and 1 instead of as probabilities.
+            binarize: Whether masks of prompts are remembered as 0 and 1 instead of as
+                probabilities.
         """
         self.tracker, self.memory, self.binarize = tracker, memory, binarize
         device = jax.local_devices()[0]
@@ -56,7 +58,7 @@ class CompiledTracker:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         programs: tuple[Program[Any], ...] = (
             self._features, self._add_points, self._add_mask, self._track, self._encode_memory, self._fill
         )  # fmt: skip
@@ -78,8 +80,8 @@ class CompiledTracker:
     ) -> FrameOutput:
         """Prompt one object with points.
 
-        ``previous``: logits [s, s] of an earlier answer, fed back.  ``selected``: its memories, on a
-        frame that a propagation went over.  ``count``: frames of the video, None if unknown.
+        ``previous``: logits [s, s] of an earlier answer, fed back.  ``selected``: its memories, on
+        a frame that a propagation went over.  ``count``: frames of the video, None if unknown.
         """
         padded, side = power_of_two(len(points.labels)), self.tracker.mask_size
         xy, labels = np.zeros((1, padded, 2), np.float32), np.full((1, padded), ABSENT, np.int32)

@@ -1,4 +1,4 @@
-"""Prompt and propagate a video's objects frame by frame: between what users call and the compiled tracker."""
+"""Prompt and propagate a video's objects frame by frame, by a compiled tracker."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class Engine:
 
         Args:
             compiled: The tracker.
-            corrections_are_prompts: Whether a prompt on a frame that a propagation went over makes it a
-                frame with a prompt.
-            clear_memory_near_prompts: Whether what was propagated near a frame with a prompt is dropped.
+            corrections_are_prompts: Whether a prompt on a frame that a propagation went over makes
+                it a frame with a prompt.
+            clear_memory_near_prompts: Whether what was propagated near a frame with a prompt is
+                dropped.
         """
         self.compiled = compiled
         self.corrections_are_prompts = corrections_are_prompts
@@ -56,11 +57,11 @@ class Engine:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         return self.compiled.compilations
 
     def add_points(self, state: Session, tracked: TrackedObject, frame: int, points: Points) -> FrameOutput:
-        """Prompt with ``points`` in place of earlier prompts on this frame; the last output there is fed back."""
+        """Prompt with points in place of earlier prompts on a frame, and feed its output back."""
         features, memory = self.features(state, frame), self.compiled.memory
         tracked.points[frame] = points
         tracked.masks.pop(frame, None)
@@ -76,7 +77,7 @@ class Engine:
         return self._hold(tracked, frame, output)
 
     def add_mask(self, state: Session, tracked: TrackedObject, frame: int, mask: NDArray[np.bool_]) -> FrameOutput:
-        """Prompt with a mask [S, S] over the view, in place of earlier prompts on this frame."""
+        """Prompt with a mask [S, S] over the view in place of earlier prompts on a frame."""
         features = self.features(state, frame)
         tracked.masks[frame] = mask
         tracked.points.pop(frame, None)
@@ -118,7 +119,7 @@ class Engine:
                 tracked.prune(range(frame - far, frame + far + 1))
 
     def iter_frames(self, state: Session, start: int, stop: int | None, step: int = 1) -> Iterator[int]:
-        """Frames from ``start`` on, the features of each ready; those of a live source until it ends."""
+        """Iterate over frames from ``start`` on, the features of each ready; a live source ends."""
         if state.frames.seekable:
             for frame in state.frames.walk(start, stop, step):
                 state.last = frame

@@ -1,4 +1,7 @@
-"""Select which memories an object reads on a frame, as sam2_base.py's _prepare_memory_conditioned_features does."""
+"""Select the memories that an object reads on a frame.
+
+Source: ``_prepare_memory_conditioned_features`` of sam2/modeling/sam2_base.py.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ class SelectedMemory:
 def select_memory(
     tracked: TrackedObject, frame: int, reverse: bool, count: int | None, config: MemoryConfig
 ) -> SelectedMemory:
-    """Select what an object reads on ``frame`` of ``count`` (None if unknown), going forwards or in ``reverse``."""
+    """Select what an object reads on ``frame``, going forwards or in ``reverse``.
+
+    ``count``: frames of the video, None if unknown.
+    """
     near, far = closest(list(tracked.prompted), frame, config.prompted)
     slots = [(tracked.prompted[f], config.slots - 1) for f in near]
     for ago in range(config.slots - 1, 0, -1):
@@ -56,7 +62,7 @@ def pointer_limit(count: int | None, config: MemoryConfig) -> int:
 
 
 def before(frame: int, ago: int, reverse: bool, stride: int) -> int:
-    """The frame whose memory is ``ago`` steps old: the last one always, the others ``stride`` apart."""
+    """The frame whose memory is ``ago`` steps old: the last one, the others ``stride`` apart."""
     if ago == 1:
         return frame + 1 if reverse else frame - 1
     if reverse:
@@ -65,7 +71,10 @@ def before(frame: int, ago: int, reverse: bool, stride: int) -> int:
 
 
 def closest(frames: Sequence[int], frame: int, most: int) -> tuple[list[int], set[int]]:
-    """The ``most`` frames nearest to ``frame``, one before and one from it on among them, and the others."""
+    """Split frames into the ``most`` nearest to ``frame`` and the others.
+
+    Among the nearest are one before it and one from it on.
+    """
     if most == -1 or len(frames) <= most:
         return list(frames), set()
     chosen = []

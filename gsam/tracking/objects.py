@@ -15,7 +15,8 @@ from gsam.tracking.spill_cache import SpillCache
 class FrameOutput:
     """The model's output for one object on one frame.
 
-    Its large arrays lie in a `SpillCache`, under this object's identity, and leave it with the object.
+    Its large arrays lie in a `SpillCache`, under this object's identity, and leave it with the
+    object.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class TrackedObject:
     propagated: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
     """The original's ``non_cond_frame_outputs``."""
     pending: dict[bool, dict[int, FrameOutput]] = dataclasses.field(default_factory=lambda: {False: {}, True: {}})
-    """Outputs of prompts that are not committed yet: those to `propagated` (False) and to `prompted` (True).
+    """Outputs of prompts before they are committed, to `propagated` (False) or `prompted` (True).
 
     The original's ``temp_output_dict``.
     """
@@ -112,7 +113,7 @@ class TrackedObject:
             self.propagated.pop(near, None)
 
     def clear_prompts(self, frame: int) -> None:
-        """Take back the prompts on a frame; a committed output there counts as propagated from now on."""
+        """Take back the prompts on a frame; an output that is committed counts as propagated."""
         places: tuple[dict[int, Any], ...] = (self.points, self.masks, *self.pending.values())
         for place in places:
             place.pop(frame, None)

@@ -1,4 +1,4 @@
-"""The state of a video while its objects are prompted and propagated: the original's ``inference_state``."""
+"""The state of a video and its objects, the original's ``inference_state``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORDS = {"num_frames": "count", "video_height": "height", "video_width": "width"
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """Frames, objects and their memories.  ``state["obj_ids"]`` and a few more keys are as in the original."""
+    """Frames, objects and their memories; ``state["obj_ids"]`` and a few more as in the original."""
 
     frames: Frames
     memory: Literal["all", "near"] = "all"
@@ -77,7 +77,10 @@ class Session:
         return int(frame)
 
     def pixels(self, frame: int) -> NDArray[np.uint8]:
-        """Read a frame, [H, W, 3]; a live source is read on as far as that.  Raises `EndOfFrames`, and what `Frames` does."""
+        """Read a frame, [H, W, 3]; a live source is read on as far as that.
+
+        Raises `EndOfFrames`, and what `Frames` does.
+        """
         if self.last is not None and self.last.index == frame:
             return self.last.pixels
         if self.frames.seekable:

@@ -1,4 +1,4 @@
-"""A disk-backed cache of arrays: those not used lately lie in a temporary file, so that memory is bounded."""
+"""A disk-backed cache of arrays: those not used lately lie in a temporary file."""
 
 from __future__ import annotations
 

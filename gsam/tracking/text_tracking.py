@@ -1,9 +1,9 @@
-"""Text -> tracks: a pipeline detects objects on key frames, a tracker carries their masks between them (Grounded SAM 2).
+"""Track what a text names: a pipeline detects objects, a tracker carries their masks.
 
-On a key frame every detection is matched with the masks of the objects tracked so far.  One that none
-of them covers becomes an object with a new id, by its box or its mask; of two objects that cover the
-same, the younger is closed.  So is an object that has not been visible for long, and its id is not
-used again.
+This is Grounded SAM 2.  On a key frame every detection is matched with the masks of the objects
+tracked so far.  One that none of them covers becomes an object with a new id, by its box or its
+mask; of two objects that cover the same, the younger is closed.  So is an object that has not been
+visible for long, and its id is not used again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROMPTS = "box", "mask"
 
 @dataclasses.dataclass(frozen=True)
 class TrackingConfig:
-    """When a pipeline detects objects, and which detections are objects that are tracked already."""
+    """When a pipeline detects objects, and which detections are tracked already."""
 
     every: int = 10
     """Every n-th frame is a key frame, the first included."""
@@ -128,7 +128,7 @@ class TextTracker:
         return self.frame_result(frame)
 
     def visible_masks(self, frame: int) -> dict[int, Bools]:
-        """Mask [s, s] of every object over the view at low resolution, empty where it is not there."""
+        """Low-resolution mask [s, s] of every object over the view, empty where it is not there."""
         side = self.engine.mask_size
         masks = {}
         for number, known in self.objects.items():
@@ -167,7 +167,7 @@ class TextTracker:
         )
 
     def _detect(self, frame: int, visible: dict[int, Bools]) -> None:
-        """Run the pipeline on a key frame: match its detections with known objects, and begin new ones."""
+        """Detect on a key frame, match detections with known objects, and begin new ones."""
         result = self.find_objects(self.state.pixels(frame))
         masks = [sample_mask(result.mask(i), self.engine.mask_size) for i in range(len(result))]
         pairs = sorted(

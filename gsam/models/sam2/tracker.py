@@ -1,4 +1,6 @@
-"""SAM 2 on video: one frame and its objects at a time, their memories in and out (sam2/modeling/sam2_base.py).
+"""SAM 2 on video: one frame and its objects at a time, their memories in and out.
+
+Source: sam2/modeling/sam2_base.py.
 
 Everything is pure and has fixed shapes.  Which memories an object has on a frame, and in what order
 frames come, is decided on the host (`gsam.tracking`).
@@ -30,7 +32,7 @@ LAYOUTS = TRACKER_LAYOUTS
 ABSENT_LOGIT = -1024.0
 """The logit of every pixel of an object that is not there."""
 SCALE, BIAS = 20.0, -10.0
-"""What masks are multiplied by and moved before they are remembered, and given masks to become logits."""
+"""Scale and shift of masks before they are encoded, and of given masks to become logits."""
 CHUNK, WIDE = 1, 8
 """Objects at a time on a CPU, and elsewhere."""
 
@@ -86,7 +88,7 @@ class Sam2(Sam2Image):
         multimask: bool,
         dynamic: bool = True,
     ) -> ObjectMasks:
-        """Decode as `Sam2Image.decode` does, and add what a video needs: one mask per object, its presence, its pointer."""
+        """Decode as `Sam2Image.decode` does, to one mask per object, its presence and its pointer."""
         answer = self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
         best = answer.iou.argmax(1)[:, None]
         logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
@@ -128,7 +130,7 @@ class Sam2(Sam2Image):
 
 
 def no_prompt(n: int) -> tuple[jax.Array, jax.Array]:
-    """Make the points and labels of N objects without a prompt: a point that is none, and the one that pads it."""
+    """Points and labels of N objects without a prompt: a point that is none, and its padding."""
     return jnp.zeros((n, 2, 2), jnp.float32), jnp.full((n, 2), PAD, jnp.int32)
 
 
@@ -140,7 +142,7 @@ class Tracker:
     spec: bind.Spec[Sam2]
     params: Params
     chunk: int = 0
-    """Objects at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
+    """Objects at a time, which bounds the memory; 0: `CHUNK` on a CPU, `WIDE` elsewhere."""
     dynamic_multimask: bool = True
     """See `gsam.models.sam2.Sam2Segmenter.dynamic_multimask`."""
 
@@ -182,9 +184,11 @@ class Tracker:
         *,
         multimask: bool,
     ) -> ObjectMasks:
-        """Pure: points [N, P, 2] and boxes in pixels of the view, with an earlier answer ``mask`` [N, 4h, 4w].
+        """Pure: points [N, P, 2] and boxes in pixels of the view, with an earlier answer ``mask``
+        [N, 4h, 4w].
 
-        ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the frame was gone over.
+        ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the
+        frame was gone over.
         """
         model = self.spec.bind(params)
         more = {"multimask": multimask, "dynamic": self.dynamic_multimask}
@@ -199,9 +203,11 @@ class Tracker:
         return self.spec.bind(params).from_mask(features, masks)
 
     def track(self, params: Params, features: Features, bank: Bank, valid: jax.Array) -> tuple[ObjectMasks, jax.Array]:
-        """Pure: objects without a prompt on this frame, by their banks [N, ...]: what is seen, and memories [N, h w, E].
+        """Pure: objects without a prompt on this frame, by their banks [N, ...]: what is seen, and
+        memories [N, h w, E].
 
-        ``valid`` [N]: which exist; the others give anything, and take no time where a chunk has none.
+        ``valid`` [N]: which exist; the others give anything, and take no time where a chunk has
+        none.
         """
         model = self.spec.bind(params)
         begun = model.memory_attention.begin(features.embedding)
@@ -220,7 +226,7 @@ class Tracker:
     def encode_memory(
         self, params: Params, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
-        """Pure: memories [N, h w, E] bfloat16, as the original keeps them, of masks that were prompted."""
+        """Pure: memories [N, h w, E] bfloat16, as the original keeps them, of prompted masks."""
         return self.spec.bind(params).encode_memory(features, logits, score, prompted).astype(jnp.bfloat16)
 
 

@@ -192,7 +192,7 @@ class MaskGenerator:
 
     @property
     def compilations(self) -> int:
-        """How many programs have been compiled so far."""
+        """Number of programs compiled so far."""
         look = self._on_device.look.compilations if self._on_device else 0
         return self._embed.compilations + self._decode.compilations + look
 
