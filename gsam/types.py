@@ -1,10 +1,10 @@
 """The values that flow between steps, and the letters their shapes are written in.
 
-B images, N boxes, M masks a box, H W pixels, h w features, T tokens, C queries, D width, K heads.
+B images, N boxes, M masks per box, H W pixels, h w features, T tokens, C queries, D width, K heads.
 
-Every value is a pytree of fixed-shape arrays.  Counts are padded and ``valid`` says what is real, so that one compiled
-program serves any number of objects.  Boxes are absolute pixels ``x0 y0 x1 y1`` of the upright original picture, exclusive
-on the right and at the bottom.
+Every value is a pytree of fixed-shape arrays. Counts are padded and ``valid`` says what is real, so
+that one compiled program serves any number of objects. Boxes are absolute pixels ``x0 y0 x1 y1`` of
+the upright original image, exclusive on the right and at the bottom.
 """
 
 from __future__ import annotations
@@ -15,63 +15,97 @@ from typing import Any, Literal
 import jax
 
 Params = dict[str, jax.Array]
-"""A model's tensors by path, ``"image_encoder/blocks/0/attn/qkv/kernel"``: always flat, always strings."""
+"""A model's tensors by path, ``"image_encoder/blocks/0/attn/qkv/kernel"``: always flat, always
+strings.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How a stage wants to see a picture: made on the host by `gsam.inputs.image`, a square of ``size`` pixels but for two ``fit``s.
+    """The form in which a stage takes an image, made on the host by `gsam.inputs.image`.
 
-    ``fit``: ``"longest"`` scales the longer side to ``size`` and pads right and bottom; ``"square"`` pads to a square with
-    ``pad`` first and scales that; ``"squash"`` ignores the aspect ratio; ``"at_most"`` is ``"longest"`` that never enlarges;
-    ``"shortest"`` scales the shorter side to ``size``, or less so that the longer stays near ``limit``, and pads to one of
-    the few rectangles of `gsam.inputs.image.canvas`; ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the
-    picture into the middle of a rectangle of multiples of 32, see `gsam.inputs.letterbox`.
-    ``filter``: ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8; ``"linear"`` is torch's bilinear on floats, which is
-    not anti-aliased (EfficientSAM), and ``"antialias"`` the same with ``antialias=True`` (SAM 2); ``"gaussian"`` is
-    scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its anti-aliased order 3, cut to uint8 (MedSAM).
-    ``pad``: the grey level of the padding, 0..255.
+    A square of ``size`` pixels, but for two kinds of ``fit``.
+
+    Example:
+        >>> gsam.View(1024, "longest").key
+        'longest_1024_bilinear_0'
     """
 
     size: int
+    """Side of the square in pixels."""
     fit: Literal["longest", "square", "squash", "at_most", "shortest", "letterbox"] = "longest"
+    """How an image is brought to the view.
+
+    - ``"longest"`` scales the longer side to ``size`` and pads right and bottom.
+    - ``"square"`` pads to a square with ``pad`` first and scales that.
+    - ``"squash"`` ignores the aspect ratio.
+    - ``"at_most"`` is ``"longest"`` that never enlarges.
+    - ``"shortest"`` scales the shorter side to ``size``, or less so that the longer stays near
+      ``limit``, and pads to one of the few rectangles of `gsam.inputs.image.canvas`.
+    - ``"letterbox"`` scales the longer side to ``size`` as OpenCV does and puts the image into the
+      middle of a rectangle of multiples of 32, see `gsam.inputs.letterbox`.
+    """
     filter: Literal["bilinear", "bicubic", "linear", "antialias", "gaussian", "spline"] = "bilinear"
+    """How pixels are resampled.
+
+    - ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8.
+    - ``"linear"`` is torch's bilinear on floats, which is not anti-aliased (EfficientSAM), and
+      ``"antialias"`` the same with ``antialias=True`` (SAM 2).
+    - ``"gaussian"`` is scikit-image's anti-aliased order 1 on floats (OWL), and ``"spline"`` its
+      anti-aliased order 3, cut to uint8 (MedSAM).
+    """
     pad: float = 0.0
+    """Grey level of the padding, 0..255."""
     limit: int = 0
+    """The longer side in pixels for ``"shortest"``; 0 for none."""
 
     @property
     def key(self) -> str:
+        """The name under which `Images` holds the view."""
         return f"{self.fit}_{self.size}_{self.filter}_{self.pad:g}" + (f"_{self.limit}" if self.limit else "")
 
     @property
     def dtype(self) -> str:
+        """The type of the view's pixels: ``"uint8"``, or ``"float32"`` for filters on floats."""
         return "float32" if self.filter in ("linear", "antialias", "gaussian") else "uint8"
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """A batch of pictures as the stages asked to see them."""
+    """A batch of images in the forms that the stages take."""
 
     views: dict[str, jax.Array]
     """`View.key` -> [B, S, S, 3] (or [B, H, W, 3]), uint8 or float32, RGB in 0..255."""
     content: dict[str, jax.Array]
-    """`View.key` -> [B, 2] int32: how many rows and columns of the view are picture; the rest is padding."""
+    """`View.key` -> [B, 2] int32: rows and columns of the view that are image; the rest is padding.
+    """
     size: jax.Array
     """[B, 2] int32: height and width of the upright originals."""
 
     def view(self, view: View) -> jax.Array:
-        """The pixels made for ``view``: [B, S, S, 3], or a rectangle."""
+        """Find the pixels made for a view.
+
+        Args:
+            view: The view of a stage.
+
+        Returns:
+            [B, S, S, 3], or a rectangle [B, H, W, 3], uint8 or float32.
+        """
         return self.views[view.key]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """What is asked of each picture, as each stage that reads text wants it.  Pictures may be asked different things."""
+    """Encoded queries per image, one entry per stage that reads text; images may have different
+    queries.
+    """
 
     stages: dict[str, Any]
-    """Stage slot -> what the stage's ``arrange`` (else ``embed``, else ``encode``) gave: arrays with leading axis B."""
+    """Stage slot -> what the stage's ``arrange`` (else ``embed``, else ``encode``) gave: arrays
+    with leading axis B.
+    """
     valid: jax.Array
     """[B, C] bool: the rest is padding."""
 
@@ -79,19 +113,28 @@ class Text:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """The `gsam.Limits` that are run-time values: changing one recompiles nothing.  All are shares or scores in 0..1."""
+    """The `gsam.Limits` that are run-time values: changing one recompiles nothing.
+
+    All are shares or scores in 0..1.
+    """
 
     threshold: jax.Array
-    """[] float32, or [B, C] for one of each query's own: a box whose score is not above it is dropped."""
+    """[] float32, or [B, C] for one of each query's own: a box whose score is not above it is
+    dropped.
+    """
     nms: jax.Array
-    """[] float32: of two boxes with one label and a larger IoU, the better is kept; 1 keeps both."""
+    """[] float32: of two boxes with one label and a larger IoU, the better is kept; 1 keeps both.
+    """
     duplicate: jax.Array
     """[] float32: the same for two boxes with different labels; 1 keeps both."""
     group: jax.Array
-    """[] float32: a box that others of its label fill to more than this share is dropped; 1 keeps it."""
+    """[] float32: a box that others of its label fill to more than this share is dropped; 1 keeps
+    it.
+    """
     inside: jax.Array
-    """[] float32: of two masks with one label, one of which lies in the other by more than this, the better is kept; 1
-    keeps both."""
+    """[] float32: of two masks with one label, one of which lies in the other by more than this,
+    the better is kept; 1 keeps both.
+    """
     reject: jax.Array
     """[] float32: the classifier drops what it believes in less than this; 0 keeps all."""
 
@@ -117,7 +160,9 @@ class Labels:
     scores: jax.Array
     """[B, N, C] float32 in 0..1, of every query."""
     tokens: jax.Array | None = None
-    """[B, N, K, T] float32 in 0..1, of every token of the K captions as which a detector reads the queries together."""
+    """[B, N, K, T] float32 in 0..1, of every token of the K captions as which a detector reads the
+    queries together.
+    """
 
 
 @jax.tree_util.register_dataclass
@@ -130,33 +175,50 @@ class Masks:
     content: jax.Array | None = None
     """[B, N, 2] float32: rows and columns of the logits that are picture; None if all are."""
     within: jax.Array | None = None
-    """[B, N, 4] float32 pixels of the original picture: what lies outside is not mask; None where logits alone decide.  Then
-    the logits are of the picture itself, so many of their first rows and columns as ``content`` says."""
+    """[B, N, 4] float32 pixels of the original picture: what lies outside is not mask; None where
+    logits alone decide.  Then the logits are of the picture itself, so many of their first rows
+    and columns as ``content`` says.
+    """
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything known about a batch so far: what a step takes and what a step gives."""
+    """Everything known about a batch so far: what a step takes and what a step gives.
+
+    Example:
+        >>> def sure(scene: gsam.Scene) -> gsam.Scene:
+        ...     valid = scene.boxes.valid & (scene.labels.score > 0.5)
+        ...     return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=valid))
+    """
 
     images: Images
+    """The images."""
     text: Text
+    """The queries."""
     thresholds: Thresholds
+    """The limits on what is kept."""
     boxes: Boxes
+    """At most N boxes per image."""
     labels: Labels
+    """The label of each box."""
     masks: Masks | None = None
+    """The mask of each box; None before a segmenter."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Bank:
-    """What an object of a video remembers on one frame, padded: ``keep`` and ``kept`` are what is.  With leading axes of
-    several objects."""
+    """What an object of a video remembers on one frame, padded: ``keep`` and ``kept`` are what is.
+
+    With leading axes of several objects.
+    """
 
     memory: Any
     """[M, h w, E]: frames, each in a slot."""
     age: Any
-    """[M] int32: how many frames ago, less one; the last row of the table for frames with prompts."""
+    """[M] int32: how many frames ago, less one; the last row of the table for frames with prompts.
+    """
     keep: Any
     """[M] bool."""
     pointers: Any
@@ -171,7 +233,7 @@ class Bank:
 
 @dataclasses.dataclass(frozen=True)
 class MemoryConfig:
-    """How much a tracker remembers of each object, and which of it a frame reads."""
+    """The size of a tracker's memory of an object, and the frames of it that are read."""
 
     slots: int
     """Frames that are read at most, that with the prompt included (``num_maskmem``)."""

@@ -133,12 +133,13 @@ def missing(name: str, value: Any) -> list[str]:
     doc = getattr(value, "__doc__", None) or ""
     if not doc:
         return ["a docstring"]
-    lacks = ["a first line that is no riddle"] if re.match(r"(What|How|Whether|Of|As) ", doc.strip()) else []
+    lacks = ["a first line that is no riddle"] if re.match(r"(What|How|Of|As|The same) ", doc.strip()) else []
     if inspect.isclass(value):
         known = described(doc) | attribute_docs(value)
         if not dataclasses.is_dataclass(value):
             known |= described(value.__init__.__doc__ or "")
-        function = value.__init__ if "__init__" in vars(value) else None
+        built = "__init__" in vars(value) and not getattr(value, "_is_protocol", False)
+        function = value.__init__ if built else None
         wanted = parameters(function) if function else []
     elif isinstance(value, property | functools.cached_property):
         return lacks

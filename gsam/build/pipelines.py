@@ -37,7 +37,7 @@ def load(
     A text that is the name of a recipe is that recipe, whatever lies in the working folder:
     ``"./nano"`` is a folder.
 
-        Args:
+    Args:
         name: The name of a recipe (`recipes`), the path of a ``.toml``, or of an exported folder.
         detector: Any name of a model, in place of the recipe's detector.
         segmenter: The same for the segmenter, also where a recipe begins with ``[ground]``.
@@ -64,8 +64,8 @@ def load(
     Example:
         >>> pipe = gsam.load("nano", threshold=0.4)
         >>> result = pipe("notebooks/scene.png", "dog. pizza")
-        >>> result
-        <Result scene.png 512 x 512: 1 pizza, 1 dog>
+        >>> sorted(result.labels)
+        ['dog', 'pizza']
     """
     if _is_folder(name):
         fixed = {

@@ -1,4 +1,6 @@
-"""Propose every mask of an image from a grid of points: the first step of a pipeline without a detector."""
+"""Propose every mask of an image from a grid of points: the first step of a pipeline without a
+detector.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +21,41 @@ from gsam.ops.views import scale
 from gsam.types import Boxes, Images, Labels, Masks, Params, View
 
 CANDIDATES = 3072
-"""Masks that are compared with each other at most, the best by predicted IoU: all three of each of 32 x 32 points."""
+"""Masks that are compared with each other at most, the best by predicted IoU: all three of each of
+32 x 32 points.
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GridProposer:
-    """See `gsam.roles.Grounder`; what `gsam.MaskGenerator` does to a whole picture, with fixed shapes, on the device.
+    """Propose masks from a grid of points: the first step of a pipeline without a detector.
 
-    Of every mask only three numbers and a box are kept, measured at low resolution (there a pixel is a few of the picture's,
-    so stability and boxes are near those of `gsam.MaskGenerator`, not equal); those that survive are decoded once more.
+    It does what `gsam.MaskGenerator` does to a whole image, with fixed shapes, on the device. Of
+    every candidate only three numbers and a box are kept, measured at low resolution (there a pixel
+    is a few of the image's, so stability and boxes are near those of `gsam.MaskGenerator`, not
+    equal); the masks that survive are decoded once more.
+
+    Raises:
+        gsam.errors.UsageError: The segmenter takes no points, or a setting is out of range.
+
+    Example:
+        >>> grid = gsam.GridProposer(gsam.segmenter("nano_sam"), 8, pred_iou_thresh=0.5)
+        >>> pipe = gsam.Pipeline(grid, gsam.classifier("nano_clip"))
     """
 
     segmenter: PromptableSegmenter
+    """A segmenter that takes points."""
     points_per_side: int = 32
+    """Points of the grid along each axis."""
     pred_iou_thresh: float | None = None
-    """`gsam.models.promptable.PromptableSegmenter.default_iou_thresh` if it is None."""
+    """Keep masks of a predicted IoU above this; by default the segmenter's ``default_iou_thresh``.
+    """
     stability_score_thresh: float = 0.95
+    """Keep masks whose stability is at least this: the IoU of the mask cut above and below 0."""
     stability_score_offset: float = 1.0
+    """How far above and below, in logits."""
     box_nms_thresh: float = 0.7
+    """Of two masks whose boxes have a larger IoU, keep the better."""
     multimask: bool = True
     """All masks of a point, or one."""
 
@@ -47,26 +66,47 @@ class GridProposer:
 
     @property
     def params(self) -> Params:
+        """The segmenter's parameters."""
         return self.segmenter.params
 
     @property
     def view(self) -> View:
+        """The segmenter's view."""
         return self.segmenter.view
 
     @property
     def upsample(self) -> str:
+        """How the segmenter's logits become as large as the image."""
         return self.segmenter.upsample
 
     def features(self, params: Params, images: Images) -> Any:
-        """As the segmenter's."""
+        """Compute the segmenter's features of images.
+
+        Args:
+            params: The segmenter's parameters.
+            images: A batch of images.
+
+        Returns:
+            The features, [B, ...].
+        """
         return self.segmenter.features(params, images)
 
     def ground(
         self, params: Params, images: Images, text: object, valid: jax.Array, n: int, features: Any = None
     ) -> tuple[Boxes, Labels, Masks]:
-        """Pure: the ``n`` best masks of each picture and the boxes around them, labelled with the first query.
+        """Propose the best masks of each image, all labelled with the first query: a pure function.
 
-        Their score, for every query that is ``valid`` [B, C], is the predicted IoU.
+        Args:
+            params: The segmenter's parameters.
+            images: A batch of images.
+            text: Not read.
+            valid: [B, C] bool, the queries that are real.
+            n: Masks per image.
+            features: What `features` returned; by default it is computed here.
+
+        Returns:
+            Boxes, labels and masks of N = ``n`` candidates per image, best first; the score, for
+            every query that is real, is the predicted IoU.
         """
         features = self.features(params, images) if features is None else features
         model = self.segmenter.spec.bind(params)
@@ -105,7 +145,9 @@ class GridProposer:
         return Boxes(rows["box"], found), labels, Masks(logits, rows["iou"], inside)
 
     def _decode(self, model: Any, features: Any, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Points [B, c, 2] in pixels of the view -> logits [B, c, M, h, w] and predicted IoU [B, c, M]."""
+        """Points [B, c, 2] in pixels of the view -> logits [B, c, M, h, w] and predicted IoU [B, c,
+        M].
+        """
 
         def one(features: Any, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
             points = jnp.stack([xy, jnp.zeros_like(xy)], 1)
@@ -115,8 +157,10 @@ class GridProposer:
         return jax.vmap(one)(features, xy)
 
     def _measured(self, logits: jax.Array, content: jax.Array) -> dict[str, jax.Array]:
-        """Of logits [B, c, M, h, w], whose first ``content`` [B, 2] rows and columns are picture: ``stability`` [B, c, M] and
-        ``box`` [B, c, M, 4] as shares of the picture, exclusive; zeros where nothing is."""
+        """Of logits [B, c, M, h, w], whose first ``content`` [B, 2] rows and columns are picture:
+        ``stability`` [B, c, M] and ``box`` [B, c, M, 4] as shares of the picture, exclusive;
+        zeros where nothing is.
+        """
         h, w = logits.shape[-2:]
         rows, columns = jnp.arange(h, dtype=jnp.float32), jnp.arange(w, dtype=jnp.float32)
         inside = (rows < content[:, :1])[:, :, None] & (columns < content[:, 1:])[:, None]
@@ -133,6 +177,8 @@ class GridProposer:
 
 
 def _ends(line: jax.Array, limit: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where the first cell of lines [..., S] that is set begins and the last one ends, as shares of ``limit``."""
+    """Where the first cell of lines [..., S] that is set begins and the last one ends, as shares of
+    ``limit``.
+    """
     first, last = jnp.argmax(line, -1), line.shape[-1] - jnp.argmax(line[..., ::-1], -1)
     return first.astype(jnp.float32) / limit, jnp.minimum(last.astype(jnp.float32) / limit, 1.0)

@@ -87,7 +87,9 @@ class TrackedObject:
     """One object: prompts and outputs by the number of their frame."""
 
     id: Any
+    """Any hashable value that names the object."""
     points: dict[int, Points] = dataclasses.field(default_factory=dict)
+    """Points and corners of a box, in pixels of the view."""
     masks: dict[int, NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
     """Mask prompts, [S, S] over the view."""
     prompted: dict[int, FrameOutput] = dataclasses.field(default_factory=dict)
@@ -103,17 +105,33 @@ class TrackedObject:
     """Frames that a propagation went over, and whether in reverse."""
 
     def latest(self, frame: int) -> FrameOutput | None:
-        """The newest output on a frame."""
+        """Find the newest output on a frame.
+
+        Args:
+            frame: The frame, from 0.
+
+        Returns:
+            The output, None if there is none.
+        """
         places = (self.pending[True], self.pending[False], self.prompted, self.propagated)
         return next((place[frame] for place in places if frame in place), None)
 
     def forget_near(self, frame: int, distance: int) -> None:
-        """Drop what was propagated within ``distance`` frames."""
+        """Drop the outputs that were propagated near a frame.
+
+        Args:
+            frame: The frame, from 0.
+            distance: Frames before and after it.
+        """
         for near in range(frame - distance, frame + distance + 1):
             self.propagated.pop(near, None)
 
     def clear_prompts(self, frame: int) -> None:
-        """Take back the prompts on a frame; an output that is committed counts as propagated."""
+        """Take back the prompts on a frame; an output that is committed counts as propagated.
+
+        Args:
+            frame: The frame, from 0.
+        """
         places: tuple[dict[int, Any], ...] = (self.points, self.masks, *self.pending.values())
         for place in places:
             place.pop(frame, None)
@@ -122,7 +140,11 @@ class TrackedObject:
             self.visited.pop(frame, None)
 
     def prune(self, keep: Iterable[int]) -> None:
-        """Drop what was propagated on any other frame than these."""
+        """Drop the outputs that were propagated on other frames.
+
+        Args:
+            keep: The frames whose outputs stay.
+        """
         wanted = set(keep)
         for frame in [f for f in self.propagated if f not in wanted]:
             del self.propagated[frame]

@@ -25,9 +25,13 @@ WORDS = {"num_frames": "count", "video_height": "height", "video_width": "width"
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """Frames, objects and their memories; ``state["obj_ids"]`` and a few more as in the original."""
+    """The state of a video that is being segmented: frames, objects and their memories.
+
+    ``state["obj_ids"]`` and a few more keys are as in the original's ``inference_state``.
+    """
 
     frames: Frames
+    """The video."""
     memory: Literal["all", "near"] = "all"
     """The frames whose memories are kept: all, or those that the next ones need."""
     objects: dict[Any, TrackedObject] = dataclasses.field(default_factory=dict)
@@ -35,26 +39,29 @@ class Session:
     arrays: SpillCache = dataclasses.field(default_factory=SpillCache)
     """Masks and memories of the objects' outputs."""
     features: FeatureCache = dataclasses.field(default_factory=FeatureCache)
+    """Features of the frames used last."""
     last: Frame | None = None
     """The frame that was read last."""
     _live: Iterator[Frame] | None = None
 
     @property
     def count(self) -> int | None:
-        """Frames; None of a live source."""
+        """Number of frames; None for a live source."""
         return self.frames.count
 
     @property
     def height(self) -> int:
+        """Height of the video in pixels."""
         return self.frames.size[0]
 
     @property
     def width(self) -> int:
+        """Width of the video in pixels."""
         return self.frames.size[1]
 
     @property
     def ids(self) -> list[Any]:
-        """Of the objects, in the order of rows of results."""
+        """Ids of the objects, in the order of the rows of results."""
         return list(self.objects)
 
     def __getitem__(self, word: str) -> Any:
@@ -63,13 +70,33 @@ class Session:
         return getattr(self, WORDS[word])
 
     def tracked_object(self, obj_id: Any) -> TrackedObject:
-        """Get an object by its id.  Raises `UsageError` for one that does not exist."""
+        """Find an object.
+
+        Args:
+            obj_id: Its id.
+
+        Returns:
+            The object.
+
+        Raises:
+            gsam.errors.UsageError: There is no such object.
+        """
         if obj_id not in self.objects:
             raise UsageError(f"no object {obj_id!r}; there are {', '.join(map(repr, self.ids)) or 'none yet'}")
         return self.objects[obj_id]
 
     def check(self, frame: int) -> int:
-        """Check a frame's number.  Raises `UsageError` where it lies outside the video."""
+        """Check the number of a frame.
+
+        Args:
+            frame: The frame, from 0.
+
+        Returns:
+            The same as an int.
+
+        Raises:
+            gsam.errors.UsageError: It is no whole number, or lies outside the video.
+        """
         if isinstance(frame, bool) or not isinstance(frame, (int, np.integer)):
             raise UsageError(f"a frame is a whole number, not {frame!r}")
         if frame < 0 or (self.count is not None and frame >= self.count):
@@ -77,9 +104,18 @@ class Session:
         return int(frame)
 
     def pixels(self, frame: int) -> NDArray[np.uint8]:
-        """Read a frame, [H, W, 3]; a live source is read on as far as that.
+        """Read a frame; a live source is read on as far as that.
 
-        Raises `EndOfFrames`, and what `Frames` does.
+        Args:
+            frame: The frame, from 0.
+
+        Returns:
+            [H, W, 3] uint8 RGB.
+
+        Raises:
+            EndOfFrames: A live source has ended before.
+            gsam.errors.UsageError: The frame of a live source has passed.
+            gsam.errors.VideoError: The frame cannot be read.
         """
         if self.last is not None and self.last.index == frame:
             return self.last.pixels
@@ -97,5 +133,12 @@ class Session:
         return self.last.pixels
 
     def outputs(self, frame: int) -> list[FrameOutput | None]:
-        """The newest output of every object on a frame."""
+        """Collect the newest output of every object on a frame.
+
+        Args:
+            frame: The frame, from 0.
+
+        Returns:
+            One output per object in the order of `ids`, None where there is none.
+        """
         return [tracked.latest(frame) for tracked in self.objects.values()]

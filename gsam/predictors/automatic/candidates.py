@@ -51,7 +51,14 @@ class Candidates:
 
     @classmethod
     def of(cls, parts: Sequence[Candidates]) -> Candidates:
-        """One after the other."""
+        """Join the candidates of several parts of an image.
+
+        Args:
+            parts: Candidates, those of each crop for instance.
+
+        Returns:
+            All of them, in order.
+        """
         return cls(
             np.concatenate([np.zeros((0, 4), np.int64), *(p.boxes for p in parts)]),
             np.concatenate([np.zeros(0, np.float32), *(p.iou for p in parts)]),
