@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.evaluation.matching import Masks, covered, overlaps, pairs, table
+from gsam.ops.suppression import without_duplicates
 from gsam.pipeline import Pipeline
 from gsam.results.masks.low_res import LowResMasks
 from gsam.types import Images, Labels, Params, Scene, Text
@@ -124,14 +125,8 @@ def deduplicated(
     near: Floats, rows: NDArray[np.int64], label: NDArray[np.int64], overlap: float, duplicate: float
 ) -> NDArray[np.int64]:
     """`gsam.pipeline.suppress.deduplicate` on rows sorted best first; ``label`` is by row of ``near``."""
-    for limit, mine in ((overlap, True), (duplicate, False)):
-        if len(rows) > 1 and limit < 1:
-            left: list[int] = []
-            for i in rows:
-                if not any(near[i, j] > limit and (not mine or label[i] == label[j]) for j in left):
-                    left.append(int(i))
-            rows = np.array(left, np.int64)
-    return rows
+    same, valid = label[rows, None] == label[None, rows], np.ones(len(rows), bool)
+    return rows[without_duplicates(near[np.ix_(rows, rows)], same, valid, overlap, duplicate)]
 
 
 def final(

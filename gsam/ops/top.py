@@ -1,4 +1,4 @@
-"""Keep the best, move the valid to the front, work in chunks that are skipped when empty."""
+"""Keep the best, work in chunks that are skipped when empty."""
 
 from __future__ import annotations
 
@@ -27,12 +27,6 @@ def top(score: jax.Array, n: int, values: Any) -> tuple[jax.Array, Any]:
 def take(values: jax.Array, index: jax.Array) -> jax.Array:
     """Rows ``index`` [B, n] of ``values`` [B, L, ...] -> [B, n, ...]."""
     return jax.vmap(lambda v, i: v[i])(values, index)
-
-
-def valid_first(valid: jax.Array, values: Any) -> tuple[jax.Array, Any]:
-    """Rows [B, N, ...] with the valid ones in front, order kept."""
-    order = jnp.argsort(~valid, axis=1, stable=True)
-    return take(valid, order), jax.tree.map(lambda v: take(v, order), values)
 
 
 def in_chunks(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int, wide: int | None = None) -> Any:

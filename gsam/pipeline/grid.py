@@ -15,7 +15,7 @@ from gsam.errors import UsageError
 from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.ops.grid import point_grid
-from gsam.ops.nms import nms
+from gsam.ops.suppression import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
 from gsam.types import Boxes, Images, Labels, Masks, Params, View

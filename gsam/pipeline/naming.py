@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
+from gsam.ops.top import take
 from gsam.pipeline.limits import Limits
-from gsam.pipeline.suppress import deduplicate, suppress_contained
+from gsam.pipeline.suppress import deduplicated, not_contained
 from gsam.pipeline.text_cache import TextEncoderCache
 from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
@@ -93,12 +93,11 @@ class MaskLabeler:
         labels = Labels(jnp.zeros(valid.shape, jnp.int32), quality, scores)
         scene = Scene(images, text, thresholds, Boxes(boxes, valid), labels, Masks(masks, quality))
         scene = self.classifier.classify(params, scene, text.stages["classify"], text.valid)
-        # Which row is which travels in the place of the masks' IoU, which nothing reads from here on.
-        rows = jnp.broadcast_to(jnp.arange(valid.shape[1], dtype=jnp.float32), valid.shape)
-        scene = dataclasses.replace(scene, masks=Masks(masks, rows))
-        scene = suppress_contained(deduplicate(scene))
-        assert scene.masks is not None
-        return scene.masks.iou.astype(jnp.int32), scene.labels.index, scene.labels.score, scene.boxes.valid
+        best = deduplicated(scene)
+        scene = best.of(scene)
+        apart = not_contained(scene)
+        scene = apart.of(scene)
+        return take(best.rows, apart.rows), scene.labels.index, scene.labels.score, apart.valid
 
     def _asked(self) -> Text:
         """What is asked, read once."""

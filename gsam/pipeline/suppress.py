@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gsam.ops.boxes import area, intersection
-from gsam.ops.nms import nms, sweep
-from gsam.ops.top import take, valid_first
+from gsam.ops.boxes import area, intersection, iou
+from gsam.ops.suppression import contained, keep_best, surrounds_group, without_duplicates
+from gsam.ops.top import take
 from gsam.types import Scene
 
-MEMBER = 0.9
-"""How much of a box must lie in another for it to count as one of the group that the other surrounds."""
 CELLS = 64
 """Masks are compared on a grid of so many cells a side."""
+
+
+class Kept(NamedTuple):
+    """What is kept of a scene, in front, in the order it had there or best first; then the rest."""
+
+    rows: jax.Array
+    """[B, N] int32: which row of the scene each is."""
+    valid: jax.Array
+    """[B, N] bool."""
+
+    def of(self, scene: Scene) -> Scene:
+        """The scene's rows in this order."""
+        boxes, labels, masks = jax.tree.map(lambda x: take(x, self.rows), (scene.boxes, scene.labels, scene.masks))
+        boxes = dataclasses.replace(boxes, valid=self.valid)
+        return dataclasses.replace(scene, boxes=boxes, labels=labels, masks=masks)
 
 
 def suppress(scene: Scene) -> Scene:
     """Drop boxes below the threshold of their query, those around a group of others, and then `deduplicate`."""
     scene = deduplicate(above_threshold(scene))
-    return _front(scene, scene.boxes.valid & ~is_group_box(scene))
+    return _in_front(scene.boxes.valid & ~is_group_box(scene)).of(scene)
 
 
 def above_threshold(scene: Scene) -> Scene:
     """Only boxes above the threshold of their query."""
     threshold = jnp.broadcast_to(scene.thresholds.threshold, scene.text.valid.shape)
-    above = scene.labels.score > take(threshold, scene.labels.index)
-    return _keep(scene, scene.boxes.valid & above)
+    valid = scene.boxes.valid & (scene.labels.score > take(threshold, scene.labels.index))
+    return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=valid))
 
 
 def deduplicate(scene: Scene) -> Scene:
@@ -37,28 +51,26 @@ def deduplicate(scene: Scene) -> Scene:
     Too much is an IoU above ``thresholds.nms`` for one label (non-maximum suppression), and above
     ``thresholds.duplicate`` for two.
     """
+    return deduplicated(scene).of(scene)
+
+
+def deduplicated(scene: Scene) -> Kept:
+    """The rows that `deduplicate` keeps."""
     rank = jnp.argsort(jnp.where(scene.boxes.valid, -scene.labels.score, jnp.inf), axis=1, stable=True)
-    rows = jax.tree.map(lambda x: take(x, rank), (scene.boxes, scene.labels, scene.masks))
-    scene = dataclasses.replace(scene, boxes=rows[0], labels=rows[1], masks=rows[2])
-    valid = jax.vmap(nms, in_axes=(0, 0, None, 0))(
-        scene.boxes.xyxy, scene.boxes.valid, scene.thresholds.nms, scene.labels.index
+    xyxy, valid, index = (take(x, rank) for x in (scene.boxes.xyxy, scene.boxes.valid, scene.labels.index))
+    same, limits = _same(index), scene.thresholds
+    kept = jax.vmap(without_duplicates, (0, 0, 0, None, None))(
+        iou(xyxy, xyxy), same, valid, limits.nms, limits.duplicate
     )
-    return _front(scene, jax.vmap(nms, in_axes=(0, 0, None))(scene.boxes.xyxy, valid, scene.thresholds.duplicate))
+    order, kept = _in_front(kept)
+    return Kept(take(rank, order), kept)
 
 
 def is_group_box(scene: Scene) -> jax.Array:
-    """Which boxes [B, N] surround a group: two or more smaller ones of their label fill more than ``thresholds.group`` of them.
-
-    Detectors of text like to add one box around everything a plural names.
-    """
+    """Which boxes [B, N] surround a group, see `gsam.ops.suppression.surrounds_group`."""
     xyxy, valid = scene.boxes.xyxy, scene.boxes.valid
-    size = area(xyxy)
-    shared = intersection(xyxy, xyxy)  # [B, N, M]
-    same = (scene.labels.index[:, :, None] == scene.labels.index[:, None, :]) & valid[:, :, None] & valid[:, None, :]
-    smaller = size[:, None, :] < MEMBER * size[:, :, None]
-    member = same & smaller & (shared > MEMBER * size[:, None, :])
-    filled = jnp.where(member, shared, 0.0).sum(-1)
-    return (member.sum(-1) >= 2) & (filled > scene.thresholds.group * size) & (scene.thresholds.group < 1.0)
+    same = _same(scene.labels.index) & valid[:, :, None] & valid[:, None, :]
+    return surrounds_group(area(xyxy), intersection(xyxy, xyxy), same, scene.thresholds.group)
 
 
 def suppress_contained(scene: Scene) -> Scene:
@@ -66,26 +78,26 @@ def suppress_contained(scene: Scene) -> Scene:
 
     The share is measured on masks, so that two things whose boxes overlap both stay.  Nothing happens without masks.
     """
-    if scene.masks is None:
-        return scene
+    return scene if scene.masks is None else not_contained(scene).of(scene)
+
+
+def not_contained(scene: Scene) -> Kept:
+    """The rows that `suppress_contained` keeps of a scene with masks."""
+    assert scene.masks is not None
     logits = scene.masks.logits
     step = max(logits.shape[-1] // CELLS, 1)
-    inside = logits[..., step // 2 :: step, step // 2 :: step] > 0
-    flat = inside.reshape(*inside.shape[:2], -1).astype(jnp.float32)
-    shared = flat @ flat.swapaxes(1, 2)
-    cells = flat.sum(-1)
-    smaller = jnp.minimum(cells[:, :, None], cells[:, None, :])
-    clash = shared > scene.thresholds.inside * jnp.maximum(smaller, 1.0)
-    clash &= scene.labels.index[:, :, None] == scene.labels.index[:, None, :]
-    valid = jax.vmap(sweep)(clash, scene.boxes.valid)
-    return _front(scene, valid)
+    mask = logits[..., step // 2 :: step, step // 2 :: step] > 0
+    flat = mask.reshape(*mask.shape[:2], -1).astype(jnp.float32)
+    clash = contained(flat.sum(-1), flat @ flat.swapaxes(1, 2), scene.thresholds.inside)
+    return _in_front(jax.vmap(keep_best)(clash & _same(scene.labels.index), scene.boxes.valid))
 
 
-def _front(scene: Scene, valid: jax.Array) -> Scene:
-    """Only the ``valid`` rows, moved to the front."""
-    valid, rows = valid_first(valid, (scene.boxes, scene.labels, scene.masks))
-    return _keep(dataclasses.replace(scene, boxes=rows[0], labels=rows[1], masks=rows[2]), valid)
+def _same(index: jax.Array) -> jax.Array:
+    """[B, N, N] bool: which two have one label."""
+    return index[:, :, None] == index[:, None, :]
 
 
-def _keep(scene: Scene, valid: jax.Array) -> Scene:
-    return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=valid))
+def _in_front(valid: jax.Array) -> Kept:
+    """The ``valid`` rows [B, N] in front, in their order."""
+    rows = jnp.argsort(~valid, axis=1, stable=True)
+    return Kept(rows, take(valid, rows))

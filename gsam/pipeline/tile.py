@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
 from gsam.ops.bounds import bounds
+from gsam.ops.suppression import contained, keep_best, surrounds_group
 from gsam.pipeline.limits import Limits
 from gsam.results.result import CroppedMasks, Result
 
@@ -21,7 +22,6 @@ SAME = 0.5
 """Masks of two tiles are one thing when, where both tiles look, their IoU is above this."""
 EDGE = 2
 """A mask that comes so near (pixels) to a tile's edge inside the picture may be cut by it."""
-MEMBER = 0.9
 
 Rectangle = tuple[int, int, int, int]
 """Rows and columns: top, left, bottom, right."""
@@ -196,24 +196,17 @@ def _one(same: list[TileDetection], size: tuple[int, int]) -> TileDetection:
 
 
 def _suppressed(things: list[TileDetection], limits: Limits) -> list[TileDetection]:
-    """Best first; the rules of `gsam.pipeline.suppress`, on whole masks."""
+    """Best first; the rules of `gsam.ops.suppression`, on whole masks."""
     pixels = np.asarray([np.count_nonzero(f.mask) for f in things], float)
-    shared = np.zeros((len(things), len(things)))
+    shared = np.zeros((len(things), len(things)))  # of one label
     for i, j in _touching(things):
         frame = _both(things[i].area, things[j].area)
         assert frame is not None
         shared[i, j] = shared[j, i] = np.count_nonzero(things[i].within(frame) & things[j].within(frame))
-    smaller = pixels[None] < MEMBER * pixels[:, None]
-    member = smaller & (shared > MEMBER * pixels[None])
-    filled = np.where(member, shared, 0.0).sum(1)
-    around = (member.sum(1) >= 2) & (filled > limits.group * pixels) & (limits.group < 1)
-    kept: list[int] = []
-    for i in np.flatnonzero(~around).tolist():
-        either = pixels[i] + pixels[kept] - shared[i, kept]
-        least = np.minimum(pixels[i], pixels[kept])
-        if not ((shared[i, kept] > limits.nms * either) | (shared[i, kept] > limits.inside * least)).any():
-            kept.append(i)
-    return [things[i] for i in kept]
+    overlap = shared / (pixels[:, None] + pixels[None] - shared)
+    clash = (overlap > limits.nms) | contained(pixels, shared, limits.inside)
+    kept = keep_best(clash, ~surrounds_group(pixels, shared, shared > 0, limits.group))
+    return [things[i] for i in np.flatnonzero(kept)]
 
 
 def _tokens(results: Sequence[Result], rows: Sequence[tuple[int, int]]) -> NDArray[np.float32] | None:

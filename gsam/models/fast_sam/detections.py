@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gsam.models.fast_sam.model import Seen
 from gsam.ops.boxes import iou
-from gsam.ops.nms import best
+from gsam.ops.suppression import best
 from gsam.ops.top import take
 from gsam.ops.views import from_view, rectangle
 from gsam.types import Images, View

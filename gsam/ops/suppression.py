@@ -1,0 +1,137 @@
+"""Suppression of overlapping things: which of several that show the same to keep.
+
+Greedy, with static shapes, exact for any threshold.  The rules take numpy arrays (tiles and calibration, on the host) and JAX
+arrays (the pipeline, on the device) alike: things are told by how much each covers, ``size`` [..., N], and how much each two
+share, ``shared`` [..., N, N], be that areas of boxes or pixels of masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from numpy.typing import NDArray
+
+from gsam.ops.boxes import iou
+
+MEMBER = 0.9
+"""How much of a thing must lie in another for it to count as one of the group that the other surrounds."""
+
+Array = TypeVar("Array", jax.Array, NDArray[Any])
+State = tuple[jax.Array, jax.Array, jax.Array]
+
+
+@overload
+def keep_best(clash: NDArray[Any], valid: NDArray[Any]) -> NDArray[Any]: ...
+@overload
+def keep_best(clash: jax.Array, valid: jax.Array) -> jax.Array: ...
+def keep_best(clash: Any, valid: Any) -> Any:
+    """Keep each valid row that no kept better one clashes with.
+
+    Args:
+        clash: [N, N] bool: which two rows cannot both stay. Rows are sorted best first.
+        valid: [N] bool: rows that are not neither stay nor suppress.
+
+    Returns:
+        [N] bool.
+    """
+    if isinstance(valid, np.ndarray):
+        keep = valid.copy()
+        for i in range(len(keep)):
+            if keep[i]:
+                keep[i + 1 :] &= ~clash[i, i + 1 :]
+        return keep
+    n = valid.shape[0]
+    later = jnp.arange(n)
+
+    def visit(i: jax.Array, keep: jax.Array) -> jax.Array:
+        return keep & ~(keep[i] & clash[i] & (later > i))
+
+    return lax.fori_loop(0, n, visit, valid)
+
+
+def without_duplicates(
+    overlap: Array, same: Array, valid: Array, nms: jax.Array | float, duplicate: jax.Array | float
+) -> Array:
+    """Keep the best of those that overlap too much: first among those of one label, then among all.
+
+    Args:
+        overlap: [N, N]: IoU of each two rows, which are sorted best first.
+        same: [N, N] bool: which two have one label.
+        valid: [N] bool.
+        nms: Above it, two of one label overlap too much.
+        duplicate: The same for two of different labels.
+
+    Returns:
+        [N] bool: the valid rows that stay.
+    """
+    return keep_best(overlap > duplicate, keep_best((overlap > nms) & same, valid))
+
+
+def surrounds_group(size: Array, shared: Array, same: Array, group: jax.Array | float) -> Array:
+    """Find what surrounds a group: two or more smaller ones of its label fill most of it.
+
+    Detectors of text like to add one box around everything that a plural names.
+
+    Args:
+        size: [..., N]: how much each covers.
+        shared: [..., N, N]: how much each two share.
+        same: [..., N, N] bool: which two are valid and have one label.
+        group: The share from which on it is filled; 1 finds none.
+
+    Returns:
+        [..., N] bool.
+    """
+    smaller = size[..., None, :] < MEMBER * size[..., :, None]
+    member = same & smaller & (shared > MEMBER * size[..., None, :])
+    filled = (shared * member.astype(shared.dtype)).sum(-1)
+    return (member.sum(-1) >= 2) & (filled > group * size) & (group < 1.0)
+
+
+def contained(size: Array, shared: Array, inside: jax.Array | float) -> Array:
+    """Find pairs of which the smaller lies in the other by more than a share of itself.
+
+    Args:
+        size: [..., N]: how much each covers.
+        shared: [..., N, N]: how much each two share.
+        inside: The share; 1 finds none.
+
+    Returns:
+        [..., N, N] bool, symmetric.
+    """
+    return (shared > inside * size[..., :, None]) | (shared > inside * size[..., None, :])
+
+
+def nms(xyxy: jax.Array, valid: jax.Array, overlap: jax.Array) -> jax.Array:
+    """Which of the boxes [N, 4], sorted best first, survive: [N] bool.
+
+    A box falls when its IoU with a surviving better box is above ``overlap`` (torchvision's rule: strictly above).  Boxes
+    that are not ``valid`` neither survive nor suppress.
+    """
+    return keep_best(iou(xyxy, xyxy) > overlap, valid)
+
+
+def best(xyxy: jax.Array, score: jax.Array, overlap: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+    """The first ``n`` survivors of `nms` among any number of boxes [A, 4] in any order: their rows [n], and which exist [n].
+
+    Best first, of equal scores [A] the first row first.  A score of -inf never survives nor suppresses.  One box after the
+    other, so time and memory grow with n and A alone, where a matrix of overlaps would have A times A.
+    """
+
+    def more(state: State) -> jax.Array:
+        count, left, _ = state
+        return (count < n) & (left.max() > -jnp.inf)
+
+    def take(state: State) -> State:
+        count, left, rows = state
+        row = left.argmax().astype(jnp.int32)
+        clash = iou(xyxy[row][None], xyxy)[0] > overlap
+        left = jnp.where(clash, -jnp.inf, left).at[row].set(-jnp.inf)
+        return count + 1, left, rows.at[count].set(row)
+
+    start = jnp.zeros((), jnp.int32), score.astype(jnp.float32), jnp.zeros(n, jnp.int32)
+    count, _, rows = lax.while_loop(more, take, start)
+    return rows, jnp.arange(n) < count
