@@ -1,7 +1,8 @@
 """Flax modules as pure functions of flat `Params`: the only file that knows Flax's graph API.
 
-A module is built without arrays (every parameter is a `jax.ShapeDtypeStruct`), and real parameters are bound by name inside
-`jax.jit`.  Binding costs nothing once traced, does not depend on the order of the dictionary, and refuses what does not fit.
+A module is built without arrays (every parameter is a `jax.ShapeDtypeStruct`), and real parameters
+are bound by name inside `jax.jit`.  Binding costs nothing once traced, does not depend on the order
+of the dictionary, and refuses parameters that do not fit.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,29 +23,39 @@ M = TypeVar("M", bound=nnx.Module)
 
 
 def param(*shape: int) -> Any:
-    """A parameter that is only a shape."""
+    """Declare a float32 parameter by its shape, without allocating it."""
     return nnx.Param(jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
+class Shaped(Protocol):
+    """Anything with a shape: an array of the host or of a device, or a description of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 class MismatchError(ValueError):
-    """The parameters given are not the ones the model has."""
+    """The parameters given do not fit the model."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Spec(Generic[M]):
-    """A model without its numbers: what parameters it has, and how to run it on them."""
+    """A model without its numbers: its parameters' names and shapes, and how to run it on them."""
 
-    graphdef: Any
+    graphdef: nnx.GraphDef[M]
+    """Flax's static description of the module."""
     shapes: Mapping[str, jax.ShapeDtypeStruct]
-    paths: tuple[tuple[Any, ...], ...]
+    """Shape and dtype of each parameter, by its name in `Params`."""
+    paths: tuple[tuple[object, ...], ...]
+    """The path of each parameter in Flax's tree, in the order of ``shapes``."""
 
     @property
     def size(self) -> int:
-        """How many numbers the model has."""
+        """Number of parameters, counted as scalars."""
         return sum(functools.reduce(int.__mul__, s.shape, 1) for s in self.shapes.values())
 
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Raise `MismatchError`, naming the first ten differences, unless ``params`` fits exactly."""
+    def check(self, params: Mapping[str, Shaped]) -> None:
+        """Raise `MismatchError`, naming ten differences at most, unless ``params`` fits exactly."""
         differences = [f"missing {k}{_nearest(k, params)}" for k in sorted(self.shapes.keys() - params.keys())]
         differences += [f"unexpected {k}{_nearest(k, self.shapes)}" for k in sorted(params.keys() - self.shapes.keys())]
         differences += [
@@ -57,10 +68,14 @@ class Spec(Generic[M]):
             raise MismatchError("parameters do not fit the model:\n  " + "\n  ".join(differences[:10]) + more)
 
     def bind(self, params: Mapping[str, jax.Array]) -> M:
-        """The module holding ``params``.  Call it inside `jax.jit`."""
+        """Return the module that holds ``params``.  Call it inside `jax.jit`.
+
+        Raises:
+            MismatchError: The names or the shapes of ``params`` are not the model's.
+        """
         self.check(params)
         tree = traverse_util.unflatten_dict({p: params[_join(p)] for p in self.paths})
-        return cast(M, nnx.merge(self.graphdef, nnx.State(tree)))
+        return nnx.merge(self.graphdef, nnx.State(tree))
 
 
 def spec(make: Callable[[], M]) -> Spec[M]:
@@ -71,8 +86,13 @@ def spec(make: Callable[[], M]) -> Spec[M]:
     return Spec(graphdef, shapes, tuple(flat))
 
 
-def random_params(spec: Spec[Any], seed: int = 0) -> Params:
-    """Random parameters that keep activations at unit order: for tests, and to start training from."""
+def random_params(spec: Spec[M], seed: int = 0) -> Params:
+    """Draw random parameters that keep activations at unit order, for tests and for training.
+
+    Args:
+        spec: The model, see `spec`.
+        seed: Seed of the random numbers.
+    """
     keys = jax.random.split(jax.random.key(seed), len(spec.shapes))
     return {name: _initial(name, s.shape, k) for (name, s), k in zip(sorted(spec.shapes.items()), keys, strict=True)}
 
@@ -89,10 +109,10 @@ def _initial(name: str, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
     return 0.02 * jax.random.normal(key, shape)
 
 
-def _join(path: tuple[Any, ...]) -> str:
+def _join(path: tuple[object, ...]) -> str:
     return "/".join(map(str, path))
 
 
-def _nearest(name: str, names: Mapping[str, Any]) -> str:
+def _nearest(name: str, names: Collection[str]) -> str:
     near = difflib.get_close_matches(name, names, 1) if len(names) < 5000 else []
     return f" (nearest: {near[0]})" if near and near[0] != name else ""

@@ -1,4 +1,4 @@
-"""The rectangle that a mask fills.  numpy only."""
+"""The bounding rectangle of a mask.  numpy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connected components of masks, 8 neighbours, on any device: what is small can be filled or dropped."""
+"""Connected components of masks (8 neighbours) on any device: fill small holes, drop specks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import jax
 import jax.numpy as jnp
 
 SURE = 10.0
-"""How far from the threshold logits are that were changed, if nothing else is wanted."""
+"""Distance from the threshold that changed logits are given by default."""
 
 
 def areas(mask: jax.Array) -> jax.Array:
-    """How large the component of each pixel of [H, W] is, int32; 0 where ``mask`` is not.
+    """Area of the connected component that each pixel belongs to.
 
-    Every pixel points at one of its component with a lower index, at first itself.  In turn, the one it points at is told the
-    lowest that any neighbour points at, and ways are cut short: a number of rounds that grows with the logarithm of the way.
+    Every pixel points at a pixel of its component with a lower index, at first at itself.  In turn,
+    the lowest index around each pixel is passed on to the pixel that it points at, and paths are
+    shortened by pointer jumping: the number of rounds grows with the logarithm of the longest path.
+
+    Args:
+        mask: [H, W] bool.
+
+    Returns:
+        [H, W] int32, in pixels; 0 outside of the mask.
     """
     h, w = mask.shape
     count = h * w
@@ -27,8 +34,8 @@ def areas(mask: jax.Array) -> jax.Array:
     def turn(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         old, _ = state
         near = jnp.where(mask, low(old), count)
-        told = near.reshape(-1)
-        new = jnp.append(told, count).at[old.reshape(-1)].min(told)
+        lowest = near.reshape(-1)
+        new = jnp.append(lowest, count).at[old.reshape(-1)].min(lowest)
         for _ in range(2):
             new = new[new]
         grid = new[:count].reshape(h, w)
@@ -43,11 +50,19 @@ def areas(mask: jax.Array) -> jax.Array:
 def cleaned(
     logits: jax.Array, threshold: float | jax.Array, holes: float, sprinkles: float, *, sure: float = SURE
 ) -> jax.Array:
-    """Of logits [..., H, W], background components of at most ``holes`` pixels as mask, and mask components of at most
-    ``sprinkles`` as background, ``sure`` beyond the threshold.
+    """Fill small holes of masks and drop small components, as SAM 2's ``postprocess_masks`` does.
 
-    As SAM 2's ``SAM2Transforms.postprocess_masks``: mask is what is above ``threshold``, both kinds of components are those of
-    the logits given, and a hole may lie at the border.
+    Both kinds of components are those of the logits given, and a hole may touch the border.
+
+    Args:
+        logits: [..., H, W]: the mask is where they are above ``threshold``.
+        threshold: The logit that separates mask and background.
+        holes: Background components of at most so many pixels become mask; 0 fills none.
+        sprinkles: Mask components of at most so many pixels become background; 0 drops none.
+        sure: Distance from the threshold that changed logits get.
+
+    Returns:
+        [..., H, W] logits.
     """
     threshold = jnp.asarray(threshold, logits.dtype)
 

@@ -1,4 +1,7 @@
-"""Multi-scale deformable attention (Zhu et al. 2021): weighted bilinear samples from maps of several sizes."""
+"""Multi-scale deformable attention (Zhu et al.
+
+2021): weighted bilinear samples from maps of several sizes.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,35 @@ from jax import lax
 
 MARGIN = 2
 CHUNK = 256
-"""Queries sampled at a time: what they gather stays in the cache."""
+"""Number of queries sampled at a time, so that the values they gather stay in the cache."""
 FEW = 1024
-"""Up to so many queries the table costs more than it saves."""
+"""Largest number of queries for which building the table costs more than it saves."""
 
 
 def sample(
     value: jax.Array, shapes: Sequence[tuple[int, int]], xy: jax.Array, weight: jax.Array, chunk: int = CHUNK
 ) -> jax.Array:
-    """For each query and head, the weighted sum of what lies at its points: [B, Q, K * D] float32.
+    """Sum the values at each query's sampling points, weighted, per head.
 
-    ``value`` [B, S, K, D]: maps of ``shapes`` (h, w) one after the other, row by row.  ``xy`` [B, Q, K, L, P, 2]: points in
-    pixels of map L, where the centre of the first pixel is 0; outside of a map there are zeros.  ``weight`` [B, Q, K, L, P].
+    On a CPU images go one after the other, and where there are many queries so do heads and chunks
+    of queries; an accelerator takes everything at once, the gathers fused with the sums.
 
-    On a CPU pictures go one after the other, and of many queries so do heads and chunks of queries; an accelerator takes
-    everything at once, the gathers fused with the sums.
+    Args:
+        value: [B, S, K, D]: the maps one after the other, row by row.
+        shapes: (h, w) of each of the L maps.
+        xy: [B, Q, K, L, P, 2]: points in pixels of map L, where the centre of the first pixel is 0.
+            Outside of a map the values are zero.
+        weight: [B, Q, K, L, P].
+        chunk: Number of queries at a time on a CPU.
+
+    Returns:
+        [B, Q, K * D] float32.
     """
 
     def singly(value: jax.Array, xy: jax.Array, weight: jax.Array) -> jax.Array:
         many = xy.shape[1] > FEW
         work = functools.partial(_many, shapes=shapes, chunk=chunk) if many else functools.partial(_few, shapes=shapes)
-        return lax.map(lambda picture: work(*picture), (value, xy, weight))
+        return lax.map(lambda image: work(*image), (value, xy, weight))
 
     return lax.platform_dependent(
         value, xy, weight, cpu=singly, default=jax.vmap(functools.partial(_few, shapes=shapes))
@@ -40,7 +51,7 @@ def sample(
 
 
 def _corner(xy: jax.Array, shapes: Sequence[tuple[int, int]]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The pixel up and left of each point, counted in maps with a margin, and the shares of the four around it."""
+    """Row and column (with margin) of the pixel up and left of each point, and bilinear weights."""
     width = np.array([[w] for _, w in shapes], np.float32)
     height = np.array([[h] for h, _ in shapes], np.float32)
     x, y = xy[..., 0], xy[..., 1]
@@ -53,7 +64,7 @@ def _corner(xy: jax.Array, shapes: Sequence[tuple[int, int]]) -> tuple[jax.Array
 
 
 def _maps(value: jax.Array, shapes: Sequence[tuple[int, int]]) -> list[jax.Array]:
-    """[S, ...] -> [h + 4, w + 4, ...] a level, with a margin of zeros."""
+    """Split values [S, ...] into maps [h + 4, w + 4, ...] with a margin of zeros, one per level."""
     ends = np.cumsum([h * w for h, w in shapes])
     parts = [value[end - h * w : end].reshape(h, w, *value.shape[1:]) for end, (h, w) in zip(ends, shapes, strict=True)]
     return [jnp.pad(p, [(MARGIN, MARGIN)] * 2 + [(0, 0)] * (p.ndim - 2)) for p in parts]
@@ -62,9 +73,10 @@ def _maps(value: jax.Array, shapes: Sequence[tuple[int, int]]) -> list[jax.Array
 def _many(
     value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]], chunk: int
 ) -> jax.Array:
-    """By a table whose rows are the four pixels around a corner: one gather a point.
+    """Sample through a table whose rows are the four pixels around a corner: one gather per point.
 
-    A head at a time, whose table of some 10 MB stays in the cache where that of all eight does not.
+    Heads go one at a time: one head's table of some 10 MB stays in the cache, that of all eight
+    does not.
     """
     q, heads = xy.shape[:2]
     width = value.shape[-1]
@@ -97,7 +109,7 @@ def _many(
 
 
 def _few(value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]]) -> jax.Array:
-    """By gathering the 2 x 2 pixels around each point: no table to build."""
+    """Sample by gathering the 2 x 2 pixels around each point: no table to build."""
     heads, width = value.shape[1:]
     row, column, share = _corner(xy, shapes)
     share = (share * weight[..., None]).reshape(*share.shape[:-1], 2, 2)

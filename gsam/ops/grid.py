@@ -1,4 +1,4 @@
-"""Where a picture is asked: grids of points, and crops in layers (segment_anything/utils/amg.py)."""
+"""Grids of points and layers of crops for automatic masks (segment_anything/utils/amg.py)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,34 @@ Rectangle = tuple[int, int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """A part of a picture that is looked at by itself."""
+    """A part of an image that is processed by itself."""
 
     xyxy: Rectangle
     layer: int
-    """0 is the whole picture; layer i cuts it into 2^i by 2^i parts that overlap."""
+    """Crop layer: 0 is the whole image; layer i cuts it into 2^i by 2^i parts that overlap."""
 
 
 def point_grid(side: int) -> NDArray[np.float64]:
-    """``side`` by ``side`` points evenly spread over the unit square, [side^2, 2] as x y, x running fastest."""
+    """Spread ``side`` by ``side`` points evenly over the unit square.
+
+    Returns:
+        [side^2, 2] as x y, x running fastest.
+    """
     at = np.linspace(0.5 / side, 1 - 0.5 / side, side)
     return np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
 
 
 def crops(size: tuple[int, int], layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole picture of ``size`` (h, w), then the crops of each layer, those of one column after the other.
+    """List the crops of an image: the whole of it, then each layer's, column by column.
 
-    ``overlap_ratio`` is of the shorter side, in the first layer; it halves from layer to layer.  Crops without a pixel,
-    which the original would cut out of tiny pictures and fail on, are left out.
+    Crops without a pixel, which the original would cut out of tiny images and fail on, are left
+    out.
+
+    Args:
+        size: (h, w) of the image in pixels.
+        layers: Number of layers after the whole image.
+        overlap_ratio: Overlap of neighbouring crops of the first layer, as a share of the shorter
+            side; it halves from layer to layer.
     """
     height, width = size
     found = [Crop((0, 0, width, height), 0)]

@@ -1,4 +1,4 @@
-"""The size of a letterboxed picture's rectangle, which host and device both compute; needs neither JAX nor numpy."""
+"""The size of a letterboxed image's rectangle, for host and device; needs neither JAX nor numpy."""
 
 from __future__ import annotations
 

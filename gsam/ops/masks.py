@@ -1,4 +1,4 @@
-"""Masks: low-resolution logits in, what prompts and results need out."""
+"""Mask prompts made from boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 
 def filled(xyxy: jax.Array, side: int, out: int) -> jax.Array:
-    """Boxes [N, 4] in pixels of a ``side`` square -> maps [N, out, out]: 1 inside, -1 outside, between where an edge cuts."""
+    """Draw boxes as maps that are 1 inside, -1 outside and between where an edge cuts a cell.
+
+    Args:
+        xyxy: [N, 4] in pixels of a square.
+        side: Side of that square in pixels.
+        out: Side of the maps in cells.
+
+    Returns:
+        [N, out, out] float32.
+    """
     edge = jnp.arange(out, dtype=jnp.float32)
     corners = xyxy * (out / side)
 

@@ -1,4 +1,4 @@
-"""What classifiers of regions share: boxes cut out of a picture, with or without what lies around the object."""
+"""Regions for classifiers: boxes cut out of images, with or without the object's surroundings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,25 @@ HIGHEST = jax.lax.Precision.HIGHEST
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Regions:
-    """What to cut out, [B, N, ...]."""
+    """Regions to cut out, [B, N, ...]."""
 
     xyxy: jax.Array
     """[B, N, 4] pixels of the canvas; may reach beyond it."""
     on_mask: jax.Array | None = None
-    """[B, N, 4]: the same boxes in pixels of the masks."""
+    """[B, N, 4] the boxes in pixels of the masks."""
     logits: jax.Array | None = None
-    """[B, N, h, w]: above 0 is the object."""
+    """[B, N, h, w] mask logits: above 0 is the object."""
 
 
 def regions(scene: Scene, canvas: View, context: float, *, masked: bool) -> Regions:
-    """The scene's boxes with ``context`` added; with their masks if ``masked``, and there are any."""
+    """Take the regions of a scene's boxes, with their masks if ``masked`` and there are any.
+
+    Args:
+        scene: Images, boxes and perhaps masks.
+        canvas: The view whose pixels the regions are in.
+        context: Share of a box's width and height added on each side.
+        masked: Whether to take the masks along.
+    """
     wide = widen(to_view(scene.boxes.xyxy, scene.images, canvas), context)
     masks = scene.masks
     if not masked or masks is None:
@@ -52,22 +59,35 @@ def cut(
     background: float,
     dtype: jnp.dtype,
 ) -> jax.Array:
-    """Regions of canvases [B, S, S, 3] as an encoder takes them: [B, N, side, side, 3], normalised, in ``dtype``.
+    """Cut regions out of canvases as an encoder takes them.
 
-    Pixels outside the mask are moved towards the mean colour, which is 0 after normalisation: ``background`` is how much of
-    them is left.  A mask that has no pixel in its region changes nothing.
+    Pixels outside the mask are moved towards the mean colour, which is 0 after normalisation.  A
+    mask that has no pixel in its region changes nothing.
+
+    Args:
+        pixels: Canvases [B, S, S, 3], 0..255.
+        where: The regions.
+        side: Side of the result in pixels.
+        kernel: Pillow's resampling.
+        mean: Mean per channel, of values in 0..1.
+        std: Standard deviation per channel.
+        background: Share of the pixels outside the mask that is left, 0..1.
+        dtype: Dtype of the result.
+
+    Returns:
+        [B, N, side, side, 3], normalised.
     """
-    seen = jax.vmap(lambda p, b: crops(p, b, side, kernel))(pixels, where.xyxy)
-    seen = normalise(seen / 255.0, mean, std, dtype)
+    crop = jax.vmap(lambda p, b: crops(p, b, side, kernel))(pixels, where.xyxy)
+    crop = normalise(crop / 255.0, mean, std, dtype)
     if where.logits is None or where.on_mask is None:
-        return seen
+        return crop
     inside = jax.vmap(lambda m, b: inside_mask(m, b, side))(where.logits, where.on_mask)[..., None]
-    shown = inside | ~inside.any((2, 3, 4), keepdims=True)
-    return jnp.where(shown, seen, seen * jnp.asarray(background, dtype))
+    visible = inside | ~inside.any((2, 3, 4), keepdims=True)
+    return jnp.where(visible, crop, crop * jnp.asarray(background, dtype))
 
 
 def inside_mask(logits: jax.Array, xyxy: jax.Array, side: int) -> jax.Array:
-    """Boxes [N, 4] of masks [N, h, w] -> [N, side, side] bool: the logits, resampled linearly, are above 0."""
+    """Resample boxes [N, 4] of masks [N, h, w] linearly: [N, side, side] bool, logits above 0."""
     rows = crop_weights(xyxy[:, 1], xyxy[:, 3], logits.shape[1], side, "bilinear")
     columns = crop_weights(xyxy[:, 0], xyxy[:, 2], logits.shape[2], side, "bilinear")
     part = jnp.einsum("nxw,nhw->nhx", columns, logits.astype(jnp.float32), precision=HIGHEST)
@@ -75,15 +95,22 @@ def inside_mask(logits: jax.Array, xyxy: jax.Array, side: int) -> jax.Array:
 
 
 def widen(xyxy: jax.Array, context: float) -> jax.Array:
-    """Boxes [..., 4] with ``context`` of their width and height added on each side."""
+    """Add ``context`` times their width and height to boxes [..., 4] on each side."""
     margin = jnp.maximum(xyxy[..., 2:] - xyxy[..., :2], 1.0) * context
     return xyxy + jnp.concatenate([-margin, margin], -1)
 
 
 def average(text: Callable[[jax.Array], jax.Array], ids: jax.Array) -> jax.Array:
-    """Token ids [n, K, T] of K sentences a query -> unit vectors [n, P]: the mean of the sentences' own, at unit length.
+    """Average the unit vectors of a query's sentences, and scale the mean to unit length.
 
-    One sentence after the other, so that memory does not grow with K.
+    The sentences go one after the other, so that memory does not grow with K.
+
+    Args:
+        text: Token ids [n, T] -> unit vectors [n, P].
+        ids: [n, K, T]: K sentences per query.
+
+    Returns:
+        [n, P].
     """
     if ids.shape[1] == 1:
         return text(ids[:, 0])
@@ -92,15 +119,20 @@ def average(text: Callable[[jax.Array], jax.Array], ids: jax.Array) -> jax.Array
     return (mean / jnp.linalg.norm(mean, axis=-1, keepdims=True)).astype(each.dtype)
 
 
-def similarity(seen: jax.Array, against: jax.Array) -> jax.Array:
-    """Unit vectors [B, N, P] and [B, C, P] -> [B, N, C] float32."""
-    return jnp.einsum("bnp,bcp->bnc", seen.astype(jnp.float32), against.astype(jnp.float32), precision=HIGHEST)
+def similarity(objects: jax.Array, queries: jax.Array) -> jax.Array:
+    """Cosines of unit vectors [B, N, P] with [B, C, P]: [B, N, C] float32."""
+    a, b = objects.astype(jnp.float32), queries.astype(jnp.float32)
+    return jnp.einsum("bnp,bcp->bnc", a, b, precision=HIGHEST)
 
 
 def reweigh(labels: Labels, probability: jax.Array, valid: jax.Array, weight: float) -> Labels:
-    """The detector's scores and a ``probability`` [B, N, C], weighted geometrically; the label is the best.
+    """Combine a detector's scores with a classifier's as a weighted geometric mean, and label anew.
 
-    A query that is not ``valid`` [B, C] scores 0.
+    Args:
+        labels: The detector's labels.
+        probability: [B, N, C] of the classifier.
+        valid: [B, C]: a query that is not valid scores 0.
+        weight: Weight of the classifier, 0..1.
     """
     scores = labels.scores ** (1.0 - weight) * probability**weight
     scores = jnp.where(valid[:, None], scores, 0.0)

@@ -1,8 +1,9 @@
 """torch's resampling of one axis, for the host and the device alike; numpy only.
 
-Corners are not aligned and nothing is anti-aliased, also when shrinking: ``interpolate(align_corners=False)``.  Positions are
-float32 with the rounding of a fused multiply and add, as torch's are: at thousands of pixels that decides the last digits of
-a weight, and so the weights are torch's own.
+Corners are not aligned and nothing is anti-aliased, also when shrinking:
+``interpolate(align_corners=False)``.  Positions are float32 with the rounding of a fused multiply
+and add, as torch's are: at thousands of pixels that decides the last digits of a weight, and so the
+weights are torch's own.
 """
 
 from __future__ import annotations
@@ -12,14 +13,22 @@ from numpy.typing import NDArray
 
 
 def between(source: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Of each of ``size`` outputs the two of ``source`` inputs it lies between, and how far it is from the first, 0..1."""
+    """Find the two inputs that each output lies between, and its distance from the first.
+
+    Args:
+        source: Number of inputs.
+        size: Number of outputs.
+
+    Returns:
+        Both inputs' indices [size], and the distance from the first, [size] in 0..1.
+    """
     at = np.maximum(_positions(source, size), np.float32(0))
     low = np.minimum(np.floor(at).astype(np.int64), source - 1)
     return low, np.minimum(low + 1, source - 1), at - low.astype(np.float32)
 
 
 def bilinear(source: int, size: int) -> NDArray[np.float64]:
-    """``mode="bilinear"`` of one axis: [size, source]."""
+    """Weights [size, source] of ``mode="bilinear"`` along one axis."""
     low, high, part = between(source, size)
     rows, out = np.arange(size), np.zeros((size, source))
     np.add.at(out, (rows, low), np.float32(1) - part)
@@ -28,7 +37,7 @@ def bilinear(source: int, size: int) -> NDArray[np.float64]:
 
 
 def bicubic(source: int, size: int) -> NDArray[np.float64]:
-    """``mode="bicubic"`` of one axis: [size, source].
+    """Weights [size, source] of ``mode="bicubic"`` along one axis.
 
     Keys' kernel with a = -0.75, four taps, those beyond the border moved onto it.
     """
@@ -46,6 +55,6 @@ def bicubic(source: int, size: int) -> NDArray[np.float64]:
 
 
 def _positions(source: int, size: int) -> NDArray[np.float32]:
-    """Where the centres of the outputs lie among the inputs."""
+    """Positions [size] of the outputs' centres among the inputs."""
     scale = np.float64(np.float32(source) / np.float32(size))
     return (scale * (np.arange(size) + 0.5) - 0.5).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Resampling as torch and Pillow define it, on arrays."""
+"""Resampling as torch and Pillow define it, on JAX arrays."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from gsam.ops import resampling
 
 
 def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
-    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of [..., h, w]; no anti-aliasing."""
+    """Resize [..., h, w] as torch's ``interpolate(mode="bilinear", align_corners=False)`` does."""
     shape = (*x.shape[:-2], height, width)
     return jax.image.resize(x, shape, "linear", antialias=False, precision=jax.lax.Precision.HIGHEST)
 
 
 def antialiased(x: jax.Array, height: int, width: int) -> jax.Array:
-    """torch's ``interpolate(mode="bilinear", antialias=True)`` of [..., h, w]."""
+    """Resize [..., h, w] as torch's ``interpolate(mode="bilinear", antialias=True)`` does."""
     shape = (*x.shape[:-2], height, width)
     return jax.image.resize(x, shape, "linear", antialias=True, precision=jax.lax.Precision.HIGHEST)
 
 
 def bicubic(x: jax.Array, height: int, width: int) -> jax.Array:
-    """torch's ``interpolate(mode="bicubic", align_corners=False)`` of [..., h, w]; no anti-aliasing.
+    """Resize [..., h, w] as torch's ``interpolate(mode="bicubic", align_corners=False)`` does.
 
     `jax.image.resize` has another kernel (a = -0.5) and leaves out what lies beyond the border.
     """
@@ -38,9 +38,20 @@ def bicubic(x: jax.Array, height: int, width: int) -> jax.Array:
 def crop_weights(
     low: jax.Array, high: jax.Array, source: int, out: int, kernel: Literal["bilinear", "bicubic"]
 ) -> jax.Array:
-    """Pillow's resampling of the span ``low``..``high`` [N] of ``source`` pixels to ``out``: weights [N, out, source].
+    """Weights of Pillow's resampling of a part of an axis.
 
-    The filter widens with the span when shrinking (anti-aliasing) and is cut, not mirrored, at the borders of the source.
+    The filter widens with the span when shrinking (anti-aliasing) and is cut, not mirrored, at the
+    borders of the source.
+
+    Args:
+        low: [N] begin of each span, in pixels.
+        high: [N] end of each span.
+        source: Number of pixels of the axis.
+        out: Number of pixels that each span becomes.
+        kernel: Pillow's filter.
+
+    Returns:
+        [N, out, source] float32.
     """
     span = jnp.maximum(high - low, 1e-3)[:, None, None] / out
     reach = jnp.maximum(span, 1.0)
@@ -57,9 +68,18 @@ def crop_weights(
 
 
 def crops(pixels: jax.Array, xyxy: jax.Array, out: int, kernel: Literal["bilinear", "bicubic"]) -> jax.Array:
-    """Boxes [N, 4] of a picture [S, S, 3], each resampled to [N, out, out, 3] float32, whole grey levels.
+    """Crop boxes out of an image and resample each, as Pillow's ``resize(box=...)`` does.
 
-    Pillow's ``resize(box=...)`` of a uint8 picture: columns first, rounded and clipped after each pass.
+    Columns come first, and values are rounded and clipped after each pass.
+
+    Args:
+        pixels: Image [S, S, 3], 0..255.
+        xyxy: Boxes [N, 4] in its pixels.
+        out: Side of the crops in pixels.
+        kernel: Pillow's filter.
+
+    Returns:
+        [N, out, out, 3] float32, whole grey levels.
     """
     side = pixels.shape[0]
     rows = crop_weights(xyxy[:, 1], xyxy[:, 3], side, out, kernel)
@@ -69,5 +89,5 @@ def crops(pixels: jax.Array, xyxy: jax.Array, out: int, kernel: Literal["bilinea
 
 
 def _whole(x: jax.Array) -> jax.Array:
-    """Pillow keeps whole grey levels after each pass."""
+    """Round to whole grey levels, as Pillow does after each pass."""
     return jnp.clip(jnp.round(x), 0.0, 255.0)

@@ -1,8 +1,9 @@
-"""Suppression of overlapping things: which of several that show the same to keep.
+"""Suppression of overlapping objects by one set of greedy rules.
 
-Greedy, with static shapes, exact for any threshold.  The rules take numpy arrays (tiles and calibration, on the host) and JAX
-arrays (the pipeline, on the device) alike: things are told by how much each covers, ``size`` [..., N], and how much each two
-share, ``shared`` [..., N, N], be that areas of boxes or pixels of masks.
+Shapes are static, and the result is exact for any threshold.  The rules take numpy arrays (tiles
+and calibration, on the host) and JAX arrays (the pipeline, on the device) alike: objects are
+described by their areas ``size`` [..., N] and the areas that each two share, ``shared``
+[..., N, N], whether of boxes or of masks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from gsam.ops.boxes import iou
 
 MEMBER = 0.9
-"""How much of a thing must lie in another for it to count as one of the group that the other surrounds."""
+"""Share of an object that must lie in another for it to count as a member of the surrounding group.
+"""
 
 Array = TypeVar("Array", jax.Array, NDArray[Any])
 State = tuple[jax.Array, jax.Array, jax.Array]
@@ -56,14 +58,14 @@ def keep_best(clash: Any, valid: Any) -> Any:
 def without_duplicates(
     overlap: Array, same: Array, valid: Array, nms: jax.Array | float, duplicate: jax.Array | float
 ) -> Array:
-    """Keep the best of those that overlap too much: first among those of one label, then among all.
+    """Keep the best of those that overlap too much: first within each label, then across all.
 
     Args:
         overlap: [N, N]: IoU of each two rows, which are sorted best first.
         same: [N, N] bool: which two have one label.
         valid: [N] bool.
-        nms: Above it, two of one label overlap too much.
-        duplicate: The same for two of different labels.
+        nms: IoU above which two of one label overlap too much.
+        duplicate: IoU above which two of different labels do.
 
     Returns:
         [N] bool: the valid rows that stay.
@@ -72,15 +74,15 @@ def without_duplicates(
 
 
 def surrounds_group(size: Array, shared: Array, same: Array, group: jax.Array | float) -> Array:
-    """Find what surrounds a group: two or more smaller ones of its label fill most of it.
+    """Find objects that surround a group: two or more smaller ones of their label fill most of it.
 
-    Detectors of text like to add one box around everything that a plural names.
+    Detectors of text like to add one box around all objects that a plural names.
 
     Args:
-        size: [..., N]: how much each covers.
-        shared: [..., N, N]: how much each two share.
+        size: [..., N] areas.
+        shared: [..., N, N] areas shared by each two.
         same: [..., N, N] bool: which two are valid and have one label.
-        group: The share from which on it is filled; 1 finds none.
+        group: The share of an object from which on it is filled; 1 finds none.
 
     Returns:
         [..., N] bool.
@@ -95,8 +97,8 @@ def contained(size: Array, shared: Array, inside: jax.Array | float) -> Array:
     """Find pairs of which the smaller lies in the other by more than a share of itself.
 
     Args:
-        size: [..., N]: how much each covers.
-        shared: [..., N, N]: how much each two share.
+        size: [..., N] areas.
+        shared: [..., N, N] areas shared by each two.
         inside: The share; 1 finds none.
 
     Returns:
@@ -106,19 +108,33 @@ def contained(size: Array, shared: Array, inside: jax.Array | float) -> Array:
 
 
 def nms(xyxy: jax.Array, valid: jax.Array, overlap: jax.Array) -> jax.Array:
-    """Which of the boxes [N, 4], sorted best first, survive: [N] bool.
+    """Non-maximum suppression with torchvision's rule: a box falls above the threshold, not at it.
 
-    A box falls when its IoU with a surviving better box is above ``overlap`` (torchvision's rule: strictly above).  Boxes
-    that are not ``valid`` neither survive nor suppress.
+    Args:
+        xyxy: [N, 4] boxes, sorted best first.
+        valid: [N] bool: boxes that are not valid neither survive nor suppress.
+        overlap: IoU with a surviving better box above which a box falls.
+
+    Returns:
+        [N] bool: the boxes that survive.
     """
     return keep_best(iou(xyxy, xyxy) > overlap, valid)
 
 
 def best(xyxy: jax.Array, score: jax.Array, overlap: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-    """The first ``n`` survivors of `nms` among any number of boxes [A, 4] in any order: their rows [n], and which exist [n].
+    """Select the first ``n`` survivors of `nms` among boxes in any order, best first.
 
-    Best first, of equal scores [A] the first row first.  A score of -inf never survives nor suppresses.  One box after the
-    other, so time and memory grow with n and A alone, where a matrix of overlaps would have A times A.
+    Boxes are taken one after the other, so time and memory grow with n and A alone, where a matrix
+    of overlaps would have A times A.
+
+    Args:
+        xyxy: [A, 4] boxes.
+        score: [A]: of equal scores the first row comes first; -inf neither survives nor suppresses.
+        overlap: IoU above which the worse box falls.
+        n: Number of rows to select.
+
+    Returns:
+        Their rows [n] int32, and which of these exist [n] bool.
     """
 
     def more(state: State) -> jax.Array:

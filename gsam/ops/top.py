@@ -1,20 +1,29 @@
-"""Keep the best, work in chunks that are skipped when empty."""
+"""Top-k selection, and work in chunks that are skipped when empty."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+Rows = TypeVar("Rows")
+Result = TypeVar("Result")
 
-def top(score: jax.Array, n: int, values: Any) -> tuple[jax.Array, Any]:
-    """The ``n`` highest of ``score`` [B, L], descending, ties by lowest index, and the rows of ``values`` [B, L, ...].
 
-    When L < n the rest is padded: -inf scores, zero values.
+def top(score: jax.Array, n: int, values: Rows) -> tuple[jax.Array, Rows]:
+    """Select the ``n`` highest scores, descending, and their rows of ``values``.
+
+    Args:
+        score: [B, L]; of equal scores the lowest index comes first.
+        n: Number of rows; when L is less, the rest is padded with -inf scores and zero values.
+        values: Any pytree of [B, L, ...].
+
+    Returns:
+        Scores [B, n], and a pytree of [B, n, ...].
     """
     short = max(n - score.shape[1], 0)
     if short:
@@ -25,15 +34,27 @@ def top(score: jax.Array, n: int, values: Any) -> tuple[jax.Array, Any]:
 
 
 def take(values: jax.Array, index: jax.Array) -> jax.Array:
-    """Rows ``index`` [B, n] of ``values`` [B, L, ...] -> [B, n, ...]."""
+    """Select rows ``index`` [B, n] of ``values`` [B, L, ...]: [B, n, ...]."""
     return jax.vmap(lambda v, i: v[i])(values, index)
 
 
-def in_chunks(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int, wide: int | None = None) -> Any:
-    """``work`` on ``chunk`` rows at a time of ``rows`` [B, N, ...], ``wide`` at a time where that is given and no CPU.
+def in_chunks(
+    work: Callable[[Rows], Result], rows: Rows, valid: jax.Array, chunk: int, wide: int | None = None
+) -> Result:
+    """Apply ``work`` to some rows at a time, skipping chunks without a valid row.
 
-    ``work`` takes and returns [B, chunk, ...].  Memory is bounded by the chunk, time by what is ``valid`` [B, N]: of several
-    chunks one without a valid row gives zeros.  The program is the same for any count.
+    Memory is bounded by the chunk, time by the number of valid rows.  The program is the same for
+    any count.
+
+    Args:
+        work: Takes and returns pytrees of [B, chunk, ...].
+        rows: Any pytree of [B, N, ...].
+        valid: [B, N] bool: of several chunks, one without a valid row gives zeros.
+        chunk: Number of rows at a time.
+        wide: Number of rows at a time on an accelerator; None for ``chunk``.
+
+    Returns:
+        A pytree of [B, N, ...].
     """
     if wide is None or min(wide, valid.shape[1]) == min(chunk, valid.shape[1]):
         return _chunked(work, rows, valid, chunk)
@@ -41,7 +62,7 @@ def in_chunks(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: in
     return lax.platform_dependent(rows, valid, cpu=by[chunk], default=by[wide])
 
 
-def _chunked(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int) -> Any:
+def _chunked(work: Callable[[Rows], Result], rows: Rows, valid: jax.Array, chunk: int) -> Result:
     b, n = valid.shape
     if n <= chunk:
         return work(rows)
@@ -53,7 +74,7 @@ def _chunked(work: Callable[[Any], Any], rows: Any, valid: jax.Array, chunk: int
 
     shapes = jax.eval_shape(work, jax.tree.map(lambda x: jax.ShapeDtypeStruct((b, chunk, *x.shape[2:]), x.dtype), rows))
 
-    def step(carry: None, part: tuple[jax.Array, Any]) -> tuple[None, Any]:
+    def step(carry: None, part: tuple[jax.Array, Rows]) -> tuple[None, Result]:
         here, some = part
         zeros = lambda _: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)  # noqa: E731
         return carry, lax.cond(here.any(), work, zeros, some)

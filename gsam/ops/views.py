@@ -1,4 +1,4 @@
-"""Between a picture's own pixels and those of a view of it."""
+"""Transforms between the pixels of an image and those of a view of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ def scale(images: Images, view: View) -> jax.Array:
 
 
 def rectangle(images: Images, view: View) -> jax.Array:
-    """Rows and columns of the view that a letterboxed picture takes, padding included, [B, 2] int32: multiples of `STEP`."""
+    """Size of the rectangle of a letterboxed view that holds image and padding.
+
+    Returns:
+        [B, 2] int32 rows and columns, multiples of `STEP`.
+    """
     return (images.content[view.key] + STEP - 1) // STEP * STEP
 
 
 def corner(images: Images, view: View) -> jax.Array:
-    """Where the picture begins in the view, [B, 2] as x y, float32: not at 0 only where it is letterboxed.
+    """Position of the image's upper left corner in the view, [B, 2] as x y, float32.
 
-    There it lies in the middle of its rectangle, unrounded; exactly at 0 along the axis that it fills.
+    It is 0 except where the view is letterboxed.  There the image lies in the middle of its
+    rectangle, unrounded; exactly at 0 along the axis that it fills.
     """
     if view.fit != "letterbox":
         return jnp.zeros(images.size.shape, jnp.float32)
@@ -44,13 +49,13 @@ def corner(images: Images, view: View) -> jax.Array:
 
 
 def to_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
-    """Boxes [B, N, 4] in original pixels -> in pixels of the view."""
+    """Transform boxes [B, N, 4] from original pixels to pixels of the view."""
     factor, start = scale(images, view), corner(images, view)
     return xyxy * jnp.concatenate([factor, factor], -1)[:, None, :] + jnp.concatenate([start, start], -1)[:, None, :]
 
 
 def from_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
-    """Boxes [B, N, 4] in pixels of the view -> in original pixels, clipped to the picture."""
+    """Transform boxes [B, N, 4] from view pixels to original pixels, clipped to the image."""
     factor, start = scale(images, view), corner(images, view)
     xyxy = xyxy - jnp.concatenate([start, start], -1)[:, None, :]
     xyxy = xyxy / jnp.concatenate([factor, factor], -1)[:, None, :]
@@ -59,7 +64,7 @@ def from_view(xyxy: jax.Array, images: Images, view: View) -> jax.Array:
 
 
 def inside(images: Images, view: View) -> jax.Array:
-    """[B, H, W, 1] bool: which pixels of the view are picture."""
+    """Mask [B, H, W, 1] bool of the view's pixels that are image, not padding."""
     content = images.content[view.key]
     _, height, width, _ = images.view(view).shape
     start = (rectangle(images, view) - content) // 2 if view.fit == "letterbox" else jnp.zeros_like(content)
@@ -69,6 +74,13 @@ def inside(images: Images, view: View) -> jax.Array:
 
 
 def normalise(pixels: jax.Array, mean: tuple[float, ...], std: tuple[float, ...], dtype: jnp.dtype) -> jax.Array:
-    """``(pixels - mean) / std`` over the last axis, computed in float32."""
+    """Subtract the mean and divide by the standard deviation per channel, computed in float32.
+
+    Args:
+        pixels: [..., C].
+        mean: C values.
+        std: C values.
+        dtype: Dtype of the result.
+    """
     shift, spread = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     return ((pixels.astype(jnp.float32) - shift) / spread).astype(dtype)
