@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gsam.predictors.image import Predictor as Predictor
     from gsam.predictors.video import VideoPredictor as VideoPredictor
     from gsam.results.result import Result as Result
+    from gsam.text.processor import QueryFeatures as QueryFeatures
     from gsam.types import Boxes as Boxes
     from gsam.types import Images as Images
     from gsam.types import Labels as Labels
@@ -49,6 +50,7 @@ _HOME = {
     "gsam.pipeline.limits": ("Limits",),
     "gsam.predictors.image": ("Predictor",),
     "gsam.results.result": ("Result",),
+    "gsam.text.processor": ("QueryFeatures",),
     "gsam.types": ("Boxes", "Images", "Labels", "Masks", "Scene", "View"),
     "gsam.predictors.video": ("VideoPredictor",),
 }

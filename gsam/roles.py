@@ -1,57 +1,78 @@
 """The contracts of the pipeline's steps.  A stage is static; its arrays travel separately, so that any jit can hold it.
 
-Only the method that gives a role its name must do work.  The rest of a minimal stage is ``params = {}`` and ``view``.
-Two methods more are used where a stage that reads text has them: `Arranges` and, of a detector, `Reuses`.
+A role needs the method that gives it its name, ``params`` (``{}`` for none) and `View` ``view``.  What else a stage can do is
+a small contract of its own, and used wherever a stage has it: `ReadsText`, `EncodesText` and `EncodesImages`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
+from gsam.text import TextProcessor
 from gsam.types import Bank, Boxes, Images, Labels, Masks, MemoryConfig, Params, Scene, View
 
 Step = Callable[[Scene], Scene]
 """Anything that takes what is known and gives back more (or less) of it."""
 
 
-@runtime_checkable
-class Detector(Protocol):
-    """Text and image -> boxes."""
+class Stage(Protocol):
+    """A step that has parameters and sees images, in one role or several."""
 
     @property
     def params(self) -> Params: ...
     @property
     def view(self) -> View: ...
-    def encode(self, queries: Sequence[str]) -> Any:
-        """On the host: queries -> tokens, any pytree of numpy arrays with leading axis C."""
+
+
+@runtime_checkable
+class ReadsText(Protocol):
+    """A stage that is given the queries; one without ``text`` is given None in their place."""
+
+    @property
+    def text(self) -> TextProcessor:
+        """What is done with queries on the host: one of `gsam.text`, or `gsam.QueryFeatures` for a function of them."""
+
+
+@runtime_checkable
+class EncodesText(ReadsText, Protocol):
+    """A stage whose model has a text encoder; one without it is given the processor's tokens as they are."""
 
     def embed(self, params: Params, tokens: Any) -> Any:
-        """Pure: tokens -> text features with leading axis C.  Called once a query, then cached."""
+        """Pure: tokens -> features of texts, with a leading axis of texts.  Called once per text, then cached."""
+
+
+@runtime_checkable
+class EncodesImages(Protocol):
+    """A stage with something to compute once per image, whatever the queries and prompts, and to keep for the next ones.
+
+    A detector's `Detector.detect` is then given it as ``features``.
+    """
+
+    def features(self, params: Params, images: Images) -> Any:
+        """Pure: any pytree of arrays with a leading axis B."""
+
+
+@runtime_checkable
+class Detector(Stage, Protocol):
+    """Text and image -> boxes.  May be `ReadsText`, `EncodesText` and `EncodesImages`."""
 
     def detect(self, params: Params, images: Images, text: Any, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
         """Pure: the ``n`` best boxes of each image.
 
-        ``text``: what `embed` gave, or what ``arrange`` made of it, with a leading axis B; ``valid`` [B, C]: which queries
-        are real.
+        ``text``: what `TextProcessor.pack_text` made of the queries, with a leading axis B, or None; ``valid`` [B, C]:
+        which queries are real.
         """
 
 
 @runtime_checkable
-class Grounder(Protocol):
-    """Image -> boxes and masks of whatever is there, to be named by a classifier.
+class Grounder(EncodesImages, Stage, Protocol):
+    """Text or nothing, and image -> boxes and masks.  May be `ReadsText` and `EncodesText`.
 
-    Only the first step of a pipeline proposes; a segmenter that can do both segments anywhere else.
+    Only the first step of a pipeline grounds; a segmenter that can do both segments anywhere else.
     """
-
-    @property
-    def params(self) -> Params: ...
-    @property
-    def view(self) -> View: ...
-    def features(self, params: Params, images: Images) -> Any:
-        """Pure: what is computed once an image.  Leading axis B."""
 
     def ground(
         self, params: Params, images: Images, text: Any, valid: jax.Array, n: int, features: Any
@@ -63,72 +84,40 @@ class Grounder(Protocol):
         """
 
 
-class Arranges(Protocol):
-    """A stage whose text is more than its queries side by side: one caption, or queries with something beside them."""
-
-    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> Any:
-        """On the host, for one picture: the text a stage is given.
-
-        ``queries`` are padded with ``""`` to C.  ``embedded`` maps texts to what `embed` made of them, stacked, numpy, cached
-        by text.  Leaves of different length are padded with zeros when pictures are batched, which must not matter.
-        """
-
-
-class Reuses(Protocol):
-    """A detector whose picture side is computed once, whatever the number of queries: its `detect` takes ``features``."""
-
-    def features(self, params: Params, images: Images) -> Any:
-        """Pure: what does not depend on the text.  Leading axis B."""
-
-
 @runtime_checkable
-class Segmenter(Protocol):
+class Segmenter(EncodesImages, Stage, Protocol):
     """Image and boxes -> masks.
 
     What is larger than SAM's way from low-resolution logits to the picture may say so by ``upsample``, see
     `gsam.results.masks.low_res.Upsampling`.  One that answers points and masks too is a `gsam.models.promptable.PromptableSegmenter`.
     """
 
-    @property
-    def params(self) -> Params: ...
-    @property
-    def view(self) -> View: ...
-    def features(self, params: Params, images: Images) -> Any:
-        """Pure: what is computed once an image, whatever the number of prompts.  Leading axis B."""
-
     def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
         """Pure: one mask a box.  Rows that are not valid may hold anything."""
 
 
 @runtime_checkable
-class Classifier(Protocol):
-    """Image, boxes, masks and text -> labels."""
+class Classifier(Stage, Protocol):
+    """Image, boxes, masks and text -> labels.  May be `ReadsText` and `EncodesText`."""
 
-    @property
-    def params(self) -> Params: ...
-    @property
-    def view(self) -> View: ...
-    def encode(self, queries: Sequence[str]) -> Any: ...
-    def embed(self, params: Params, tokens: Any) -> Any: ...
     def classify(self, params: Params, scene: Scene, text: Any, valid: jax.Array) -> Scene:
-        """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds."""
+        """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds.
+
+        ``text`` and ``valid``: as for `Detector.detect`.
+        """
 
 
 @runtime_checkable
-class ImageTextScorer(Protocol):
-    """A classifier that looks at whole pictures too: what `gsam.FastSAM` needs for a text."""
+class ImageTextScorer(EncodesText, Stage, Protocol):
+    """A classifier that looks at whole images too: what `gsam.FastSAM` needs for a text."""
 
-    whole: ClassVar[Literal["middle", "squash"]]
-    """How a picture becomes the square that it reads: the middle of it (`gsam.inputs.image.middle`), or all of it squashed."""
+    crop: ClassVar[Literal["center", "stretch"]]
+    """How an image becomes the square that it reads: the middle of it (`gsam.inputs.image.middle`), or all of it."""
 
-    @property
-    def params(self) -> Params: ...
     @property
     def config(self) -> Any:
         """Its sizes; ``image_size`` is the side of the square."""
 
-    def encode(self, queries: Sequence[str]) -> Any: ...
-    def embed(self, params: Params, tokens: Any) -> Any: ...
     def compare(self, params: Params, pixels: jax.Array, text: Any) -> jax.Array:
         """Pure: squares [N, S, S, 3] uint8 and what `embed` gave, [C, ...]: logits [N, C]."""
 

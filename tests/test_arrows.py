@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "gsam"
 FLOORS = (
     "version types errors registry files",
-    "bind ops roles text weights",
+    "text",
+    "bind ops roles weights",
     "nn inputs",
     "models runtime results",
     "training tracking",

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gsam.text.queries import Queries
+
 app = command_app()
 MODEL = "everything_nano"
 Values = Mapping[str, Any]
@@ -107,7 +109,7 @@ def everything(
     config = RunConfig.from_options(model, classifier, query, given)
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
-    files = MaskFiles(folder, kinds, items, config.queries, config.provenance) if folder is not None else None
+    files = MaskFiles(folder, kinds, items, config.names, config.provenance) if folder is not None else None
     with Run(items, files, _json if as_json else _summary, resume=resume, as_json=as_json) as run:
         if run.todo:
             run.process(_find(config, run.todo))
@@ -125,7 +127,7 @@ class RunConfig:
     """Settings of the segmenter itself."""
     options: Values
     """Options of `gsam.MaskGenerator`."""
-    queries: list[str]
+    queries: Queries | None
     classifier: Values
     """``name`` and settings; empty without queries."""
     limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -158,8 +160,8 @@ class RunConfig:
         if not query:
             if classifier:
                 raise UsageError("a classifier names things by words: say which with -q")
-            return cls(name, stage, options, [], {})
-        queries = queries_of(query).names
+            return cls(name, stage, options, None, {})
+        queries = queries_of(query)
         by = _recipe(classifier) if classifier is not None else recipe or {}
         if by is not None and "classify" not in by:
             raise UsageError(f"{classifier or model} names nothing by itself: say which classifier does with -c")
@@ -172,7 +174,12 @@ class RunConfig:
     def provenance(self) -> Json:
         """What is written beside the masks, and must be the same for a run to go on."""
         note: Json = {"model": self.model, "settings": dict(self.options)}
-        return {**note, "queries": self.queries, "classifier": self.classifier["name"]} if self.queries else note
+        return {**note, "queries": self.names, "classifier": self.classifier["name"]} if self.queries else note
+
+    @property
+    def names(self) -> list[str]:
+        """What masks may be called, in the user's words."""
+        return self.queries.names if self.queries else []
 
     def load(self) -> Callable[[NDArray[np.uint8]], list[Json]]:
         """Load the models.

@@ -43,9 +43,9 @@ def queries_of(parts: Sequence[str]) -> Queries:
     Raises:
         QueryError: Nothing is asked for, or what cannot be read.
     """
-    from gsam.text.queries import parse_queries
+    from gsam.text.queries import join_queries, parse_queries
 
-    return parse_queries(parts[0] if len(parts) == 1 else [n for part in parts for n in parse_queries(part).names])
+    return join_queries([parse_queries(part) for part in parts])
 
 
 def images_of(paths: Sequence[str], recursive: bool, kinds: Sequence[str]) -> list[Item]:

@@ -68,14 +68,14 @@ def segment(
     Images from a folder keep their place in it.  Exit code 3: some images could not be read; the
     others are done.
     """
-    queries = queries_of(query).names
+    queries = queries_of(query)
     kinds = formats_of(formats, FORMATS)
     check_share(threshold, "a threshold is between 0 and 1")
     check_share(overlap, "an overlap is a share of a tile, 0 to 1", exclusive=True)
     given: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap}
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
-    files = SceneFiles(folder, kinds, items, queries, Path(pipeline).stem) if folder is not None else None
+    files = SceneFiles(folder, kinds, items, queries.names, Path(pipeline).stem) if folder is not None else None
     say = _json if as_json else _details if len(items) == 1 else _summary
     with Run(items, files, say, resume=resume, as_json=as_json) as run:
         if run.todo:

@@ -160,14 +160,14 @@ class Tracking:
         ids: set[int] = set()
         if start is not None and first == frames.count:
             return ids
-        names = self.config.queries.names
-        tracked = self.pipe.track(frames, names, start=start, next_id=next_id, **self.config.settings)
+        config = self.config
+        tracked = self.pipe.track(frames, config.queries, start=start, next_id=next_id, **config.settings)
         with self.run.guarded(), self.run.progress((frames.count or 0) - first, "frame") as bar:
             for frame in tracked:
                 ids.update(frame.ids.tolist())
                 if writer is not None:
                     writer.add(frame)
-                if self.config.as_json:
+                if config.as_json:
                     self.run.print(_json(item, frame))
                 bar.step()
                 signals.check()

@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from gsam.inputs.image import Source
     from gsam.pipeline import Pipeline
     from gsam.results.result import Result
+    from gsam.text.queries import Query
 
 
 def stream(
-    pipe: Pipeline, items: Sequence[Item], queries: Sequence[str], batch_size: int
+    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """Ask a pipeline about images.
 
     Args:
         pipe: The pipeline.
         items: The images.
-        queries: What to find in each.
+        query: What to find in each.
         batch_size: Images computed together.
 
     Yields:
@@ -38,7 +39,7 @@ def stream(
         failed[source] = error
 
     waiting = iter(items)
-    for result in pipe.stream([i.path for i in items], list(queries), batch_size=batch_size, on_error=note):
+    for result in pipe.stream([i.path for i in items], query, batch_size=batch_size, on_error=note):
         item = next(waiting)
         while item.path in failed:  # images that fail are known before any later result comes
             yield item, failed.pop(item.path)

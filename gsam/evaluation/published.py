@@ -88,7 +88,7 @@ def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
         return model.boxes(tokens), model.logits(tokens, model.text(ids))
 
     for row in rows:
-        boxes, logits = run(loaded.params, pixels, jnp.asarray(stage.encode(row["texts"])))
+        boxes, logits = run(loaded.params, pixels, jnp.asarray(stage.text.tokenize(row["texts"])))
         if "boxes" in row:
             yield "boxes", row["boxes"], boxes[0, :3, :3], row
         if "logits" in row:
@@ -137,7 +137,7 @@ def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterato
         return jnp.exp(params["logit_scale"]) * model.image(pixels) @ model.text(ids).T
 
     for row in rows:
-        ids = jnp.asarray(stage.encode(row["texts"])[:, 0])
+        ids = jnp.asarray(stage.text.tokenize(row["texts"])[:, 0])
         yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
 
 
@@ -148,8 +148,8 @@ def _siglip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Itera
 
     view = View(loaded.config.image_size, "squash", "bicubic" if loaded.config.version == 1 else "bilinear")
     values = jnp.asarray(make_view(picture, view), jnp.float32) / 255.0
-    pixels = normalise(values, siglip.MEAN, siglip.STD, jnp.dtype("float32"))[None]
     stage = siglip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
+    pixels = normalise(values, stage.mean, stage.std, jnp.dtype("float32"))[None]
 
     @jax.jit
     def run(params: Any, pixels: jax.Array, ids: jax.Array) -> jax.Array:
@@ -157,7 +157,7 @@ def _siglip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Itera
         return model.logits(model.image(pixels) @ model.text(ids).T)
 
     for row in rows:
-        ids = jnp.asarray(stage.encode(row["texts"])[:, 0])
+        ids = jnp.asarray(stage.text.tokenize(row["texts"])[:, 0])
         yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
 
 

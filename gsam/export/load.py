@@ -17,8 +17,10 @@ from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Pipeline
 from gsam.pipeline.limits import Limits
+from gsam.roles import ReadsText
 from gsam.runtime.program import Program, R
-from gsam.text import revive
+from gsam.text import TextProcessor, from_config
+from gsam.text.captions import CaptionPacker
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, Thresholds, View
 from gsam.weights.read import read
@@ -96,20 +98,18 @@ class ExportedProgram:
         return sum(math.prod(c) for c in self.canvas.values())
 
 
-class Stage:
-    """What the pipeline asks of a stage on the host; its part on the device is in the programs."""
+class ExportedStage:
+    """What the pipeline asks of a stage on the host; its part on the device is in the programs.
 
-    upsample = "view"
+    It has ``text`` and ``embed`` if the stage had them.
+    """
 
-    def __init__(self, role: str, view: View, params: Params, reading: Any, embed: Callable[..., Any] | None) -> None:
-        self.params, self.view, self.reading = params, view, reading
+    text: TextProcessor
+    embed: Callable[..., Any]
+
+    def __init__(self, role: str, view: View, params: Params, upsample: str = "view") -> None:
+        self.params, self.view, self.upsample = params, view, upsample
         setattr(self, role, _compiled)
-        if reading is not None:
-            for name in ("encode", "arrange", "caption", "labels"):
-                if hasattr(reading, name):
-                    setattr(self, name, getattr(reading, name))
-        if embed is not None:
-            self.embed = embed
 
 
 class Exported(Pipeline):
@@ -147,7 +147,11 @@ class Exported(Pipeline):
     @functools.cached_property
     def _captioned(self) -> list[str]:
         """The slots whose queries are read together."""
-        return [slot for slot, s in self._stages().items() if hasattr(s, "caption")]
+        return [
+            slot
+            for slot, stage in self._stages().items()
+            if isinstance(stage, ReadsText) and isinstance(stage.text, CaptionPacker)
+        ]
 
     def _fit(self, images: Images, kind: str, captions: str | None = None) -> tuple[ExportedProgram, Images]:
         """The program whose canvas holds these pictures best, and the pictures on it."""
@@ -193,13 +197,12 @@ def _step(
 ) -> Any:
     if entry["role"] is None:  # a function of the user's, which is in the programs
         return lambda scene: scene
-    slot, reading = entry["slot"], None
-    if "reading" in entry:
-        reading = revive(entry["reading"], load_tokenizer(folder / entry["tokenizer"]))
-    embed = next((p for p in programs if p.kind == "embed" and p.slot == slot), None)
-    call = None if embed is None else lambda params, tokens: embed.call(_tree(params), tokens)
-    stage = Stage(entry["role"], View(**entry["view"]), weights.get(slot, {}), reading, call)
-    stage.upsample = entry.get("enlarge", "view")
+    slot = entry["slot"]
+    stage = ExportedStage(entry["role"], View(**entry["view"]), weights.get(slot, {}), entry.get("upsample", "view"))
+    if "text" in entry:
+        stage.text = from_config(entry["text"], load_tokenizer(folder / entry["tokenizer"]))
+    if embed := next((p for p in programs if p.kind == "embed" and p.slot == slot), None):
+        stage.embed = lambda params, tokens: embed.call(_tree(params), tokens)
     return stage
 
 

@@ -20,6 +20,8 @@ from gsam.errors import UsageError
 from gsam.export.artefact import plain
 from gsam.pipeline import Pipeline
 from gsam.pipeline.text_cache import ROWS
+from gsam.roles import EncodesText, ReadsText
+from gsam.text import ModelText, is_model_text
 from gsam.types import Images, Text, Thresholds
 
 Canvas = tuple[int, int]
@@ -46,23 +48,24 @@ def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: 
     """
     stages = {slot: s for slot, s in pipe.steps.items() if pipe.roles[slot]}
     for slot, stage in stages.items():
-        if hasattr(stage, "encode") and not hasattr(stage, "reading"):
-            raise UsageError(f"{slot} reads text with code of its own: it needs a `reading`, see gsam.text")
+        if isinstance(stage, ReadsText) and not is_model_text(stage.text):
+            raise UsageError(f"{slot} reads text with code of its own: its `text` must be of a model, see gsam.text")
     with warnings.catch_warnings():  # the word may be one that the models do not know
         warnings.simplefilter("ignore")
         images, text = pipe.prepare(np.zeros((64, 64, 3), np.uint8), "a")
     for slot, stage in stages.items():
-        if hasattr(stage, "embed"):
+        if isinstance(stage, EncodesText):
             yield _embed(slot, stage, symbols)
     for canvas in canvases:
         yield from _Seen(pipe, images, text, canvas, symbols).programs()
 
 
 def _embed(slot: str, stage: Any, symbols: Symbols) -> ProgramSpec:
-    axes = stage.reading.token_axes
+    text: ModelText = stage.text
+    axes = text.token_axes
 
     def shapes() -> tuple[Any, ...]:
-        tokens = stage.encode([""] * ROWS)
+        tokens = text.tokenize([""] * ROWS)
         size = dict(zip(axes, symbols(", ".join(axes)), strict=True))
         return _shapes(dict(stage.params)), jax.tree.map(lambda x: _varying(x, axes, size), tokens)
 
@@ -86,7 +89,7 @@ class _Seen:
         where = "".join(f"_{h}x{w}" for h, w in dict.fromkeys(self.canvas.values()))
         note = {"canvas": self.canvas}
         yield ProgramSpec(f"encode{where}", self.encode, self.encode_shapes, {"is": "encode", **note})
-        axes = [r.axes for r in self.readings.values()]
+        axes = [t.axes for t in self.texts.values()]
         captions = any("k" in a for a in axes)
         for several in (False, True) if captions else (False,):
             name = f"apply{where}{'_several' * several}"
@@ -122,8 +125,9 @@ class _Seen:
         )
 
     @functools.cached_property
-    def readings(self) -> dict[str, Any]:
-        return {slot: self.pipe.steps[slot].reading for slot in self.text.stages}
+    def texts(self) -> dict[str, ModelText]:
+        """The text processors of the stages that read text."""
+        return {slot: self.pipe.steps[slot].text for slot in self.text.stages}
 
     @functools.cached_property
     def params(self) -> Any:
@@ -146,8 +150,8 @@ class _Seen:
     def text_of(self, size: Mapping[str, Any]) -> Text:
         """The shapes of a text."""
         stages = {}
-        for slot, reading in self.readings.items():
-            axes, leaves = reading.axes, self.text.stages[slot]
+        for slot, text in self.texts.items():
+            axes, leaves = text.axes, self.text.stages[slot]
             if isinstance(axes, dict):
                 stages[slot] = {k: _varying(v, axes[k], size) for k, v in leaves.items()}
             else:

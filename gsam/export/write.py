@@ -17,7 +17,8 @@ from gsam.export.programs import Canvas, ProgramSpec, programs
 from gsam.files import atomic_folder
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
-from gsam.text import describe
+from gsam.roles import ReadsText
+from gsam.text import to_config
 from gsam.types import View
 from gsam.weights import ported
 
@@ -81,13 +82,14 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSp
         if role:
             entry["view"] = dataclasses.asdict(step.view)
             if hasattr(step, "upsample"):
-                entry["enlarge"] = step.upsample
-        if reading := getattr(step, "reading", None):
-            if not hasattr(reading.tokenizer, "dumps"):
+                entry["upsample"] = step.upsample
+        if isinstance(step, ReadsText):
+            text: Any = step.text
+            if not hasattr(text.tokenizer, "dumps"):
                 raise UsageError(f"the tokenizer of {slot} cannot be written to a file", "export_tokenizer")
             (partial / "tokenizers").mkdir(exist_ok=True)
-            entry |= {"reading": describe(reading), "tokenizer": f"tokenizers/{slot}.json"}
-            (partial / entry["tokenizer"]).write_text(reading.tokenizer.dumps(), encoding="utf-8")
+            entry |= {"text": to_config(text), "tokenizer": f"tokenizers/{slot}.json"}
+            (partial / entry["tokenizer"]).write_text(text.tokenizer.dumps(), encoding="utf-8")
         steps.append(entry)
     return {
         "kind": KIND,

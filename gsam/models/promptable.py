@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from gsam import bind
 from gsam.errors import UsageError
+from gsam.models.stage import ModelStage
 from gsam.nn.prompt import BOTTOM_RIGHT, PAD, TOP_LEFT
 from gsam.ops.top import in_chunks
 from gsam.ops.views import to_view
@@ -21,16 +21,12 @@ CHUNK, WIDE = 4, 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PromptableSegmenter(abc.ABC):
+class PromptableSegmenter(ModelStage[Any], abc.ABC):
     """A segmenter, see `gsam.roles.Segmenter`, that `gsam.Predictor` and `gsam.MaskGenerator` can use.
 
     A family gives `view`, `features` and `decode`.
     """
 
-    config: Any
-    """The family's sizes."""
-    spec: bind.Spec[Any]
-    params: Params
     chunk: int = 0
     """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
 

@@ -17,12 +17,12 @@ from gsam.inputs.image import Picture, Source, open_image
 from gsam.pipeline.finish import to_results
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.prepare import asked, read_ahead
-from gsam.pipeline.steps import Stage, Steps
+from gsam.pipeline.steps import Steps
 from gsam.pipeline.text_cache import stack, text_caches
 from gsam.pipeline.tile import cut, merge, tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
-from gsam.roles import Tracker
+from gsam.roles import Stage, Step, Tracker
 from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.memory import release_host_memory
 from gsam.runtime.program import Program
@@ -84,7 +84,7 @@ class Pipeline(Steps):
 
     def __init__(
         self,
-        *steps: Stage,
+        *steps: Stage | Step,
         name: str = "custom",
         limits: Limits | None = None,
         devices: Sequence[jax.Device] | None = None,
@@ -285,7 +285,7 @@ class Pipeline(Steps):
     @property
     def counts(self) -> dict[str, int]:
         """Number of ``pictures`` encoded so far, and of ``texts`` by each text encoder."""
-        return {"pictures": self._encoded, **{f"{slot} texts": r.read for slot, r in self._readers.items()}}
+        return {"pictures": self._encoded, **{f"{slot} texts": r.encoded for slot, r in self._readers.items()}}
 
     def _dispatch(
         self,
@@ -358,7 +358,7 @@ class Pipeline(Steps):
         prompts = tuple(tuple(q.prompts) for q in queries)
         if (prompts, count) not in self._asked:
             padded = {p: [*p, *[""] * (count - len(p))] for p in set(prompts)}
-            texts = {p: {slot: r.ask(asked) for slot, r in self._readers.items()} for p, asked in padded.items()}
+            texts = {p: {slot: r.encode(asked) for slot, r in self._readers.items()} for p, asked in padded.items()}
             self._asked[prompts, count] = stack([texts[p] for p in prompts])
             while len(self._asked) > 64:
                 self._asked.popitem(last=False)

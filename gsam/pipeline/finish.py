@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
 from gsam.results.result import BoxClippedMasks, LowResMasks, Result
+from gsam.roles import ReadsText
+from gsam.text.captions import CaptionPacker
 from gsam.text.queries import Queries
 from gsam.types import Masks, Scene, View
 
@@ -27,7 +29,7 @@ def to_results(
     """One result a picture, best score first.  Only what was found leaves the device as masks, at low resolution."""
     segmenters = [s for s in stages if hasattr(s, "segment") or hasattr(s, "ground")]
     view: View | None = segmenters[-1].view if segmenters else None
-    captions = [s for s in stages if hasattr(s, "caption")]
+    captions = [s.text for s in stages if isinstance(s, ReadsText) and isinstance(s.text, CaptionPacker)]
     found = jax.device_get((scene.boxes, scene.labels))
     boxes, labels = found
     masks = _found(scene.masks, 1 + int(np.flatnonzero(boxes.valid.any(0)).max(initial=-1)))

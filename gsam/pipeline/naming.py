@@ -14,7 +14,7 @@ from gsam.inputs.image import Picture
 from gsam.ops.top import take
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.suppress import deduplicated, not_contained
-from gsam.pipeline.text_cache import TextEncoderCache
+from gsam.pipeline.text_cache import text_caches
 from gsam.results.masks.rle import decode
 from gsam.roles import Classifier
 from gsam.runtime.batch import gather
@@ -92,7 +92,7 @@ class MaskLabeler:
         scores = jnp.where(text.valid[:, None], quality[..., None], 0.0)
         labels = Labels(jnp.zeros(valid.shape, jnp.int32), quality, scores)
         scene = Scene(images, text, thresholds, Boxes(boxes, valid), labels, Masks(masks, quality))
-        scene = self.classifier.classify(params, scene, text.stages["classify"], text.valid)
+        scene = self.classifier.classify(params, scene, text.stages.get("classify"), text.valid)
         best = deduplicated(scene)
         scene = best.of(scene)
         apart = not_contained(scene)
@@ -104,10 +104,8 @@ class MaskLabeler:
         if self._text is None:
             prompts = self.queries.prompts
             count = query_bucket(len(prompts))
-            read = TextEncoderCache(self.classifier, lambda: self._params).ask(
-                [*prompts, *[""] * (count - len(prompts))]
-            )
             valid = jnp.arange(count)[None] < len(prompts)
-            read = jax.tree.map(lambda x: x[None], read)
-            self._text = Text({"classify": read}, valid)
+            caches = text_caches({"classify": self.classifier}, lambda: {"classify": self._params})
+            packed = {slot: cache.encode([*prompts, *[""] * (count - len(prompts))]) for slot, cache in caches.items()}
+            self._text = Text(jax.tree.map(lambda x: x[None], packed), valid)
         return self._text

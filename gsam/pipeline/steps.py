@@ -11,17 +11,16 @@ import jax
 
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
-from gsam.roles import Classifier, Detector, Grounder, Segmenter, Step
+from gsam.roles import EncodesImages, Stage, Step
 from gsam.types import Images, Params, Scene, Text, Thresholds, View
 
-Stage = Detector | Grounder | Segmenter | Classifier | Step
 ROLES = ("detect", "segment", "classify")
 
 
 class Steps:
     """The steps of a pipeline and the pure functions that they make together."""
 
-    def __init__(self, steps: Sequence[Stage], limits: Limits) -> None:
+    def __init__(self, steps: Sequence[Stage | Step], limits: Limits) -> None:
         if not steps or _role(steps[0], 0) not in ("detect", "ground"):
             raise TypeError(
                 "the first step of a pipeline is a detector: it needs a method `detect`, or `ground` for everything"
@@ -48,7 +47,7 @@ class Steps:
         """
         features: dict[str, Any] = {}
         for slot, stage in self._stages().items():
-            if hasattr(stage, "features"):
+            if isinstance(stage, EncodesImages):
                 features[slot] = stage.features(params[slot], images)
                 images, features = jax.lax.optimization_barrier((images, features))  # one after the other: less memory
         return features

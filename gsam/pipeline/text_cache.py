@@ -1,4 +1,4 @@
-"""Queries -> what the stages read: every text is embedded once, then remembered."""
+"""From queries to what the stages are given: every text is encoded once, then remembered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gsam.roles import EncodesText, ReadsText
 from gsam.runtime.program import Program
 from gsam.types import Params
 
@@ -18,33 +19,39 @@ REMEMBERED = 4096
 
 
 class TextEncoderCache:
-    """A stage's texts: the embedding of each, and what the stage made of lists of them."""
+    """The features of a stage's texts, each computed once."""
 
-    def __init__(self, stage: Any, params: Callable[[], Params]) -> None:
-        self._stage = stage
+    def __init__(self, stage: ReadsText, params: Callable[[], Params]) -> None:
+        """``params`` gives the stage's parameters, on the devices, when they are needed."""
+        self._text = stage.text
         self._params = params
         self._rows: collections.OrderedDict[str, Any] = collections.OrderedDict()
-        self.embed = Program(stage.embed) if hasattr(stage, "embed") else None
-        self.read = 0
-        """How many texts have been embedded so far."""
+        self.embed: Program[Any] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
+        self.encoded = 0
+        """How many texts have been encoded so far."""
 
-    def ask(self, queries: Sequence[str]) -> Any:
-        """The text of one picture, for queries padded with ``""``: numpy leaves."""
-        if hasattr(self._stage, "arrange"):
-            return self._stage.arrange(queries, self.embedded)
-        return self.embedded(queries)
+    def encode(self, queries: Sequence[str]) -> Any:
+        """The text of one image as the stage is given it.
 
-    def embedded(self, texts: Sequence[str]) -> Any:
-        """What ``embed`` makes of each text, stacked [len(texts), ...]; shorter leaves are padded with zeros."""
+        Args:
+            queries: What the image is asked for, padded with ``""``.
+
+        Returns:
+            A pytree of numpy arrays, see `gsam.text.processor.TextProcessor.pack_text`.
+        """
+        return self._text.pack_text(queries, self.features)
+
+    def features(self, texts: Sequence[str]) -> Any:
+        """The features of each text, stacked [len(texts), ...]; shorter leaves are padded with zeros."""
         missing = [t for t in dict.fromkeys(texts) if t not in self._rows]
         for start in range(0, len(missing), ROWS):
             part = missing[start : start + ROWS]
-            tokens = self._stage.encode([*part, *[""] * (ROWS - len(part))])
+            tokens = self._text.tokenize([*part, *[""] * (ROWS - len(part))])
             found = tokens if self.embed is None else self.embed(self._params(), tokens)
             found = jax.device_get(found)
             for i, text in enumerate(part):
                 self._rows[text] = jax.tree.map(lambda x, i=i: np.asarray(x[i]), found)
-            self.read += len(part)
+            self.encoded += len(part)
         for text in texts:
             self._rows.move_to_end(text)
         stacked = stack([self._rows[t] for t in texts])
@@ -73,5 +80,5 @@ def text_caches(stages: Mapping[str, Any], params: Callable[[], Mapping[str, Par
     return {
         slot: TextEncoderCache(stage, lambda slot=slot: params()[slot])  # type: ignore[misc]
         for slot, stage in stages.items()
-        if hasattr(stage, "encode")
+        if isinstance(stage, ReadsText)
     }

@@ -128,10 +128,10 @@ class FastSAM:
 
     def _rank(self, text: str, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         stage, embed, compare = self._scorer
-        read = embed(stage.params, stage.encode([text]))
+        read = embed(stage.params, stage.text.tokenize([text]))
         found = []
         for start in range(0, len(pictures), CROPS):
-            some = _square(pictures[start : start + CROPS], stage.whole, stage.config.image_size)
+            some = _square(pictures[start : start + CROPS], stage.crop, stage.config.image_size)
             spare = ((0, CROPS - len(some)), (0, 0), (0, 0), (0, 0))
             found.append(np.asarray(compare(stage.params, np.pad(some, spare), read))[: len(some), 0])
         return np.concatenate(found)
@@ -325,9 +325,9 @@ def _crop(result: Result, i: int) -> NDArray[np.uint8]:
     return np.where(mask[y0:y1, x0:x1, None], result.pixels[y0:y1, x0:x1], np.uint8(255))
 
 
-def _square(pictures: Sequence[NDArray[np.uint8]], how: str, size: int) -> NDArray[np.uint8]:
+def _square(pictures: Sequence[NDArray[np.uint8]], crop: str, size: int) -> NDArray[np.uint8]:
     """[n, size, size, 3]."""
-    if how == "middle":
+    if crop == "center":
         return np.stack([middle(p, size) for p in pictures])
     return np.stack([make_view(p, View(size, "squash", "bilinear")) for p in pictures])
 

@@ -7,13 +7,14 @@ on its neighbours: each query is encoded alone and remembered, and captions are 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.text.tokenizer import Caption
+from gsam.text.processor import Encode
+from gsam.text.tokenizer import Caption, Tokenizer
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Captions and phrases are padded to the next of these."""
@@ -21,15 +22,9 @@ BEGIN, END, POINT, QUESTION = 101, 102, 1012, 1029
 """Of BERT's uncased vocabulary: the marks that end a phrase."""
 
 
-class Tokenizer(Protocol):
-    def encode(self, texts: Sequence[str], context: int) -> NDArray[np.int32]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
-    def spell(self, ids: Sequence[int]) -> list[str]: ...
-
-
 @dataclasses.dataclass(frozen=True)
-class Captions:
-    """All queries as one caption of phrases, or several where they are many."""
+class CaptionPacker:
+    """All queries as one caption of phrases, or several where they are many.  See `gsam.text.processor.TextProcessor`."""
 
     tokenizer: Tokenizer | None
     context: int
@@ -41,27 +36,27 @@ class Captions:
 
     @property
     def axes(self) -> Any:
-        """What varies in the text of a batch, by the letters of `gsam.export.write`: [B, captions, T]."""
+        """Axes of a batch's text that vary, by the letters of `gsam.export.programs`: [B, captions, T]."""
         return ("b", "k", "t")
 
     @property
     def token_axes(self) -> tuple[str, ...]:
-        """What varies in `encode`'s tokens."""
+        """Axes of the tokens that vary."""
         return ("c", "t")
 
-    def encode(self, queries: Sequence[str]) -> dict[str, NDArray[np.int32]]:
+    def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int32]]:
         """Token ids, blocks and positions [C, T] of each query as a caption of its own."""
-        texts = [self.template.format(q) if q else q for q in queries]
-        return encode(texts, self._tokenizer, self.longest)
+        phrases = [self.template.format(q) if q else q for q in texts]
+        return tokenize(phrases, self._tokenizer, self.longest)
 
-    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, NDArray[Any]]:
-        """The captions of one picture: leaves [captions, T], see `pack`."""
-        return pack(embedded(queries), [bool(q) for q in queries], self.context)
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, NDArray[Any]]:
+        """The captions of one image: leaves [captions, T], see `pack`."""
+        return pack(encode(queries), [bool(q) for q in queries], self.context)
 
     def caption(self, queries: Sequence[str]) -> Caption:
-        """What stands where in `gsam.types.Labels.tokens`."""
+        """The tokens at each place of `gsam.types.Labels.tokens`."""
         tokenizer = self._tokenizer
-        rows: dict[str, NDArray[Any]] = {**self.encode(queries)}
+        rows: dict[str, NDArray[Any]] = {**self.tokenize(queries)}
         rows["features"] = np.zeros((*rows["ids"].shape, 0))
         packed = pack(rows, [True] * len(queries), self.context)
         ids = packed["ids"].reshape(-1).tolist()
@@ -75,7 +70,7 @@ class Captions:
         return self.tokenizer
 
 
-def encode(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str, NDArray[np.int32]]:
+def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str, NDArray[np.int32]]:
     """``ids`` of ``[CLS] text . [SEP]``, and of each token its ``block`` (0: padding) and ``position`` there, all [C, T]."""
     ids = tokenizer.encode([f"{text.lower()} ." for text in texts], longest)
     ids = ids[:, : _padded(int((ids > 0).sum(1).max()))]
@@ -93,7 +88,7 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str
 def pack(rows: dict[str, NDArray[Any]], asked: Sequence[bool], longest: int) -> dict[str, NDArray[Any]]:
     """Captions of at most ``longest`` tokens that hold every query ``asked``: leaves [captions, T].
 
-    ``rows`` are `encode`'s, with the tokens' ``features`` [C, T, D].  ``query`` is 1 + the query a token is a word of, 0 for
+    ``rows`` are `tokenize`'s, with the tokens' ``features`` [C, T, D].  ``query`` is 1 + the query a token is a word of, 0 for
     marks and padding.
     """
     spans: list[list[int]] = [[]]

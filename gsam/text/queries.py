@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 from gsam.errors import QueryError
 
-Query = str | Sequence[str] | Mapping[str, str]
 MAX_QUERIES = 512
 MAX_LENGTH = 2000
 SEPARATORS = re.compile(r"(?<!\d)[.,]|[.,](?!\d)|[\n\r]")
@@ -31,13 +30,19 @@ class Queries:
     """As results are labelled."""
 
 
+Query = str | Sequence[str] | Mapping[str, str] | Queries
+"""Any way of asking; `Queries` are those of another, parsed."""
+
+
 def parse_queries(query: Query) -> Queries:
     """Queries from ``"dog. yellow bus"`` (also ``,`` and newlines), a list, or ``{query: label}``.
 
     Spaces are collapsed, and of queries that differ only in case the first is kept.  Raises `QueryError` when nothing is
     asked for, for control characters, for more than `MAX_QUERIES` queries and for one longer than `MAX_LENGTH` characters;
-    nothing is ever cut silently.
+    nothing is ever cut silently.  `Queries` are given back as they are.
     """
+    if isinstance(query, Queries):
+        return query
     if isinstance(query, str):
         pairs = [(part, "") for part in SEPARATORS.split(query)]
     elif isinstance(query, Mapping):
@@ -46,19 +51,36 @@ def parse_queries(query: Query) -> Queries:
         pairs = [(_string(asked), "") for asked in query]
     else:
         raise QueryError(f"a query is a text, a list of texts or {{query: label}}, not {type(query).__name__}")
-    seen: dict[str, tuple[str, str, str]] = {}
+    rows = []
     for asked, label in pairs:
         _check(asked)
         _check(label)
         name = " ".join(asked.split())
         prompt = name.strip(" .,;")
         if any(unicodedata.category(c)[0] in "LNS" for c in prompt):  # a letter, a digit, a sign or an emoji
-            seen.setdefault(unicodedata.normalize("NFC", prompt).casefold(), (name, prompt, label or name))
-    if not seen:
+            rows.append((name, prompt, label or name))
+    if not rows:
         raise QueryError(f"nothing is asked for in {shorten(repr(query))}", "query_empty")
-    if len(seen) > MAX_QUERIES:
-        raise QueryError(f"{len(seen)} queries, at most {MAX_QUERIES} go together: split the list", "query_too_many")
-    names, prompts, labels = zip(*seen.values(), strict=True)
+    return _distinct(rows)
+
+
+def join_queries(parts: Sequence[Queries]) -> Queries:
+    """One list of several, each query once.
+
+    Raises:
+        QueryError: More than `MAX_QUERIES` queries.
+    """
+    return _distinct([row for q in parts for row in zip(q.names, q.prompts, q.labels, strict=True)])
+
+
+def _distinct(rows: Sequence[tuple[str, str, str]]) -> Queries:
+    """Of name, prompt and label, the first for each prompt."""
+    first: dict[str, tuple[str, str, str]] = {}
+    for row in rows:
+        first.setdefault(unicodedata.normalize("NFC", row[1]).casefold(), row)
+    if len(first) > MAX_QUERIES:
+        raise QueryError(f"{len(first)} queries, at most {MAX_QUERIES} go together: split the list", "query_too_many")
+    names, prompts, labels = zip(*first.values(), strict=True)
     return Queries(list(names), list(prompts), list(labels))
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from gsam.text.processor import Encode
 from gsam.text.templates import Template, allowed, fill, templates
+from gsam.text.tokenizer import Tokenizer
 
 END, BEGIN = 1, 2
 """SigLIP's end mark, of both versions, and SigLIP 2's begin mark, which it was trained without."""
-
-
-class Tokenizer(Protocol):
-    def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> np.ndarray: ...
 
 
 class Marks(Protocol):
@@ -28,7 +26,7 @@ class Marks(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Sentences:
-    """Each query in one sentence or several, and negatives beside the queries."""
+    """Each query in one sentence or several, and negatives beside the queries.  See `gsam.text.processor.TextProcessor`."""
 
     tokenizer: Tokenizer | None
     context: int
@@ -38,28 +36,28 @@ class Sentences:
 
     @property
     def axes(self) -> Any:
-        """What varies in the text of a batch, by the letters of `gsam.export.write`."""
+        """Axes of a batch's text that vary, by the letters of `gsam.export.programs`."""
         return {"queries": ("b", "c"), "negatives": ("b",), "allowed": ("b",)}
 
     @property
     def token_axes(self) -> tuple[str, ...]:
-        """What varies in `encode`'s tokens."""
+        """Axes of the tokens that vary."""
         return ("c",)
 
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
+    def tokenize(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids of each text in each of the K templates, [C, K, T]."""
         if self.tokenizer is None:
             raise ValueError("this classifier was loaded without a tokenizer, so it cannot read text")
-        ids = self.tokens(self.tokenizer, fill(self.template, texts))
+        ids = self.token_ids(self.tokenizer, fill(self.template, texts))
         return ids.reshape(len(texts), len(templates(self.template)), self.context)
 
-    def tokens(self, tokenizer: Tokenizer, sentences: Sequence[str]) -> np.ndarray:
-        """[n, T]."""
+    def token_ids(self, tokenizer: Tokenizer, sentences: Sequence[str]) -> np.ndarray:
+        """Token ids of sentences, [n, T]."""
         return tokenizer.encode(sentences, self.context)
 
-    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, Any]:
         """Unit vectors of the queries [C, P] and of the negatives [K, P], and which negatives may be used [K]."""
-        both = embedded([*queries, *self.negatives])
+        both = encode([*queries, *self.negatives])
         return {
             "queries": both[: len(queries)],
             "negatives": both[len(queries) :],
@@ -68,14 +66,14 @@ class Sentences:
 
 
 @dataclasses.dataclass(frozen=True)
-class Marked(Sentences):
+class SigLipText(Sentences):
     """SigLIP's: texts are made plain first, and end in exactly one mark."""
 
     version: int = 1
     pad: int = 1
 
-    def tokens(self, tokenizer: Tokenizer, sentences: Sequence[str]) -> np.ndarray:
-        """[n, T]."""
+    def token_ids(self, tokenizer: Tokenizer, sentences: Sequence[str]) -> np.ndarray:
+        """Token ids of sentences, [n, T]."""
         plain = [canonical(s, self.version) for s in sentences]
         return finished(tokenizer.encode(plain, self.context, pad=self.pad), self)
 

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,24 @@ from gsam.errors import CheckpointError
 from gsam.text.queries import shorten
 
 
-class Tokenizer:
-    """Text -> token ids of a fixed length."""
+class Tokenizer(Protocol):
+    """Text to padded token ids and back."""
+
+    def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> NDArray[np.int32]:
+        """Token ids [len(texts), context] with the model's marks, padded with ``pad``."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids as a text, marks included."""
+
+    def spell(self, ids: Sequence[int]) -> list[str]:
+        """Each id's own spelling, ``""`` for padding."""
+
+    def dumps(self) -> str:
+        """The text of a ``tokenizer.json`` that `load_tokenizer` reads back."""
+
+
+class FastTokenizer:
+    """A `Tokenizer` by the package `tokenizers`."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -84,7 +100,7 @@ class Caption:
         return self.decode(fired).replace(".", "").strip()
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path) -> FastTokenizer:
     """A ``tokenizer.json``, or a folder that has one, CLIP's ``vocab.json`` and ``merges.txt``, or BERT's ``vocab.txt``."""
     from tokenizers import Tokenizer as Inner
 
@@ -97,11 +113,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
             raise CheckpointError(f"{file} is not a tokenizer: {error}", "tokenizer_invalid") from error
         inner.no_padding()
         inner.no_truncation()
-        return Tokenizer(inner)
+        return FastTokenizer(inner)
     if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-        return Tokenizer(_clip(path))
+        return FastTokenizer(_clip(path))
     if (path / "vocab.txt").is_file():
-        return Tokenizer(_bert(path / "vocab.txt"))
+        return FastTokenizer(_bert(path / "vocab.txt"))
     text = f"no tokenizer.json (nor vocab.json and merges.txt, nor vocab.txt) in {path}"
     raise CheckpointError(text, "tokenizer_missing")
 

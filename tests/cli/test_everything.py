@@ -144,9 +144,6 @@ class Bright:
     params: ClassVar[dict[str, Any]] = {}
     view = gsam.View(64, "at_most")
 
-    def encode(self, queries: Any) -> Any:
-        return np.zeros((len(queries), 1), np.float32)
-
     def classify(self, params: Any, scene: gsam.Scene, text: Any, valid: Any) -> gsam.Scene:
         import dataclasses
 

@@ -18,6 +18,7 @@ from gsam.dataset import signals
 from gsam.errors import CheckpointError, VideoError
 from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.results.tracks import TrackedFrame
+from gsam.text.queries import parse_queries
 from tests.bad import videos as bad
 from tests.helpers.command import Gsam, in_process
 from tests.inputs.video import made
@@ -35,7 +36,12 @@ class Fake:
         self, frames: Any, query: Any, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
     ) -> Iterator[TrackedFrame]:
         self.asked.append(
-            {"query": query, "start": None if start is None else start.index, "next": next_id, **settings}
+            {
+                "query": parse_queries(query).names,
+                "start": None if start is None else start.index,
+                "next": next_id,
+                **settings,
+            }
         )
         for frame in frames.walk(0 if start is None else start.index + 1):
             if frame.index == self.fails_at:

@@ -28,7 +28,7 @@ from gsam.models import clip, sam
 from gsam.models import grounding_dino as gd
 from gsam.pipeline import Pipeline
 from gsam.results.result import Result
-from gsam.text import Captions, Marked, Sentences, Words, describe, revive
+from gsam.text import CaptionPacker, Sentences, SigLipText, SingleQueries, from_config, to_config
 from gsam.text.tokenizer import Tokenizer, load_tokenizer
 from tests.models import small_detectors as small
 from tests.models.small_classifiers import CLIP
@@ -165,7 +165,7 @@ def test_what_cannot_be_exported(nano: Pipeline, folder: Path, tmp_path: Path, m
 
     class Own:
         params, view, segment = {}, gsam.View(64), None
-        encode = staticmethod(lambda queries: np.zeros((len(queries), 1), np.float32))
+        text = gsam.QueryFeatures(lambda queries: np.zeros((len(queries), 1), np.float32))
 
     with pytest.raises(UsageError, match="segment reads text with code of its own"):
         export(Pipeline(nano.steps["detect"], Own()), tmp_path / "out")
@@ -261,16 +261,16 @@ def test_captions_canvases_and_devices(grounded: Pipeline, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "reading",
+    "text",
     [
-        Words(None, 16, "a {}"),
+        SingleQueries(None, 16, "a {}"),
         Sentences(None, 77, ("a {}", "the {}"), ("x", "y")),
         Sentences(None, 77, "ensemble"),
-        Marked(None, 64, "{}", ("x",), 2, 0),
-        Captions(None, 256, 128, "{}", "phrases"),
+        SigLipText(None, 64, "{}", ("x",), 2, 0),
+        CaptionPacker(None, 256, 128, "{}", "phrases"),
     ],
 )
-def test_readings_survive_json(reading: Any) -> None:
-    assert revive(json.loads(json.dumps(describe(reading))), None) == reading
+def test_text_processors_survive_json(text: Any) -> None:
+    assert from_config(json.loads(json.dumps(to_config(text))), None) == text
     with pytest.raises(ValueError, match="no such way of reading"):
-        revive(describe(reading) | {"unheard": 1}, None)
+        from_config(to_config(text) | {"unheard": 1}, None)

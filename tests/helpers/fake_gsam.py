@@ -15,6 +15,7 @@ import numpy as np
 from gsam.inputs.image import Picture, content, make_view, open_image
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import Result
+from gsam.text.queries import Query, parse_queries
 from gsam.types import View
 
 VIEW = View(64, "longest")
@@ -31,7 +32,7 @@ class FakePipeline:
     def stream(
         self,
         images: Iterable[Any],
-        query: Sequence[str],
+        query: Query,
         *,
         batch_size: int = 8,
         on_error: Callable[[Any, Exception], None] | None = None,
@@ -49,10 +50,10 @@ class FakePipeline:
                 batch = []
         yield from self._run(batch, query)
 
-    def _run(self, batch: list[Picture], query: Sequence[str]) -> list[Result]:
+    def _run(self, batch: list[Picture], query: Query) -> list[Result]:
         self.batches.append(len(batch))
         time.sleep(self.seconds * bool(batch))
-        return [result_of(picture, query) for picture in batch]
+        return [result_of(picture, parse_queries(query).names) for picture in batch]
 
 
 def result_of(picture: Picture, queries: Sequence[str]) -> Result:

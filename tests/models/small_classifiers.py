@@ -56,8 +56,8 @@ def picture(height: int = 50, width: int = 70) -> Picture:
 
 def arranged(stage: Any, queries: list[str]) -> Any:
     """The text of one picture, as the pipeline makes it."""
-    embedded = lambda texts: np.asarray(jax.jit(stage.embed)(stage.params, stage.encode(texts)))  # noqa: E731
-    return jax.tree.map(lambda x: jnp.asarray(x)[None], stage.arrange(queries, embedded))
+    embedded = lambda texts: np.asarray(jax.jit(stage.embed)(stage.params, stage.text.tokenize(texts)))  # noqa: E731
+    return jax.tree.map(lambda x: jnp.asarray(x)[None], stage.text.pack_text(queries, embedded))
 
 
 def before(

@@ -41,7 +41,7 @@ def programs(stage: gd.GroundingDinoDetector) -> tuple[Any, Any]:
 
 def text(stage: gd.GroundingDinoDetector, queries: list[str]) -> dict[str, np.ndarray]:
     embed, _ = programs(stage)
-    return stage.arrange(queries, lambda texts: jax.device_get(embed(stage.params, stage.encode(texts))))
+    return stage.text.pack_text(queries, lambda texts: jax.device_get(embed(stage.params, stage.text.tokenize(texts))))
 
 
 def detect(
@@ -75,7 +75,7 @@ def same(a: tuple[Boxes, Labels], b: tuple[Boxes, Labels], side: float, rows: sl
 
 
 def test_captions() -> None:
-    rows = captions.encode(["cat", "a dog?b", ""], LetterTokenizer(), 32)
+    rows = captions.tokenize(["cat", "a dog?b", ""], LetterTokenizer(), 32)
     assert rows["ids"].shape == (3, 16)
     c, a, t, d, o, g, b = (ord(x) for x in "catdogb")
     assert rows["ids"][0, :8].tolist() == [101, c, a, t, 1012, 102, 0, 0]
@@ -94,7 +94,7 @@ def test_captions() -> None:
 
 def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
     """What BERT makes of a query within a caption of several is what it makes of the query alone."""
-    joint = captions.encode(["cat . a dog"], LetterTokenizer(), 32)
+    joint = captions.tokenize(["cat . a dog"], LetterTokenizer(), 32)
     block = joint["block"]
     sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | np.eye(block.shape[1], dtype=bool)
     run = jax.jit(lambda p, *a: stage.spec.bind(p).text(*a))
@@ -238,9 +238,9 @@ def test_view() -> None:
 def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.GroundingDinoDetector) -> None:
     tokenizer = load_tokenizer(small.vocabulary(tmp_path))
     own = dataclasses.replace(stage, tokenizer=tokenizer)
-    rows = own.encode(["Cat", ""])
+    rows = own.text.tokenize(["Cat", ""])
     assert rows["ids"][0].tolist() == [101, 202, 300, 319, 1012, 102, 0, 0]
-    caption = own.caption(["Cat", "ox"])
+    caption = own.text.caption(["Cat", "ox"])
     assert caption.words[:9] == ["[CLS]", "c", "##a", "##t", ".", "o", "##x", ".", "[SEP]"]
     fires = np.isin(caption.words, ["c", "##a", "##t", "."]).astype(np.float32)
     assert caption.phrase(fires, 0.5) == "cat"

@@ -96,13 +96,13 @@ def test_no_valid_boxes(stage: Any) -> None:
 def test_an_ensemble_is_the_mean_at_unit_length(stage: Any) -> None:
     sentences = ("a {}", "{} so", "the {} x")
     many = dataclasses.replace(stage, template=sentences)
-    assert many.encode(["cat", "ox"]).shape == (2, 3, stage.config.context)
+    assert many.text.tokenize(["cat", "ox"]).shape == (2, 3, stage.config.context)
     vectors = [
-        np.asarray(one.embed(stage.params, one.encode(["cat", "ox"])))
+        np.asarray(one.embed(stage.params, one.text.tokenize(["cat", "ox"])))
         for one in (dataclasses.replace(stage, template=s) for s in sentences)
     ]
     mean = np.mean(vectors, 0)
-    found = jax.jit(many.embed)(stage.params, many.encode(["cat", "ox"]))
+    found = jax.jit(many.embed)(stage.params, many.text.tokenize(["cat", "ox"]))
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=-1, keepdims=True), atol=1e-6)
     assert classified(many, ["cat", "ox"]).labels.scores.shape == (1, 2, 2)
 

@@ -15,6 +15,7 @@ from gsam.errors import CheckpointError
 from gsam.models import siglip
 from gsam.models.siglip.port import config_from_hf
 from gsam.ops.regions import widen
+from gsam.text import sentences
 from gsam.weights import folders, store
 from tests.models.small_classifiers import SIGLIP, Marks, before, classified, make, picture
 
@@ -67,7 +68,7 @@ def test_siglip_s_probability_is_transformers_(tmp_path: Path, version: int) -> 
     pixels = np.stack([np.asarray(c, np.float32) for c in cuts]) / 127.5 - 1
     with torch.no_grad():
         theirs = model(
-            input_ids=torch.tensor(stage.encode(["cat", "dog"])[:, 0].astype(np.int64)),
+            input_ids=torch.tensor(stage.text.tokenize(["cat", "dog"])[:, 0].astype(np.int64)),
             pixel_values=torch.tensor(pixels.transpose(0, 3, 1, 2)),
         )
     expected = torch.sigmoid(theirs.logits_per_image).numpy()
@@ -76,17 +77,17 @@ def test_siglip_s_probability_is_transformers_(tmp_path: Path, version: int) -> 
 
 
 def test_how_siglip_reads() -> None:
-    assert siglip.canonical("A  Photo, of a T-shirt! ", 1) == "a photo of a tshirt"
-    assert siglip.canonical(" A Photo, of a T-shirt!", 2) == "a photo, of a t-shirt!"
+    assert sentences.canonical("A  Photo, of a T-shirt! ", 1) == "a photo of a tshirt"
+    assert sentences.canonical(" A Photo, of a T-shirt!", 2) == "a photo, of a t-shirt!"
     one, two = SIGLIP, dataclasses.replace(SIGLIP, version=2)
     given = np.array([[7, 8, 9, 1, 1, 1], [7, 8, 9, 5, 6, 4], [1, 1, 1, 1, 1, 1]])
-    assert siglip.finished(given, one).tolist() == [[7, 8, 9, 1, 1, 1], [7, 8, 9, 5, 6, 1], [1] * 6]
+    assert sentences.finished(given, one).tolist() == [[7, 8, 9, 1, 1, 1], [7, 8, 9, 5, 6, 1], [1] * 6]
     given = np.array([[2, 7, 8, 1, 0, 0], [7, 8, 0, 0, 0, 0], [7, 8, 9, 5, 6, 1], [7, 8, 9, 5, 6, 4]])
     expected = [[7, 8, 1, 0, 0, 0], [7, 8, 1, 0, 0, 0], [7, 8, 9, 5, 6, 1], [7, 8, 9, 5, 6, 1]]
-    assert siglip.finished(given, two).tolist() == expected
+    assert sentences.finished(given, two).tolist() == expected
     stage = make("siglip")
-    np.testing.assert_array_equal(stage.encode(["A cat!"]), stage.encode(["a cat"]))
-    assert stage.encode([""]).tolist() == [[[1] * SIGLIP.context]]
+    np.testing.assert_array_equal(stage.text.tokenize(["A cat!"]), stage.text.tokenize(["a cat"]))
+    assert stage.text.tokenize([""]).tolist() == [[[1] * SIGLIP.context]]
 
 
 def test_configurations_of_siglip() -> None:

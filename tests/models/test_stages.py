@@ -50,7 +50,7 @@ def detect(
     stage: owl_vit.OwlDetector, pictures: list[Picture], queries: list[str], n: int = 16
 ) -> tuple[Boxes, Labels]:
     valid = jnp.asarray([[bool(q) for q in queries]] * len(pictures))
-    text = jax.jit(stage.embed)(stage.params, stage.encode(queries))
+    text = jax.jit(stage.embed)(stage.params, stage.text.tokenize(queries))
     text = jnp.broadcast_to(text, (len(pictures), *text.shape))
     return jax.jit(stage.detect, static_argnums=4)(stage.params, gather(pictures, [stage.view]), text, valid, n)
 

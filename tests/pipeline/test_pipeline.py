@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -22,8 +21,7 @@ class BrightDetector:
     params = {}  # noqa: RUF012
     view = View(32, "longest")
 
-    def encode(self, queries: Sequence[str]) -> np.ndarray:
-        return np.array([[len(q)] for q in queries], np.float32)
+    text = gsam.QueryFeatures(lambda queries: np.array([[len(q)] for q in queries], np.float32))
 
     def detect(self, params, images: Images, text, valid, n: int) -> tuple[Boxes, Labels]:
         bright = images.view(self.view)[..., 0] > 128  # [B, S, S]

@@ -191,12 +191,6 @@ class Whole:
     params: dict[str, Any] = {}  # noqa: RUF012
     view = gsam.View(64)
 
-    def encode(self, queries: Any) -> Any:
-        return np.zeros((len(queries), 1), np.float32)
-
-    def embed(self, params: Any, tokens: Any) -> Any:
-        return tokens
-
     def detect(self, params: Any, images: Any, text: Any, valid: Any, n: int) -> Any:
         size = images.size.astype(jnp.float32)
         half = jnp.concatenate([size[:, ::-1] * 0.25, size[:, ::-1] * 0.75], -1)[:, None]

@@ -93,7 +93,9 @@ def batch(pictures: list[np.ndarray], view: Any, shape: tuple[int, int] | None =
 
 def read(stage: ours.GroundingDinoDetector, queries: list[str]) -> dict[str, np.ndarray]:
     """The captions of one picture, without a pipeline."""
-    return stage.arrange(queries, lambda texts: jax.device_get(jax.jit(stage.embed)(stage.params, stage.encode(texts))))
+    return stage.text.pack_text(
+        queries, lambda texts: jax.device_get(jax.jit(stage.embed)(stage.params, stage.text.tokenize(texts)))
+    )
 
 
 def theirs(reference: Any, pixels: np.ndarray, caption: str) -> dict[str, np.ndarray]:

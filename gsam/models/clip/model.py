@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from gsam.bind import param
@@ -27,3 +28,7 @@ class Clip(nnx.Module):
     def text(self, ids: jax.Array) -> jax.Array:
         """Token ids [C, T] -> unit vectors [C, P]."""
         return normalise(self.text_projection(self.text_model(ids)))
+
+    def logits(self, cosine: jax.Array) -> jax.Array:
+        """Scale cosines of images and texts to logits of a softmax over texts."""
+        return jnp.exp(self.logit_scale[...].astype(jnp.float32)) * cosine

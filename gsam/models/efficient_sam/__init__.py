@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from gsam import bind
 from gsam.models.efficient_sam.config import POINTS, Config
 from gsam.models.efficient_sam.config import VARIANTS as VARIANTS
 from gsam.models.efficient_sam.model import EfficientSam
@@ -28,6 +27,7 @@ class EfficientSamSegmenter(PromptableSegmenter):
 
     config: Config
 
+    module: ClassVar[type[EfficientSam]] = EfficientSam
     upsample: ClassVar[Literal["bicubic"]] = "bicubic"
     prompt_types: ClassVar[frozenset[str]] = frozenset({"foreground", "box"})
     max_points: ClassVar[int] = POINTS
@@ -62,13 +62,4 @@ def view(config: Config) -> View:
     return View(config.image_size, "squash", "linear")
 
 
-def spec(config: Config) -> bind.Spec[EfficientSam]:
-    """The model without its numbers."""
-    return bind.spec(lambda: EfficientSam(config))
-
-
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> EfficientSamSegmenter:
-    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return EfficientSamSegmenter(config, model, params, **settings)
+spec, build = EfficientSamSegmenter.spec_of, EfficientSamSegmenter.from_params

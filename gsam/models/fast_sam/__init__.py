@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from gsam import bind
 from gsam.models.fast_sam.blocks import Frame
 from gsam.models.fast_sam.config import VARIANTS as VARIANTS
 from gsam.models.fast_sam.config import Config
 from gsam.models.fast_sam.detections import Detections, cropped, find, overlaps, spans
 from gsam.models.fast_sam.model import FastSam, Seen
 from gsam.models.fast_sam.port import LAYOUTS as LAYOUTS
+from gsam.models.stage import ModelStage
 from gsam.ops.top import in_chunks, take
 from gsam.ops.views import rectangle
 from gsam.types import Boxes, Images, Labels, Masks, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class FastSamSegmenter:
+class FastSamSegmenter(ModelStage[FastSam]):
     """Finds everything, whatever is asked; a prompt selects of what was found (`gsam.roles.Segmenter`, and `ground`).
 
     Pictures are read as RGB, whatever holds them: the original takes arrays for BGR, so one that is RGB has its channels
@@ -32,8 +32,6 @@ class FastSamSegmenter:
     """
 
     config: Config
-    spec: bind.Spec[FastSam]
-    params: Params
     conf: float = 0.25
     """What scores less is not there.  The original's demo has 0.4."""
     iou: float = 0.7
@@ -45,6 +43,7 @@ class FastSamSegmenter:
     chunk: int = 16
     """Boxes compared with what was found at a time: bounds the memory, changes no result."""
 
+    module: ClassVar[type[FastSam]] = FastSam
     upsample: ClassVar[str] = "bilinear"
 
     def __post_init__(self) -> None:
@@ -124,13 +123,4 @@ def _each(cells: jax.Array, valid: jax.Array) -> jax.Array:
     return jnp.broadcast_to(cells[:, None].astype(jnp.float32), (*valid.shape, 2))
 
 
-def spec(config: Config) -> bind.Spec[FastSam]:
-    """The model without its numbers."""
-    return bind.spec(lambda: FastSam(config))
-
-
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> FastSamSegmenter:
-    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return FastSamSegmenter(config, model, params, **settings)
+spec, build = FastSamSegmenter.spec_of, FastSamSegmenter.from_params

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from gsam import bind
 from gsam.models.grounding_dino.config import VARIANTS as VARIANTS
 from gsam.models.grounding_dino.config import Config
 from gsam.models.grounding_dino.enhancer import Phrases, Picture
 from gsam.models.grounding_dino.model import GroundingDino
 from gsam.models.grounding_dino.port import LAYOUTS as LAYOUTS
+from gsam.models.stage import TextStage
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
-from gsam.text import captions
-from gsam.text.tokenizer import Caption
+from gsam.text.captions import CaptionPacker
 from gsam.types import Boxes, Images, Labels, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GroundingDinoDetector:
+class GroundingDinoDetector(TextStage[GroundingDino]):
     """See `gsam.roles.Detector`.
 
     All queries are read as one caption of phrases.  A box scores for a query what the query's own words score, so that every
@@ -35,43 +32,30 @@ class GroundingDinoDetector:
     """
 
     config: Config
-    spec: bind.Spec[GroundingDino]
-    params: Params
-    tokenizer: captions.Tokenizer | None = None
     span: Literal["mean", "max"] = "mean"
     """How the scores of a query's words make its own: the mean tells "red apple" from "green apple", the best does not."""
     labels: Literal["queries", "phrases"] = "queries"
     """``"phrases"``: as the original's demo, a box scores its best token, and its label is decoded from those that fire."""
     template: str = "{}"
 
+    module: ClassVar[type[GroundingDino]] = GroundingDino
+
     @property
     def view(self) -> View:
         return view(self.config)
 
     @property
-    def reading(self) -> captions.Captions:
-        """What is done with text on the host."""
+    def text(self) -> CaptionPacker:
+        """Captions of phrases."""
         config = self.config
         longest = min(config.tokens, config.bert.positions)
-        return captions.Captions(self.tokenizer, config.tokens, longest, self.template, self.labels)
-
-    def encode(self, queries: Sequence[str]) -> dict[str, np.ndarray]:
-        """Token ids, blocks and positions [C, T] of each query as a caption of its own."""
-        return self.reading.encode(queries)
+        return CaptionPacker(self.tokenizer, config.tokens, longest, self.template, self.labels)
 
     def embed(self, params: Params, tokens: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """The same with what BERT makes of each token, ``features`` [C, T, D]."""
+        """The tokens with what BERT makes of each, ``features`` [C, T, D]."""
         block = tokens["block"]
         sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | jnp.eye(block.shape[1], dtype=bool)
         return {**tokens, "features": self.spec.bind(params).text(tokens["ids"], tokens["position"], sees)}
-
-    def arrange(self, queries: Sequence[str], embedded: Callable[[Sequence[str]], Any]) -> dict[str, np.ndarray]:
-        """The captions of one picture: leaves [captions, T], see `gsam.text.captions.pack`."""
-        return self.reading.arrange(queries, embedded)
-
-    def caption(self, queries: Sequence[str]) -> Caption:
-        """What stands where in `Labels.tokens`."""
-        return self.reading.caption(queries)
 
     def features(self, params: Params, images: Images) -> Picture:
         """The picture's side up to where it meets the text."""
@@ -156,13 +140,4 @@ def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
     return jnp.where(inside(images, seen), x, jnp.zeros((), dtype))
 
 
-def spec(config: Config) -> bind.Spec[GroundingDino]:
-    """The model without its numbers."""
-    return bind.spec(lambda: GroundingDino(config))
-
-
-def build(config: Config, params: Params, tokenizer: Any = None, **settings: Any) -> GroundingDinoDetector:
-    """A detector from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return GroundingDinoDetector(config, model, params, tokenizer, **settings)
+spec, build = GroundingDinoDetector.spec_of, GroundingDinoDetector.from_params

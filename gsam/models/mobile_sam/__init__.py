@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import ClassVar
 
-from gsam import bind
 from gsam.models.mobile_sam.config import VARIANTS as VARIANTS
 from gsam.models.mobile_sam.config import Config
 from gsam.models.mobile_sam.model import MobileSam
 from gsam.models.mobile_sam.port import LAYOUTS as LAYOUTS
 from gsam.models.sam_like import SamLikeSegmenter
-from gsam.types import Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,14 +18,7 @@ class MobileSamSegmenter(SamLikeSegmenter):
 
     config: Config
 
-
-def spec(config: Config) -> bind.Spec[MobileSam]:
-    """The model without its numbers."""
-    return bind.spec(lambda: MobileSam(config))
+    module: ClassVar[type[MobileSam]] = MobileSam
 
 
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> MobileSamSegmenter:
-    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return MobileSamSegmenter(config, model, params, **settings)
+spec, build = MobileSamSegmenter.spec_of, MobileSamSegmenter.from_params

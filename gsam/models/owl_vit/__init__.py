@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from gsam import bind
 from gsam.models.owl_vit.config import VARIANTS as VARIANTS
 from gsam.models.owl_vit.config import Config
 from gsam.models.owl_vit.model import OwlVit
 from gsam.models.owl_vit.port import LAYOUTS as LAYOUTS
+from gsam.models.stage import TextStage
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import CLIP_MEAN, CLIP_STD, from_view, inside, normalise
-from gsam.text.words import Tokenizer, Words
+from gsam.text.single_queries import SingleQueries
 from gsam.types import Boxes, Images, Labels, Params, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OwlDetector:
+class OwlDetector(TextStage[OwlVit]):
     """See `gsam.roles.Detector`.  The score of a box for a query is the sigmoid of its logit; a box takes its best query.
 
     Pictures are padded to a square and scaled with anti-aliasing, as in Scenic and for both generations (Hugging Face
@@ -31,24 +29,19 @@ class OwlDetector:
     """
 
     config: Config
-    spec: bind.Spec[OwlVit]
-    params: Params
-    tokenizer: Tokenizer | None = None
     template: str = "{}"
     """What becomes of a query before it is tokenised, ``"a photo of a {}"`` for instance."""
+
+    module: ClassVar[type[OwlVit]] = OwlVit
 
     @property
     def view(self) -> View:
         return view(self.config)
 
     @property
-    def reading(self) -> Words:
-        """What is done with text on the host."""
-        return Words(self.tokenizer, self.config.context, self.template)
-
-    def encode(self, queries: Sequence[str]) -> np.ndarray:
-        """Queries -> token ids [C, context], int32."""
-        return self.reading.encode(queries)
+    def text(self) -> SingleQueries:
+        """Queries one by one, in the template."""
+        return SingleQueries(self.tokenizer, self.config.context, self.template)
 
     def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
         """Token ids [C, T] -> query embeddings [C, D]."""
@@ -94,13 +87,4 @@ def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
     return jnp.where(inside(images, seen), x, jnp.zeros((), dtype)) if config.letterbox else x
 
 
-def spec(config: Config) -> bind.Spec[OwlVit]:
-    """The model without its numbers."""
-    return bind.spec(lambda: OwlVit(config))
-
-
-def build(config: Config, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> OwlDetector:
-    """A detector from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return OwlDetector(config, model, params, tokenizer, **settings)
+spec, build = OwlDetector.spec_of, OwlDetector.from_params

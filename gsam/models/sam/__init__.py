@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
 import jax
 import jax.numpy as jnp
 
-from gsam import bind
 from gsam.models.sam.config import VARIANTS as VARIANTS
 from gsam.models.sam.config import Config
 from gsam.models.sam.model import Sam
 from gsam.models.sam.port import LAYOUTS as LAYOUTS
 from gsam.models.sam_like import SamLikeSegmenter, dtype_of
 from gsam.ops.masks import filled
+from gsam.text.tokenizer import Tokenizer
 from gsam.types import Images, Params, View
 
 
@@ -23,6 +23,27 @@ class SamSegmenter(SamLikeSegmenter):
     """See `gsam.models.sam_like.SamLikeSegmenter`."""
 
     config: Config
+
+    module: ClassVar[type[Sam]] = Sam
+
+    @classmethod
+    def from_params(
+        cls,
+        config: Config,
+        params: Params,
+        tokenizer: Tokenizer | None = None,
+        preprocess: Literal["sam", "medsam"] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """As `gsam.models.stage.ModelStage.from_params`; a `MedSamSegmenter` where the images are prepared as MedSAM's.
+
+        ``preprocess``: instead of ``config``'s, for a checkpoint fine-tuned by MedSAM's code, which looks like any SAM.
+        """
+        if preprocess not in (None, "sam", "medsam"):
+            raise ValueError(f"preprocess must be 'sam' or 'medsam', is {preprocess!r}")
+        config = dataclasses.replace(config, preprocess=preprocess or config.preprocess)
+        kind: Any = MedSamSegmenter if config.preprocess == "medsam" else cls
+        return cast(Self, super(SamSegmenter, kind).from_params(config, params, **settings))
 
     def box_mask_prompt(self, xyxy: jax.Array) -> jax.Array | None:
         """nano's boxes bring their filled selves, [N, 4h, 4w]."""
@@ -64,25 +85,4 @@ def box_mask_prompt(xyxy: jax.Array, config: Config) -> jax.Array | None:
     return config.box_mask_prompt * filled(xyxy, config.image_size, 4 * config.grid)
 
 
-def spec(config: Config) -> bind.Spec[Sam]:
-    """The model without its numbers."""
-    return bind.spec(lambda: Sam(config))
-
-
-def build(
-    config: Config,
-    params: Params,
-    tokenizer: object = None,
-    preprocess: Literal["sam", "medsam"] | None = None,
-    **settings: Any,
-) -> SamSegmenter:
-    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not).
-
-    ``preprocess``: instead of ``config``'s, for a checkpoint fine-tuned by MedSAM's code, which looks like any SAM.
-    """
-    if preprocess not in (None, "sam", "medsam"):
-        raise ValueError(f"preprocess must be 'sam' or 'medsam', is {preprocess!r}")
-    config = dataclasses.replace(config, preprocess=preprocess or config.preprocess)
-    model = spec(config)
-    model.check(params)
-    return (MedSamSegmenter if config.preprocess == "medsam" else SamSegmenter)(config, model, params, **settings)
+spec, build = SamSegmenter.spec_of, SamSegmenter.from_params

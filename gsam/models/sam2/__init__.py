@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from gsam import bind
 from gsam.models.promptable import PromptableSegmenter
 from gsam.models.sam2.config import VARIANTS as VARIANTS
 from gsam.models.sam2.config import Config as Config
@@ -41,10 +40,15 @@ class Sam2Segmenter(PromptableSegmenter):
     max_sprinkle_area: float = 0.0
     """Mask no larger than this becomes background."""
 
+    module: ClassVar[type[Sam2Image]] = Sam2Image
     upsample: ClassVar[Literal["bilinear"]] = "bilinear"
     pads_boxes: ClassVar[bool] = True
     logit_clip: ClassVar[float] = 32.0
     default_iou_thresh: ClassVar[float] = 0.8
+
+    def __post_init__(self) -> None:
+        if self.hq_token_only and not self.config.hq:
+            raise ValueError("hq_token_only is for HQ-SAM 2: this model has no such token")
 
     @property
     def view(self) -> View:
@@ -89,15 +93,4 @@ def pixels(images: Images, config: Config, params: Params) -> jax.Array:
     return normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype)
 
 
-def spec(config: Config) -> bind.Spec[Sam2Image]:
-    """The model without its numbers."""
-    return bind.spec(lambda: Sam2Image(config))
-
-
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Sam2Segmenter:
-    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    if settings.get("hq_token_only") and not config.hq:
-        raise ValueError("hq_token_only is for HQ-SAM 2: this model has no such token")
-    model = spec(config)
-    model.check(params)
-    return Sam2Segmenter(config, model, params, **settings)
+spec, build = Sam2Segmenter.spec_of, Sam2Segmenter.from_params

@@ -9,17 +9,17 @@ frames come, is decided on the host (`gsam.tracking`).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gsam import bind
 from gsam.bind import param
 from gsam.models.sam2.config import Config
 from gsam.models.sam2.memory import MemoryAttention, MemoryEncoder, moment_code
 from gsam.models.sam2.model import Features, Sam2Image
 from gsam.models.sam2.port import TRACKER_LAYOUTS
+from gsam.models.stage import ModelStage
 from gsam.nn.layers import Linear, Mlp, PatchEmbed
 from gsam.nn.prompt import PAD
 from gsam.ops.resize import bilinear
@@ -135,16 +135,16 @@ def no_prompt(n: int) -> tuple[jax.Array, jax.Array]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tracker:
+class Sam2Tracker(ModelStage[Sam2]):
     """See `gsam.roles.Tracker`."""
 
     config: Config
-    spec: bind.Spec[Sam2]
-    params: Params
     chunk: int = 0
     """Objects at a time, which bounds the memory; 0: `CHUNK` on a CPU, `WIDE` elsewhere."""
     dynamic_multimask: bool = True
     """See `gsam.models.sam2.Sam2Segmenter.dynamic_multimask`."""
+
+    module: ClassVar[type[Sam2]] = Sam2
 
     @property
     def memory(self) -> MemoryConfig:
@@ -230,18 +230,9 @@ class Tracker:
         return self.spec.bind(params).encode_memory(features, logits, score, prompted).astype(jnp.bfloat16)
 
 
-def spec(config: Config) -> bind.Spec[Sam2]:
-    """The model without its numbers."""
-    return bind.spec(lambda: Sam2(config))
-
-
 def supports(config: Config) -> bool:
     """Whether this model has a memory: HQ-SAM 2 has none for its finer masks."""
     return not config.hq
 
 
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> Tracker:
-    """A tracker from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return Tracker(config, model, params, **settings)
+spec, build = Sam2Tracker.spec_of, Sam2Tracker.from_params

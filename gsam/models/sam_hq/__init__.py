@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import ClassVar
 
 import jax
 
-from gsam import bind
 from gsam.models.sam_hq.config import VARIANTS as VARIANTS
 from gsam.models.sam_hq.config import Config as Config
 from gsam.models.sam_hq.config import Vit as Vit
@@ -32,6 +31,8 @@ class SamHqSegmenter(SamLikeSegmenter):
     hq_token_only: bool = False
     """The fine mask alone.  The authors recommend it for pictures of one object, and not for several or benchmarks."""
 
+    module: ClassVar[type[SamHq]] = SamHq
+
     def features(self, params: Params, images: Images) -> Features:
         """The image embedding [B, h, w, D] and the finer features [B, 4h, 4w, D/8]."""
         return self.spec.bind(params).features(self.pixels(params, images))
@@ -43,13 +44,4 @@ class SamHqSegmenter(SamLikeSegmenter):
         return model.decode(features, points, labels, **mask, masks=masks, hq_token_only=only)
 
 
-def spec(config: Config) -> bind.Spec[SamHq]:
-    """The model without its numbers."""
-    return bind.spec(lambda: SamHq(config))
-
-
-def build(config: Config, params: Params, tokenizer: object = None, **settings: Any) -> SamHqSegmenter:
-    """A segmenter from parameters that fit ``config`` (`gsam.bind.MismatchError` if they do not)."""
-    model = spec(config)
-    model.check(params)
-    return SamHqSegmenter(config, model, params, **settings)
+spec, build = SamHqSegmenter.spec_of, SamHqSegmenter.from_params

@@ -1,0 +1,60 @@
+"""The contract of what stages do with text on the host, and the processor of a stage without a text encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+Encode = Callable[[Sequence[str]], Any]
+"""Texts -> their features, a pytree of numpy arrays with a leading axis of texts."""
+
+
+@runtime_checkable
+class TextProcessor(Protocol):
+    """Texts to tokens, and the features of texts to what a stage is given of an image's queries.
+
+    Those that read files of their models are in `gsam.text`; `QueryFeatures` is for a stage of your own.
+    """
+
+    def tokenize(self, texts: Sequence[str]) -> Any:
+        """Turn texts into tokens.
+
+        Args:
+            texts: Queries, or what the processor asks to be encoded beside them.
+
+        Returns:
+            Any pytree of numpy arrays with a leading axis of texts.  They are given to the stage's ``embed``; of a
+            stage without one they are the features themselves.
+        """
+
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
+        """Put together what the stage is given for one image.
+
+        Args:
+            queries: What the image is asked for, padded with ``""`` to a number C that few programs serve.
+            encode: Gives the features of texts, each computed once and then remembered.
+
+        Returns:
+            Any pytree of numpy arrays.  Those of several images are stacked; leaves of different length are padded with
+            zeros, which must change no result.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryFeatures:
+    """Queries to features by a function: the `TextProcessor` of a stage without a text encoder.
+
+    ``gsam.QueryFeatures(lambda queries: np.array([COLOURS[q] for q in queries]))``
+    """
+
+    features: Encode
+    """Queries -> a pytree of numpy arrays, each with a row per query.  Some queries are padding, ``""``."""
+
+    def tokenize(self, texts: Sequence[str]) -> Any:
+        """The features: they have no tokens."""
+        return self.features(texts)
+
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
+        """The features of each query, side by side."""
+        return encode(queries)

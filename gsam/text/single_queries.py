@@ -1,0 +1,43 @@
+"""Queries one by one, as OWL reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.text.processor import Encode
+from gsam.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleQueries:
+    """Each query in a sentence, by itself.  See `gsam.text.processor.TextProcessor`."""
+
+    tokenizer: Tokenizer | None
+    context: int
+    """How many tokens the model reads."""
+    template: str = "{}"
+
+    @property
+    def axes(self) -> Any:
+        """Axes of a batch's text that vary, by the letters of `gsam.export.programs`: [B, C, D]."""
+        return ("b", "c")
+
+    @property
+    def token_axes(self) -> tuple[str, ...]:
+        """Axes of the tokens that vary."""
+        return ("c",)
+
+    def tokenize(self, texts: Sequence[str]) -> NDArray[np.int32]:
+        """Token ids [C, context]."""
+        if self.tokenizer is None:
+            raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
+        return self.tokenizer.encode([self.template.format(q) for q in texts], self.context)
+
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
+        """The features of each query [C, D]."""
+        return encode(queries)
