@@ -103,9 +103,7 @@ class Text:
     """
 
     stages: dict[str, Any]
-    """Stage slot -> what the stage's ``arrange`` (else ``embed``, else ``encode``) gave: arrays
-    with leading axis B.
-    """
+    """Slot of a stage -> what its text processor packed (`gsam.text.processor`), arrays [B, ...]."""
     valid: jax.Array
     """[B, C] bool: the rest is padding."""
 

@@ -29,7 +29,7 @@ from gsam.models import grounding_dino as gd
 from gsam.pipeline import Pipeline
 from gsam.results.result import Result
 from gsam.text import CaptionPacker, Sentences, SigLipText, SingleQueries, from_config, to_config
-from gsam.text.tokenizer import Tokenizer, load_tokenizer
+from gsam.text.tokenizer import FastTokenizer, load_tokenizer
 from tests.models import small_detectors as small
 from tests.models.small_classifiers import CLIP
 from tests.models.test_stages import SAM
@@ -210,13 +210,13 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "[not_exported]" in capsys.readouterr().err
 
 
-def letters() -> Tokenizer:
+def letters() -> FastTokenizer:
     """Of a closed vocabulary: a letter is a token."""
     inner = Inner(
         models.WordLevel({"[UNK]": 1, **{c: 2 + i for i, c in enumerate("abcdefghijklmnopqrstuvwxyz")}}, "[UNK]")
     )
     inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    return Tokenizer(inner)
+    return FastTokenizer(inner)
 
 
 def random(spec: bind.Spec[Any], seed: int) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import gsam
 from benchmarks.harness.letter_tokenizer import LetterTokenizer
 from gsam.inputs.image import Picture, canvas, content
 from gsam.models import grounding_dino as gd
-from gsam.models.grounding_dino import captions
 from gsam.models.grounding_dino.enhancer import Phrases
 from gsam.runtime.batch import gather
+from gsam.text import captions
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, View
 from gsam.weights import store
