@@ -60,7 +60,6 @@ def table(device: str, writer: Worker, names: Iterable[str] = CASES, seconds: fl
         names: Cases of `benchmarks.harness.cases.CPU`.
         seconds: After so long, what is left is not compared.
     """
-    until = time.monotonic() + seconds
     out = ["| reduced model, float32 against torch on the CPU | difference | allowed | |", "|---|---|---|---|"]
     cases = [dataclasses.replace(case, peers=("eager",)) for case in CPU if case.name in names]
     with tempfile.TemporaryDirectory() as name:
@@ -70,6 +69,7 @@ def table(device: str, writer: Worker, names: Iterable[str] = CASES, seconds: fl
         if "failed" in written:
             workers.close()
             return [*out, f"| not compared: {written['failed']} | | | |"]
+        until = time.monotonic() + seconds  # processes have started by now
         for case in cases:
             if time.monotonic() > until:
                 out.append(f"| {case.title} | not compared: no time was left | {case.tolerance:g} | |")

@@ -51,7 +51,8 @@ class Case:
         """Return the case with little work and no goal, to try a script on a CPU."""
         most = {"batch": 2, "images": 4, "prompts": 16}
         options = {k: min(v, most[k]) if k in most else v for k, v in self.options.items()}
-        return dataclasses.replace(self, inner=1, goal=None, options=options)
+        items = next((options[k] for k in ("images", "prompts", "batch") if k in options), self.items)
+        return dataclasses.replace(self, inner=1, goal=None, options=options, items=items)
 
 
 def _case(name: str, title: str, method: str, models: str, peers: str, **more: Any) -> Case:

@@ -138,9 +138,9 @@ def _roofline(report: Mapping[str, Any], cases: Mapping[str, Case]) -> list[str]
         "",
         "## Lower bounds",
         "",
-        f"This device reaches {peak.operations / 1e12:.0f} TFLOP/s in large plain products of the run's dtype and "
-        f"{peak.bandwidth / 1e12:.2f} TB/s in copies. No case can take less time than its",
-        "operations and bytes take at these rates.",
+        f"This device reaches {peak.operations / 1e12:.3g} TFLOP/s in large plain products of this dtype, and",
+        f"{peak.bandwidth / 1e12:.3g} TB/s in copies. No case can take less time than its operations and bytes take at",
+        "these rates.",
         "",
         "| what | GFLOP counted | GB at least | lower bound | gsam | bound / gsam | TFLOP/s | GB/s by XLA's count |",
         "|---|---|---|---|---|---|---|---|",

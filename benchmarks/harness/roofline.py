@@ -37,12 +37,13 @@ def measure_peak(device: jax.Device, dtype: Any, side: int = 8192, repeats: int 
     left, right = (jax.random.normal(jax.random.key(i), (side, side), dtype) for i in range(2))
     left, right = jax.device_put((left, right), device)
     large = jax.device_put(jnp.ones((16, side, side), dtype), device)
+    value = left[0, 0]
     product = jax.jit(jnp.matmul)
     # Adding a run-time value keeps the compiler from returning the input itself.
     copy = jax.jit(lambda x, y: x + y)
     return Peak(
         2.0 * side**3 / _seconds(lambda: product(left, right), repeats),
-        2.0 * large.nbytes / _seconds(lambda: copy(large, left[0, 0]), repeats),
+        2.0 * large.nbytes / _seconds(lambda: copy(large, value), repeats),
     )
 
 

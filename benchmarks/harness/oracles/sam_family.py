@@ -87,7 +87,7 @@ def seed(model: nn.Module, number: int = 0) -> Any:
 
 
 def load(model: nn.Module, folder: Path, config: Any = None) -> Any:
-    """Load a reference's weights through a file like the original's; ``config`` if of no variant."""
+    """Load a reference's weights through a file as the original's; ``config`` for other sizes."""
     path = folder / "model.pth"
     torch.save(model.state_dict(), path)
     if config is None:
