@@ -1,6 +1,6 @@
 """nano under simulated clicks, as SAM is evaluated: ``python -m benchmarks.clicks [--scenes 100]``.
 
-The first click is the point of a thing farthest from its border; every next one the point farthest
+The first click is the point of an object farthest from its border; every next one the point farthest
 inside the larger error of the last mask, foreground where it lacks and background where it spills,
 and the last mask's low-resolution logits come along as mask prompt.  The first answer is the best
 of three by the model's own estimate, the others the single one.  Scenes are held out and drawn, so
@@ -154,15 +154,15 @@ def _drawn(session: Session, mask: np.ndarray, clicks: int) -> Image.Image:
     return picture
 
 
-def written(found: dict[str, Any]) -> str:
+def page(found: dict[str, Any]) -> str:
     """Write the page."""
     every = found["curve"]
     lines = ["# nano under clicks", "", f"`{found['command']}`, {found['date']}, {found['machine']}.", ""]
     lines += [
-        f"{found['scenes']} held-out scenes, {every['all']['things']} things.  Mean mask IoU after each click: the first in the "
-        "middle of the thing, every next one in the middle of what is most wrong, with the last logits as mask prompt.",
+        f"{found['scenes']} held-out scenes, {every['all']['things']} objects.  Mean mask IoU after each click: the first in the "
+        "middle of the object, every next one in the middle of what is most wrong, with the last logits as mask prompt.",
         "",
-        "| | things | " + " | ".join(f"{k} click{'s' * (k > 1)}" for k in range(1, CLICKS + 1)) + " |",
+        "| | objects | " + " | ".join(f"{k} click{'s' * (k > 1)}" for k in range(1, CLICKS + 1)) + " |",
         "|---|---|" + "---|" * CLICKS,
     ]
     names = {"all": "all", "large": f"{SMALL} pixels of 160 and more", "small": "smaller"}
@@ -176,7 +176,7 @@ def written(found: dict[str, Any]) -> str:
         "",
         f"From {' to '.join(map(str, SHOWN))} clicks it {verdict}: {told}.",
         "",
-        "![some things](clicks.png)",
+        "![some objects](clicks.png)",
         "",
     ]
     return "\n".join(lines)
@@ -209,12 +209,12 @@ def main() -> None:
         "machine": machine.processor(), "versions": machine.versions(), "model": args.model, "scenes": args.scenes,
         "curve": curve(sessions),
     }  # fmt: skip
-    print(written(found))
+    print(page(found))
     if args.folder:
         return
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "clicks.json").write_text(json.dumps(found, indent=1) + "\n")
-    (args.out / "clicks.md").write_text(written(found))
+    (args.out / "clicks.md").write_text(page(found))
     sheet(sessions).quantize(256).save(args.out / "clicks.png", optimize=True)
 
 

@@ -63,7 +63,7 @@ def main() -> int:
         "date": datetime.date.today().isoformat(), "machine": machine.processor(), "versions": machine.versions(),
         "load": machine.load(), "picture": Path(photo).name or "a seeded image",
     }  # fmt: skip
-    text = written(report)
+    text = page(report)
     print(text)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "everything.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -117,7 +117,7 @@ def run(setting: Setting, photo: str, points: int, rounds: int, options: dict[st
     return {"points": points, "thresholds": options, "warm": counts, "calls": calls, **summary(calls)}
 
 
-def written(report: dict[str, Any]) -> str:
+def page(report: dict[str, Any]) -> str:
     """Write the page."""
     peaks = {form: max(c["peak"] for c in calls) for form, calls in report["calls"].items()}
     ratio, memory = report["ratios"][PEER]["median"], peaks["gsam"] / peaks[PEER]

@@ -38,7 +38,7 @@ SIZES = (16, 32, 64)
 """Bounds of the size classes: the root of an object's area, with 160 pixels on the longer side."""
 LIMITS = (
     "Most of what is missed is not found at all, and most of that is small: the detector has 10 x 10 tokens of 16 x 16 "
-    "pixels, and a thing smaller than a token shares it with its surroundings. What is found is nearly always named right "
+    "pixels, and an object smaller than a token shares it with its surroundings. What is found is nearly always named right "
     "(the classifier looks again at every crop). Masks of 80 x 80 cells lose thin parts and fill spokes. Training ended "
     "when its time did: the detector scored little higher on its own training scenes, so more steps, and tokens of 8 "
     "pixels, come before more data."
@@ -204,12 +204,12 @@ def calibrate(pipe: gsam.Pipeline, scenes: int) -> list[dict[str, float]]:
     return rows
 
 
-def written(report: dict[str, Any]) -> str:
+def page(report: dict[str, Any]) -> str:
     """Write the page."""
     every, false = report["all"], report["false_per_query"]
     lines = ["# nano on held-out scenes", "", f"`{report['command']}`, {report['date']}, {report['machine']}.", ""]
     lines += [
-        f"{every['scenes']} scenes ({every['objects']} labelled things) of 256 to 640 pixels, with seeds that training "
+        f"{every['scenes']} scenes ({every['objects']} labelled objects) of 256 to 640 pixels, with seeds that training "
         "never used; every second one has a kind of background that training never saw. Thresholds come from 200 other "
         f"scenes (`--calibrate`): {report['settings']}. Pictograms are those of training: this says nothing about other "
         "drawings or photographs.",
@@ -217,11 +217,11 @@ def written(report: dict[str, Any]) -> str:
         "| | reached | asked for |",
         "|---|---|---|",
         *(f"| {title} | {every[key]:.3f} | ≥ {goal:.2f} |" for title, key, goal in ASKED),
-        f"| false segments a scene, asking for one name that is not there | {false['absent']:.3f} | ≤ 0.10 |",
-        f"| false segments a scene, asking for a word nano does not know | {false['unknown']:.3f} | |",
+        f"| false segments per scene, asking for one name that is not there | {false['absent']:.3f} | ≤ 0.10 |",
+        f"| false segments per scene, asking for a word nano does not know | {false['unknown']:.3f} | |",
         f"| the same masks if the found box were filled in | {every['filled_found_box_iou']:.3f} | |",
         f"| the same masks if the true box were filled in | {every['filled_true_box_iou']:.3f} | |",
-        f"| one picture with {len(LEAVES)} names, median | {1000 * report['seconds']:.0f} ms | |",
+        f"| one image with {len(LEAVES)} names, median | {1000 * report['seconds']:.0f} ms | |",
         "",
         "## By way of asking",
         "",
@@ -234,20 +234,20 @@ def written(report: dict[str, Any]) -> str:
         ("new backgrounds", "- of these, kinds of background it did not"),
         ("realistic", "what is there and three names that are not"),
         ("generic", "one plain noun for all its colours, where there is one"),
-        ("crowded", "all names at once, on other scenes: up to 8 things, as small as in training"),
+        ("crowded", "all names at once, on other scenes: up to 8 objects, as small as in training"),
     ):
         r = report[key]
         values = " | ".join(f"{r[k]:.3f}" for k in ("f1", "precision", "recall", "mask_iou", "right_label"))
         lines.append(f"| {title} | {values} |")
     lines += ["", "## What limits it", "", LIMITS, ""]
-    lines += ["| size (√area, pixels of 160) | things | recall |", "|---|---|---|"]
+    lines += ["| size (√area, pixels of 160) | objects | recall |", "|---|---|---|"]
     lines += [f"| {k} | {n} | {r:.3f} |" for k, (n, r) in report["recall_by_size"].items()]
     lines += ["", "Of what was missed: " + ", ".join(f"{n} {k}" for k, n in report["missed_because"].items()) + "."]
     lines += ["Mistaken most: " + ", ".join(f"{a} for {b} ({n})" for a, b, n in report["mistaken"]) + "."]
     named = ", ".join(f"{k} ({n})" for k, n in report["false_names"].items() if n) or "none"
     lines += [f"Found though not there: {named}.", "", "![ten scenes](nano.png)", ""]
     lines += ["The first ten scenes: the truth in outlines above, what was found below.", "", "## By name", ""]
-    lines += ["| name | things | found | false | F1 |", "|---|---|---|---|---|"]
+    lines += ["| name | objects | found | false | F1 |", "|---|---|---|---|---|"]
     for name, r in sorted(every["names"].items(), key=lambda item: -item[1]["f1"]):
         lines.append(f"| {name} | {r['hits'] + r['missed']} | {r['hits']} | {r['false']} | {r['f1']:.2f} |")
     return "\n".join(lines) + "\n"
@@ -292,7 +292,7 @@ def main() -> None:
     report |= {"date": datetime.date.today().isoformat(), "machine": machine()}
     report["command"] = f"python -m benchmarks.nano --scenes {args.scenes}"
     (args.out / "nano.json").write_text(json.dumps(report, indent=1) + "\n")
-    (args.out / "nano.md").write_text(written(report))
+    (args.out / "nano.md").write_text(page(report))
     sheet(scenes, results).quantize(256).save(args.out / "nano.png", optimize=True)
 
 

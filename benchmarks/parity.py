@@ -45,7 +45,7 @@ PAGES = Path(__file__).parent / "pages"
 
 
 def normalised(image: Path, view: View, mean: tuple[float, ...], std: tuple[float, ...], scale: float) -> np.ndarray:
-    """One view of a picture as a model takes it, [1, S, S, 3]."""
+    """Return an image in one view, as a model takes it, [1, S, S, 3]."""
     pixels = make_view(open_image(image).pixels, view).astype(np.float32) / scale
     return ((pixels - np.float32(mean)) / np.float32(std)).astype(np.float32)[None]
 
@@ -118,7 +118,7 @@ def run_sam2(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
 
 
 def run_sam2_video(image: Path, folder: Path) -> tuple[str, str, list[Row]]:
-    """Not on a picture, but on frames that are made: transformers' default is SAM 2.1 Hiera-T."""
+    """Compare on drawn frames, not on the image; transformers' default is SAM 2.1 Hiera-T."""
     config = transformers.Sam2VideoConfig(
         enable_occlusion_spatial_embedding=True, enable_temporal_pos_encoding_for_object_pointers=True
     )
@@ -141,7 +141,7 @@ def run_grounding_dino_base(image: Path, folder: Path) -> tuple[str, str, list[R
 
 
 def _grounding(image: Path, folder: Path, size: str) -> tuple[str, list[Row]]:
-    """The middle of the picture as 4 to 3: 800 x 1066."""
+    """Compare on the middle of the image, 4 to 3: 800 x 1066."""
     view = our_grounding_dino.view(our_grounding_dino.VARIANTS["grounding_dino_tiny"])
     picture = open_image(image).pixels
     rows = min(picture.shape[0], picture.shape[1] * 3 // 4)

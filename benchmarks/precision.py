@@ -63,9 +63,9 @@ def rounded(params: Params) -> Params:
     return {name: one(name, value) for name, value in params.items()}
 
 
-def masks_of(stage: sam.SamSegmenter, picture: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
+def masks_of(stage: sam.SamSegmenter, image: np.ndarray, xyxy: np.ndarray) -> np.ndarray:
     """Return masks [N, h, w] bool of boxes [N, 4], at low resolution, within the image."""
-    images = gather([Picture(picture)], [stage.view])
+    images = gather([Picture(image)], [stage.view])
     count = len(xyxy)
     padded = np.zeros((1, 32, 4), np.float32)
     padded[0, :count] = xyxy
@@ -92,7 +92,7 @@ def agreement(a: np.ndarray, b: np.ndarray) -> list[float]:
     return [1.0 if e == 0 else float(i / e) for i, e in zip(both, either, strict=True)]
 
 
-def same_things(ours: Result, other: Result) -> list[float]:
+def same_objects(ours: Result, other: Result) -> list[float]:
     """Return the mask IoU of each object of ``other`` with ours of its label and place, or -1.
 
     In its place is a box of IoU above 0.5.
@@ -133,7 +133,7 @@ def on_scenes(scenes: Sequence[heldout.Example], device: jax.Device) -> dict[str
         results = {kind: pipe(example.rgb, list(LEAVES)) for kind, pipe in pipes.items()}
         for kind, r in results.items():
             tallies[kind].add(r.masks, r.labels, r.scores, example.masks, example.names, example.ignored, r.xyxy)
-        found += same_things(results["bfloat16"], results["float32"])
+        found += same_objects(results["bfloat16"], results["float32"])
         boxes = results["float32"].xyxy[:32]
         if len(boxes):
             masks = {kind: masks_of(stage, example.rgb, boxes) for kind, stage in stages.items()}
@@ -202,7 +202,7 @@ def report(found: Mapping[str, Any]) -> str:
             f"| {kind}, the same boxes | {row['mean']:.4f} | {row['low']:.4f} | {row['count']} | {goal and f'>= {GOAL} {goal}'} |"
         )
     lines.append(f"| bfloat16, the whole pipeline | {pipe['mean']:.4f} | {pipe['low']:.4f} | {pipe['count']} | |")
-    lines += ["", f"The whole pipeline in bfloat16 finds {pipe['found']:.1%} of the {pipe['things']} things that float32 finds, "
+    lines += ["", f"The whole pipeline in bfloat16 finds {pipe['found']:.1%} of the {pipe['things']} objects that float32 finds, "
               "with the same label and a box IoU above 0.5.", ""]  # fmt: skip
     lines += ["| against the truth | F1 | mask IoU | right label |", "|---|---|---|---|"]
     lines += [

@@ -1,7 +1,7 @@
 """Time and memory of each segmenter: ``python -m benchmarks.segmenters [--only VARIANT ...]``.
 
 Every registered segmenter on random numbers of its own sizes, each in a process of its own:
-parameters, seconds to look at a picture of 1024 x 1536 once (view made and encoded), milliseconds
+parameters, seconds to encode an image of 1024 x 1536 once (view made and encoded), milliseconds
 for 1 and 16 boxes after that (low-resolution masks), and the most memory that was
 resident.  float32 on a CPU, bfloat16 elsewhere.  Rounds go through all of them in turns.  Writes
 ``benchmarks/pages/segmenters.md`` and ``.json``.
@@ -72,10 +72,10 @@ def measure(variant: str) -> dict[str, Any]:
             each.append(time.perf_counter() - began)
         return statistics.median(each)
 
-    picture = open_image(draw_image(SIZE, 0))
-    images = gather([picture], [stage.view])
+    image = open_image(draw_image(SIZE, 0))
+    images = gather([image], [stage.view])
     seen = features(params, images)
-    found = {"look": seconds(lambda: features(params, gather([picture], [stage.view])), 1)}
+    found = {"look": seconds(lambda: features(params, gather([image], [stage.view])), 1)}
     for count in (1, 16):
         asked = boxes(count)
         found[f"boxes_{count}"] = seconds(lambda asked=asked: segment(params, seen, images, asked), 3)
@@ -99,7 +99,7 @@ def run(variants: Sequence[str], rounds: int) -> dict[str, list[dict[str, Any]]]
 def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
     """Write the page."""
     manifest = find.manifest()
-    head = "| variant | parameters | file, float32 | look once | 1 box | 16 boxes | peak memory | weights' licence |"
+    head = "| variant | parameters | file, float32 | encode once | 1 box | 16 boxes | peak memory | weights' licence |"
     out = ["# What each segmenter costs", ""]
     out += [f"Made by `python -m benchmarks.segmenters` on {datetime.date.today()}: {machine.processor()}.", ""]
     out += [head, "|---|---|---|---|---|---|---|---|"]
@@ -112,7 +112,7 @@ def report(found: dict[str, list[dict[str, Any]]], rounds: int) -> str:
         )
     out += [
         "",
-        f"A picture of {SIZE[0]} x {SIZE[1]}; look once: its view is made and encoded, which further prompts on it do not",
+        f"An image of {SIZE[0]} x {SIZE[1]}; encode once: its view is made and encoded, which further prompts on it do not",
         "repeat. Masks at low resolution, random numbers for weights. "
         + ("One process each." if rounds == 1 else f"Medians of {rounds} processes each."),
         "",

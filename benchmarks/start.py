@@ -2,7 +2,7 @@
 
 Writes ``benchmarks/pages/start.md``.  Whole processes, timed from outside, alternating and
 repeated; the median is reported.  Measures the cold start of ``gsam segment`` on nano with an empty
-and with a warm compile cache, ``gsam --help``, the number of programs compiled for 50 pictures of
+and with a warm compile cache, ``gsam --help``, the number of programs compiled for 50 images of
 mixed sizes and 10 queries, and the size of an installation.
 """
 
@@ -65,12 +65,12 @@ def compilations() -> int:
 
     pipe = gsam.load("nano")
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, (*rng.integers(60, 900, 2), 3), dtype=np.uint8) for _ in range(50)]
+    images = [rng.integers(0, 255, (*rng.integers(60, 900, 2), 3), dtype=np.uint8) for _ in range(50)]
     words = ["dog", "cat", "red apple", "banana", "a pizza", "key", "tree", "fish", "horse", "clock"]
     queries = [words[: i + 1] for i in range(10)]
-    for i, picture in enumerate(pictures):
-        pipe(picture, queries[i % 10])
-    list(pipe.stream(pictures, queries[3], batch_size=8))
+    for i, image in enumerate(images):
+        pipe(image, queries[i % 10])
+    list(pipe.stream(images, queries[3], batch_size=8))
     return pipe.compilations
 
 
@@ -113,7 +113,7 @@ Made by `python -m benchmarks.start` on {datetime.date.today()}: {platform.machi
 | `gsam segment scene.png -q "dog. pizza"` on nano, warm compile cache | {middle["warm"]:.2f} s | {spread["warm"]} |
 | the same with an empty compile cache | {middle["cold"]:.2f} s | {spread["cold"]} |
 | `gsam --help` | {middle["help"]:.2f} s | {spread["help"]} |
-| programs compiled for 50 pictures of 50 sizes, 10 query lists, one by one and in batches | {programs} | |
+| programs compiled for 50 images of 50 sizes, 10 query lists, one by one and in batches | {programs} | |
 | installed size without extras, {packages} packages | {size:.0f} MB | |
 """
     (PAGES / "start.md").write_text(page)

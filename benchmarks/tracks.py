@@ -43,7 +43,7 @@ Redraw = Callable[[Any, list[Any]], Any]
 LIMITS = (
     "Training. It learnt for two hours on two CPU cores (weights/nano/manifest.toml). Following itself is weak: an object "
     "whose true mask is given on its first frame is followed little better than one that is clicked on. A click's mask is "
-    "poor too, much worse than that of nano's segmenter (clicks.md), which learnt on pictures alone; and even that one, "
+    "poor too, much worse than that of nano's segmenter (clicks.md), which learnt on images alone; and even that one, "
     "clicked anew on every frame, stays below what is asked for. Masks have 40 x 40 cells, an embedding 10 x 10."
 )
 """Prose for the page; the numbers above it are measured."""
@@ -164,7 +164,7 @@ def tracked(pipe: gsam.Pipeline, example: heldout_clips.Example, **settings: Any
     return Tracks.of(pipe.track(example.clip.rgb, queries, **settings), count=len(example.clip.rgb), name=example.name)
 
 
-def written(report: dict[str, Any]) -> str:
+def page(report: dict[str, Any]) -> str:
     """Write the page."""
     lines = [
         f"# {report['model']} on held-out clips",
@@ -172,7 +172,7 @@ def written(report: dict[str, Any]) -> str:
         f"`{report['command']}`, {report['date']}, {report['machine']}.",
         "",
         f"{report['clips']} clips of {report['frames']} frames with seeds that training never used; every second one has a "
-        "kind of background that training never saw. Things pass over one another and behind occluders, leave and come back. "
+        "kind of background that training never saw. Objects pass over one another and behind occluders, leave and come back. "
         "Each is prompted once, on the first frame it is seen in. J, F: as DAVIS has them, without that frame and the last.",
         "",
         "| prompt | objects | J&F | J | F | J on the frame of the prompt | asked for |",
@@ -205,12 +205,12 @@ def written(report: dict[str, Any]) -> str:
             "",
             "| | |",
             "|---|---|",
-            f"| identity switches a clip | {text['switches_a_clip']:.2f} |",
-            f"| things that enter late and are found within 8 frames | {text['late_found']} of {text['late']}, on average after "
+            f"| identity switches per clip | {text['switches_a_clip']:.2f} |",
+            f"| objects that enter late and are found within 8 frames | {text['late_found']} of {text['late']}, on average after "
             f"{text['late_delay']:.1f} frames |",
-            f"| frames in which a visible thing has a track (IoU ≥ 0.5) | {text['found']:.3f} |",
+            f"| frames in which a visible object has a track (IoU ≥ 0.5) | {text['found']:.3f} |",
             f"| of these, under its name | {text['called'] / max(text['matched'], 1):.3f} |",
-            f"| masks that fit nothing (IoU < 0.5), a clip | {text['false'] / max(text['clips'], 1):.2f} |",
+            f"| masks that fit nothing (IoU < 0.5), per clip | {text['false'] / max(text['clips'], 1):.2f} |",
             f"| J, F of the tracks that fit best, over all frames | {text['j']:.3f}, {text['f']:.3f} |",
             "",
             "![found by text](tracks_text.png)",
@@ -263,11 +263,11 @@ def main() -> None:
     pipe = None if args.text == "none" else gsam.load(args.text)
     if pipe is not None:
         report |= {"pipeline": args.text, "text": by_text(pipe, examples)}
-    print(written(report))
+    print(page(report))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "tracks.json").write_text(json.dumps({**report, "rows": rows}, indent=1) + "\n")
-        (args.out / "tracks.md").write_text(written(report))
+        (args.out / "tracks.md").write_text(page(report))
         shown = examples[args.shown]
         saved(prompted(predictor, shown).plot(shown.clip.rgb, title="clicked once"), args.out / "tracks.png")
         if pipe is not None:

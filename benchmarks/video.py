@@ -83,7 +83,7 @@ def main() -> int:
             report["memory"][objects] = peak_memories(one, setting)
     if not args.small:
         report["flat"] = flat()
-    text = written(report)
+    text = page(report)
     print(text)
     out = args.out or (None if args.small else PAGES)
     if out:
@@ -138,7 +138,7 @@ def track_one(length: int) -> dict[str, Any]:
     return {"frames": frames, "seconds": seconds, "peak": machine.peak_memory(), "programs": programs}
 
 
-def written(report: dict[str, Any]) -> str:
+def page(report: dict[str, Any]) -> str:
     """Write the page."""
     lines = [
         "# SAM 2.1 Hiera-T on video",

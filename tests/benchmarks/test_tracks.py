@@ -82,12 +82,12 @@ def test_the_page_says_what_was_measured() -> None:
         "early": tracks.summary(rows[:1]), "late": tracks.summary(rows[1:]), "pipeline": "nano", "text": text,
         "unfollowed": {"cells": {"j": 0.9, "f": 0.8}},
     }  # fmt: skip
-    page = tracks.written(report)
+    page = tracks.page(report)
     assert "| one click | 2 | **0.775** | 0.800 | 0.750 | 0.750 | ≥ 0.80: **missed** |" in page
     assert "| a box | 1 | **0.700** |" in page
     assert "| one click, entering later | 1 | 0.700 | 0.700 | 0.700 | 0.500 | |" in page
     assert "| cells | 0.850 | 0.900 | 0.800 |" in page
-    assert "| identity switches a clip | 0.25 |" in page
+    assert "| identity switches per clip | 0.25 |" in page
     assert "3 of 4, on average after 2.5 frames" in page
     assert "| of these, under its name | 0.900 |" in page
     assert tracks.summary([])["objects"] == 0
