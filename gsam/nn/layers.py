@@ -47,20 +47,21 @@ class PatchEmbed(nnx.Module):
 
 
 class Conv(nnx.Module):
-    """A stride-1 convolution padded to keep its size (odd kernels, torch's symmetric padding)."""
+    """A convolution padded by half its kernel on each side (odd kernels): [B, H, W, C] -> [B, H/s, W/s, D]."""
 
-    def __init__(self, kernel: int, d_in: int, d_out: int, *, bias: bool = True) -> None:
+    def __init__(self, kernel: int, d_in: int, d_out: int, *, stride: int = 1, bias: bool = True) -> None:
         self.kernel = param(kernel, kernel, d_in, d_out)
         self.bias = param(d_out) if bias else None
+        self.stride = stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        if kernel.shape[0] == 1:
+        if kernel.shape[0] == self.stride == 1:
             y = x @ kernel[0, 0]
         else:
             pad = kernel.shape[0] // 2
             y = lax.conv_general_dilated(
-                x, kernel, (1, 1), [(pad, pad), (pad, pad)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x, kernel, (self.stride,) * 2, [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
@@ -94,6 +95,30 @@ class LayerNorm(nnx.Module):
         y = y - y.mean(-1, keepdims=True)
         y = y * lax.rsqrt((y * y).mean(-1, keepdims=True) + self.eps)
         return (y * self.scale[...].astype(jnp.float32) + self.bias[...].astype(jnp.float32)).astype(x.dtype)
+
+
+class BatchNorm(nnx.Module):
+    """A batch norm by its running statistics: one product and one sum per channel, computed in float32."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        self.scale = param(width)
+        self.bias = param(width)
+        self.running_mean = param(width)
+        self.running_var = param(width)
+        self.eps = eps
+
+    def gain_and_shift(self) -> tuple[jax.Array, jax.Array]:
+        """What each channel is multiplied by, and what is then added, [D] float32."""
+        scale, bias, mean, variance = (
+            p[...].astype(jnp.float32) for p in (self.scale, self.bias, self.running_mean, self.running_var)
+        )
+        gain = scale * lax.rsqrt(variance + self.eps)
+        return gain, bias - mean * gain
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> float32."""
+        gain, shift = self.gain_and_shift()
+        return x.astype(jnp.float32) * gain + shift
 
 
 class Embedding(nnx.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol
 
 import jax
@@ -11,23 +12,50 @@ from gsam.nn.prompt import ABSENT, PromptEncoder
 from gsam.nn.two_way import MaskDecoder
 
 
-class Sizes(Protocol):
-    """What prompts and decoder need to know of a configuration."""
+class EncoderSizes(Protocol):
+    """What prompts and decoder need to know of an image encoder."""
 
     @property
     def image_size(self) -> int: ...
     @property
     def grid(self) -> int:
-        """Cells of the image embedding a side."""
+        """Cells of the image embedding per side."""
 
     @property
     def out_chans(self) -> int: ...
+
+
+class Sizes(EncoderSizes, Protocol):
+    """What prompts and decoder need to know of a configuration."""
+
     @property
     def decoder_heads(self) -> int: ...
     @property
     def decoder_mlp(self) -> int: ...
     @property
     def mask_chans(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SamConfig:
+    """The sizes of a `Sam` whose encoder may be of several kinds."""
+
+    encoder: EncoderSizes
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    mask_chans: int = 16
+
+    @property
+    def image_size(self) -> int:
+        return self.encoder.image_size
+
+    @property
+    def grid(self) -> int:
+        return self.encoder.grid
+
+    @property
+    def out_chans(self) -> int:
+        return self.encoder.out_chans
 
 
 class Sam(nnx.Module):

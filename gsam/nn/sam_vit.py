@@ -6,7 +6,7 @@ and values are the bias of ``qkv``.
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -17,30 +17,36 @@ from gsam.nn.layers import Conv, LayerNorm, Linear, PatchEmbed, by_rows, gelu
 from gsam.nn.relative import attention
 
 
-class Sizes(Protocol):
-    """What the encoder needs to know of a configuration."""
+@dataclasses.dataclass(frozen=True)
+class SamVit:
+    """The sizes of the encoder; what has a default is the same in ViT-B, L and H."""
 
-    @property
-    def width(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def global_blocks(self) -> tuple[int, ...]:
-        """Which blocks attend over the whole picture; the others within windows."""
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    """Which blocks attend over the whole image; the others within windows."""
+    image_size: int = 1024
+    patch: int = 16
+    window: int = 14
+    mlp_ratio: int = 4
+    out_chans: int = 256
 
-    @property
-    def patch(self) -> int: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def mlp_ratio(self) -> int: ...
-    @property
-    def out_chans(self) -> int: ...
     @property
     def grid(self) -> int:
-        """Patches a side."""
+        """Cells of the embedding per side."""
+        return self.image_size // self.patch
+
+    @property
+    def early_width(self) -> int:
+        """Channels of the early map, see `ImageEncoder.with_early`."""
+        return self.width
+
+
+VIT_B = (768, 12, 12, (2, 5, 8, 11))
+VIT_L = (1024, 24, 16, (5, 11, 17, 23))
+VIT_H = (1280, 32, 16, (7, 15, 23, 31))
+"""Width, depth, heads and global blocks, as `SamVit` takes them."""
 
 
 class Attention(nnx.Module):
@@ -83,7 +89,7 @@ class MlpBlock(nnx.Module):
 
 
 class Block(nnx.Module):
-    def __init__(self, config: Sizes, *, window: int) -> None:
+    def __init__(self, config: SamVit, *, window: int) -> None:
         self.norm1 = LayerNorm(config.width, 1e-6)
         self.attn = Attention(config.width, config.heads, window or config.grid, window)
         self.norm2 = LayerNorm(config.width, 1e-6)
@@ -97,7 +103,7 @@ class Block(nnx.Module):
 class Projection(nnx.Module):
     """Holds the patch embedding under the name the checkpoint gives it."""
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: SamVit) -> None:
         self.proj = PatchEmbed(config.patch, 3, config.width)
 
 
@@ -117,7 +123,7 @@ class Neck(nnx.Module):
 class ImageEncoder(nnx.Module):
     """Normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
 
-    def __init__(self, config: Sizes) -> None:
+    def __init__(self, config: SamVit) -> None:
         self.patch_embed = Projection(config)
         self.pos_embed = param(1, config.grid, config.grid, config.width)
         windows = [0 if i in config.global_blocks else config.window for i in range(config.depth)]

@@ -25,7 +25,7 @@ from jax import lax
 
 from gsam.bind import param
 from gsam.nn.attention import attend
-from gsam.nn.layers import LayerNorm, Linear, by_rows, gelu
+from gsam.nn.layers import BatchNorm, LayerNorm, Linear, by_rows, gelu
 from gsam.nn.sam_vit import Neck
 
 
@@ -62,24 +62,6 @@ class Kernel(nnx.Module):
         self.kernel = param(size, size, d_in, d_out)
 
 
-class BatchNorm(nnx.Module):
-    """Running statistics, eps 1e-5."""
-
-    def __init__(self, width: int) -> None:
-        self.scale = param(width)
-        self.bias = param(width)
-        self.running_mean = param(width)
-        self.running_var = param(width)
-
-    def line(self) -> tuple[jax.Array, jax.Array]:
-        """What it multiplies by and what it adds, float32."""
-        scale, bias, mean, var = (
-            x[...].astype(jnp.float32) for x in (self.scale, self.bias, self.running_mean, self.running_var)
-        )
-        gain = scale * lax.rsqrt(var + 1e-5)
-        return gain, bias - mean * gain
-
-
 class ConvNorm(nnx.Module):
     """A convolution without bias (torch's symmetric padding) and a batch norm, as one: [B, H, W, C] -> [B, H/s, W/s, E]."""
 
@@ -89,7 +71,7 @@ class ConvNorm(nnx.Module):
         self.stride, self.depthwise = stride, depthwise
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        gain, shift = self.bn.line()
+        gain, shift = self.bn.gain_and_shift()
         kernel = self.c.kernel[...].astype(jnp.float32) * gain
         if self.depthwise:
             return (depthwise(x, kernel, self.stride) + shift).astype(x.dtype)

@@ -1,6 +1,9 @@
-"""How official files name the parts of SAM that several families have: for `gsam.weights.rules.Layout`."""
+"""How official files name the parts of SAM that several families have, and their sizes: for `gsam.weights.rules.Layout`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 Renames = tuple[tuple[str, str], ...]
 
@@ -53,3 +56,47 @@ TINY_VIT_UNUSED: Renames = (
     (r"image_encoder\.(norm_)?head\.(weight|bias)", "the classifier that the encoder was trained with"),
     (r".*\.num_batches_tracked", "counts the steps of training"),
 )
+
+
+class VitSizes(TypedDict):
+    """The fields of `gsam.nn.sam_vit.SamVit`."""
+
+    width: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    image_size: int
+    patch: int
+    window: int
+    mlp_ratio: int
+    out_chans: int
+
+
+class DecoderSizes(TypedDict):
+    """The sizes of SAM's prompts and decoder."""
+
+    decoder_heads: int
+    decoder_mlp: int
+    mask_chans: int
+
+
+def hugging_face_sizes(values: Mapping[str, Any]) -> tuple[VitSizes, DecoderSizes]:
+    """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's."""
+    vision, prompt, decoder = (values.get(f"{k}_config") or {} for k in ("vision", "prompt_encoder", "mask_decoder"))
+    width = vision.get("hidden_size", 768)
+    vit = VitSizes(
+        width=width,
+        depth=vision.get("num_hidden_layers", 12),
+        heads=vision.get("num_attention_heads", 12),
+        global_blocks=tuple(vision.get("global_attn_indexes", (2, 5, 8, 11))),
+        image_size=vision.get("image_size", 1024),
+        patch=vision.get("patch_size", 16),
+        window=vision.get("window_size", 14),
+        mlp_ratio=(vision.get("mlp_dim") or 4 * width) // width,
+        out_chans=vision.get("output_channels", 256),
+    )
+    return vit, DecoderSizes(
+        decoder_heads=decoder.get("num_attention_heads", 8),
+        decoder_mlp=decoder.get("mlp_dim", 2048),
+        mask_chans=prompt.get("mask_input_channels", 16),
+    )

@@ -16,6 +16,7 @@ from gsam.build.recipes import read_recipe
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture
 from gsam.models import mobile_sam, sam_hq
+from gsam.nn.sam_vit import SamVit
 from gsam.nn.tiny_vit import TinyVit
 from gsam.predictors.image import Predictor
 from gsam.runtime.batch import gather
@@ -26,7 +27,7 @@ SIZES = {"decoder_heads": 2, "decoder_mlp": 32}
 TINY_VIT = TinyVit(64, (8, 8, 8, 8), (1, 1, 1, 1), (1, 1, 1), (3, 4, 3), out_chans=16)
 CONFIGS: dict[str, Any] = {
     "mobile_sam": mobile_sam.Config(TINY_VIT, **SIZES),
-    "sam_hq": sam_hq.Config(sam_hq.Vit(16, 2, 2, (1,), image_size=32, patch=8, window=3, out_chans=16), **SIZES),
+    "sam_hq": sam_hq.Config(SamVit(16, 2, 2, (1,), image_size=32, patch=8, window=3, out_chans=16), **SIZES),
 }
 
 

@@ -29,6 +29,7 @@ from benchmarks.harness.oracles.reference.sam_hq import SamHq
 from gsam import bind
 from gsam.models import mobile_sam, sam_hq
 from gsam.nn import sam_vit, tiny_vit
+from gsam.nn.sam_vit import SamVit
 from gsam.nn.tiny_vit import TinyVit
 from gsam.weights import store
 from gsam.weights.read import read
@@ -37,7 +38,7 @@ from gsam.weights.rules import convert, fit
 ORACLE = "a torch reference of our own, whose tensors are the official checkpoint's by name and shape"
 TINY_VIT = TinyVit(160, (8, 16, 24, 32), (1, 1, 1, 1), (2, 3, 4), (7, 4, 5), out_chans=32)
 """Windows that need padding twice and once fit."""
-VIT = sam_hq.Vit(32, 3, 4, (1, 2), image_size=80, patch=8, window=4, out_chans=32)
+VIT = SamVit(32, 3, 4, (1, 2), image_size=80, patch=8, window=4, out_chans=32)
 SMALL = {"decoder_heads": 4, "decoder_mlp": 64}
 MOBILE = mobile_sam.Config(TINY_VIT, **SMALL)
 HQ, LIGHT = sam_hq.Config(VIT, **SMALL), sam_hq.Config(TINY_VIT, **SMALL)

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from gsam.bind import param
-from gsam.nn.layers import ConvTranspose2x2
+from gsam.nn.layers import BatchNorm, Conv, ConvTranspose2x2
 
 EPS = 1e-3
 """Of the norms."""
@@ -40,50 +39,12 @@ class Frame:
         return jnp.where(self.inside(*x.shape[1:3])[..., None], x, jnp.asarray(outside, x.dtype))
 
 
-class Conv(nnx.Module):
-    """A convolution of stride 1 or 2, padded by half its kernel on each side."""
-
-    def __init__(self, d_in: int, d_out: int, kernel: int = 1, stride: int = 1, *, bias: bool = False) -> None:
-        self.kernel = param(kernel, kernel, d_in, d_out)
-        self.bias = param(d_out) if bias else None
-        self.stride = stride
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.kernel[...].astype(x.dtype)
-        pad = kernel.shape[0] // 2
-        if pad == 0 and self.stride == 1:
-            y = x @ kernel[0, 0]
-        else:
-            y = lax.conv_general_dilated(
-                x, kernel, (self.stride,) * 2, [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
-
-
-class BatchNorm(nnx.Module):
-    """As trained: one product and one sum a channel, worked out in float32."""
-
-    def __init__(self, width: int) -> None:
-        self.scale = param(width)
-        self.bias = param(width)
-        self.running_mean = param(width)
-        self.running_var = param(width)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., D] -> float32."""
-        scale, bias, mean, variance = (
-            p[...].astype(jnp.float32) for p in (self.scale, self.bias, self.running_mean, self.running_var)
-        )
-        factor = scale * lax.rsqrt(variance + EPS)
-        return x.astype(jnp.float32) * factor + (bias - mean * factor)
-
-
 class ConvBlock(nnx.Module):
     """Convolution, norm, SiLU."""
 
     def __init__(self, d_in: int, d_out: int, kernel: int = 1, stride: int = 1) -> None:
-        self.conv = Conv(d_in, d_out, kernel, stride)
-        self.bn = BatchNorm(d_out)
+        self.conv = Conv(kernel, d_in, d_out, stride=stride, bias=False)
+        self.bn = BatchNorm(d_out, EPS)
 
     def __call__(self, x: jax.Array, frame: Frame) -> jax.Array:
         return frame.cut(jax.nn.silu(self.bn(self.conv(x))).astype(x.dtype))

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from gsam.models.fast_sam.blocks import C2f, Conv, ConvBlock, Frame, Proto, Sppf
+from gsam.models.fast_sam.blocks import C2f, ConvBlock, Frame, Proto, Sppf
 from gsam.models.fast_sam.config import Config
-from gsam.nn.layers import softmax
+from gsam.nn.layers import Conv, softmax
 
 STRIDES = (8, 16, 32)
 
@@ -81,10 +81,7 @@ class Head(nnx.Module):
 def branch(widths: tuple[int, ...], hidden: int, out: int) -> nnx.List[Any]:
     """Three layers for each map."""
     return nnx.List(
-        [
-            nnx.List([ConvBlock(w, hidden, 3), ConvBlock(hidden, hidden, 3), Conv(hidden, out, bias=True)])
-            for w in widths
-        ]
+        [nnx.List([ConvBlock(w, hidden, 3), ConvBlock(hidden, hidden, 3), Conv(1, hidden, out)]) for w in widths]
     )
 
 

@@ -20,7 +20,7 @@ from gsam.models.grounding_dino.config import Config
 from gsam.models.grounding_dino.decoder import Decoder
 from gsam.models.grounding_dino.enhancer import Enhancer, Phrases, Picture
 from gsam.models.grounding_dino.swin import Swin, only
-from gsam.nn.layers import Embedding, LayerNorm, Linear, Mlp
+from gsam.nn.layers import Conv, Embedding, LayerNorm, Linear, Mlp
 from gsam.ops.top import take
 
 GROUPS = 32
@@ -52,28 +52,11 @@ class Projection(nnx.Module):
     """One map -> the common width; ``coarser`` also halves it."""
 
     def __init__(self, d_in: int, width: int, *, coarser: bool) -> None:
-        side = 3 if coarser else 1
-        self.conv = ProjectionConv(side, d_in, width)
+        self.conv = Conv(3, d_in, width, stride=2) if coarser else Conv(1, d_in, width)
         self.norm = GroupNorm(width)
 
     def __call__(self, x: jax.Array, size: jax.Array) -> jax.Array:
         return self.norm(self.conv(x), size)
-
-
-class ProjectionConv(nnx.Module):
-    def __init__(self, side: int, d_in: int, d_out: int) -> None:
-        self.kernel = param(side, side, d_in, d_out)
-        self.bias = param(d_out)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.kernel[...].astype(x.dtype)
-        if kernel.shape[0] == 1:
-            y = x @ kernel[0, 0]
-        else:
-            y = lax.conv_general_dilated(
-                x, kernel, (2, 2), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
-            )
-        return y + self.bias[...].astype(x.dtype)
 
 
 class Transformer(nnx.Module):

@@ -5,19 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from gsam.nn.sam_vit import VIT_B, VIT_H, VIT_L, SamVit
+
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    width: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
-    """Which blocks attend over the whole picture; the others within windows."""
-    image_size: int = 1024
-    patch: int = 16
-    window: int = 14
-    mlp_ratio: int = 4
-    out_chans: int = 256
+class Config(SamVit):
+    """The encoder's sizes and the decoder's."""
+
     decoder_heads: int = 8
     decoder_mlp: int = 2048
     mask_chans: int = 16
@@ -26,16 +20,12 @@ class Config:
     preprocess: Literal["sam", "medsam"] = "sam"
     """What was done to the pictures it was trained on, which its tensors do not show: see `gsam.models.sam.MedSamSegmenter`."""
 
-    @property
-    def grid(self) -> int:
-        return self.image_size // self.patch
-
 
 VARIANTS: dict[str, Config] = {
-    "sam_vit_b": Config(768, 12, 12, (2, 5, 8, 11)),
-    "sam_vit_l": Config(1024, 24, 16, (5, 11, 17, 23)),
-    "sam_vit_h": Config(1280, 32, 16, (7, 15, 23, 31)),
-    "medsam_vit_b": Config(768, 12, 12, (2, 5, 8, 11), preprocess="medsam"),
+    "sam_vit_b": Config(*VIT_B),
+    "sam_vit_l": Config(*VIT_L),
+    "sam_vit_h": Config(*VIT_H),
+    "medsam_vit_b": Config(*VIT_B, preprocess="medsam"),
     "nano_sam": Config(
         128,
         4,

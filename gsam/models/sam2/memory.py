@@ -175,7 +175,7 @@ class MaskDownSampler(nnx.Module):
 
     def __init__(self, width: int, steps: int = 4) -> None:
         widths = [4**i for i in range(steps + 1)]
-        self.convs = nnx.List([Halving(a, b) for a, b in itertools.pairwise(widths)])
+        self.convs = nnx.List([Conv(3, a, b, stride=2) for a, b in itertools.pairwise(widths)])
         self.norms = nnx.List([LayerNorm(w, 1e-6) for w in widths[1:]])
         self.last = Conv(1, widths[-1], width)
 
@@ -183,20 +183,6 @@ class MaskDownSampler(nnx.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = gelu(norm(conv(x)))
         return self.last(x)
-
-
-class Halving(nnx.Module):
-    """A convolution of 3 x 3, stride 2, with a border of 1."""
-
-    def __init__(self, d_in: int, d_out: int) -> None:
-        self.kernel = param(3, 3, d_in, d_out)
-        self.bias = param(d_out)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = lax.conv_general_dilated(
-            x, self.kernel[...].astype(x.dtype), (2, 2), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return y + self.bias[...].astype(x.dtype)
 
 
 class Depthwise(nnx.Module):

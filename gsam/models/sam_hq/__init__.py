@@ -9,7 +9,6 @@ import jax
 
 from gsam.models.sam_hq.config import VARIANTS as VARIANTS
 from gsam.models.sam_hq.config import Config as Config
-from gsam.models.sam_hq.config import Vit as Vit
 from gsam.models.sam_hq.decoder import Features
 from gsam.models.sam_hq.model import SamHq
 from gsam.models.sam_hq.port import LAYOUTS as LAYOUTS
