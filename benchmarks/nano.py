@@ -190,11 +190,11 @@ def calibrate(pipe: gsam.Pipeline, scenes: int) -> list[dict[str, float]]:
     """Search thresholds on the validation scenes; print what to put into the recipe."""
     negatives = pipe.steps["classify"].negatives
     words = list(dict.fromkeys([*QUERIES, *negatives, *UNKNOWN]))
-    look = calibration.watch(pipe, words)
-    seen = [look(example) for example in heldout.examples("validation", scenes)]
-    asked = calibration.questions(seen, words, LEAVES, UNKNOWN, negatives)
-    rows = calibration.search(*asked, grid=calibration.GRID | {"nms": (0.5,), "duplicate": (0.6,)})
-    rows = calibration.search(*asked, grid=calibration.refined(rows[0], ("nms", "duplicate")))
+    score = calibration.scene_scorer(pipe, words)
+    scenes_scored = [score(example) for example in heldout.examples("validation", scenes)]
+    queries = calibration.make_queries(scenes_scored, words, LEAVES, UNKNOWN, negatives)
+    rows = calibration.search(*queries, grid=calibration.GRID | {"nms": (0.5,), "duplicate": (0.6,)})
+    rows = calibration.search(*queries, grid=calibration.refined(rows[0], ("nms", "duplicate")))
     for row in rows[:8]:
         print("  ".join(f"{k} {v:.3f}" for k, v in row.items()))
     best = rows[0]

@@ -152,8 +152,8 @@ def by_text(pipe: gsam.Pipeline, examples: Iterable[heldout_clips.Example], **se
     for example in examples:
         true, ignored = example.tracks(), example.clip.instances == IGNORE
         found = tracked(pipe, example, **settings)
-        told.append(tracking.followed(found, true, ignored=ignored))
-        rows += tracking.qualities(found, true, tracking.assigned(found, true), ends=True, ignored=ignored)
+        told.append(tracking.count_identities(found, true, ignored=ignored))
+        rows += tracking.qualities(found, true, tracking.assign_tracks(found, true), ends=True, ignored=ignored)
     means = {"j": float(np.mean([q.j for q in rows])), "f": float(np.mean([q.f for q in rows]))} if rows else {}
     return {**tracking.total(told), **means}
 

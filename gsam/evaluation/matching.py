@@ -1,4 +1,4 @@
-"""Found masks against true ones: who matches whom, and what that says.
+"""Match found masks to true ones, and count hits, false and missed things.
 
 Matching is greedy, best score first, at a mask IoU of at least 0.5.  It is done twice: among pairs whose label is right,
 which gives precision, recall and F1, and among all pairs, which gives the share of found things that are called rightly.
@@ -19,7 +19,7 @@ Masks = NDArray[np.bool_]
 Right = Callable[[str, str], bool]
 """``right(name, label)``: whether a thing called ``name`` in the truth may be labelled ``label``."""
 
-LEAST = 0.5
+MIN_IOU = 0.5
 
 
 def noun(name: str, label: str) -> bool:
@@ -35,8 +35,16 @@ def overlaps(found: Masks, true: Masks) -> NDArray[np.float32]:
     return np.asarray(both / np.maximum(union, 1), np.float32)
 
 
+def box_overlaps(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """IoU of every box of [N, 4] with every one of [M, 4]: [N, M]; 0 where both are empty."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    both = np.clip(high - low, 0, None).prod(-1)
+    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
+    return np.asarray(both / np.maximum(area_a[:, None] + area_b[None] - both, 1e-9), np.float32)
+
+
 def covered(found: Masks, region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Which part of each mask of [N, H, W] lies on ``region`` [H, W]: [N]; 0 for an empty mask."""
+    """The fraction of each mask of [N, H, W] that lies on ``region`` [H, W]: [N]; 0 for an empty mask."""
     area = found.sum((1, 2))
     return np.asarray((found & region).sum((1, 2)) / np.maximum(area, 1), np.float32)
 
@@ -45,20 +53,30 @@ def pairs(
     iou: NDArray[np.float32],
     scores: NDArray[np.float32],
     allowed: NDArray[np.bool_] | None = None,
-    least: float = LEAST,
+    min_iou: float = MIN_IOU,
 ) -> list[tuple[int, int]]:
-    """Rows to columns of ``iou`` [N, M], one to one: the best score first takes its best free column among the allowed."""
-    fit = np.where(iou >= least, iou, 0.0)
+    """Match one to one, greedily: the best score first takes its best free column among the allowed.
+
+    Args:
+        iou: [N, M] of found against true masks.
+        scores: [N], the order of the matching.
+        allowed: [N, M] bool, pairs that may match; by default all.
+        min_iou: The lowest IoU of a match.
+
+    Returns:
+        Rows and columns of the matches, best score first.
+    """
+    candidates = np.where(iou >= min_iou, iou, 0.0)
     if allowed is not None:
-        fit = np.where(allowed, fit, 0.0)
-    out: list[tuple[int, int]] = []
-    if fit.size:
+        candidates = np.where(allowed, candidates, 0.0)
+    matches: list[tuple[int, int]] = []
+    if candidates.size:
         for row in np.argsort(-scores, kind="stable"):
-            column = int(fit[row].argmax())
-            if fit[row, column] > 0:
-                out.append((int(row), column))
-                fit[:, column] = 0.0
-    return out
+            column = int(candidates[row].argmax())
+            if candidates[row, column] > 0:
+                matches.append((int(row), column))
+                candidates[:, column] = 0.0
+    return matches
 
 
 def table(names: Sequence[str], labels: Sequence[str], right: Right = noun) -> NDArray[np.bool_]:
@@ -66,7 +84,7 @@ def table(names: Sequence[str], labels: Sequence[str], right: Right = noun) -> N
     return np.array([[right(m, n) for m in names] for n in labels], bool).reshape(len(labels), len(names))
 
 
-def filled(box: NDArray[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
+def filled(box: NDArray[np.float32] | Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
     """A box ``x0 y0 x1 y1`` as a mask [H, W]."""
     mask = np.zeros(size, bool)
     x0, y0, x1, y1 = (max(int(v), 0) for v in np.round(box))
@@ -76,10 +94,10 @@ def filled(box: NDArray[Any], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 @dataclasses.dataclass
 class Tally:
-    """Counts over scenes; `add` one at a time, `report` at the end."""
+    """Hits, false and missed things over many scenes: `add` one at a time, `report` at the end."""
 
     right: Right = noun
-    least: float = LEAST
+    min_iou: float = MIN_IOU
     scenes: int = 0
     names: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     """Name -> hits, false segments with that label, missed."""
@@ -106,9 +124,22 @@ class Tally:
         ignored: NDArray[np.bool_] | None = None,
         boxes: NDArray[np.float32] | None = None,
     ) -> list[tuple[int, int]]:
-        """One scene: found [N, H, W] against true [M, H, W]; returns the pairs with the right label.
+        """Count one scene.
 
-        ``ignored`` [H, W] is where nothing is judged; ``boxes`` [N, 4] are the found ones, by default those of the masks.
+        Args:
+            masks: [N, H, W] bool, the found masks.
+            labels: [N], the labels of these.
+            scores: [N], the order of the matching.
+            true_masks: [M, H, W] bool.
+            names: [M], what the true things are called.
+            ignored: [H, W] bool, where nothing is judged; by default nowhere.
+            boxes: [N, 4] pixels, the found boxes; by default those of the masks.
+
+        Returns:
+            Rows of found and true masks that match and have the right label.
+
+        Raises:
+            ValueError: The numbers of masks, labels, scores or names do not go together.
         """
         if len(masks) != len(labels) or len(labels) != len(scores) or len(true_masks) != len(names):
             raise ValueError(f"{len(masks)} masks, {len(labels)} labels, {len(scores)} scores; {len(true_masks)} true")
@@ -134,31 +165,43 @@ class Tally:
         outside: NDArray[np.bool_],
         right: NDArray[np.bool_],
     ) -> list[tuple[int, int]]:
-        """`add` where IoU [N, M], what lies outside [N] and which labels are right [N, M] are known already."""
+        """Count one scene from what `add` computes.
+
+        Args:
+            iou: [N, M] of found against true masks.
+            labels: [N], the labels of found masks.
+            scores: [N], the order of the matching.
+            names: [M], what the true things are called.
+            outside: [N] bool, masks mostly on what is ignored.
+            right: [N, M] bool, labels that are right for names.
+
+        Returns:
+            Rows of found and true masks that match and have the right label.
+        """
         self.scenes += 1
-        hits = pairs(iou, scores, right, self.least)
+        hits = pairs(iou, scores, right, self.min_iou)
         for _, j in hits:
-            self._at(names[j])[0] += 1
+            self._counts_of(names[j])[0] += 1
         rows, columns = {i for i, _ in hits}, {j for _, j in hits}
         for i, label in enumerate(labels):
             if i not in rows:
                 if outside[i]:
                     self.ignored += 1
                 else:
-                    self._at(label)[1] += 1
+                    self._counts_of(label)[1] += 1
         for j, name in enumerate(names):
             if j not in columns:
-                self._at(name)[2] += 1
-        any_label = pairs(iou, scores, None, self.least)
+                self._counts_of(name)[2] += 1
+        any_label = pairs(iou, scores, None, self.min_iou)
         self.found += len(any_label)
         self.called += sum(bool(right[i, j]) for i, j in any_label)
         return hits
 
-    def _at(self, name: str) -> list[int]:
+    def _counts_of(self, name: str) -> list[int]:
         return self.names.setdefault(name, [0, 0, 0])
 
     def report(self) -> dict[str, Any]:
-        """Everything as numbers; a mean of nothing is 0."""
+        """Return all counts and rates; a mean of nothing is 0."""
         hits, false, missed = (sum(c[k] for c in self.names.values()) for k in range(3))
         return {
             "scenes": self.scenes,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.evaluation.matching import LEAST, covered, overlaps
+from gsam.evaluation.matching import MIN_IOU, covered, overlaps
 from gsam.ops.bounds import bounds
 from gsam.results.masks.rle import decode
 from gsam.results.tracks import TrackedFrame, Tracks
@@ -37,9 +37,15 @@ def boundary(mask: Mask) -> Mask:
 
 
 def contour(found: Mask, true: Mask, tolerance: float = TOLERANCE) -> float:
-    """F of one frame: a boundary pixel is right where one of the other's lies within ``tolerance`` of the diagonal.
+    """F of one frame: boundary pixels are right where the other mask has one within ``tolerance`` of the diagonal.
 
-    0 where only one mask has a boundary, 1 where neither has.
+    Args:
+        found: [H, W] bool.
+        true: [H, W] bool.
+        tolerance: A fraction of the image's diagonal, rounded up to whole pixels.
+
+    Returns:
+        0..1; 0 where only one mask has a boundary, 1 where neither has.
     """
     mine, theirs = boundary(found), boundary(true)
     if not mine.any() or not theirs.any():
@@ -47,13 +53,13 @@ def contour(found: Mask, true: Mask, tolerance: float = TOLERANCE) -> float:
     reach = math.ceil(tolerance * math.hypot(*true.shape))
     x0, y0, x1, y1 = bounds(mine | theirs)
     mine, theirs = mine[y0:y1, x0:x1], theirs[y0:y1, x0:x1]
-    precision = float(_near(theirs, reach)[mine].mean())
-    recall = float(_near(mine, reach)[theirs].mean())
+    precision = float(_within(theirs, reach)[mine].mean())
+    recall = float(_within(mine, reach)[theirs].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _near(pixels: Mask, reach: int) -> Mask:
-    """What lies within ``reach`` of some of ``pixels``, as the crow flies."""
+def _within(pixels: Mask, reach: int) -> Mask:
+    """[H, W]: pixels whose Euclidean distance to one of ``pixels`` is at most ``reach``."""
     from scipy import ndimage
 
     return np.asarray(ndimage.distance_transform_edt(~pixels) <= reach, bool)
@@ -86,14 +92,26 @@ def qualities(
     ends: bool = False,
     ignored: NDArray[np.bool_] | None = None,
 ) -> list[Quality]:
-    """J and F of every object of the truth, against the track with the same id, or the one that ``pairs`` gives it.
+    """J and F of every object of the truth, against the track with the same id.
 
-    ``ends``: whether the frame an object first appears in, and the last one of the video, count.  DAVIS leaves both out, because
-    the first is given; without a prompt (see `assigned`) they belong to it, and so do all frames before an object appears.
-    ``ignored`` [count, H, W]: pixels that are not judged.  An object that no other frame than these is left of is left out.
-    Raises `ValueError` where the two are not of one size and length.
+    An object that is visible in no frame that counts is left out.
+
+    Args:
+        found: The tracks to judge.
+        true: The truth, of the same size and length.
+        pairs: Id of an object -> id of the track it is compared with, instead of the same id.
+        ends: Whether the frame an object first appears in, and the last one of the video, count.  DAVIS leaves both out,
+            because the first is given; without a prompt (see `assign_tracks`) they belong to it, and so do all frames
+            before an object appears.
+        ignored: [count, H, W] bool, pixels that are not judged; by default none.
+
+    Returns:
+        One entry per object, in the order of their ids.
+
+    Raises:
+        ValueError: The two differ in size or length.
     """
-    _fit(found, true)
+    _check_same_video(found, true)
     out = []
     for identity in true.ids:
         track = identity if pairs is None else pairs.get(identity)
@@ -112,13 +130,22 @@ def qualities(
     return out
 
 
-def assigned(found: Tracks, true: Tracks) -> dict[int, int]:
-    """Objects to tracks, one to one, so that the sum of their J over the whole video is largest: for tracks whose ids were not
-    given.  What has no overlap in any frame is left alone.
+def assign_tracks(found: Tracks, true: Tracks) -> dict[int, int]:
+    """Assign tracks whose ids were not given to objects, one to one, so that the sum of J over the video is largest.
+
+    Args:
+        found: The tracks to judge.
+        true: The truth, of the same size and length.
+
+    Returns:
+        Id of an object -> id of its track; without objects that no track overlaps in any frame.
+
+    Raises:
+        ValueError: The two differ in size or length.
     """
     from scipy.optimize import linear_sum_assignment
 
-    _fit(found, true)
+    _check_same_video(found, true)
     ids, tracks = true.ids, found.ids
     both, either = np.zeros((len(ids), len(tracks))), np.zeros((len(ids), len(tracks)))
     for a, b in _frames(found, true):
@@ -135,8 +162,8 @@ def assigned(found: Tracks, true: Tracks) -> dict[int, int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Followed:
-    """What became of the identities in one clip.  Numbers add up over clips: see `total`."""
+class IdentityCounts:
+    """Matches and switches of identities in one clip.  Counts add up over clips: see `total`."""
 
     switches: int
     """How often an object's track is another one than when it was last matched."""
@@ -156,21 +183,33 @@ class Followed:
     """Of those, after how many frames: 0 is the frame it enters in."""
 
 
-def followed(
+def count_identities(
     found: Tracks,
     true: Tracks,
     *,
     within: int = 8,
-    least: float = LEAST,
+    min_iou: float = MIN_IOU,
     ignored: NDArray[np.bool_] | None = None,
-) -> Followed:
-    """Match masks to objects frame by frame, one to one, at an IoU of at least ``least``.
+) -> IdentityCounts:
+    """Match masks to objects frame by frame, one to one, and count identities.
 
-    An object keeps the track of its last match while that is good enough, as in CLEAR MOT (Bernardin and Stiefelhagen 2008);
-    what is left is matched so that the sum of IoU is largest.  ``within``: how many frames after it enters a late object may be
-    found.  ``ignored`` [count, H, W]: pixels that are not judged.
+    An object keeps the track of its last match while that is good enough, as in CLEAR MOT (Bernardin and Stiefelhagen
+    2008); what is left is matched so that the sum of IoU is largest.
+
+    Args:
+        found: The tracks to judge.
+        true: The truth, of the same size and length.
+        within: Frames after it enters in which a late object may be found.
+        min_iou: The lowest IoU of a match.
+        ignored: [count, H, W] bool, pixels that are not judged; by default none.
+
+    Returns:
+        The counts of this clip.
+
+    Raises:
+        ValueError: The two differ in size or length.
     """
-    _fit(found, true)
+    _check_same_video(found, true)
     last: dict[int, int] = {}
     entered: dict[int, int] = {}
     first_match: dict[int, int] = {}
@@ -184,7 +223,7 @@ def followed(
         rows, columns = np.flatnonzero(mine.any((1, 2))), np.flatnonzero(theirs.any((1, 2)))
         iou = overlaps(mine[rows], theirs[columns])
         tracks, objects = a.ids[rows].tolist(), b.ids[columns].tolist()
-        hits = _matched(iou, tracks, objects, last, least)
+        hits = _matched(iou, tracks, objects, last, min_iou)
         for i, k in hits.items():
             switches += last.get(objects[k], tracks[i]) != tracks[i]
             last[objects[k]] = tracks[i]
@@ -197,13 +236,15 @@ def followed(
         false += sum(i not in hits and not outside[row] for i, row in enumerate(rows))
     late = [i for i, t in entered.items() if t > 0]
     delays = [first_match[i] - entered[i] for i in late if i in first_match and first_match[i] - entered[i] <= within]
-    return Followed(switches, present, matched, called, false, len(late), len(delays), tuple(sorted(delays)))
+    return IdentityCounts(switches, present, matched, called, false, len(late), len(delays), tuple(sorted(delays)))
 
 
-def total(clips: Iterable[Followed]) -> dict[str, Any]:
+def total(clips: Iterable[IdentityCounts]) -> dict[str, Any]:
     """Over clips: what can be added up, and per clip or as a share what people compare; 0 where there is nothing to divide by."""
     every = list(clips)
-    sums = {f.name: sum(getattr(c, f.name) for c in every) for f in dataclasses.fields(Followed) if f.name != "delays"}
+    sums = {
+        f.name: sum(getattr(c, f.name) for c in every) for f in dataclasses.fields(IdentityCounts) if f.name != "delays"
+    }
     delays = [d for c in every for d in c.delays]
     return {
         "clips": len(every),
@@ -216,12 +257,12 @@ def total(clips: Iterable[Followed]) -> dict[str, Any]:
 
 
 def _matched(
-    iou: NDArray[np.float32], tracks: list[int], objects: list[int], last: Mapping[int, int], least: float
+    iou: NDArray[np.float32], tracks: list[int], objects: list[int], last: Mapping[int, int], min_iou: float
 ) -> dict[int, int]:
     """Rows to columns of ``iou`` [N, M]."""
     from scipy.optimize import linear_sum_assignment
 
-    good = np.where(iou >= least, iou, 0.0)
+    good = np.where(iou >= min_iou, iou, 0.0)
     hits: dict[int, int] = {}
     for k, identity in enumerate(objects):
         before = last.get(identity)
@@ -250,6 +291,6 @@ def _dense(mask: dict[str, Any] | None, size: tuple[int, int]) -> Mask:
     return np.zeros(size, bool) if mask is None else decode(mask)
 
 
-def _fit(found: Tracks, true: Tracks) -> None:
+def _check_same_video(found: Tracks, true: Tracks) -> None:
     if (found.size, found.count) != (true.size, true.count):
         raise ValueError(f"tracks of {found.count} frames of {found.size} on a truth of {true.count} of {true.size}")

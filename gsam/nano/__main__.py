@@ -17,9 +17,13 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from gsam.training.schedule import Plan
+from gsam import bind
+from gsam.nano.teacher import Teacher
+from gsam.training.schedule import TrainConfig
+from gsam.training.trainer import Task, train
+from gsam.types import Params
 
 ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
@@ -29,21 +33,30 @@ ALLOCATOR = {
 }
 """glibc hands large blocks back to the system after every step; keeping them is worth a third of the speed on CPU."""
 
-RATES = {"detector": 2e-3, "segmenter": 2e-3, "classifier": 2e-3, "tracker": 2e-3}
+LEARNING_RATES = {"detector": 2e-3, "segmenter": 2e-3, "classifier": 2e-3, "tracker": 2e-3}
+
+
+class NanoTask(Task, Protocol):
+    """A task on pools of drawn scenes or clips."""
+
+    spec: bind.Spec[Any]
+    batch_size: int
+    count: int
+    """Scenes or clips to learn from."""
 
 
 def main() -> int:
     """Parse the command line and do it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m gsam.nano", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True)
-    for name in RATES:
+    for name in LEARNING_RATES:
         job = jobs.add_parser(name, help=f"train the {name}")
         job.add_argument("--pool", type=Path, required=True)
         job.add_argument("--out", type=Path, required=True, help="the run's folder is made in this one")
         length = job.add_mutually_exclusive_group(required=True)
         length.add_argument("--minutes", type=float)
         length.add_argument("--steps", type=int)
-        job.add_argument("--rate", type=float, default=RATES[name])
+        job.add_argument("--rate", type=float, default=LEARNING_RATES[name])
         job.add_argument("--seed", type=int, default=0)
         job.add_argument("--start", type=Path, help="safetensors of `ship` to go on from, with a new schedule")
         if name == "tracker":
@@ -54,19 +67,19 @@ def main() -> int:
     job = jobs.add_parser("ship", help="write weights/nano from finished or running runs")
     job.add_argument("--runs", type=Path, required=True)
     job.add_argument("--out", type=Path, default=weights())
-    asked = parser.parse_args()
-    if asked.job == "ship":
+    args = parser.parse_args()
+    if args.job == "ship":
         from gsam.nano.ship import ship
 
-        for variant, entry in ship(asked.runs, asked.out).items():
+        for variant, entry in ship(args.runs, args.out).items():
             print(variant, json.dumps(entry["results"]), file=sys.stderr)
         return 0
-    keep_memory()
-    run(asked)
+    keep_allocations()
+    run(args)
     return 0
 
 
-def keep_memory() -> None:
+def keep_allocations() -> None:
     """Start this command anew under `ALLOCATOR`: the C library reads it only at the start of a process."""
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
         arguments = [sys.executable, "-m", "gsam.nano", *sys.argv[1:]]
@@ -78,53 +91,51 @@ def weights() -> Path:
     return Path(__file__).parents[2] / "weights" / "nano"
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Train what was asked for and leave checkpoints, a log and ``run.json`` in its folder."""
-    from gsam.training.trainer import train
-
-    folder = asked.out / asked.job
+    folder = args.out / args.job
     folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan(minutes=asked.minutes, steps=asked.steps, seed=asked.seed, rate=asked.rate)
-    task = make(asked.job, asked.pool, asked.seed, getattr(asked, "frames", 0), getattr(asked, "teacher", None))
-    length = f"--minutes {asked.minutes:g}" if asked.minutes else f"--steps {asked.steps}"
-    given = f"{asked.job} --pool POOL --out RUNS {length} --rate {asked.rate:g} --seed {asked.seed}"
-    given += " --start WEIGHTS" if asked.start else ""
-    if asked.job == "tracker":
-        given += f" --frames {asked.frames}" + (" --teacher WEIGHTS" if asked.teacher else "")
-    told = {
-        "command": f"python -m gsam.nano {given}",
-        "machine": asked.machine,
-        "seed": asked.seed,
+    config = TrainConfig(minutes=args.minutes, steps=args.steps, seed=args.seed, learning_rate=args.rate)
+    task = make(args.job, args.pool, args.seed, getattr(args, "frames", 0), getattr(args, "teacher", None))
+    length = f"--minutes {args.minutes:g}" if args.minutes else f"--steps {args.steps}"
+    command = f"{args.job} --pool POOL --out RUNS {length} --rate {args.rate:g} --seed {args.seed}"
+    command += " --start WEIGHTS" if args.start else ""
+    if args.job == "tracker":
+        command += f" --frames {args.frames}" + (" --teacher WEIGHTS" if args.teacher else "")
+    notes: dict[str, str | int] = {
+        "command": f"python -m gsam.nano {command}",
+        "machine": args.machine,
+        "seed": args.seed,
         "batch": task.batch_size,
-        "scenes": task.count if asked.job == "tracker" else task.train.count,
+        "scenes": task.count,
     }
-    if asked.job == "tracker":
-        told["frames"] = asked.frames
-    (folder / "run.json").write_text(json.dumps(told, indent=1))
-    train(task, plan, folder, start=read_weights(asked.start, task.spec) if asked.start else None, resume=asked.resume)
+    if args.job == "tracker":
+        notes["frames"] = args.frames
+    (folder / "run.json").write_text(json.dumps(notes, indent=1))
+    params = read_weights(args.start, task.spec) if args.start else None
+    train(task, config, folder, params=params, resume=args.resume)
 
 
-def read_weights(path: Path, spec: Any) -> Any:
+def read_weights(path: Path, spec: bind.Spec[Any]) -> Params:
     """Parameters that `ship` wrote, as float32.  Raises `ModelConfigError` where they are another model's."""
-    import numpy as np
+    import jax.numpy as jnp
     from safetensors.numpy import load_file
 
-    params = {k: v.astype(np.float32) for k, v in load_file(path).items()}
+    params = {k: jnp.asarray(v, jnp.float32) for k, v in load_file(path).items()}
     spec.check(params)
     return params
 
 
-def learned(segmenter: Path) -> Any:
+def load_teacher(segmenter: Path) -> Teacher:
     """A teacher from the segmenter's file."""
     from gsam.models import sam
-    from gsam.nano.teacher import Teacher
 
     config = sam.VARIANTS["nano_sam"]
     spec = sam.spec(config)
     return Teacher(config, spec, read_weights(segmenter, spec))
 
 
-def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None = None) -> Any:
+def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None = None) -> NanoTask:
     """The task of a run."""
     if job == "tracker":
         from gsam.models.sam2.config import NANO
@@ -132,9 +143,16 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
         from gsam.nano.tracking import Tracking
 
         batch = 12 if frames == 1 else 2 * -(-12 // frames)
-        train, held_out = clips.read(pool / "clips"), clips.read(pool / "clips_val")
-        taught = learned(teacher) if teacher else None
-        return Tracking(NANO, train, held_out, seed=seed, frames=frames, teacher=taught, batch_size=batch)
+        learnt, held_out = clips.read(pool / "clips"), clips.read(pool / "clips_val")
+        return Tracking(
+            NANO,
+            learnt,
+            held_out,
+            seed=seed,
+            frames=frames,
+            teacher=load_teacher(teacher) if teacher else None,
+            batch_size=batch,
+        )
     from gsam.nano.batches import Pool
     from gsam.nano.prompts import encoder, read
 
@@ -152,10 +170,10 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
 
         return Segmentation(SAM["nano_sam"], scenes, validation, seed=seed)
     from gsam.models.clip import VARIANTS as CLIP
-    from gsam.nano.classifier import Naming
+    from gsam.nano.classifier import Classification
 
     config = CLIP["nano_clip"]
-    return Naming(config, encoder(tokenizer, config.context), scenes, validation, seed=seed)
+    return Classification(config, encoder(tokenizer, config.context), scenes, validation, seed=seed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reading a pool of drawn scenes: which examples a step gets, and the cheap changes they undergo.
+"""Read a pool of drawn scenes: which examples a step gets, and how they are augmented.
 
 A pool is a folder of ``.npy`` arrays, mapped and not read: ``rgb`` [N, S, S, 3] uint8, ``instances`` [N, S, S] uint8
 (0 background, k + 1 object k, `IGNORE` nothing to learn from), ``leaf`` [N, 8] int16 (-1 no object), ``boxes`` [N, 8, 4]
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,20 +21,24 @@ from PIL import Image
 from gsam.nano.scenes import IGNORE
 from gsam.ops.bounds import bounds
 
+HostArray = NDArray[Any]
+A = TypeVar("A", HostArray, jax.Array)
+"""NumPy's arrays while a batch is made, JAX's in the compiled step."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class Examples(Generic[A]):
     """Some scenes of a pool; the fields are those of the pool, plus the light they are seen in."""
 
-    rgb: Any
-    instances: Any
-    leaf: Any
-    boxes: Any
-    content: Any
-    gain: Any
-    """[B, 3] float32: what the grey levels are multiplied with, channel by channel."""
-    shift: Any
+    rgb: A
+    instances: A
+    leaf: A
+    boxes: A
+    content: A
+    gain: A
+    """[B, 3] float32: what the grey levels are multiplied by, channel by channel."""
+    shift: A
     """[B] float32: what is then added."""
 
 
@@ -52,7 +56,7 @@ class Pool:
         at = np.arange(step * size, (step + 1) * size)
         return np.array([_permutation(seed, int(i) // self.count, self.count)[int(i) % self.count] for i in at])
 
-    def examples(self, rows: NDArray[np.int64]) -> Examples:
+    def examples(self, rows: NDArray[np.int64]) -> Examples[HostArray]:
         """The scenes of ``rows`` as they are."""
         found = {name: np.array(array[rows]) for name, array in self.arrays.items()}
         found["leaf"], found["content"] = found["leaf"].astype(np.int32), found["content"].astype(np.int32)
@@ -64,7 +68,7 @@ def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def augment(examples: Examples, rng: np.random.Generator, *, zoom: float = 0.5) -> Examples:
+def augment(examples: Examples[HostArray], rng: np.random.Generator, *, zoom: float = 0.5) -> Examples[HostArray]:
     """Mirror half of the scenes, cut a part out of some (probability ``zoom``), and vary light and colour."""
     rgb, instances, leaf = examples.rgb, examples.instances, examples.leaf
     boxes, content = examples.boxes, examples.content
@@ -75,13 +79,13 @@ def augment(examples: Examples, rng: np.random.Generator, *, zoom: float = 0.5) 
             instances[b, :h, :w] = instances[b, :h, :w][:, ::-1].copy()
             boxes[b] = np.where(leaf[b][:, None] >= 0, boxes[b][:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [w, 0, w, 0], 0)
         if rng.random() < zoom:
-            _cut(examples, b, rng)
+            _crop(examples, b, rng)
     gain = rng.uniform(0.75, 1.25, (len(rgb), 1)) * rng.uniform(0.92, 1.08, (len(rgb), 3))
     shift = rng.uniform(-20, 20, len(rgb))
     return dataclasses.replace(examples, gain=gain.astype(np.float32), shift=shift.astype(np.float32))
 
 
-def _cut(examples: Examples, b: int, rng: np.random.Generator) -> None:
+def _crop(examples: Examples[HostArray], b: int, rng: np.random.Generator) -> None:
     """Replace scene ``b`` by a part of itself, enlarged; objects of which little is left become `IGNORE`."""
     side = examples.rgb.shape[1]
     h, w = (int(v) for v in examples.content[b])
@@ -109,10 +113,10 @@ def _cut(examples: Examples, b: int, rng: np.random.Generator) -> None:
     examples.content[b] = nh, nw
 
 
-def pixels(examples: Examples, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """What a model sees, [B, S, S, 3] float32: lit, normalised (``mean``, ``std`` of 0..255), zero outside the picture."""
+def pixels(examples: Examples[jax.Array], mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+    """The input of a model, [B, S, S, 3] float32: lit, normalised (``mean``, ``std`` of 0..255), zero outside the image."""
     lit = examples.rgb.astype(jnp.float32) * examples.gain[:, None, None] + examples.shift[:, None, None, None]
-    seen = (jnp.clip(lit, 0.0, 255.0) - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+    normalised = (jnp.clip(lit, 0.0, 255.0) - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
     line = jnp.arange(examples.rgb.shape[1])
     inside = (line < examples.content[:, :1])[:, :, None] & (line < examples.content[:, 1:])[:, None, :]
-    return jnp.where(inside[..., None], seen, 0.0)
+    return jnp.where(inside[..., None], normalised, 0.0)

@@ -8,7 +8,7 @@ crop's mass is shared between the texts that are right.  Crops of nothing, and o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +17,39 @@ import optax
 from numpy.typing import NDArray
 
 from gsam import bind
+from gsam.evaluation.matching import box_overlaps
 from gsam.models import clip
 from gsam.models.clip.config import Config
 from gsam.nano import names
-from gsam.nano.batches import Pool, augment
-from gsam.nano.detector import MEAN, STD, iou, waves
+from gsam.nano.batches import A, Examples, HostArray, Pool, augment
+from gsam.nano.detector import MEAN, STD
+from gsam.nano.positions import sincos_positions
 from gsam.nano.prompts import Encode
 from gsam.ops.resize import crops
+from gsam.training.trainer import Metrics
 from gsam.types import Params
 
 CONTEXT = 0.15
-NOTHING = "background"
-TEXTS = (*names.QUERIES, NOTHING)
+BACKGROUND = "background"
+TEXTS = (*names.QUERIES, BACKGROUND)
 
 
-class Naming:
-    """See `gsam.training.trainer.Task`."""
+class CropBatch(NamedTuple, Generic[A]):
+    """B scenes, n crops of each, and the C texts they are compared with."""
+
+    examples: Examples[A]
+    boxes: A
+    """[B, n, 4] float32 pixels, with their context."""
+    leaf: A
+    """[B, n] int32: what each shows; the last index is background."""
+    ids: A
+    """[C, T] int32, tokens of the texts."""
+    queried: A
+    """[C] bool: which of the texts are compared with."""
+
+
+class Classification:
+    """The task of training the classifier, see `gsam.training.trainer.Task`."""
 
     def __init__(
         self,
@@ -43,42 +60,45 @@ class Naming:
         *,
         seed: int = 0,
         scenes: int = 16,
-        crops_a_scene: int = 5,
+        crops_per_scene: int = 5,
     ) -> None:
         self.config, self.train, self.validation = config, train, validation
-        self.seed, self.batch_size, self.crops = seed, scenes, crops_a_scene
+        self.count = train.count
+        self.seed, self.batch_size, self.crops = seed, scenes, crops_per_scene
         self.spec = clip.spec(config)
         wordings = [encode([w.format(t) for t in TEXTS]) for w in names.PROMPTS]
         self.texts: NDArray[np.int32] = np.stack(wordings)  # [W, C + 1, T]
-        right = np.zeros((len(names.LEAVES) + 1, len(TEXTS)), np.float32)
-        right[:-1, :-1] = names.ANSWERS
-        right[-1, -1] = 1.0
-        self.right = right  # [leaf or nothing, text]
-        self.own = np.array([TEXTS.index(leaf) for leaf in (*names.LEAVES, NOTHING)])
+        answers = np.zeros((len(names.LEAVES) + 1, len(TEXTS)), np.float32)
+        answers[:-1, :-1] = names.ANSWERS
+        answers[-1, -1] = 1.0
+        self.answers = answers  # [leaf or background, text]
+        self.leaf_texts = np.array([TEXTS.index(leaf) for leaf in (*names.LEAVES, BACKGROUND)])
         self.forward = jax.jit(self._forward)
 
-    def start(self, seed: int) -> Params:
+    def init_params(self, seed: int) -> Params:
         return initial(bind.random_params(self.spec, seed), self.config)
 
-    def batch(self, rng: np.random.Generator, step: int) -> Any:
+    def batch(self, rng: np.random.Generator, step: int) -> CropBatch[HostArray]:
         examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)
-        boxes, leaf = self.cut(rng, examples, 0.08)
+        boxes, leaf = self.sample_crops(rng, examples, 0.08)
         wording = np.where(rng.random(len(TEXTS)) < 0.6, 0, rng.integers(0, len(self.texts), len(TEXTS)))
         # A generic and its leaves compete in a softmax, so a step asks for a noun either with or without its colours.
-        asked = np.ones(len(TEXTS), bool)
+        queried = np.ones(len(TEXTS), bool)
         for generic in names.GENERICS:
             leaves = [TEXTS.index(leaf) for leaf in names.LEAVES if names.answers(leaf, generic)]
             both = [TEXTS.index(generic), *(i for i in leaves if TEXTS[i] != generic)]
-            asked[both if generic not in names.LEAVES else both[1:]] = True
+            queried[both if generic not in names.LEAVES else both[1:]] = True
             chance = rng.random()
             if chance < 0.6:
-                asked[TEXTS.index(generic)] = generic in names.LEAVES
+                queried[TEXTS.index(generic)] = generic in names.LEAVES
             elif chance < 0.8:
-                asked[[i for i in leaves if TEXTS[i] != generic]] = False
-        return examples, boxes, leaf, self.texts[wording, np.arange(len(TEXTS))], asked
+                queried[[i for i in leaves if TEXTS[i] != generic]] = False
+        return CropBatch(examples, boxes, leaf, self.texts[wording, np.arange(len(TEXTS))], queried)
 
-    def cut(self, rng: np.random.Generator, examples: Any, spread: float) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Boxes [B, n, 4] with their context, and the leaf each shows [B, n] (the last index: nothing)."""
+    def sample_crops(
+        self, rng: np.random.Generator, examples: Examples[HostArray], spread: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Choose boxes [B, n, 4] with their context, and the leaf each shows [B, n] (the last index: background)."""
         batch = len(examples.leaf)
         boxes = np.zeros((batch, self.crops, 4), np.float32)
         leaf = np.full((batch, self.crops), len(names.LEAVES), np.int32)
@@ -92,13 +112,15 @@ class Naming:
                     box = examples.boxes[b, k] + size * rng.normal(0, spread, 4).clip(-2.5 * spread, 2.5 * spread)
                     leaf[b, q] = examples.leaf[b, k]
                 else:
-                    box = self._empty(rng, examples, b, h, w)
+                    box = self._background_box(rng, examples, b, h, w)
                 box = np.clip(box, 0, [w, h, w, h])
                 size = np.maximum(box[2:] - box[:2], 1.0)
                 boxes[b, q] = box + CONTEXT * np.concatenate([-size, size])
         return boxes, leaf
 
-    def _empty(self, rng: np.random.Generator, examples: Any, b: int, h: float, w: float) -> NDArray[np.float32]:
+    def _background_box(
+        self, rng: np.random.Generator, examples: Examples[HostArray], b: int, h: float, w: float
+    ) -> NDArray[np.float32]:
         """A box that shows no object well: anywhere, or shifted off one."""
         truth = examples.boxes[b][examples.leaf[b] >= 0]
         for _ in range(8):
@@ -113,11 +135,11 @@ class Naming:
             box = np.concatenate([centre - side / 2, centre + side / 2]).clip(0, [w, h, w, h]).astype(np.float32)
             if (box[2:] - box[:2]).min() < 6:
                 continue
-            if not len(truth) or (iou(box[None], truth).max() < 0.25 and _covered(box, truth) < 0.5):
+            if not len(truth) or (box_overlaps(box[None], truth).max() < 0.25 and _largest_cover(box, truth) < 0.5):
                 return box
         return np.array([0, 0, 8, 8], np.float32)
 
-    def pictures(self, examples: Any, boxes: jax.Array) -> jax.Array:
+    def crop_images(self, examples: Examples[jax.Array], boxes: jax.Array) -> jax.Array:
         """Crops [B * n, S, S, 3], lit and normalised."""
         lit = examples.rgb.astype(jnp.float32) * examples.gain[:, None, None] + examples.shift[:, None, None, None]
         line = jnp.arange(examples.rgb.shape[1])
@@ -127,21 +149,21 @@ class Naming:
         cut = jax.vmap(lambda p, b: crops(p, b, size, "bicubic"))(lit, boxes).reshape(-1, size, size, 3)
         return (cut - jnp.asarray(MEAN, jnp.float32)) / jnp.asarray(STD, jnp.float32)
 
-    def loss(self, params: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        examples, boxes, leaf, ids, asked = batch
+    def loss(self, params: Params, batch: CropBatch[jax.Array], progress: jax.Array) -> tuple[jax.Array, Metrics]:
+        examples, boxes, leaf, ids, queried = batch
         model = self.spec.bind(params)
-        seen = model.image(self.pictures(examples, boxes))
+        seen = model.image(self.crop_images(examples, boxes))
         logits = jnp.exp(params["logit_scale"]) * seen @ model.text(ids).T
-        logits = jnp.where(asked, logits, -1e4)
-        wanted = jnp.asarray(self.right)[leaf.reshape(-1)] * asked
-        wanted = wanted / jnp.maximum(wanted.sum(-1, keepdims=True), 1.0)
-        cost = optax.softmax_cross_entropy(logits, 0.95 * wanted + 0.05 * asked / asked.sum())
-        correct = jnp.take_along_axis(wanted, logits.argmax(-1)[:, None], 1)[:, 0] > 0
+        logits = jnp.where(queried, logits, -1e4)
+        targets = jnp.asarray(self.answers)[leaf.reshape(-1)] * queried
+        targets = targets / jnp.maximum(targets.sum(-1, keepdims=True), 1.0)
+        cost = optax.softmax_cross_entropy(logits, 0.95 * targets + 0.05 * queried / queried.sum())
+        correct = jnp.take_along_axis(targets, logits.argmax(-1)[:, None], 1)[:, 0] > 0
         return cost.mean(), {"right": correct.astype(jnp.float32).mean()}
 
-    def _forward(self, params: Params, examples: Any, boxes: jax.Array) -> jax.Array:
+    def _forward(self, params: Params, examples: Examples[jax.Array], boxes: jax.Array) -> jax.Array:
         model = self.spec.bind(params)
-        return model.image(self.pictures(examples, boxes)) @ model.text(self.texts[0, self.own]).T
+        return model.image(self.crop_images(examples, boxes)) @ model.text(jnp.asarray(self.texts[0, self.leaf_texts])).T
 
     def evaluate(self, params: Params, scenes: int = 320) -> dict[str, float]:
         """Share of crops named right among all leaves and "background": all crops, objects, and nothing."""
@@ -150,7 +172,7 @@ class Naming:
         rng, hits, nothing = np.random.default_rng(0), [], []
         for begin in range(0, min(scenes, self.validation.count) // 16 * 16, 16):
             examples = self.validation.examples(np.arange(begin, begin + 16))
-            boxes, leaf = self.cut(rng, examples, 0.06)
+            boxes, leaf = self.sample_crops(rng, examples, 0.06)
             hits.append(np.asarray(self.forward(params, examples, boxes)).argmax(-1) == leaf.reshape(-1))
             nothing.append(leaf.reshape(-1) == len(names.LEAVES))
         hit, empty = np.concatenate(hits), np.concatenate(nothing)
@@ -161,7 +183,7 @@ class Naming:
         }
 
 
-def _covered(box: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+def _largest_cover(box: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
     """The largest part of any truth that lies in ``box``."""
     side = np.clip(np.minimum(box[2:], truth[:, 2:]) - np.maximum(box[:2], truth[:, :2]), 0, None)
     return float((side.prod(-1) / np.maximum((truth[:, 2:] - truth[:, :2]).prod(-1), 1e-6)).max())
@@ -174,7 +196,10 @@ def initial(params: Params, config: Config) -> Params:
         "text_model/embeddings/token_embedding/embedding",
     )
     table = np.concatenate(
-        [np.zeros((1, config.vision.width)), 0.5 * waves(config.image_size // config.patch, config.vision.width)]
+        [
+            np.zeros((1, config.vision.width)),
+            0.5 * sincos_positions(config.image_size // config.patch, config.vision.width),
+        ]
     )
     new = {
         places: table.astype(np.float32),

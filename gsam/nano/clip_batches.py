@@ -1,102 +1,107 @@
-"""Clips and prompts for the training of nano's tracker."""
+"""Clips and prompts from which nano's tracker learns."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Generic
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.nano.batches import A, HostArray
 from gsam.nano.scenes import OBJECTS
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
 from gsam.ops.bounds import bounds
 
 KINDS = {"click": 0.5, "box": 0.25, "mask": 0.25}
 """How often an object's prompt on the first frame is one click, a box (moved a little), or its mask."""
-LEAST = 1e-3
-"""Of a frame: what is seen of a thing must be larger than this for a prompt."""
-SPREAD = 0.06
+MIN_AREA = 1e-3
+"""The smallest visible part of an object that is prompted, as a fraction of the frame."""
+JITTER = 0.06
 """The sides of a box move by a normal share of its size."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class ClipBatch:
-    """B clips of T frames, Q objects of each followed."""
+class ClipBatch(Generic[A]):
+    """B clips of T frames, of each of which Q objects are tracked."""
 
-    rgb: Any
+    rgb: A
     """[B, T, s, s, 3] uint8."""
-    instances: Any
+    instances: A
     """[B, T, s, s] uint8, as pools have them."""
-    which: Any
+    objects: A
     """[B, Q] int32: the object."""
-    points: Any
+    points: A
     """[B, Q, 3, 2] float32: two corners and a click on the first frame, in its pixels."""
-    labels: Any
+    labels: A
     """[B, Q, 3] int32 as in `gsam.nn.prompt`."""
-    drawn: Any
+    mask_prompt: A
     """[B, Q] bool: the mask itself is the prompt."""
-    real: Any
+    valid: A
     """[B, Q] bool."""
-    gain: Any
-    """[B, 3] float32: what the grey levels are multiplied with."""
-    shift: Any
+    gain: A
+    """[B, 3] float32: what the grey levels are multiplied by."""
+    shift: A
     """[B] float32: what is then added."""
-    seed: Any
-    """[B] uint32: of what is left to chance later."""
+    seed: A
+    """[B] uint32, for the corrections."""
 
 
-def lesson(
+def clip_batch(
     rng: np.random.Generator,
-    pool: dict[str, NDArray[Any]],
+    pool: dict[str, HostArray],
     rows: NDArray[np.int64],
     frames: int,
-    objects: int,
+    per_clip: int,
     kinds: dict[str, float] = KINDS,
     *,
     still: bool = False,
-) -> ClipBatch:
-    """Parts of clips, forwards or backwards, mirrored or not, every frame or every other; whole and as they are if ``still``."""
+) -> ClipBatch[HostArray]:
+    """Cut parts out of clips and prompt their objects.
+
+    Parts run forwards or backwards, mirrored or not, over every frame or every second one; with ``still`` they are the
+    first frames as they are.
+    """
     rgb, instances = [], []
     for row in rows:
-        order = np.arange(frames) if still else _part(rng, pool["rgb"].shape[1], frames)
+        order = np.arange(frames) if still else _frame_order(rng, pool["rgb"].shape[1], frames)
         pixels, truth = np.array(pool["rgb"][row][order]), np.array(pool["instances"][row][order])
         if not still and rng.random() < 0.5:
             pixels, truth = pixels[:, :, ::-1], truth[:, :, ::-1]
         rgb.append(pixels)
         instances.append(truth)
     b = len(rows)
-    which, points = np.zeros((b, objects), np.int32), np.zeros((b, objects, 3, 2), np.float32)
-    labels = np.full((b, objects, 3), ABSENT, np.int32)
+    objects, points = np.zeros((b, per_clip), np.int32), np.zeros((b, per_clip, 3, 2), np.float32)
+    labels = np.full((b, per_clip, 3), ABSENT, np.int32)
     labels[..., 2] = FOREGROUND
-    drawn, real = np.zeros((b, objects), bool), np.zeros((b, objects), bool)
+    mask_prompt, valid = np.zeros((b, per_clip), bool), np.zeros((b, per_clip), bool)
     for i, truth in enumerate(instances):
         sizes = np.bincount(truth[0].ravel(), minlength=256)[1 : 1 + OBJECTS]
-        seen = np.flatnonzero(sizes > LEAST * truth[0].size)
-        for q, k in enumerate(rng.permutation(seen)[:objects]):
-            real[i, q], which[i, q] = True, k
+        visible = np.flatnonzero(sizes > MIN_AREA * truth[0].size)
+        for q, k in enumerate(rng.permutation(visible)[:per_clip]):
+            valid[i, q], objects[i, q] = True, k
             kind = rng.choice(list(kinds), p=list(kinds.values()))
             _prompt(rng, truth[0] == k + 1, kind, points[i, q], labels[i, q])
-            drawn[i, q] = kind == "mask"
+            mask_prompt[i, q] = kind == "mask"
     gain = np.ones((b, 3)) if still else rng.uniform(0.8, 1.2, (b, 1)) * rng.uniform(0.92, 1.08, (b, 3))
     shift = np.zeros(b) if still else rng.uniform(-16, 16, b)
     return ClipBatch(
         np.stack(rgb),
         np.stack(instances),
-        which,
+        objects,
         points,
         labels,
-        drawn,
-        real,
+        mask_prompt,
+        valid,
         gain.astype(np.float32),
         shift.astype(np.float32),
         rng.integers(2**32, size=b, dtype=np.uint32),
     )
 
 
-def _part(rng: np.random.Generator, whole: int, frames: int) -> NDArray[np.int64]:
+def _frame_order(rng: np.random.Generator, whole: int, frames: int) -> NDArray[np.int64]:
     step = 2 if rng.random() < 0.5 and 2 * (frames - 1) < whole else 1
     first = int(rng.integers(whole - step * (frames - 1)))
     order = first + step * np.arange(frames)
@@ -110,7 +115,7 @@ def _prompt(
     if kind == "box":
         corners = np.array(bounds(mask), np.float64)
         size = np.tile(corners[2:] - corners[:2], 2)
-        moved = (corners + size * rng.normal(0, SPREAD, 4).clip(-0.15, 0.15)).clip(0, mask.shape[0])
+        moved = (corners + size * rng.normal(0, JITTER, 4).clip(-0.15, 0.15)).clip(0, mask.shape[0])
         points[:2], labels[:] = moved.reshape(2, 2), (TOP_LEFT, BOTTOM_RIGHT, ABSENT)
         return
     rows, columns = np.nonzero(mask)

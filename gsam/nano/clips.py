@@ -17,12 +17,12 @@ import argparse
 import functools
 import multiprocessing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from gsam.nano.batches import HostArray
 from gsam.nano.moving import Clip, draw_clip
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import OBJECTS
@@ -86,7 +86,7 @@ def draw_pool(folder: Path, clips: int, frames: int, side: int, seed: int, proce
     (folder / "leaf.part").replace(last)
 
 
-def read(folder: Path) -> dict[str, NDArray[Any]]:
+def read(folder: Path) -> dict[str, HostArray]:
     """The arrays of a pool, mapped.  Raises `FileNotFoundError` where there is none, or it was never finished."""
     if not (folder / "leaf.npy").is_file():
         raise FileNotFoundError(f"{folder} is no finished pool of clips: draw one with python -m gsam.nano.clips")

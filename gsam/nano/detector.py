@@ -8,8 +8,6 @@ early and one-to-one late.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,104 +15,112 @@ import optax
 from numpy.typing import NDArray
 
 from gsam import bind
+from gsam.evaluation.matching import box_overlaps
 from gsam.models import owl_vit
 from gsam.models.owl_vit.config import Config
 from gsam.nano import names
-from gsam.nano.batches import Examples, Pool, augment, pixels
-from gsam.nano.prompts import Prompts
+from gsam.nano.batches import Examples, HostArray, Pool, augment, pixels
+from gsam.nano.positions import sincos_positions
+from gsam.nano.prompts import TextPrompts
 from gsam.nano.scenes import IGNORE
 from gsam.ops.boxes import cxcywh_to_xyxy
 from gsam.ops.views import CLIP_MEAN, CLIP_STD
 from gsam.training import losses, matching
+from gsam.training.trainer import Metrics
 from gsam.types import Params
 
 MEAN = tuple(255.0 * m for m in CLIP_MEAN)
 STD = tuple(255.0 * s for s in CLIP_STD)
 
-MANY = 4
-"""Tokens that learn from one truth: a name and a box are worth learning for all who see the thing."""
+TOKENS_PER_TRUTH = 4
+"""Tokens that learn a name and a box from one truth."""
 
 
 class Detection:
-    """See `gsam.training.trainer.Task`."""
+    """The task of training the detector, see `gsam.training.trainer.Task`."""
 
     def __init__(
         self,
         config: Config,
-        prompts: Prompts,
+        prompts: TextPrompts,
         train: Pool,
         validation: Pool | None = None,
         *,
         seed: int = 0,
         batch_size: int = 24,
-        strangers: int = 12,
+        negatives: int = 12,
     ) -> None:
         self.config, self.prompts, self.train, self.validation = config, prompts, train, validation
-        self.seed, self.batch_size, self.strangers = seed, batch_size, strangers
+        self.count = train.count
+        self.seed, self.batch_size, self.negatives = seed, batch_size, negatives
         self.spec = owl_vit.spec(config)
         self.grid = config.image_size // config.patch
         self.centres = matching.cell_centres(self.grid)
         answers = np.asarray(names.ANSWERS, np.float32)  # [L, C]
-        self.answers = np.concatenate([answers, np.zeros((len(answers), strangers), np.float32)], 1)
+        self.answers = np.concatenate([answers, np.zeros((len(answers), negatives), np.float32)], 1)
         self.own = np.array([names.QUERIES.index(leaf) for leaf in names.LEAVES], np.int32)
         self.forward = jax.jit(self._forward)
 
-    def start(self, seed: int) -> Params:
+    def init_params(self, seed: int) -> Params:
         return initial(bind.random_params(self.spec, seed), self.config)
 
-    def batch(self, rng: np.random.Generator, step: int) -> Any:
+    def batch(self, rng: np.random.Generator, step: int) -> tuple[Examples[HostArray], NDArray[np.int32]]:
         rows = self.train.order(step, self.batch_size, self.seed)
-        return augment(self.train.examples(rows), rng), self.prompts.sample(rng, self.strangers)
+        return augment(self.train.examples(rows), rng), self.prompts.sample(rng, self.negatives)
 
-    def loss(self, params: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        self, params: Params, batch: tuple[Examples[jax.Array], jax.Array], progress: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
         examples, ids = batch
         model = self.spec.bind(params)
         tokens = model.image(pixels(examples, MEAN, STD))
         logits = model.logits(tokens, model.text(ids))  # [B, T, C]
         boxes = cxcywh_to_xyxy(model.boxes(tokens))
         truth, leaf = examples.boxes / self.config.image_size, jnp.asarray(examples.leaf)
-        leading, many = self.owners(logits, boxes, truth, leaf, progress)
+        assigned, many = self.assignments(logits, boxes, truth, leaf, progress)
 
-        kept = self.learnable(examples)
-        row, matched, count = _row(leading)
+        kept = self.may_be_background(examples)
+        row, matched, count = _matched(assigned)
         named = jnp.maximum(jnp.take_along_axis(leaf, row, 1), 0)
         wanted = jnp.asarray(self.answers)[named] * matched[..., None]
         kept = jnp.maximum(kept, matched)
         classes = (optax.sigmoid_focal_loss(logits, wanted, alpha=0.5) * kept[..., None]).sum() / count
         objects = (optax.sigmoid_focal_loss(model.objectness(tokens), matched, alpha=0.5) * kept).sum() / count
 
-        row, matched, _ = _row(many)
+        row, matched, _ = _matched(many)
         named = jnp.maximum(jnp.take_along_axis(leaf, row, 1), 0)
         leaves = logits[..., self.own]
-        apart = losses.weighted_mean(optax.softmax_cross_entropy(leaves, jax.nn.one_hot(named, len(self.own))), matched)
+        naming = losses.weighted_mean(
+            optax.softmax_cross_entropy(leaves, jax.nn.one_hot(named, len(self.own))), matched
+        )
         target = jnp.take_along_axis(truth, row[..., None], 1)
         near = losses.weighted_mean(losses.box_l1(boxes, target), matched)
         overlap = losses.weighted_mean(1.0 - losses.giou(boxes, target), matched)
-        total = 4.0 * classes + apart + 5.0 * near + 4.0 * overlap + objects
-        told = {"classes": classes, "apart": apart, "l1": near, "giou": overlap, "objects": objects}
-        told["right"] = losses.weighted_mean((leaves.argmax(-1) == named).astype(jnp.float32), matched)
-        return total, told
+        total = 4.0 * classes + naming + 5.0 * near + 4.0 * overlap + objects
+        metrics = {"classes": classes, "apart": naming, "l1": near, "giou": overlap, "objects": objects}
+        metrics["right"] = losses.weighted_mean((leaves.argmax(-1) == named).astype(jnp.float32), matched)
+        return total, metrics
 
-    def owners(
+    def assignments(
         self, logits: jax.Array, boxes: jax.Array, truth: jax.Array, leaf: jax.Array, progress: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Which truth each token answers for, and which it learns boxes and names from, both [B, T].
+        """Assign tokens to truths, [B, T] twice: for scores, and for boxes and names.
 
-        The second are up to `MANY` tokens a truth; the first are as many in the beginning, and one in the last part.
+        The second has `TOKENS_PER_TRUTH` tokens per truth; the first as many in the beginning, and one in the last part.
         """
-        repeat = jnp.where(progress < 0.3, MANY, jnp.where(progress < 0.55, 2, 1))
-        price = matching.cost(logits, boxes, truth, jnp.asarray(self.own)[jnp.maximum(leaf, 0)])
+        repeat = jnp.where(progress < 0.3, TOKENS_PER_TRUTH, jnp.where(progress < 0.55, 2, 1))
+        costs = matching.cost(logits, boxes, truth, jnp.asarray(self.own)[jnp.maximum(leaf, 0)])
         allowed = matching.candidates(truth, self.centres)
-        leading = matching.match(price, allowed, leaf >= 0, repeat)
-        return leading, matching.match(price, allowed, leaf >= 0, jnp.full_like(repeat, MANY))
+        assigned = matching.match(costs, allowed, leaf >= 0, repeat)
+        return assigned, matching.match(costs, allowed, leaf >= 0, jnp.full_like(repeat, TOKENS_PER_TRUTH))
 
-    def learnable(self, examples: Examples) -> jax.Array:
-        """Tokens that may be told there is nothing, [B, T]: not those whose patch is mostly to be ignored."""
+    def may_be_background(self, examples: Examples[jax.Array]) -> jax.Array:
+        """1 where a token may learn that there is nothing, [B, T]: not where most of its patch is to be ignored."""
         g, p = self.grid, self.config.patch
         ignored = (jnp.asarray(examples.instances) == IGNORE)[:, : g * p, : g * p].reshape(-1, g, p, g, p)
         return (ignored.mean((2, 4)) < 0.5).astype(jnp.float32).reshape(-1, g * g)
 
-    def _forward(self, params: Params, examples: Examples, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _forward(self, params: Params, examples: Examples[jax.Array], ids: jax.Array) -> tuple[jax.Array, jax.Array]:
         model = self.spec.bind(params)
         tokens = model.image(pixels(examples, MEAN, STD))
         boxes = cxcywh_to_xyxy(model.boxes(tokens)) * self.config.image_size
@@ -126,16 +132,16 @@ class Detection:
             return {}
         found: list[NDArray[np.float32]] = []
         truths = 0
-        reached = 0
+        covered = 0
         for begin in range(0, min(scenes, self.validation.count) // 40 * 40, 40):
             examples = self.validation.examples(np.arange(begin, begin + 40))
             boxes, scores = (np.asarray(a) for a in self.forward(params, examples, self.prompts.queries[0]))
             for b in range(40):
                 real = examples.leaf[b] >= 0
-                marks, any_name = judge(boxes[b], scores[b], examples.boxes[b][real], examples.leaf[b][real])
+                marks, overlapped = score_scene(boxes[b], scores[b], examples.boxes[b][real], examples.leaf[b][real])
                 found.append(marks)
                 truths += int(real.sum())
-                reached += any_name
+                covered += overlapped
         marks = np.concatenate(found)
         best = {"f1": 0.0}
         for threshold in np.arange(0.05, 0.9, 0.025):
@@ -145,13 +151,13 @@ class Detection:
             if f1 > best["f1"]:
                 best = {"f1": f1, "threshold": float(threshold)}
                 best |= {"precision": hits / max(len(kept), 1), "recall": hits / max(truths, 1)}
-        return best | {"reached": reached / max(truths, 1)}
+        return best | {"reached": covered / max(truths, 1)}
 
 
-def _row(owner: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Owners [B, T] -> the row of the truth, 1 where there is one, and how many there are (at least 1)."""
-    matched = (owner >= 0).astype(jnp.float32)
-    return jnp.maximum(owner, 0), matched, jnp.maximum(matched.sum(), 1.0)
+def _matched(assigned: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Assignments [B, T] -> the row of the truth, 1 where there is one, and how many there are (at least 1)."""
+    matched = (assigned >= 0).astype(jnp.float32)
+    return jnp.maximum(assigned, 0), matched, jnp.maximum(matched.sum(), 1.0)
 
 
 def initial(params: Params, config: Config) -> Params:
@@ -163,7 +169,7 @@ def initial(params: Params, config: Config) -> Params:
     width, grid = config.vision.width, config.image_size // config.patch
     shift = np.zeros(4, np.float32)
     shift[2:] = 1.2
-    table = np.concatenate([np.zeros((1, width)), 0.5 * waves(grid, width)])
+    table = np.concatenate([np.zeros((1, width)), 0.5 * sincos_positions(grid, width)])
     new = {
         "vision_model/embeddings/position_embedding/embedding": table.astype(np.float32),
         "vision_model/post_layernorm/scale": np.full(width, 0.3, np.float32),
@@ -181,31 +187,22 @@ def initial(params: Params, config: Config) -> Params:
     return params | {k: jnp.asarray(v) for k, v in new.items()}
 
 
-def waves(grid: int, width: int) -> NDArray[np.float64]:
-    """Sines and cosines of row and column at geometric frequencies, [grid * grid, width]."""
-    quarter = width // 4
-    rate = np.pi * (grid / 2) ** (np.arange(quarter) / max(quarter - 1, 1))
-    line = (np.arange(grid) + 0.5) / grid
-    angle = line[:, None] * rate  # [grid, quarter]
-    wave = np.concatenate([np.sin(angle), np.cos(angle)], 1)
-    y, x = np.repeat(wave, grid, 0), np.tile(wave, (grid, 1))
-    out = np.zeros((grid * grid, width))
-    out[:, : 4 * quarter] = np.concatenate([y, x], 1)
-    return out
-
-
-def judge(
+def score_scene(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], truth: NDArray[np.float32], leaf: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], int]:
-    """One scene, suppressed at IoU 0.6 -> score and hit of each box kept [D, 2], and how many truths any box reaches."""
+    """Score one scene, suppressed at IoU 0.6.
+
+    Returns:
+        [D, 2] score and hit of each box that is left, and how many truths any of them overlaps.
+    """
     best, name = scores.max(-1), scores.argmax(-1)
     order = [i for i in np.argsort(-best) if best[i] >= 0.05]
-    overlap = iou(boxes, boxes)
+    overlap = box_overlaps(boxes, boxes)
     kept: list[int] = []
     for i in order:
         if all(overlap[i, j] < 0.6 for j in kept):
             kept.append(i)
-    with_truth = iou(boxes[kept], truth) if kept and len(truth) else np.zeros((len(kept), len(truth)))
+    with_truth = box_overlaps(boxes[kept], truth) if kept and len(truth) else np.zeros((len(kept), len(truth)))
     free = np.ones(len(truth), bool)
     marks = np.zeros((len(kept), 2), np.float32)
     for row, i in enumerate(kept):
@@ -215,11 +212,3 @@ def judge(
             free[fits.argmax()] = False
         marks[row] = best[i], hit
     return marks, int((with_truth > 0.5).any(0).sum()) if kept and len(truth) else 0
-
-
-def iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, 4], [M, 4] -> [N, M]."""
-    side = np.clip(np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2]), 0, None)
-    both = side.prod(-1)
-    size_a, size_b = (a[:, 2:] - a[:, :2]).prod(-1), (b[:, 2:] - b[:, :2]).prod(-1)
-    return np.asarray(both / np.maximum(size_a[:, None] + size_b[None] - both, 1e-9), np.float32)

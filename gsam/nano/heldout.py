@@ -61,12 +61,12 @@ class Example:
 
 def draw(chosen: str, number: int) -> Drawn:
     """Scene ``number`` of a set: its longer side is 256 pixels or more, its shorter one down to half of that."""
-    family, longest, strange, crowded = SETS[chosen]
+    family, longest, unseen_backdrops, crowded = SETS[chosen]
     rng = np.random.default_rng((family, number))
     side = int(rng.integers(SHORTEST, longest + 1))
     short = max(round(side * float(rng.uniform(0.5, 1.0))), SHORTEST // 2)
     h, w = (side, short) if rng.random() < 0.5 else (short, side)
-    behind = backdrop(rng, h, w) if strange and number % 2 else None
+    behind = backdrop(rng, h, w) if unseen_backdrops and number % 2 else None
     if crowded:
         return draw_scene(rng, (h, w), backdrop=behind)
     return draw_scene(rng, (h, w), backdrop=behind, most=6, crowding=0.0)
@@ -85,14 +85,14 @@ def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
         name = f"{i:02d}.{suffix}"
         picture = Image.fromarray(example.rgb)
         picture.save(folder / name, **({"quality": 92} if suffix == "jpg" else {"optimize": True}))
-        scenes.append(described(example, name))
+        scenes.append(to_dict(example, name))
     command = f"python -m gsam.nano.heldout FOLDER --set {chosen} --scenes {count} --format {suffix}"
     head = json.dumps({"made_by": command, "seeds": SETS[chosen][0]})[1:-1]
     rows = ",\n".join(json.dumps(s) for s in scenes)
     (folder / "truth.json").write_text(f'{{{head}, "scenes": [\n{rows}\n]}}\n')
 
 
-def described(example: Example, name: str) -> dict[str, Any]:
+def to_dict(example: Example, name: str) -> dict[str, Any]:
     """The entry of one picture in ``truth.json``."""
     h, w = example.rgb.shape[:2]
     objects = [

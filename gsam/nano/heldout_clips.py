@@ -82,7 +82,7 @@ def write(
     folder: Path, chosen: str, count: int, frames: int = 24, *, sheets: bool = False, videos: bool = False
 ) -> None:
     """Frames (JPEG of quality 90), masks, ``clips.json``, and contact sheets and MP4 if asked for."""
-    told = []
+    entries = []
     for example in tqdm(examples(chosen, count, frames), total=count, unit="clip", mininterval=5):
         clip, pictures = example.clip, folder / "JPEGImages" / example.name
         pictures.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def write(
             Image.fromarray(rgb).save(pictures / f"{t:05d}.jpg", quality=90, optimize=True)
             davis.write_frame(truth, folder / "Annotations" / example.name / davis.name(t))
         size = {"width": clip.rgb.shape[2], "height": clip.rgb.shape[1], "frames": len(clip.rgb)}
-        told.append({"name": example.name, **size, "objects": clip.names})
+        entries.append({"name": example.name, **size, "objects": clip.names})
         if sheets:
             example.sheet().save(folder / f"{example.name}.png")
         if videos:
@@ -99,20 +99,20 @@ def write(
                     video.add(rgb)
     command = f"python -m gsam.nano.heldout_clips FOLDER --set {chosen} --clips {count} --frames {frames}"
     head = json.dumps({"made_by": command, "seeds": SETS[chosen][0], "rate": RATE})[1:-1]
-    rows = ",\n".join(json.dumps(t) for t in told)
+    rows = ",\n".join(json.dumps(entry) for entry in entries)
     (folder / "clips.json").write_text(f'{{{head}, "clips": [\n{rows}\n]}}\n')
 
 
 def read(folder: Path) -> list[Example]:
     """What `write` wrote; the frames are those of the JPEGs."""
     found = []
-    for told in json.loads((folder / "clips.json").read_text())["clips"]:
+    for entry in json.loads((folder / "clips.json").read_text())["clips"]:
         frames, truth = [], []
-        for t in range(told["frames"]):
-            with Image.open(folder / "JPEGImages" / told["name"] / f"{t:05d}.jpg") as file:
+        for t in range(entry["frames"]):
+            with Image.open(folder / "JPEGImages" / entry["name"] / f"{t:05d}.jpg") as file:
                 frames.append(np.asarray(file.convert("RGB")))
-            truth.append(davis.read_frame(folder / "Annotations" / told["name"] / davis.name(t)))
-        found.append(Example(told["name"], Clip(np.stack(frames), np.stack(truth), told["objects"])))
+            truth.append(davis.read_frame(folder / "Annotations" / entry["name"] / davis.name(t)))
+        found.append(Example(entry["name"], Clip(np.stack(frames), np.stack(truth), entry["objects"])))
     return found
 
 

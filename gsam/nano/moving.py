@@ -150,7 +150,7 @@ def _layers(
     things: list[Layer] = []
     spots: list[Floats] = []
     for k in range(len(names) + int(rng.random() < 0.35)):
-        stranger = k >= len(names)
+        negative = k >= len(names)
         kind = str(rng.choice(list(HABITS), p=list(HABITS.values())))
         if k == 0 and kind == "late":
             kind = "stay"
@@ -161,13 +161,13 @@ def _layers(
             other, m = int(rng.integers(k)), int(rng.integers(1, points))
             if inside[m]:
                 spot[m] = spots[other][m] + rng.normal(0, 0.2 * side, 2)
-        glyph = pick(rng, None if stranger else names[k])
+        glyph = pick(rng, None if negative else names[k])
         source = things[0].source if k == 1 and twins else sprite(glyph, 0 if side > 85 else 1 if side > 42 else 2)
         path = smooth(np.concatenate([spot, turns(rng, points)], 1), frames)
         own = np.exp(rng.uniform(-0.15, 0.15) * np.array([1, -1]))
         thing = Layer(source, path, side, aspect * own, -1.0 if rng.random() < 0.5 else 1.0)
         thing.light = np.float32(rng.uniform(0.7, 1.2)) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
-        thing.number = 0 if stranger else k + 1
+        thing.number = 0 if negative else k + 1
         if rng.random() < 0.35:
             soft = source.getchannel("a").filter(ImageFilter.BoxBlur(max(1.0, source.width * 0.03)))
             thing.shadow = (soft, float(rng.uniform(0.2, 0.55)), side * rng.uniform(-0.1, 0.12, 2))

@@ -1,4 +1,4 @@
-"""The texts a step is trained with: every query in some wording, and words whose answer is nothing."""
+"""The texts that a step learns from: every query in some wording, and negatives, which nothing answers to."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Encode = Callable[[Sequence[str]], NDArray[np.int32]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prompts:
+class TextPrompts:
     """Token ids of the vocabulary's queries, and of queries that answer to nothing."""
 
     queries: NDArray[np.int32]
     """[W, C, T]: each of the C queries in each of the W `names.PROMPTS`; the first is the bare name."""
-    strangers: NDArray[np.int32]
+    negatives: NDArray[np.int32]
     """[K, T]: words the scenes do not know, and colours that a thing never has."""
 
-    def sample(self, rng: np.random.Generator, strangers: int) -> NDArray[np.int32]:
-        """[C + strangers, T]: every query in some wording (half of the time the bare name), then strangers."""
+    def sample(self, rng: np.random.Generator, negatives: int) -> NDArray[np.int32]:
+        """[C + strangers, T]: every query in some wording (half of the time the bare name), then negatives."""
         wordings, count = self.queries.shape[:2]
         pick = np.where(rng.random(count) < 0.5, 0, rng.integers(0, wordings, count))
         known = self.queries[pick, np.arange(count)]
-        return np.concatenate([known, self.strangers[rng.integers(0, len(self.strangers), strangers)]])
+        return np.concatenate([known, self.negatives[rng.integers(0, len(self.negatives), negatives)]])
 
 
-def read(tokenizer: Path, context: int) -> Prompts:
+def read(tokenizer: Path, context: int) -> TextPrompts:
     """The prompts of `names`, in the ids of a ``tokenizer.json``."""
     encode = encoder(tokenizer, context)
     queries = np.stack([encode([w.format(q) for q in names.QUERIES]) for w in names.PROMPTS])
-    return Prompts(queries, encode(_strangers()))
+    return TextPrompts(queries, encode(_negatives()))
 
 
 def encoder(tokenizer: Path, context: int) -> Encode:
@@ -56,7 +56,7 @@ def encoder(tokenizer: Path, context: int) -> Encode:
     return encode
 
 
-def _strangers() -> list[str]:
+def _negatives() -> list[str]:
     nouns = [g for g in names.GENERICS if g not in names.LEAVES]
     colours = sorted({q.split()[0] for q in names.LEAVES if q.split()[-1] in nouns})
     never = [f"{c} {n}" for c in colours for n in nouns if f"{c} {n}" not in names.QUERIES]

@@ -25,7 +25,7 @@ FONTS = (
     "/usr/share/fonts/noto/NotoColorEmoji.ttf",
     "/usr/share/fonts/google-noto-emoji/NotoColorEmoji.ttf",
 )
-STRANGERS = (
+NEGATIVES = (
     "🎁🧸🪣🧯🦞🦑🍄🌶🥑🍩🧀🥨🛒🧲💎🎲🎯🪁🧩🛼🎺🥁🏆🛋🚿🧻🧭🔦🕯🗿"
     "🐙🦓🦒🦘🐊🦔🦚🦩🍍🥝🌽🥦🍆🚁🛵🚜⚓🛸🎠🗽🎃🤖👻😀🧦🧤👑💍👜📺🔬"
 )
@@ -109,8 +109,8 @@ def draw_scene(
         if count > 1 and rng.random() < 0.3:
             names[1] = names[0]
     crowd = 1.0 / (1.0 + crowding * len(names))
-    strangers = [None] * int(rng.integers(1, 4) if rng.random() < 0.35 else 0)
-    order: list[str | None] = [*names, *strangers]
+    negatives = [None] * int(rng.integers(1, 4) if rng.random() < 0.35 else 0)
+    order: list[str | None] = [*names, *negatives]
     order = [order[i] for i in rng.permutation(len(order))]
     labels: list[str] = []
     whole: list[int] = []
@@ -136,9 +136,9 @@ def draw_scene(
 
 
 def pick(rng: np.random.Generator, name: str | None) -> str:
-    """A glyph for a name, or one of `STRANGERS`."""
+    """A glyph for a name, or one of `NEGATIVES`."""
     if name is None:
-        return STRANGERS[int(rng.integers(len(STRANGERS)))]
+        return NEGATIVES[int(rng.integers(len(NEGATIVES)))]
     glyphs = GLYPHS[name]
     return glyphs[0] if len(glyphs) == 1 or rng.random() < 0.5 else glyphs[int(rng.integers(1, len(glyphs)))]
 

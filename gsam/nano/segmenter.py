@@ -10,7 +10,7 @@ from too.  Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Generic
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +19,27 @@ import optax
 from numpy.typing import NDArray
 
 from gsam import bind
+from gsam.evaluation.matching import filled as box_as_mask
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.nano import clicks
-from gsam.nano.batches import Examples, Pool, augment, pixels
-from gsam.nano.detector import waves
+from gsam.nano.batches import A, Examples, HostArray, Pool, augment, pixels
+from gsam.nano.positions import sincos_positions
 from gsam.nano.scenes import IGNORE
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.training import losses
+from gsam.training.trainer import Metrics
 from gsam.types import Params
 
-CORRECTED = 3
-"""How many prompts of each picture are corrected."""
+CORRECTED_PROMPTS = 3
+"""Prompts of each image that are corrected."""
 ROUNDS = 6
-"""Clicks by which they are, at most."""
-SECOND = 0.6
-"""What an answer to corrections weighs, to one of first answers."""
-FIRST = 3
+"""Clicks per correction, at most."""
+CORRECTION_WEIGHT = 0.6
+"""Weight of the loss after corrections, relative to that of first answers."""
+FIRST_ROWS = 3
 """Rows of a prompt that are not corrections: two corners and a click."""
 
 KINDS = {"prior": 0.46, "box": 0.08, "point": 0.33, "both": 0.13}
@@ -46,31 +48,31 @@ KINDS = {"prior": 0.46, "box": 0.08, "point": 0.33, "both": 0.13}
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """The prompts of a batch: Q of each picture, rows of ``real`` False are padding."""
+class PromptBatch(Generic[A]):
+    """Q prompts on each of B images; rows where ``valid`` is False are padding."""
 
-    which: Any
+    objects: A
     """[B, Q] int32: the object, an index into the pool's 8."""
-    box: Any
+    box: A
     """[B, Q, 4] float32 pixels, jittered."""
-    points: Any
+    points: A
     """[B, Q, P, 2] float32: two corners, a click, and room for `ROUNDS` corrections."""
-    labels: Any
+    labels: A
     """[B, Q, P] int32 as in `gsam.nn.prompt`."""
-    prior: Any
+    box_mask: A
     """[B, Q] bool: the filled box is given as mask."""
-    lone: Any
+    single_click: A
     """[B, Q] bool: nothing but one click."""
-    real: Any
+    valid: A
     """[B, Q] bool."""
-    rounds: Any
+    rounds: A
     """[B, Q] int32: how many corrections follow, 1 to `ROUNDS`."""
-    seed: Any
+    seed: A
     """[] uint32, for the corrections."""
 
 
 class Segmentation:
-    """See `gsam.training.trainer.Task`."""
+    """The task of training the segmenter, see `gsam.training.trainer.Task`."""
 
     def __init__(
         self,
@@ -80,49 +82,54 @@ class Segmentation:
         *,
         seed: int = 0,
         batch_size: int = 8,
-        prompts: int = 5,
+        prompts_per_image: int = 5,
         spread: float = 0.12,
     ) -> None:
         self.config, self.train, self.validation = config, train, validation
-        self.seed, self.batch_size, self.prompts, self.spread = seed, batch_size, prompts, spread
+        self.count = train.count
+        self.seed, self.batch_size, self.prompts_per_image, self.spread = seed, batch_size, prompts_per_image, spread
         self.spec = sam.spec(config)
         self.side = 4 * config.grid
         self.forward = jax.jit(self._forward)
-        self.answers = jax.jit(self._answers)
+        self.click_ious = jax.jit(self._click_ious)
 
-    def start(self, seed: int) -> Params:
+    def init_params(self, seed: int) -> Params:
         return initial(bind.random_params(self.spec, seed), self.config)
 
-    def batch(self, rng: np.random.Generator, step: int) -> Any:
+    def batch(self, rng: np.random.Generator, step: int) -> tuple[Examples[HostArray], PromptBatch[HostArray]]:
         examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)
-        return examples, ask(rng, examples, self.prompts, self.spread)
+        return examples, sample_prompts(rng, examples, self.prompts_per_image, self.spread)
 
-    def loss(self, params: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        examples, asked = batch
+    def loss(
+        self, params: Params, batch: tuple[Examples[jax.Array], PromptBatch[jax.Array]], progress: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        examples, prompts = batch
         model = self.spec.bind(params)
         features = model.image_encoder(pixels(examples, SAM_MEAN, SAM_STD))
-        truth, known = self.truth(examples, asked.which)
-        real = asked.real.astype(jnp.float32)
-        priors = self.priors(asked.box)
-        logits, guess = jax.vmap(model.decode)(features, asked.points, asked.labels, priors, asked.prior)
-        first, iou = judged(logits, guess, truth, known, asked.lone)
-        some = slice(None), slice(CORRECTED)
-        shown = jnp.where(asked.lone[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0])
-        fixed = jax.lax.stop_gradient((params, features, shown[some]))
-        points, labels, shown = self.corrected(*fixed, asked, truth[some], known[some])
-        given = jnp.ones(shown.shape[:2], bool)
-        again, guess = jax.vmap(model.decode)(features, points, labels, shown, given)
-        second, better = judged(again, guess, truth[some], known[some], ~given)
-        told = {"first": losses.weighted_mean(first, real), "second": losses.weighted_mean(second, real[some])}
-        told |= {"iou": losses.weighted_mean(iou, real), "corrected": losses.weighted_mean(better, real[some])}
-        return told["first"] + SECOND * told["second"], told
+        truth, known = self.truth(examples, prompts.objects)
+        valid = prompts.valid.astype(jnp.float32)
+        box_masks = self.box_masks(prompts.box)
+        logits, guess = jax.vmap(model.decode)(features, prompts.points, prompts.labels, box_masks, prompts.box_mask)
+        first, iou = mask_loss(logits, guess, truth, known, prompts.single_click)
+        some = slice(None), slice(CORRECTED_PROMPTS)
+        previous = jnp.where(
+            prompts.single_click[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0]
+        )
+        fixed = jax.lax.stop_gradient((params, features, previous[some]))
+        points, labels, previous = self.with_corrections(*fixed, prompts, truth[some], known[some])
+        given = jnp.ones(previous.shape[:2], bool)
+        again, guess = jax.vmap(model.decode)(features, points, labels, previous, given)
+        second, better = mask_loss(again, guess, truth[some], known[some], ~given)
+        metrics = {"first": losses.weighted_mean(first, valid), "second": losses.weighted_mean(second, valid[some])}
+        metrics |= {"iou": losses.weighted_mean(iou, valid), "corrected": losses.weighted_mean(better, valid[some])}
+        return metrics["first"] + CORRECTION_WEIGHT * metrics["second"], metrics
 
-    def priors(self, box: jax.Array) -> jax.Array:
-        """What boxes [B, Q, 4] bring along as mask: [B, Q, 4h, 4w] logits."""
+    def box_masks(self, box: jax.Array) -> jax.Array:
+        """The mask prompts that boxes [B, Q, 4] bring: [B, Q, 4h, 4w] logits."""
         flat = filled(box.reshape(-1, 4), self.config.image_size, self.side)
         return self.config.box_mask_prompt * flat.reshape(*box.shape[:2], self.side, self.side)
 
-    def truth(self, examples: Examples, which: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def truth(self, examples: Examples[jax.Array], objects: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Covered area and whether it is known, both [B, Q, 4h, 4w] in 0..1, averaged down to the decoder's output."""
         ratio = self.config.image_size // self.side
         instances = jnp.asarray(examples.instances)[:, None]  # [B, 1, S, S]
@@ -130,103 +137,117 @@ class Segmentation:
         def shrink(mask: jax.Array) -> jax.Array:
             return mask.reshape(*mask.shape[:2], self.side, ratio, self.side, ratio).mean((3, 5), dtype=jnp.float32)
 
-        return shrink(instances == which[..., None, None] + 1), shrink(instances != IGNORE) > 0.5
+        return shrink(instances == objects[..., None, None] + 1), shrink(instances != IGNORE) > 0.5
 
-    def corrected(
-        self, params: Params, features: Any, shown: jax.Array, asked: Asked, truth: jax.Array, known: jax.Array
+    def with_corrections(
+        self,
+        params: Params,
+        features: jax.Array,
+        previous: jax.Array,
+        prompts: PromptBatch[jax.Array],
+        truth: jax.Array,
+        known: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The prompts of the first Q things after all their corrections, and the logits [B, Q, h, w] that they correct.
+        """Correct the first Q prompts of each image, and return points, labels and the logits [B, Q, h, w] they correct.
 
-        Each round clicks where ``shown`` is wrong; all but the last are answered here, which nothing is learnt from.
+        Each round clicks where ``previous`` is wrong; all but the last are answered here, which nothing is learnt from.
         """
         decode = jax.vmap(self.spec.bind(params).decode)
-        count = shown.shape[1]
-        rounds = jnp.asarray(asked.rounds)[:, :count]
-        want, given = truth > 0.5, jnp.ones(shown.shape[:2], bool)
-        points, labels = jnp.asarray(asked.points)[:, :count], jnp.asarray(asked.labels)[:, :count]
+        count = previous.shape[1]
+        rounds = jnp.asarray(prompts.rounds)[:, :count]
+        want, given = truth > 0.5, jnp.ones(previous.shape[:2], bool)
+        points, labels = jnp.asarray(prompts.points)[:, :count], jnp.asarray(prompts.labels)[:, :count]
         step = self.config.image_size / self.side
 
-        def click(round: Any, points: jax.Array, labels: jax.Array, shown: jax.Array) -> tuple[jax.Array, jax.Array]:
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(asked.seed), round), len(shown))
-            cell, label = jax.vmap(clicks.correction)(keys, shown > 0, want, known)
+        def click(
+            round: int | jax.Array, points: jax.Array, labels: jax.Array, previous: jax.Array
+        ) -> tuple[jax.Array, jax.Array]:
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(prompts.seed), round), len(previous))
+            cell, label = jax.vmap(clicks.correction)(keys, previous > 0, want, known)
             xy = (cell.astype(jnp.float32) + 0.5) * step - 0.5
             due = round < rounds
-            at = FIRST + round
+            at = FIRST_ROWS + round
             return (
                 points.at[:, :, at].set(jnp.where(due[..., None], xy, points[:, :, at])),
                 labels.at[:, :, at].set(jnp.where(due, label, labels[:, :, at])),
             )
 
-        def answered(round: Any, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            points, labels, shown = state
-            points, labels = click(round, points, labels, shown)
-            logits, _ = decode(features, points, labels, shown, given)
-            return points, labels, jnp.where((round < rounds - 1)[..., None, None], logits[:, :, 0], shown)
+        def answer(round: int | jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            points, labels, previous = state
+            points, labels = click(round, points, labels, previous)
+            logits, _ = decode(features, points, labels, previous, given)
+            return points, labels, jnp.where((round < rounds - 1)[..., None, None], logits[:, :, 0], previous)
 
-        points, labels, shown = jax.lax.fori_loop(0, ROUNDS - 1, answered, (points, labels, shown))
-        return *click(ROUNDS - 1, points, labels, shown), shown
+        points, labels, previous = jax.lax.fori_loop(0, ROUNDS - 1, answer, (points, labels, previous))
+        return *click(ROUNDS - 1, points, labels, previous), previous
 
-    def _forward(self, params: Params, examples: Examples, asked: Asked) -> tuple[jax.Array, jax.Array]:
+    def _forward(
+        self, params: Params, examples: Examples[jax.Array], prompts: PromptBatch[jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         model = self.spec.bind(params)
         features = model.image_encoder(pixels(examples, SAM_MEAN, SAM_STD))
         logits, guess = jax.vmap(model.decode)(
-            features, asked.points, asked.labels, self.priors(jnp.asarray(asked.box)), asked.prior
+            features, prompts.points, prompts.labels, self.box_masks(jnp.asarray(prompts.box)), prompts.box_mask
         )
-        best = jnp.where(asked.lone[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0])
+        best = jnp.where(
+            prompts.single_click[..., None, None], _pick(logits[:, :, 1:], guess[:, :, 1:]), logits[:, :, 0]
+        )
         size = self.config.image_size
         large = jax.image.resize(best, (*best.shape[:2], size, size), "linear")
-        return large > 0, jnp.where(asked.lone, guess[:, :, 1:].max(-1), guess[:, :, 0])
+        return large > 0, jnp.where(prompts.single_click, guess[:, :, 1:].max(-1), guess[:, :, 0])
 
     def evaluate(self, params: Params, scenes: int = 160) -> dict[str, float]:
         """Mean IoU at full resolution: jittered boxes with their prior, without, clicks, and the filled box itself."""
         if self.validation is None:
             return {}
-        told: dict[str, float] = self.clicked(params, scenes)
+        metrics: dict[str, float] = self.evaluate_clicks(params, scenes)
         for kind in ("prior", "box", "point"):
             rng = np.random.default_rng(0)
             ious, errors, plain = [], [], []
             for begin in range(0, min(scenes, self.validation.count) // 16 * 16, 16):
                 examples = self.validation.examples(np.arange(begin, begin + 16))
-                asked = ask(rng, examples, 6, self.spread, {kind: 1.0})
-                masks, guess = (np.asarray(a) for a in self.forward(params, examples, asked))
-                for b, q in np.argwhere(asked.real):
-                    want = examples.instances[b] == asked.which[b, q] + 1
+                prompts = sample_prompts(rng, examples, 6, self.spread, {kind: 1.0})
+                masks, guess = (np.asarray(a) for a in self.forward(params, examples, prompts))
+                for b, q in np.argwhere(prompts.valid):
+                    want = examples.instances[b] == prompts.objects[b, q] + 1
                     ious.append(_iou(masks[b, q], want))
                     errors.append(abs(ious[-1] - guess[b, q]))
-                    plain.append(_iou(_drawn(asked.box[b, q], want.shape), want))
-            told |= {kind: float(np.mean(ious)), f"{kind}_above_75": float(np.mean(np.array(ious) > 0.75))}
-            told |= {f"{kind}_guess_error": float(np.mean(errors)), "filled_box": float(np.mean(plain))}
-        return told
+                    plain.append(_iou(box_as_mask(prompts.box[b, q], want.shape), want))
+            metrics |= {kind: float(np.mean(ious)), f"{kind}_above_75": float(np.mean(np.array(ious) > 0.75))}
+            metrics |= {f"{kind}_guess_error": float(np.mean(errors)), "filled_box": float(np.mean(plain))}
+        return metrics
 
-    def clicked(self, params: Params, scenes: int) -> dict[str, float]:
+    def evaluate_clicks(self, params: Params, scenes: int) -> dict[str, float]:
         """Mean IoU, at low resolution, of the answers to 1 and to 1 + `ROUNDS` clicks."""
         assert self.validation is not None
         rng = np.random.default_rng(0)
-        told: list[list[float]] = [[], []]
+        found: list[list[float]] = [[], []]
         for begin in range(0, min(scenes, self.validation.count) // 16 * 16, 16):
             examples = self.validation.examples(np.arange(begin, begin + 16))
-            asked = ask(rng, examples, CORRECTED, 0.0, {"point": 1.0})
-            asked = dataclasses.replace(asked, rounds=np.full_like(asked.rounds, ROUNDS))
-            for ious, found in zip(told, self.answers(params, examples, asked), strict=True):
-                ious += np.asarray(found)[asked.real].tolist()
-        return {f"clicks_{k}": float(np.mean(v)) for k, v in zip((1, 1 + ROUNDS), told, strict=True)}
+            prompts = sample_prompts(rng, examples, CORRECTED_PROMPTS, 0.0, {"point": 1.0})
+            prompts = dataclasses.replace(prompts, rounds=np.full_like(prompts.rounds, ROUNDS))
+            for every, ious in zip(found, self.click_ious(params, examples, prompts), strict=True):
+                every += np.asarray(ious)[prompts.valid].tolist()
+        return {f"clicks_{k}": float(np.mean(v)) for k, v in zip((1, 1 + ROUNDS), found, strict=True)}
 
-    def _answers(self, params: Params, examples: Examples, asked: Asked) -> tuple[jax.Array, jax.Array]:
+    def _click_ious(
+        self, params: Params, examples: Examples[jax.Array], prompts: PromptBatch[jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         model = self.spec.bind(params)
         features = model.image_encoder(pixels(examples, SAM_MEAN, SAM_STD))
-        truth, known = self.truth(examples, asked.which)
-        logits, guess = jax.vmap(model.decode)(features, jnp.asarray(asked.points), jnp.asarray(asked.labels))
+        truth, known = self.truth(examples, prompts.objects)
+        logits, guess = jax.vmap(model.decode)(features, jnp.asarray(prompts.points), jnp.asarray(prompts.labels))
         first = _pick(logits[:, :, 1:], guess[:, :, 1:])
-        points, labels, shown = self.corrected(params, features, first, asked, truth, known)
-        last, _ = jax.vmap(model.decode)(features, points, labels, shown, jnp.ones(shown.shape[:2], bool))
+        points, labels, previous = self.with_corrections(params, features, first, prompts, truth, known)
+        last, _ = jax.vmap(model.decode)(features, points, labels, previous, jnp.ones(previous.shape[:2], bool))
         first, last = (losses.mask_iou(jnp.where(known, m, -20.0), truth * known) for m in (first, last[:, :, 0]))
         return first, last
 
 
-def judged(
-    logits: jax.Array, guess: jax.Array, truth: jax.Array, known: jax.Array, lone: jax.Array
+def mask_loss(
+    logits: jax.Array, guess: jax.Array, truth: jax.Array, known: jax.Array, single_click: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Loss [B, Q] of four masks [B, Q, 4, h, w] and their guessed IoU, and the true IoU of the mask that counts."""
+    """The loss [B, Q] of four masks [B, Q, 4, h, w] and their predicted IoU, and the true IoU of the mask that counts."""
     want, seen = truth[:, :, None], known[:, :, None].astype(jnp.float32)
     quiet = jnp.where(known[:, :, None], logits, -20.0)
     want = want * seen
@@ -238,31 +259,38 @@ def judged(
     several = (cost[..., 1:] * chosen).sum(-1) + 0.05 * cost[..., 1:].mean(-1) + miss[..., 1:].mean(-1)
     single = cost[..., 0] + miss[..., 0]
     # A lone click trains all four tokens, and everything else token 0 and, lightly, the others.
-    loss = jnp.where(lone, several + 0.3 * single, single + 0.1 * several)
-    return loss, jnp.where(lone, (iou[..., 1:] * chosen).sum(-1), iou[..., 0])
+    loss = jnp.where(single_click, several + 0.3 * single, single + 0.1 * several)
+    return loss, jnp.where(single_click, (iou[..., 1:] * chosen).sum(-1), iou[..., 0])
 
 
-def ask(
-    rng: np.random.Generator, examples: Examples, prompts: int, spread: float, kinds: dict[str, float] = KINDS
-) -> Asked:
-    """Prompts for some objects of each scene.  The sides of a box move by a normal share of its size, ``spread``."""
+def sample_prompts(
+    rng: np.random.Generator,
+    examples: Examples[HostArray],
+    per_image: int,
+    spread: float,
+    kinds: dict[str, float] = KINDS,
+) -> PromptBatch[HostArray]:
+    """Choose prompts for some objects of each scene.  The sides of a box move by a normal share of its size, ``spread``."""
     batch = len(examples.leaf)
-    which = np.zeros((batch, prompts), np.int32)
-    box = np.tile(np.array([0, 0, 8, 8], np.float32), (batch, prompts, 1))
-    room = FIRST + ROUNDS
-    points, labels = np.zeros((batch, prompts, room, 2), np.float32), np.full((batch, prompts, room), ABSENT, np.int32)
-    prior, lone, real = (np.zeros((batch, prompts), bool) for _ in range(3))
+    objects = np.zeros((batch, per_image), np.int32)
+    box = np.tile(np.array([0, 0, 8, 8], np.float32), (batch, per_image, 1))
+    room = FIRST_ROWS + ROUNDS
+    points, labels = (
+        np.zeros((batch, per_image, room, 2), np.float32),
+        np.full((batch, per_image, room), ABSENT, np.int32),
+    )
+    box_mask, single_click, valid = (np.zeros((batch, per_image), bool) for _ in range(3))
     for b in range(batch):
         present = np.flatnonzero(examples.leaf[b] >= 0)
         if not present.size:
             labels[b, :, 2] = FOREGROUND
             continue
         picked = rng.permutation(present)
-        repeats = -(-prompts // len(picked))
-        for q, k in enumerate(np.tile(picked, repeats)[:prompts]):
+        repeats = -(-per_image // len(picked))
+        for q, k in enumerate(np.tile(picked, repeats)[:per_image]):
             kind = rng.choice(list(kinds), p=list(kinds.values()))
-            real[b, q] = len(kinds) > 1 or q < len(picked)
-            which[b, q] = k
+            valid[b, q] = len(kinds) > 1 or q < len(picked)
+            objects[b, q] = k
             box[b, q] = _jitter(rng, examples.boxes[b, k], examples.content[b], spread)
             if kind != "point":
                 points[b, q, :2] = box[b, q].reshape(2, 2)
@@ -271,12 +299,22 @@ def ask(
                 rows, columns = np.nonzero(examples.instances[b] == k + 1)
                 at = rng.integers(len(rows))
                 points[b, q, 2], labels[b, q, 2] = (columns[at], rows[at]), FOREGROUND
-            lone[b, q] = kind == "point"
-            prior[b, q] = kind in ("prior", "both")
+            single_click[b, q] = kind == "point"
+            box_mask[b, q] = kind in ("prior", "both")
             if kind == "point":
                 labels[b, q, 0] = PAD
-    following = rng.integers(1, ROUNDS + 1, (batch, prompts)).astype(np.int32)
-    return Asked(which, box, points, labels, prior, lone, real, following, np.uint32(rng.integers(2**32)))
+    following = rng.integers(1, ROUNDS + 1, (batch, per_image)).astype(np.int32)
+    return PromptBatch(
+        objects,
+        box,
+        points,
+        labels,
+        box_mask,
+        single_click,
+        valid,
+        following,
+        np.asarray(rng.integers(2**32), np.uint32),
+    )
 
 
 def _jitter(
@@ -296,13 +334,6 @@ def _pick(logits: jax.Array, guess: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits, best[..., None, None, None], 2)[:, :, 0]
 
 
-def _drawn(box: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    x0, y0, x1, y1 = np.round(box).astype(int)
-    mask = np.zeros(shape, bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
 def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return float((a & b).sum() / max((a | b).sum(), 1))
 
@@ -310,7 +341,7 @@ def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 def initial(params: Params, config: Config) -> Params:
     """Random parameters, moved to where training from nothing begins well: places told apart, IoU guessed as a half."""
     code = "prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
-    place = 0.5 * waves(config.grid, config.width).reshape(1, config.grid, config.grid, config.width)
+    place = 0.5 * sincos_positions(config.grid, config.width).reshape(1, config.grid, config.grid, config.width)
     head = "mask_decoder/iou_prediction_head/layers/2/"
     new = {
         "image_encoder/pos_embed": place.astype(np.float32),

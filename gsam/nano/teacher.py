@@ -7,42 +7,44 @@ grid, which is worth far more a step than masks alone while the encoder knows no
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gsam import bind
 from gsam.models.sam.config import Config
+from gsam.models.sam.model import Sam
 from gsam.ops.resize import antialiased
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.types import Params
 
 SHARED = {"prompt_encoder/": "sam_prompt_encoder/", "mask_decoder/": "sam_mask_decoder/"}
-"""What the parts that both have are called in SAM, and in SAM 2."""
+"""Prefixes of the parts that both have, in SAM and in SAM 2."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Teacher:
+    """A trained SAM whose embeddings and decoder another model starts from."""
+
     config: Config
-    spec: bind.Spec[Any]
+    spec: bind.Spec[Sam]
     params: Params
 
-    def hand_over(self, params: Params) -> Params:
-        """A SAM 2's parameters, with this SAM's prompt encoder and decoder in place of its own.
+    def initialise(self, params: Params) -> Params:
+        """Give a SAM 2 this SAM's prompt encoder and decoder in place of its own.
 
         Raises `ValueError` where the two models are not of one size.
         """
-        own = {
+        taken = {
             there + name.removeprefix(here): value
             for name, value in self.params.items()
             for here, there in SHARED.items()
             if name.startswith(here)
         }
-        strange = sorted(k for k, v in own.items() if k not in params or params[k].shape != v.shape)
-        if strange:
-            raise ValueError(f"the teacher's decoder is not the tracker's: {', '.join(strange[:5])}")
-        return params | own
+        misfits = sorted(k for k, v in taken.items() if k not in params or params[k].shape != v.shape)
+        if misfits:
+            raise ValueError(f"the teacher's decoder is not the tracker's: {', '.join(misfits[:5])}")
+        return params | taken
 
     def embedding(self, frames: jax.Array, grid: int) -> jax.Array:
         """Frames [N, S, S, 3] of the teacher's size, 0..255 -> [N, grid, grid, D]."""

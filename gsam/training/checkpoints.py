@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+State = TypeVar("State")
+Notes = dict[str, float]
+"""Numbers beside a state, by name."""
 
 
 class Checkpoints:
@@ -25,8 +29,8 @@ class Checkpoints:
         step: int | None = self._manager.latest_step()
         return step
 
-    def save(self, step: int, state: Any, notes: dict[str, Any]) -> None:
-        """Write ``state`` (a pytree of arrays) and ``notes`` (JSON); a step that is already there is left alone."""
+    def save(self, step: int, state: object, notes: Notes) -> None:
+        """Write ``state`` (a pytree of arrays) and ``notes``; a step that is already there is left alone."""
         if step in self._manager.all_steps():
             return
         args = self._ocp.args
@@ -34,7 +38,7 @@ class Checkpoints:
         self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
         self._manager.wait_until_finished()
 
-    def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
+    def restore(self, like: State) -> tuple[State, Notes]:
         """The newest state, with the structure, shapes and dtypes of ``like``, and its notes.
 
         Raises `FileNotFoundError` where there is none, and Orbax's `ValueError` where it does not fit ``like``.
@@ -49,7 +53,7 @@ class Checkpoints:
         )
         return found["state"], dict(found["notes"])
 
-    def restore_any(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def restore_any(self) -> tuple[dict[str, Any], Notes]:
         """The newest state as nested dictionaries of NumPy arrays, whatever its structure, and its notes."""
         if self.latest is None:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")

@@ -1,4 +1,4 @@
-"""Which token answers for which true object: bipartite matching (Carion et al. 2020) with a centre prior.
+"""Assign tokens to true objects: bipartite matching (Carion et al. 2020) with a centre prior.
 
 Early in training a truth may be repeated so that several tokens learn from it; late, one token answers for each.  The
 assignment runs on the host (SciPy's Jonker-Volgenant solver): a hundred tokens and a few truths take microseconds.
@@ -49,32 +49,32 @@ def cost(logits: jax.Array, boxes: jax.Array, truth: jax.Array, label: jax.Array
 def solve(
     cost: NDArray[np.float32], allowed: NDArray[np.bool_], valid: NDArray[np.bool_], repeat: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """On the host: cost, allowed [B, N, T], valid [B, N], repeat [] -> owner [B, T], the truth of each token or -1.
+    """On the host: cost, allowed [B, N, T], valid [B, N], repeat [] -> assigned [B, T], the truth of each token or -1.
 
     The copies of a truth are placed one after the other, each time all truths at once, so that no truth takes a second
     token before every truth has had its chance at a first.
     """
     from scipy.optimize import linear_sum_assignment
 
-    owner = np.full((cost.shape[0], cost.shape[2]), -1, np.int32)
-    for b, row in enumerate(owner):
-        price = np.where(allowed[b], np.nan_to_num(cost[b], nan=FORBIDDEN / 2), FORBIDDEN)
+    assigned = np.full((cost.shape[0], cost.shape[2]), -1, np.int32)
+    for b, row in enumerate(assigned):
+        costs = np.where(allowed[b], np.nan_to_num(cost[b], nan=FORBIDDEN / 2), FORBIDDEN)
         for _ in range(int(repeat)):
             free, real = np.flatnonzero(row < 0), np.flatnonzero(valid[b])
             if not free.size or not real.size:
                 break
-            i, j = linear_sum_assignment(price[np.ix_(real, free)])
+            i, j = linear_sum_assignment(costs[np.ix_(real, free)])
             taken = allowed[b][real[i], free[j]]
             row[free[j[taken]]] = real[i[taken]]
-    return owner
+    return assigned
 
 
 def match(cost: jax.Array, allowed: jax.Array, valid: jax.Array, repeat: jax.Array) -> jax.Array:
-    """`solve` inside `jax.jit`, without a gradient: owner [B, T] int32."""
+    """`solve` inside `jax.jit`, without a gradient: assigned [B, T] int32."""
     shape = jax.ShapeDtypeStruct((cost.shape[0], cost.shape[2]), jnp.int32)
     arguments = jax.tree.map(jax.lax.stop_gradient, (cost, allowed, valid, jnp.asarray(repeat, jnp.int32)))
-    owner: jax.Array = jax.pure_callback(_solve_arrays, shape, *arguments)
-    return owner
+    assigned: jax.Array = jax.pure_callback(_solve_arrays, shape, *arguments)
+    return assigned
 
 
 @functools.wraps(solve)

@@ -47,14 +47,14 @@ def scale_by_muon(is_matrix: Callable[[str, tuple[int, ...]], bool]) -> optax.Gr
         matrices, others = split(params)
         return Moments(adam.init(others), jax.tree.map(jnp.zeros_like, matrices))
 
-    def update(slope: Params, state: Moments, params: Params | None = None) -> tuple[Params, Moments]:
-        matrices, others = split(slope)
+    def update(grads: Params, state: Moments, params: Params | None = None) -> tuple[Params, Moments]:
+        matrices, others = split(grads)
         updates, moments = adam.update(others, state.adam)
         momentum = {k: MOMENTUM * state.momentum[k] + g for k, g in matrices.items()}
         for k, g in matrices.items():
             ahead = orthogonalise(g + MOMENTUM * momentum[k])
             updates[k] = 0.2 * max(g.shape) ** 0.5 * ahead
-        return {k: updates[k] for k in slope}, Moments(moments, momentum)
+        return {k: updates[k] for k in grads}, Moments(moments, momentum)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,11 +1,10 @@
-"""How far training is, and what follows from it: learning rate, averaging, optimiser."""
+"""How far training is, and what follows from it: learning rate and optimiser."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,41 +14,57 @@ from gsam.training.muon import hidden_matrix, scale_by_muon
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrainConfig:
     """How long and how hard to train.  One of ``steps`` and ``minutes`` ends the run.
 
     With ``steps`` the schedule is a function of the step, and a resumed run repeats an uninterrupted one bit for bit.
     With ``minutes`` it follows the clock (time spent before a resume counts), and only the state is restored exactly.
+
+    Args:
+        steps: Batches to learn from.
+        minutes: Minutes to train for; compilation and evaluation do not count.
+        seed: Of the initial parameters and the order of the data.
+        learning_rate: The highest one, after the warm-up.
+        warmup: Fraction of the run in which the learning rate rises.
+        final_fraction: Learning rate at the end, as a fraction of ``learning_rate``.
+        weight_decay: Of kernels, per unit of learning rate.
+        clip_norm: Gradients are scaled down to this global norm.
+        ema_decay: Of the moving average of the parameters, which is what is evaluated.
+        log_every: Steps per line of the log.
+        save_minutes: Minutes between checkpoints.
+        evaluate_minutes: Minutes between evaluations.
+
+    Raises:
+        ValueError: Neither or both of ``steps`` and ``minutes`` are given.
     """
 
     steps: int | None = None
     minutes: float | None = None
     seed: int = 0
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     warmup: float = 0.03
-    """Fraction of the run."""
-    floor: float = 0.0
-    """Learning rate at the end, as a fraction of ``rate``."""
+    final_fraction: float = 0.0
     weight_decay: float = 0.03
-    clip: float = 1.0
-    ema: float = 0.999
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
     log_every: int = 50
     save_minutes: float = 5.0
     evaluate_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
-            raise ValueError("a plan has either steps or minutes")
+            raise ValueError("training has either steps or minutes")
 
 
 class Clock:
-    """Progress in 0..1 of a run under ``plan``; ``spent`` seconds were used before this process."""
+    """Progress in 0..1 of a run; ``spent`` seconds were used before this process."""
 
-    def __init__(self, plan: Plan, spent: float) -> None:
-        self.plan, self.spent, self.start = plan, spent, time.monotonic()
+    def __init__(self, config: TrainConfig, spent: float) -> None:
+        self.config, self.spent, self.start = config, spent, time.monotonic()
 
     @property
     def seconds(self) -> float:
+        """Seconds of training so far."""
         return self.spent + time.monotonic() - self.start
 
     def skip(self, seconds: float) -> None:
@@ -57,27 +72,28 @@ class Clock:
         self.start += seconds
 
     def progress(self, step: int) -> float:
-        if self.plan.steps is not None:
-            return min(step / self.plan.steps, 1.0)
-        assert self.plan.minutes is not None
-        return min(self.seconds / (60.0 * self.plan.minutes), 1.0)
+        """The fraction of the run that is done before ``step``."""
+        if self.config.steps is not None:
+            return min(step / self.config.steps, 1.0)
+        assert self.config.minutes is not None
+        return min(self.seconds / (60.0 * self.config.minutes), 1.0)
 
 
-def learning_rate(plan: Plan, progress: jax.Array) -> jax.Array:
-    """Linear warm-up, then half a cosine down to the floor: [] -> []."""
-    rising = jnp.clip(progress / max(plan.warmup, 1e-9), 0.02, 1.0)
+def learning_rate(config: TrainConfig, progress: jax.Array) -> jax.Array:
+    """Linear warm-up, then half a cosine down to the last rate: [] -> []."""
+    rising = jnp.clip(progress / max(config.warmup, 1e-9), 0.02, 1.0)
     falling = 0.5 + 0.5 * jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0))
-    return plan.rate * rising * (plan.floor + (1.0 - plan.floor) * falling)
+    return config.learning_rate * rising * (config.final_fraction + (1.0 - config.final_fraction) * falling)
 
 
-def optimiser(plan: Plan) -> Any:
+def optimiser(config: TrainConfig) -> optax.GradientTransformation:
     """Muon and AdamW without their learning rate (the caller multiplies).  Only kernels decay."""
 
     def decays(params: Mapping[str, jax.Array]) -> dict[str, bool]:
         return {name: name.endswith("kernel") for name in params}
 
     return optax.chain(
-        optax.clip_by_global_norm(plan.clip),
+        optax.clip_by_global_norm(config.clip_norm),
         scale_by_muon(hidden_matrix),
-        optax.add_decayed_weights(plan.weight_decay, mask=decays),
+        optax.add_decayed_weights(config.weight_decay, mask=decays),
     )

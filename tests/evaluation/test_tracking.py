@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.evaluation.tracking import Followed, assigned, boundary, contour, followed, qualities, region, total
+from gsam.evaluation.tracking import (
+    IdentityCounts,
+    assign_tracks,
+    boundary,
+    contour,
+    count_identities,
+    qualities,
+    region,
+    total,
+)
 from gsam.nano import heldout_clips
 from gsam.results.tracks import TrackedFrame, Tracks
 
@@ -151,32 +160,32 @@ def test_only_frames_that_are_judged() -> None:
 def test_tracks_without_known_ids_are_assigned() -> None:
     true = tracks({1: 0, 2: 15}, {1: 1, 2: 14}, {1: 2, 2: 13})
     found = tracks({7: 15, 9: 0}, {7: 14, 9: 1, 4: 22}, {9: 2, 7: 13})
-    assert assigned(found, true) == {1: 9, 2: 7}
-    got = qualities(found, true, assigned(found, true), ends=True)
+    assert assign_tracks(found, true) == {1: 9, 2: 7}
+    got = qualities(found, true, assign_tracks(found, true), ends=True)
     assert [(q.id, q.track, q.j, q.f) for q in got] == [(1, 9, 1, 1), (2, 7, 1, 1)]
-    assert assigned(tracks({5: 2}), true=tracks({3: 2, 8: 22})) == {3: 5}
-    assert assigned(tracks({}), tracks({1: 2})) == {}
+    assert assign_tracks(tracks({5: 2}), true=tracks({3: 2, 8: 22})) == {3: 5}
+    assert assign_tracks(tracks({}), tracks({1: 2})) == {}
     with pytest.raises(ValueError, match="tracks of 1 frames"):
-        assigned(tracks({1: 2}), tracks({1: 2}, {1: 2}))
+        assign_tracks(tracks({1: 2}), tracks({1: 2}, {1: 2}))
 
 
 def test_the_assignment_is_the_best_for_all() -> None:
     """Track 5 overlaps both objects, track 6 only the first: the first does not get what the second needs."""
     true, found = tracks({1: 4, 2: 8}), tracks({5: 6, 6: 2})
     assert region(square(4), square(6)) == region(square(4), square(2)) == region(square(8), square(6))
-    assert assigned(found, true) == {1: 6, 2: 5}
+    assert assign_tracks(found, true) == {1: 6, 2: 5}
 
 
 def test_identities_by_hand() -> None:
     #         both followed    they swap        1 is lost        1 is back as 9   2 leaves, a false one
     true = tracks({1: 0, 2: 20}, {1: 0, 2: 20}, {1: 0, 2: 20}, {1: 0, 2: 20}, {1: 0})
     found = tracks({7: 0, 8: 20}, {8: 0, 7: 20}, {7: 20}, {9: 1, 7: 20}, {9: 0, 7: 20})
-    got = followed(found, true)
-    assert got == Followed(switches=3, present=9, matched=8, called=8, false=1, late=0, late_found=0, delays=())
-    assert followed(true, true) == Followed(0, 9, 9, 9, 0, 0, 0, ())
-    assert followed(tracks({}, {}, {}, {}, {}), true) == Followed(0, 9, 0, 0, 0, 0, 0, ())
+    got = count_identities(found, true)
+    assert got == IdentityCounts(switches=3, present=9, matched=8, called=8, false=1, late=0, late_found=0, delays=())
+    assert count_identities(true, true) == IdentityCounts(0, 9, 9, 9, 0, 0, 0, ())
+    assert count_identities(tracks({}, {}, {}, {}, {}), true) == IdentityCounts(0, 9, 0, 0, 0, 0, 0, ())
     cats = tracks(*[{7: 0}] * 5, label="cat")
-    assert (followed(cats, true).matched, followed(cats, true).called) == (5, 0)
+    assert (count_identities(cats, true).matched, count_identities(cats, true).called) == (5, 0)
 
 
 def test_a_match_is_kept_while_it_is_good_enough() -> None:
@@ -184,19 +193,19 @@ def test_a_match_is_kept_while_it_is_good_enough() -> None:
     found = tracks(
         {7: 10}, {7: 11, 8: 10}, {7: 10, 8: 11}, {7: 14, 8: 10}
     )  # 8 is better for a frame: 7 stays the object's
-    got = followed(found, true)
+    got = count_identities(found, true)
     assert (got.switches, got.matched, got.false) == (1, 4, 3)  # only when 7, in the last frame, is at 2/10
 
 
 def test_late_objects_by_hand() -> None:
     true = tracks({1: 0}, {1: 0, 2: 10}, {1: 0, 2: 10}, {1: 0, 2: 10, 3: 22}, {1: 0, 2: 10, 3: 22})
     found = tracks({7: 0}, {7: 0}, {7: 0}, {7: 0, 8: 11}, {7: 0, 8: 10})
-    assert followed(found, true).delays == (2,)
-    got = followed(found, true, within=1)
+    assert count_identities(found, true).delays == (2,)
+    got = count_identities(found, true, within=1)
     assert (got.late, got.late_found, got.delays) == (2, 0, ())
-    soon = followed(true, true, within=0)
+    soon = count_identities(true, true, within=0)
     assert (soon.late, soon.late_found, soon.delays) == (2, 2, (0, 0))
-    told = total([followed(found, true), soon])
+    told = total([count_identities(found, true), soon])
     assert told["clips"] == 2
     assert (told["late"], told["late_found"], told["late_share"]) == (4, 3, 0.75)
     assert told["late_delay"] == pytest.approx(2 / 3)
@@ -207,11 +216,11 @@ def test_late_objects_by_hand() -> None:
 
 def test_what_is_not_judged_counts_neither_way() -> None:
     true, found = tracks({1: 0}), tracks({7: 0, 8: 20})
-    assert followed(found, true).false == 1
+    assert count_identities(found, true).false == 1
     ignored = square(19, 3, 8)[None]
-    got = followed(found, true, ignored=ignored)
+    got = count_identities(found, true, ignored=ignored)
     assert (got.false, got.matched, got.present) == (0, 1, 1)
-    gone = followed(found, true, ignored=square(0)[None])
+    gone = count_identities(found, true, ignored=square(0)[None])
     assert (gone.present, gone.matched) == (0, 0)
 
 
@@ -219,9 +228,9 @@ def test_the_shipped_clips_follow_themselves() -> None:
     for example in heldout_clips.read(Path(__file__).parents[1] / "data" / "clips"):
         tracks = example.tracks()
         ignored = example.clip.instances == 255
-        got = followed(tracks, tracks, ignored=ignored)
+        got = count_identities(tracks, tracks, ignored=ignored)
         assert got.switches == got.false == 0
         assert got.matched == got.present == example.clip.present.sum()
         assert got.late == (~example.clip.present[0]).sum()
         assert all(q.j == q.f == 1 for q in qualities(tracks, tracks, ignored=ignored))
-        assert assigned(tracks, tracks) == {i: i for i in tracks.ids}
+        assert assign_tracks(tracks, tracks) == {i: i for i in tracks.ids}

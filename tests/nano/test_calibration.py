@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import gsam
+from gsam.evaluation.matching import box_overlaps
 from gsam.nano import calibration, heldout
-from gsam.nano.calibration import Asked, Seen, box_overlaps
+from gsam.nano.calibration import QueryScores, SceneScores
 from gsam.nano.names import LEAVES, QUERIES
 
 ROOT = Path(__file__).parents[2]
@@ -21,36 +22,52 @@ WORDS = ("cat", "dog", "background")
 ONE = {"threshold": (0.3,), "nms": (0.5,), "duplicate": (1.0,), "weight": (0.5,), "reject": (0.1, 0.4)}
 
 
-def seen(names: list[str], detector: list[list[float]], classifier: list[list[float]], iou: list[list[float]]) -> Seen:
+def scene_scores(
+    names: list[str], detector: list[list[float]], classifier: list[list[float]], iou: list[list[float]]
+) -> SceneScores:
     n = len(detector)
     boxes = np.array([[40 * i, 0, 40 * i + 20, 20] for i in range(n)], np.float32)
     arrays = [np.array(a, np.float32) for a in (detector, classifier, iou)]
-    return Seen(
-        boxes, box_overlaps(boxes), arrays[0], arrays[1], arrays[2].reshape(n, len(names)), np.zeros(n, bool), names
+    return SceneScores(
+        boxes,
+        box_overlaps(boxes, boxes),
+        arrays[0],
+        arrays[1],
+        arrays[2].reshape(n, len(names)),
+        np.zeros(n, bool),
+        names,
     )
 
 
 def test_a_question_renormalises_the_classifier() -> None:
-    scene = seen(["cat"], [[0.9, 0.1, 0.0]], [[0.2, 0.7, 0.1]], [[0.8]])
-    alone = Asked.of(scene, WORDS, ["cat"], NEGATIVES)  # a negative that is asked for is no negative
+    scene = scene_scores(["cat"], [[0.9, 0.1, 0.0]], [[0.2, 0.7, 0.1]], [[0.8]])
+    alone = QueryScores.of(scene, WORDS, ["cat"], NEGATIVES)  # a negative that is asked for is no negative
     assert alone.classifier[0, 0] == pytest.approx(2 / 3)
     assert alone.right.tolist() == [[True]]
-    other = Asked.of(scene, WORDS, ["dog"], NEGATIVES)
+    other = QueryScores.of(scene, WORDS, ["dog"], NEGATIVES)
     assert other.classifier[0, 0] == pytest.approx(0.7)
 
 
 def test_suppression_is_by_label_and_then_across_labels() -> None:
-    scene = seen(["cat"], [[0.9, 0.1, 0.0], [0.8, 0.1, 0.0], [0.1, 0.7, 0.0]], [[0.3, 0.3, 0.4]] * 3, [[0.8]] * 3)
-    asked = Asked.of(dataclasses.replace(scene, near=np.ones((3, 3), np.float32)), WORDS, ["cat", "dog"], NEGATIVES)
-    assert calibration.kept(asked, 0.3, 0.5).tolist() == [0, 2]
-    assert calibration.kept(asked, 0.3, 0.5, 0.9).tolist() == [0]
-    assert calibration.kept(asked, 0.75, 0.5).tolist() == [0]
-    assert calibration.kept(asked, 0.95, 0.5).tolist() == []
+    scene = scene_scores(
+        ["cat"], [[0.9, 0.1, 0.0], [0.8, 0.1, 0.0], [0.1, 0.7, 0.0]], [[0.3, 0.3, 0.4]] * 3, [[0.8]] * 3
+    )
+    queries = QueryScores.of(
+        dataclasses.replace(scene, box_iou=np.ones((3, 3), np.float32)), WORDS, ["cat", "dog"], NEGATIVES
+    )
+    assert calibration.after_detector(queries, 0.3, 0.5).tolist() == [0, 2]
+    assert calibration.after_detector(queries, 0.3, 0.5, 0.9).tolist() == [0]
+    assert calibration.after_detector(queries, 0.75, 0.5).tolist() == [0]
+    assert calibration.after_detector(queries, 0.95, 0.5).tolist() == []
 
 
 def test_the_search_prefers_what_keeps_the_limit() -> None:
-    good = Asked.of(seen(["cat"], [[0.9, 0.1, 0.0]], [[0.9, 0.05, 0.05]], [[0.8]]), WORDS, ["cat", "dog"], NEGATIVES)
-    lone = Asked.of(seen(["cat"], [[0.9, 0.4, 0.0]], [[0.5, 0.4, 0.1]], [[0.8]]), WORDS, ["dog"], NEGATIVES)
+    good = QueryScores.of(
+        scene_scores(["cat"], [[0.9, 0.1, 0.0]], [[0.9, 0.05, 0.05]], [[0.8]]), WORDS, ["cat", "dog"], NEGATIVES
+    )
+    lone = QueryScores.of(
+        scene_scores(["cat"], [[0.9, 0.4, 0.0]], [[0.5, 0.4, 0.1]], [[0.8]]), WORDS, ["dog"], NEGATIVES
+    )
     rows = calibration.search([good], [lone], [], 0.0, ONE | {"reject": (0.1, 0.5)})
     assert [r["reject"] for r in rows] == [0.5, 0.1]
     assert rows[0]["f1"] == 1.0
@@ -69,13 +86,13 @@ def test_it_is_what_the_pipeline_does(query: list[str]) -> None:
         stages[-1] = dataclasses.replace(stages[-1], weight=0.35)
         pipe = gsam.Pipeline(*stages, limits=loaded.limits)
         words = list(dict.fromkeys([*QUERIES, *negatives]))
-        look = calibration.watch(pipe, words)
+        score_scene = calibration.scene_scorer(pipe, words)
         for example in heldout.read(ROOT / "tests" / "data" / "heldout")[:3]:
-            asked = Asked.of(look(example), words, query, negatives)
-            rows = calibration.kept(asked, 0.15, 0.5, 0.6)
-            rows, score, label = calibration.final(asked, rows, 0.35, 0.5, 0.6)
+            queries = QueryScores.of(score_scene(example), words, query, negatives)
+            rows = calibration.after_detector(queries, 0.15, 0.5, 0.6)
+            rows, score, label = calibration.after_classifier(queries, rows, 0.35, 0.5, 0.6)
             keep = score >= settings["reject"]
             result = pipe(example.rgb, query, **settings)
             assert result.labels == [query[i] for i in label[keep]]
             assert result.scores == pytest.approx(score[keep], abs=1e-4)
-            assert result.xyxy == pytest.approx(asked.seen.xyxy[rows][keep], abs=1e-2)
+            assert result.xyxy == pytest.approx(queries.scene.xyxy[rows][keep], abs=1e-2)

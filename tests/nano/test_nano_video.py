@@ -46,19 +46,19 @@ def predictor() -> gsam.VideoPredictor:
 def test_what_is_prompted_is_followed(
     predictor: gsam.VideoPredictor, examples: list[heldout_clips.Example], kind: str
 ) -> None:
-    told = tracks.summary(list(tracks.measure(predictor, examples, kind)))
-    assert told["objects"] >= 6
-    assert told["j_and_f"] >= FLOORS[kind], told
+    counts = tracks.summary(list(tracks.measure(predictor, examples, kind)))
+    assert counts["objects"] >= 6
+    assert counts["j_and_f"] >= FLOORS[kind], counts
 
 
 def test_things_are_followed_by_their_names(examples: list[heldout_clips.Example]) -> None:
     pipe = gsam.load("nano", device=jax.devices()[:1])
-    told = []
+    counts = []
     for example in examples:
         found = tracks.tracked(pipe, example, every=4)
         assert set(found.labels.values()) <= set(example.clip.names)
-        told.append(tracking.followed(found, example.tracks(), ignored=example.clip.instances == IGNORE))
-    every = tracking.total(told)
+        counts.append(tracking.count_identities(found, example.tracks(), ignored=example.clip.instances == IGNORE))
+    every = tracking.total(counts)
     assert every["found"] >= 0.29, every
     assert every["called"] >= 0.9 * every["matched"]
     assert every["switches_a_clip"] <= 1

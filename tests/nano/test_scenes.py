@@ -45,7 +45,7 @@ def test_the_vocabulary_has_what_was_promised() -> None:
         assert any(GLYPHS[leaf][0] == glyph for leaf in shown), name
     everything = "".join(GLYPHS.values())
     assert len(set(everything)) == len(everything)
-    assert not set(everything) & set(scenes.STRANGERS)
+    assert not set(everything) & set(scenes.NEGATIVES)
     colours = [n for n in LEAVES if " " in n and sum(m.split()[-1] == n.split()[-1] for m in LEAVES) > 1]
     assert len(colours) >= 8
 
@@ -89,8 +89,8 @@ def test_plurals_case_and_words_it_does_not_know() -> None:
     assert [known[i] for i in ids[4] if i] == ["[BOS]", "bus", "##es", "[EOS]"]
     assert not (ids == known.index("[UNK]")).any()
     with pytest.warns(UserWarning, match="zeppelin"):
-        strange = tokenizer.encode(["red zeppelin"], CONTEXT)
-    assert [known[i] for i in strange[0] if i] == ["[BOS]", "red", "[UNK]", "[EOS]"]
+        unknown = tokenizer.encode(["red zeppelin"], CONTEXT)
+    assert [known[i] for i in unknown[0] if i] == ["[BOS]", "red", "[UNK]", "[EOS]"]
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -166,7 +166,7 @@ def test_the_named_glyph_is_drawn_half_of_the_time() -> None:
     drawn = [scenes.pick(rng, "dog") for _ in range(400)]
     assert 0.42 < drawn.count("🐕") / 400 < 0.58
     assert set(drawn) == set(GLYPHS["dog"])
-    assert scenes.pick(rng, None) in scenes.STRANGERS
+    assert scenes.pick(rng, None) in scenes.NEGATIVES
 
 
 def test_without_the_font_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.models.sam2.model import Answer
 from gsam.nano import tracking
-from gsam.nano.clip_batches import lesson
+from gsam.nano.clip_batches import clip_batch
 from gsam.nano.scenes import IGNORE
 from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
@@ -70,41 +70,41 @@ def teacher() -> Teacher:
     return Teacher(SAM, spec, drawn(spec.shapes))
 
 
-def begun(work: tracking.Tracking, teacher: Teacher | None = None) -> dict[str, jax.Array]:
-    """As `tracking.Tracking.start`, from NumPy: JAX would compile a program for every shape."""
+def started(work: tracking.Tracking, teacher: Teacher | None = None) -> dict[str, jax.Array]:
+    """As `tracking.Tracking.init_params`, from NumPy: JAX would compile a program for every shape."""
     params = tracking.initial(drawn(work.spec.shapes))
-    return teacher.hand_over(params) if teacher else params
+    return teacher.initialise(params) if teacher else params
 
 
 def task(pool: dict[str, np.ndarray], frames: int, teacher: Teacher | None = None) -> tracking.Tracking:
-    return tracking.Tracking(small.CONFIG, pool, pool, batch_size=2, objects=3, frames=frames, teacher=teacher)
+    return tracking.Tracking(small.CONFIG, pool, pool, batch_size=2, objects_per_clip=3, frames=frames, teacher=teacher)
 
 
-def test_a_lesson_prompts_what_is_seen_on_its_first_frame(pool: dict[str, np.ndarray]) -> None:
+def test_a_batch_prompts_what_is_visible_in_its_first_frame(pool: dict[str, np.ndarray]) -> None:
     rows = np.arange(4)
     for seed in range(6):
-        asked = lesson(np.random.default_rng(seed), pool, rows, 3, 3)
-        assert asked.rgb.shape == (4, 3, 32, 32, 3)
+        batch = clip_batch(np.random.default_rng(seed), pool, rows, 3, 3)
+        assert batch.rgb.shape == (4, 3, 32, 32, 3)
         for b in range(4):
-            first = asked.instances[b, 0]
-            seen = set(np.unique(first)) - {0}
-            assert {int(k) + 1 for k in asked.which[b][asked.real[b]]} == seen
-            for q in np.flatnonzero(asked.real[b]):
-                mask = first == asked.which[b, q] + 1
-                labels = asked.labels[b, q].tolist()
+            first = batch.instances[b, 0]
+            visible = set(np.unique(first)) - {0}
+            assert {int(k) + 1 for k in batch.objects[b][batch.valid[b]]} == visible
+            for q in np.flatnonzero(batch.valid[b]):
+                mask = first == batch.objects[b, q] + 1
+                labels = batch.labels[b, q].tolist()
                 if labels[0] == TOP_LEFT:
                     assert labels == [TOP_LEFT, BOTTOM_RIGHT, ABSENT]
                     ys, xs = np.nonzero(mask)
                     want = np.array([[xs.min(), ys.min()], [xs.max() + 1, ys.max() + 1]])
-                    assert np.abs(asked.points[b, q, :2] - want).max() <= 0.15 * 10 + 1e-5
-                    assert not asked.drawn[b, q]
+                    assert np.abs(batch.points[b, q, :2] - want).max() <= 0.15 * 10 + 1e-5
+                    assert not batch.mask_prompt[b, q]
                 else:
                     assert labels == [ABSENT, ABSENT, FOREGROUND]
-                    x, y = asked.points[b, q, 2].astype(int)
+                    x, y = batch.points[b, q, 2].astype(int)
                     assert mask[y, x]
-    still = lesson(np.random.default_rng(0), pool, rows, 6, 3, {"mask": 1.0}, still=True)
+    still = clip_batch(np.random.default_rng(0), pool, rows, 6, 3, {"mask": 1.0}, still=True)
     np.testing.assert_array_equal(still.rgb, pool["rgb"])
-    assert (still.drawn == still.real).all()
+    assert (still.mask_prompt == still.valid).all()
     assert (still.gain == 1).all()
     assert not still.shift.any()
 
@@ -112,11 +112,11 @@ def test_a_lesson_prompts_what_is_seen_on_its_first_frame(pool: dict[str, np.nda
 def test_every_epoch_sees_every_clip_once(pool: dict[str, np.ndarray]) -> None:
     work = task(pool, 2)
     rng = np.random.default_rng(0)
-    seen = [work.batch(rng, step).rgb[0].shape for step in range(2)]
-    assert seen == [(2, 32, 32, 3)] * 2
+    visible = [work.batch(rng, step).rgb[0].shape for step in range(2)]
+    assert visible == [(2, 32, 32, 3)] * 2
     with pytest.MonkeyPatch.context() as patch:
         rows: list[int] = []
-        patch.setattr(tracking, "lesson", lambda rng, pool, at, *rest: rows.extend(at.tolist()))
+        patch.setattr(tracking, "clip_batch", lambda rng, pool, at, *rest: rows.extend(at.tolist()))
         for step in range(4):
             work.batch(rng, step)
     assert sorted(rows[:4]) == sorted(rows[4:]) == [0, 1, 2, 3]
@@ -124,7 +124,7 @@ def test_every_epoch_sees_every_clip_once(pool: dict[str, np.ndarray]) -> None:
 
 def test_the_teacher_hands_over_what_both_have(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
     own = drawn(task(pool, 1).spec.shapes)
-    handed = teacher.hand_over(own)
+    handed = teacher.initialise(own)
     assert handed.keys() == own.keys()
     name = "mask_decoder/transformer/norm_final_attn/scale"
     np.testing.assert_array_equal(handed[f"sam_{name}"], teacher.params[name])
@@ -136,7 +136,7 @@ def test_the_teacher_hands_over_what_both_have(pool: dict[str, np.ndarray], teac
     narrow = dataclasses.replace(SAM, out_chans=8)
     spec = sam.spec(narrow)
     with pytest.raises(ValueError, match="the teacher's decoder is not the tracker's"):
-        Teacher(narrow, spec, drawn(spec.shapes)).hand_over(own)
+        Teacher(narrow, spec, drawn(spec.shapes)).initialise(own)
 
 
 def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> None:
@@ -149,31 +149,32 @@ def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> Non
 
 def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
     work = task(pool, 1, teacher)
-    params = begun(work, teacher)
+    params = started(work, teacher)
     batch = work.batch(np.random.default_rng(0), 0)
     measure = jax.jit(work.loss, compiler_options=FAST)
     for progress in (0.0, 0.5, 1.0):
-        loss, told = measure(params, batch, jnp.float32(progress))
-        taught = tracking.TAUGHT * (1 - progress) * float(told["taught"])
-        assert float(told["taught"]) > 0.1
-        assert float(loss) == pytest.approx(float(told["mask"] + told["there"]) + taught, rel=1e-5)
+        loss, metrics = measure(params, batch, jnp.float32(progress))
+        taught = tracking.TEACHER_WEIGHT * (1 - progress) * float(metrics["taught"])
+        assert float(metrics["taught"]) > 0.1
+        assert float(loss) == pytest.approx(float(metrics["mask"] + metrics["there"]) + taught, rel=1e-5)
 
 
 def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray]) -> None:
     work = task(pool, 4)
-    params = begun(work)
-    asked = lesson(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
-    asked.instances[0, 1, :2] = IGNORE
-    work.answers = jax.jit(
-        lambda params, asked: work.follow(params, asked, work.encoded(params, work.lit(asked))), compiler_options=FAST
+    params = started(work)
+    batch = clip_batch(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
+    batch.instances[0, 1, :2] = IGNORE
+    work.track_all = jax.jit(
+        lambda params, batch: work.track(params, batch, work.features_of(params, work.frames_of(batch))),
+        compiler_options=FAST,
     )
-    cost, iou, score, seen = work.answers(params, asked)
-    assert cost.shape == iou.shape == score.shape == seen.shape == (2, 3, 4)
-    for b, q in np.argwhere(asked.real):
-        np.testing.assert_array_equal(seen[b, q], [1, 1, 1, float(asked.which[b, q] == 0)])
-    told = work.evaluate(params, clips=4)
-    assert told.keys() == {"first", "every", "last", "there"}
-    assert all(0 <= value <= 1 for value in told.values())
+    cost, iou, score, visible = work.track_all(params, batch)
+    assert cost.shape == iou.shape == score.shape == visible.shape == (2, 3, 4)
+    for b, q in np.argwhere(batch.valid):
+        np.testing.assert_array_equal(visible[b, q], [1, 1, 1, float(batch.objects[b, q] == 0)])
+    metrics = work.evaluate(params, clips=4)
+    assert metrics.keys() == {"first", "every", "last", "there"}
+    assert all(0 <= value <= 1 for value in metrics.values())
 
 
 def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> None:
@@ -184,20 +185,20 @@ def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> No
     head = "sam_mask_decoder/pred_obj_score_head/layers/2/kernel"
     params = dict(small.made().params)
     params[head] = jnp.asarray(np.random.default_rng(2).normal(0, 1, params[head].shape), jnp.float32)
-    asked = lesson(np.random.default_rng(0), large, np.arange(2), 6, 3, {"mask": 1.0}, still=True)
-    follow = jax.jit(
-        lambda params, asked: work.follow(params, asked, work.encoded(params, work.lit(asked)), unroll=False),
+    batch = clip_batch(np.random.default_rng(0), large, np.arange(2), 6, 3, {"mask": 1.0}, still=True)
+    track = jax.jit(
+        lambda params, batch: work.track(params, batch, work.features_of(params, work.frames_of(batch)), unroll=False),
         compiler_options=FAST,
     )
-    _, _, scores, _ = follow(params, asked)
+    _, _, scores, _ = track(params, batch)
     predictor = gsam.VideoPredictor(small.tracker.build(work.config, params), fill_hole_area=0, progress=False)
     for b in range(2):
-        state = predictor.init_state(asked.rgb[b])
-        real = np.flatnonzero(asked.real[b])
-        for q in real:
-            predictor.add_new_mask(state, 0, int(q), asked.instances[b, 0] == asked.which[b, q] + 1)
+        state = predictor.init_state(batch.rgb[b])
+        valid = np.flatnonzero(batch.valid[b])
+        for q in valid:
+            predictor.add_new_mask(state, 0, int(q), batch.instances[b, 0] == batch.objects[b, q] + 1)
         assert sum(1 for _ in predictor.propagate_in_video(state)) == 6
-        for q in real:
+        for q in valid:
             product = [state.objects[int(q)].latest(t).score for t in range(1, 6)]
             np.testing.assert_allclose(scores[b, q, 1:], product, atol=2e-3)  # the product remembers in bfloat16
 
@@ -205,14 +206,14 @@ def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> No
 class Obedient:
     """Answers every click by turning over the cell that was clicked, in the mask it was shown."""
 
-    def decode(self, given: Any, points: Any, labels: Any, shown: Any, has_mask: Any, **settings: Any) -> Answer:
+    def decode(self, given: Any, points: Any, labels: Any, previous: Any, has_mask: Any, **settings: Any) -> Answer:
         assert settings == {"multimask": False, "dynamic": False}
         last = jnp.where(labels[:, 4] == ABSENT, 3, 4)
         xy = jnp.take_along_axis(points, last[:, None, None], 1)[:, 0]
         x, y = ((xy + 0.5) / 4 - 0.5).round().astype(int).T
         new = jnp.where(jnp.take_along_axis(labels, last[:, None], 1)[:, 0] == FOREGROUND, 5.0, -5.0)
-        logits = shown.at[jnp.arange(len(shown)), y, x].set(new)
-        n = len(shown)
+        logits = previous.at[jnp.arange(len(previous)), y, x].set(new)
+        n = len(previous)
         return Answer(logits[:, None], jnp.ones((n, 1)), jnp.zeros((n, 1, small.CONFIG.width)), jnp.ones(n))
 
     def pointer(self, pointer: jax.Array, there: jax.Array) -> jax.Array:
@@ -225,23 +226,23 @@ class Obedient:
 def test_corrections_go_where_the_mask_is_wrong() -> None:
     truth = np.zeros((2, 16, 16), np.float32)
     truth[:, 4:9, 5:12] = 1.0
-    shown = np.where(truth > 0, 5.0, -5.0).astype(np.float32)
-    shown[0, 6, 7], shown[0, 14, 2] = -5.0, 5.0
-    shown[1, 5, 6], shown[1, 8, 11], shown[1, 0, 0] = -5.0, -5.0, -900.0
+    previous = np.where(truth > 0, 5.0, -5.0).astype(np.float32)
+    previous[0, 6, 7], previous[0, 14, 2] = -5.0, 5.0
+    previous[1, 5, 6], previous[1, 8, 11], previous[1, 0, 0] = -5.0, -5.0, -900.0
     known = np.ones((2, 1, 16, 16), bool)
     points, labels = np.zeros((2, 6, 2), np.float32), np.full((2, 6), ABSENT, np.int32)
     labels[:, 2], labels[:, 5] = FOREGROUND, PAD
     model: Any = Obedient()
     nothing: Any = None
-    clip = tracking.Clip(
+    clip = tracking.ClipLoss(
         small.CONFIG, model, nothing, jnp.asarray(truth[:, None]), jnp.asarray(known), jax.random.key(0)
     )
-    every = (jnp.asarray(x) for x in (points, labels, shown, truth, known[:, 0]))
-    logits, pointer, cost = clip.corrected(nothing, *every)
+    every = (jnp.asarray(x) for x in (points, labels, previous, truth, known[:, 0]))
+    logits, pointer, cost = clip.with_corrections(nothing, *every)
     np.testing.assert_array_equal(np.asarray(logits) > 0, truth > 0)
-    assert np.abs(logits).max() == tracking.SURE
+    assert np.abs(logits).max() == tracking.LOGIT_CLIP
     assert pointer.shape == (2, small.CONFIG.width)
-    right, _, _, _ = clip.judged(
+    right, _, _, _ = clip.mask_loss(
         Answer(5.0 * (2 * truth[:, None] - 1), np.ones((2, 1)), pointer[:, None], np.ones(2)), truth, known[:, 0]
     )
     assert (np.asarray(right) < np.asarray(cost)).all()
@@ -250,9 +251,9 @@ def test_corrections_go_where_the_mask_is_wrong() -> None:
 @pytest.mark.slow
 def test_gradients_reach_every_part_through_all_frames(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
     work = task(pool, 4, teacher)
-    asked = lesson(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
-    slope = jax.jit(jax.grad(work.loss, has_aux=True), compiler_options=FAST)
-    slopes, _ = slope(begun(work, teacher), asked, jnp.float32(0))
-    assert all(np.isfinite(v).all() for v in slopes.values())
+    batch = clip_batch(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
+    grad = jax.jit(jax.grad(work.loss, has_aux=True), compiler_options=FAST)
+    grads, _ = grad(started(work, teacher), batch, jnp.float32(0))
+    assert all(np.isfinite(v).all() for v in grads.values())
     for part in ("image_encoder/trunk", "memory_attention", "memory_encoder", "obj_ptr_proj", "maskmem_tpos_enc"):
-        assert any(np.abs(v).max() > 0 for k, v in slopes.items() if k.startswith(part)), part
+        assert any(np.abs(v).max() > 0 for k, v in grads.items() if k.startswith(part)), part

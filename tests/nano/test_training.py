@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from gsam import bind
+from gsam.evaluation.matching import box_overlaps
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.nano import clicks, names, segmenter, ship
 from gsam.nano.batches import Examples, Pool, augment, pixels
-from gsam.nano.detector import iou, judge
+from gsam.nano.detector import score_scene
 from gsam.nano.prompts import read
 from gsam.nano.scenes import IGNORE
 from gsam.nn.prompt import ABSENT, BACKGROUND, FOREGROUND, TOP_LEFT
@@ -82,62 +83,62 @@ def test_pixels_outside_the_picture_are_zero(pool: Pool) -> None:
     np.testing.assert_allclose(seen[0, 0, 0], -0.2, rtol=1e-5)
 
 
-def test_prompts_have_every_query_and_strangers_that_are_none() -> None:
+def test_prompts_have_every_query_and_negatives_that_are_none() -> None:
     prompts = read(TOKENIZER, 8)
     sample = prompts.sample(np.random.default_rng(0), 5)
     assert sample.shape == (len(names.QUERIES) + 5, 8)
     assert len(np.unique(prompts.queries[0], axis=0)) == len(names.QUERIES)
     known = {row.tobytes() for row in prompts.queries.reshape(-1, 8)}
-    assert not known & {row.tobytes() for row in prompts.strangers}
+    assert not known & {row.tobytes() for row in prompts.negatives}
     end = prompts.queries.max()
     assert ((prompts.queries == end).sum(-1) == 1).all()
 
 
-def test_judge_wants_the_right_name_once() -> None:
+def test_a_scene_scores_the_right_name_once() -> None:
     truth, leaf = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32), np.array([1, 0])
     boxes = np.array([[0, 0, 10, 9], [20, 20, 40, 38], [60, 60, 70, 70], [0, 0, 9, 10]], np.float32)
     scores = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.1], [0.1, 0.5]], np.float32)
-    marks, reached = judge(boxes, scores, truth, leaf)
+    marks, reached = score_scene(boxes, scores, truth, leaf)
     np.testing.assert_allclose(marks, [[0.9, 1], [0.8, 0], [0.3, 0]])
     assert reached == 2
-    assert iou(truth, truth)[0, 1] == 0
+    assert box_overlaps(truth, truth)[0, 1] == 0
 
 
 def test_prompts_of_a_box_and_a_click(pool: Pool) -> None:
     examples = pool.examples(np.arange(6))
-    asked = segmenter.ask(np.random.default_rng(0), examples, 3, 0.05, {"prior": 1.0})
-    assert asked.real.tolist() == [[True, False, False]] * 6
-    assert (asked.labels[:, 0, 0] == TOP_LEFT).all()
-    assert (asked.labels[:, 0, 2:] == ABSENT).all()
-    assert asked.prior[:, 0].all()
-    assert min(iou(asked.box[b, :1], examples.boxes[b, :1])[0, 0] for b in range(6)) > 0.5
-    asked = segmenter.ask(np.random.default_rng(0), examples, 1, 0.05, {"point": 1.0})
+    prompts = segmenter.sample_prompts(np.random.default_rng(0), examples, 3, 0.05, {"prior": 1.0})
+    assert prompts.valid.tolist() == [[True, False, False]] * 6
+    assert (prompts.labels[:, 0, 0] == TOP_LEFT).all()
+    assert (prompts.labels[:, 0, 2:] == ABSENT).all()
+    assert prompts.box_mask[:, 0].all()
+    assert min(box_overlaps(prompts.box[b, :1], examples.boxes[b, :1])[0, 0] for b in range(6)) > 0.5
+    prompts = segmenter.sample_prompts(np.random.default_rng(0), examples, 1, 0.05, {"point": 1.0})
     for b in range(6):
-        x, y = asked.points[b, 0, 2].astype(int)
+        x, y = prompts.points[b, 0, 2].astype(int)
         assert examples.instances[b, y, x] == 1
-    assert asked.lone.all()
-    assert (asked.labels[:, 0, 2] == FOREGROUND).all()
+    assert prompts.single_click.all()
+    assert (prompts.labels[:, 0, 2] == FOREGROUND).all()
 
 
 def test_the_segmenter_has_a_loss_and_corrects_where_it_is_wrong(pool: Pool) -> None:
     config = Config(
         16, 1, 2, (0,), image_size=32, patch=8, out_chans=16, decoder_heads=2, decoder_mlp=16, box_mask_prompt=6.0
     )
-    task = segmenter.Segmentation(config, pool, batch_size=2, prompts=2)
+    task = segmenter.Segmentation(config, pool, batch_size=2, prompts_per_image=2)
     params = drawn(task.spec)
     batch = task.batch(np.random.default_rng(0), 0)
-    loss, told = jax.jit(task.loss)(params, batch, jnp.float32(0))
+    loss, metrics = jax.jit(task.loss)(params, batch, jnp.float32(0))
     assert np.isfinite(loss)
-    assert 0 <= float(told["iou"]) <= 1
+    assert 0 <= float(metrics["iou"]) <= 1
     truth = jnp.zeros((2, 2, 16, 16)).at[:, :, 3, 5].set(1.0)
-    asked = dataclasses.replace(batch[1], rounds=np.array([[1, 3], [2, segmenter.ROUNDS]], np.int32))
+    prompts = dataclasses.replace(batch[1], rounds=np.array([[1, 3], [2, segmenter.ROUNDS]], np.int32))
     features = jnp.zeros((2, 4, 4, 16))
     shown = jnp.full((2, 2, 16, 16), -1.0)
-    points, labels, last = task.corrected(params, features, shown, asked, truth, truth == truth)
+    points, labels, last = task.with_corrections(params, features, shown, prompts, truth, truth == truth)
     np.testing.assert_allclose(points[0, 0, 3], [5 * 2 + 0.5, 3 * 2 + 0.5])
     assert (np.asarray(labels)[:, :, 3] == FOREGROUND).all()
     given = (np.asarray(labels)[:, :, 3:] != ABSENT).sum(-1)
-    np.testing.assert_array_equal(given, asked.rounds)
+    np.testing.assert_array_equal(given, prompts.rounds)
     np.testing.assert_array_equal(last[0, 0], shown[0, 0])  # the only correction has not been answered
     assert (np.asarray(last)[1, 1] != -1).any()
 
@@ -174,7 +175,7 @@ def test_ignored_pixels_do_not_count() -> None:
     logits = jnp.full((1, 1, 4, 4, 4), -9.0).at[..., :2, :].set(9.0)
     truth = jnp.zeros((1, 1, 4, 4)).at[..., :1, :].set(1.0)
     known = jnp.ones((1, 1, 4, 4), bool).at[..., 1, :].set(False)
-    loss, overlap = segmenter.judged(logits, jnp.ones((1, 1, 4)), truth, known, jnp.zeros((1, 1), bool))
+    loss, overlap = segmenter.mask_loss(logits, jnp.ones((1, 1, 4)), truth, known, jnp.zeros((1, 1), bool))
     assert float(overlap[0, 0]) == 1.0
     assert float(loss[0, 0]) < 0.01
 

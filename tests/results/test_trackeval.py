@@ -61,7 +61,7 @@ def test_davis_pictures_and_j_and_f(tmp_path: Path) -> None:
     davis.write(found, tmp_path / "found" / "gsam" / "data" / "walk")
     folders = {"GT_FOLDER": str(tmp_path / "true"), "TRACKERS_FOLDER": str(tmp_path / "found")}
     told = scored(trackeval.datasets.DAVIS(QUIET | folders), trackeval.metrics.JAndF())["general"]
-    own = tracking.qualities(found, true, tracking.assigned(found, true), ends=True)
+    own = tracking.qualities(found, true, tracking.assign_tracks(found, true), ends=True)
     assert told["num_gt_tracks"] == len(own) == 3
     assert 0.6 < told["J&F"] < 0.9
     np.testing.assert_allclose(told["J-Mean"], np.mean([q.j for q in own]), atol=1e-6)
@@ -76,7 +76,7 @@ def test_mots_lines_and_identity_switches(tmp_path: Path) -> None:
     told = {"GT_FOLDER": str(tmp_path / "true"), "TRACKERS_FOLDER": str(tmp_path / "found"), "SKIP_SPLIT_FOL": True}
     dataset = trackeval.datasets.MOTSChallenge(QUIET | told | {"SEQ_INFO": {"walk": FRAMES}})
     clear = scored(dataset, trackeval.metrics.CLEAR({"PRINT_CONFIG": False}))["pedestrian"]
-    own = tracking.followed(walkers[False], walkers[True])
+    own = tracking.count_identities(walkers[False], walkers[True])
     assert (clear["IDSW"], clear["CLR_TP"], clear["CLR_FP"]) == (own.switches, own.matched, own.false) == (1, 13, 0)
 
 
