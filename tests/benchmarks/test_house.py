@@ -46,5 +46,6 @@ def test_no_benchmark_imports_itself_in_a_circle() -> None:
 
 def test_pages_lie_in_pages() -> None:
     written = {p for p in BENCHMARKS.rglob("*") if p.suffix in (".md", ".json", ".png")}
-    assert {p.parent for p in written - {BENCHMARKS / "RESULTS.md"}} == {BENCHMARKS / "pages"}
+    by_hand = {BENCHMARKS / "README.md", BENCHMARKS / "RESULTS.md"}
+    assert {p.parent for p in written - by_hand} == {BENCHMARKS / "pages"}
     assert {p.suffix for p in (BENCHMARKS / "pages").iterdir()} == {".md", ".json", ".png"}
