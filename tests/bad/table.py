@@ -1,6 +1,7 @@
-"""Bad and odd input -> what happens.  ``python -m tests.bad.table`` writes README.md from it.
+"""Bad and odd input and its outcome, as a table; ``python -m tests.bad.table`` writes docs/errors.md from it.
 
-Ids are the rows of the project's list of bad inputs, with a letter where one row holds several.
+Ids number the kinds of input, with a letter where one kind has several rows and a prime where a checkpoint's row would
+have an id that is taken.  They are stable: tests and messages of commits refer to them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def rows() -> list[Row]:
 
 
 def others() -> list[Row]:
-    """Those of the command line, which ``tests/cli/test_segment.py`` runs, and of checkpoints, which ``tests/port`` runs."""
+    """Those of the command line, which ``tests/cli/test_segment.py`` runs, and of checkpoints, which ``tests/weights`` runs."""
     from tests.bad import commands
 
     found = list(commands.ROWS)
@@ -75,26 +76,61 @@ def _place(row: Row) -> tuple[int, str]:
     return int("".join(c for c in row.id if c.isdigit())), row.id
 
 
-def readme() -> str:
-    """The table as markdown."""
-    head = [
-        "# What happens when ...",
-        "",
-        "Written by `python -m tests.bad.table` from the rows that the tests run.  A bad picture never stops a batch.",
-        "",
-        "| # | input | what happens | exit code | HTTP |",
-        "|---|---|---|---|---|",
-    ]
+PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
+HEAD = """# Errors
+
+Every error about your input is a `gsam.GsamError` with a `code` that stays the same from version to
+version. The message is one line and says what to do.
+
+| class | about | also a | exit code |
+|---|---|---|---|
+| `ImageError` | an image that cannot be used | `ValueError` | 3, and the run goes on with the next image |
+| `VideoError` | a video that cannot be used, or not to its end | `ValueError` | 3 |
+| `QueryError` | text that asks for nothing, or for too much | `ValueError` | 2 |
+| `UsageError` | a name, setting or recipe that does not exist or does not fit | `ValueError` | 2 |
+| `CheckpointError` | weights that cannot be found, trusted or understood | | 1 |
+| `OutputError` | results that cannot be written: a full disk, for instance | | 1 |
+
+They are in `gsam.errors`. Wrong types and shapes in Python raise `TypeError` and `ValueError`.
+
+```python
+import gsam
+
+try:
+    gsam.load("nano")("nowhere.png", "dog")
+except gsam.GsamError as error:
+    print(error.code, error)                     # image_missing nowhere.png: no such file
+```
+
+The command line prints `gsam: message [code]` on stderr. Its exit codes: 0 done (finding nothing
+included), 1 failed, 2 usage, 3 some images failed, 4 no file matched, 130 and 143 after SIGINT and
+SIGTERM. An error that is not about your input is reported as `[internal]` or `[system]`;
+`GSAM_TRACEBACK=1` shows where it happened.
+
+A bad image never stops a batch: `gsam segment` lists it and goes on, and `pipe.stream` passes it to
+`on_error`. No half-written file is ever left under its final name.
+
+## Every bad or odd input
+
+Written by `python -m tests.bad.table` from the rows that the tests run; change it there.
+
+| # | input | outcome | exit code |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page as markdown."""
 
     def cell(value: object) -> str:
         return "–" if value is None else str(value).replace("|", "\\|").replace("<", "&lt;")
 
     lines = []
     for r in sorted([*rows(), *others()], key=_place):
-        happens = "a warning, then a result" if r.warns else "a result" if r.expect == "ok" else f"`{r.expect}`"
-        lines.append(f"| {r.id} | {cell(r.what)} | {happens} | {cell(r.exit)} | {cell(r.http)} |")
-    return "\n".join([*head, *lines]) + "\n"
+        outcome = "a warning, then a result" if r.warns else "a result" if r.expect == "ok" else f"`{r.expect}`"
+        lines.append(f"| {r.id} | {cell(r.what)} | {outcome} | {cell(r.exit)} |\n")
+    return HEAD + "".join(lines)
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "README.md").write_text(readme(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

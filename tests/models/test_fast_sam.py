@@ -21,22 +21,14 @@ from gsam.predictors.fast_sam import FastSAM, FastSAMPrompt
 from gsam.results.result import BoxClippedMasks
 from gsam.runtime.batch import gather
 from gsam.types import Boxes, Images, Labels, Masks, View
+from tests.models import small_segmenters as small
 
-CONFIG = fast_sam.Config(0.33, 0.125, 512, image_size=96)
+CONFIG = small.FAST
 
 
 @pytest.fixture(scope="module")
 def stage() -> fast_sam.FastSamSegmenter:
-    """Random, with activations of unit order and scores on both sides of a half."""
-    rng, params = np.random.default_rng(3), {}
-    for name, s in fast_sam.spec(CONFIG).shapes.items():
-        noise, leaf = rng.normal(size=s.shape).astype(np.float32), name.rsplit("/", 1)[-1]
-        if leaf == "kernel":
-            quiet = 0.3 if name.startswith("model/22/cv3") else 1.4
-            params[name] = quiet * noise / np.sqrt(np.prod(s.shape[:-1], dtype=np.float32))
-        else:
-            params[name] = {"running_var": 0.6, "scale": 1.0}.get(leaf, 0.0) + np.abs(0.1 * noise)
-    return fast_sam.build(CONFIG, {k: jnp.asarray(v) for k, v in params.items()}, conf=0.5)
+    return small.fast()
 
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
