@@ -1,11 +1,11 @@
-"""Plain attention, in the best form a backend has; the one place where it is done.
+"""Scaled dot-product attention, in the best form a backend has; the one place where it is done.
 
-On a CPU the XLA form: all at once where the logits are few, then a head at a time, then in tiles of queries, so that what
-the softmax reads is still in the cache.  On a GPU cuDNN's flash attention for 16-bit numbers without bias or mask.
-Everywhere else, and for float32, the XLA form.
+On a CPU it is XLA's: all at once where the logits are few, then one head at a time, then in tiles
+of queries, so that the softmax reads from the cache.  On a GPU it is cuDNN's flash attention for
+16-bit numbers without bias or mask.  Everywhere else, and for float32, it is XLA's.
 
-A form that is not plain XLA must prove itself first (`proved`); ``GSAM_ATTENTION=xla`` in the environment, or `portable`,
-keep to the XLA forms.  All of this is decided while tracing.
+A form that is not plain XLA must prove itself first (`proved`); ``GSAM_ATTENTION=xla`` in the
+environment, or `portable`, keep to XLA.  All of this is decided while tracing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from jax import export, lax
 from gsam.nn.layers import NEVER, softmax
 
 HEADS_FROM = 1 << 14
-"""Logits of one head from which a CPU takes heads one by one, and a GPU cuDNN; below, all are done at once."""
+"""Logits per head from which a CPU takes heads one by one, and a GPU cuDNN."""
 TILES_FROM = 1 << 22
-"""Logits of one head from which a CPU takes queries in tiles."""
+"""Logits per head from which a CPU takes queries in tiles."""
 TILE = 128
+"""Queries per tile."""
 TOLERANCE = 0.03
-"""How far a fast form may be from the float32 one, as a part of the largest value there; bfloat16 keeps 8 bits."""
+"""Largest error of a fast form, relative to the largest value; bfloat16 keeps 8 bits."""
 
 Form = Callable[..., jax.Array]
 _portable: contextvars.ContextVar[bool] = contextvars.ContextVar("portable", default=False)
@@ -46,11 +47,21 @@ def attend(
     mask: jax.Array | np.ndarray | None = None,
     scale: float | None = None,
 ) -> jax.Array:
-    """``softmax(scale q k + bias) v``: ``q`` [..., Q, K, D], ``k`` [..., T, K, D], ``v`` [..., T, K, E] -> [..., Q, K, E].
+    """Attention ``softmax(scale q k + bias) v`` in the best form for the backend.
 
-    ``bias``, added to the scaled logits, and ``mask`` (bool, true where a query sees a key) broadcast to [..., K, Q, T].
-    ``scale`` is ``D ** -0.5`` unless given.  A query that sees nothing gets the mean of the values.  Logits and result have
-    the dtype of the input, the softmax is float32.
+    Logits and result have the dtype of the input, the softmax is float32.
+
+    Args:
+        q: [..., Q, K, D]: Q queries of K heads.
+        k: [..., T, K, D]: T keys.
+        v: [..., T, K, E].
+        bias: Added to the scaled logits; broadcasts to [..., K, Q, T].
+        mask: bool, true where a query sees a key; broadcasts to [..., K, Q, T].  A query that sees
+            no key gets the mean of the values.
+        scale: Factor of the logits; None for ``D ** -0.5``.
+
+    Returns:
+        [..., Q, K, E].
     """
     q = q * (q.shape[-1] ** -0.5 if scale is None else scale)
     logits = q.shape[-3] * k.shape[-3]
@@ -72,6 +83,7 @@ def _at_once(
     bias: jax.Array | None = None,
     mask: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
+    """Attention by plain XLA, with all logits in memory."""
     q, k, v = (jnp.moveaxis(x, -2, -3) for x in (q, k, v))
     logits = q @ k.swapaxes(-1, -2)
     if bias is not None:
@@ -84,6 +96,7 @@ def _masked(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Ar
 
 
 def _hidden(logits: jax.Array, mask: jax.Array | np.ndarray | None) -> jax.Array:
+    """Logits that are too low to matter where ``mask`` is false."""
     if mask is None:
         return logits
     never = -6e4 if logits.dtype == jnp.float16 else NEVER  # a finite number there too
@@ -91,7 +104,7 @@ def _hidden(logits: jax.Array, mask: jax.Array | np.ndarray | None) -> jax.Array
 
 
 def _by_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """A head of a picture at a time."""
+    """Attention of one head of one image at a time."""
     *lead, n, heads, _ = q.shape
     xs = [_heads(x) for x in (q, k, v)]
     if mask is not None:
@@ -105,7 +118,7 @@ def _by_heads(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
 
 
 def _tiled(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Tiles of queries with the logits transposed, so that the softmax runs along the long rows' columns."""
+    """Attention in tiles of queries, logits transposed so that the softmax runs down columns."""
     *lead, n, heads, d = q.shape
     count = -(-n // TILE)
     tiles = jnp.pad(_heads(q), ((0, 0), (0, count * TILE - n), (0, 0))).reshape(-1, count, TILE, d).swapaxes(2, 3)
@@ -127,7 +140,7 @@ def _tiled(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def _heads(x: jax.Array) -> jax.Array:
-    """[..., T, K, D] -> [B*K, T, D]."""
+    """Merge batch and heads: [..., T, K, D] -> [B*K, T, D]."""
     return jnp.moveaxis(x, -2, -3).reshape(-1, x.shape[-3], x.shape[-1])
 
 
@@ -135,10 +148,11 @@ Shaped = jax.Array | jax.ShapeDtypeStruct
 
 
 def flash_for(q: Shaped, k: Shaped, v: Shaped) -> Form | None:
-    """cuDNN's attention of scaled queries, in the layout of `attend`, if it is proved for these shapes and this dtype.
+    """Return cuDNN's attention if it is proved for these shapes and this dtype, else None.
 
-    ``D`` must be a multiple of 8 up to 256 and no less than ``E``: values narrower than the queries are padded.
-    cuDNN's call has its own rule for several devices, so it is used on any number.
+    It takes scaled queries in the layout of `attend`.  ``D`` must be a multiple of 8 up to 256 and
+    no less than ``E``: values narrower than the queries are padded.  cuDNN's call has its own rule
+    for several devices, so it is used on any number.
     """
     wide, narrow = q.shape[-1], v.shape[-1]
     if not (q.dtype == k.dtype == v.dtype) or q.dtype not in (jnp.bfloat16, jnp.float16):
@@ -153,6 +167,7 @@ def flash_for(q: Shaped, k: Shaped, v: Shaped) -> Form | None:
 
 
 def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """Attention of scaled queries by cuDNN."""
     *lead, n, heads, d = q.shape
     e = v.shape[-1]
     q, k, v = (x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
@@ -162,9 +177,13 @@ def _cudnn(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
 
 
 def accelerator() -> str | None:
-    """``cuda`` or ``tpu`` if JAX's default device is one and fast forms are allowed, else None.
+    """Name the accelerator that fast forms may be used on: ``cuda``, ``tpu`` or None.
 
-    Raises ``ValueError`` where ``GSAM_ATTENTION`` is neither ``auto`` nor ``xla``.
+    Returns:
+        JAX's default device, if it is one and fast forms are allowed.
+
+    Raises:
+        ValueError: ``GSAM_ATTENTION`` is neither ``auto`` nor ``xla``.
     """
     wish = os.environ.get("GSAM_ATTENTION", "auto")
     if wish not in ("auto", "xla"):
@@ -179,7 +198,7 @@ def accelerator() -> str | None:
 
 @contextlib.contextmanager
 def portable() -> Iterator[None]:
-    """What is traced inside uses XLA forms only, as it must to be exported for several platforms.
+    """Trace the block with XLA's forms only, as an export for several platforms needs.
 
     JAX remembers traces: give it a function that was not traced outside with the same shapes.
     """
@@ -191,10 +210,17 @@ def portable() -> Iterator[None]:
 
 
 def proved(name: str, form: Form, plain: Form, shapes: Sequence[tuple[int, ...]], dtype: jnp.dtype) -> bool:
-    """Whether ``form`` runs on this device and agrees with ``plain`` in float32, both called with arrays of ``shapes``.
+    """Test that ``form`` runs on this device and agrees with ``plain`` in float32.
 
-    Tried once a process for each device kind, dtype and shapes, also in the midst of a trace.  What raises or is further off
-    than `TOLERANCE` is warned of and stays out.
+    Each is tested once per process, device kind, dtype and shapes, also in the midst of a trace.  A
+    form that raises or is further off than `TOLERANCE` stays out, with a warning.
+
+    Args:
+        name: Name of the form in the warning.
+        form: The fast form.
+        plain: The form that it must agree with.
+        shapes: Shapes of the random arrays that both are called with.
+        dtype: Dtype that ``form`` is called with.
     """
     key = (name, jax.local_devices()[0].device_kind, jnp.dtype(dtype).name, *shapes)
     if key not in _verdicts:
@@ -206,15 +232,16 @@ def proved(name: str, form: Form, plain: Form, shapes: Sequence[tuple[int, ...]]
 
 
 def _fault(form: Form, plain: Form, shapes: Sequence[tuple[int, ...]], dtype: jnp.dtype) -> str:
+    """Describe why ``form`` cannot be used; empty if it can."""
     rng = np.random.default_rng(0)
     try:
         with jax.ensure_compile_time_eval():
-            given = [jnp.asarray(rng.normal(size=s) / math.sqrt(math.sqrt(s[-1])), dtype) for s in shapes]
-            got = np.asarray(jax.jit(form)(*given), np.float32)
-            want = np.asarray(jax.jit(plain)(*(x.astype(jnp.float32) for x in given)), np.float32)
-        if got.shape != want.shape:
-            return f"its shape is {got.shape}, not {want.shape}"
-        off = float(np.abs(got - want).max() / np.abs(want).max())
+            inputs = [jnp.asarray(rng.normal(size=s) / math.sqrt(math.sqrt(s[-1])), dtype) for s in shapes]
+            result = np.asarray(jax.jit(form)(*inputs), np.float32)
+            expected = np.asarray(jax.jit(plain)(*(x.astype(jnp.float32) for x in inputs)), np.float32)
+        if result.shape != expected.shape:
+            return f"its shape is {result.shape}, not {expected.shape}"
+        off = float(np.abs(result - expected).max() / np.abs(expected).max())
     except Exception as error:  # compilers and drivers raise what they like, and none of it may stop a pipeline
         return f"{type(error).__name__}: {str(error)[:200]}"
     return "" if off <= TOLERANCE else f"it differs by {off:.2g} of the largest value"

@@ -1,7 +1,8 @@
 """Layers with torch's arithmetic, abstract by construction (`gsam.bind.param`).
 
-Parameters keep Flax's names: ``kernel`` is [in, out] or [kh, kw, in, out], norms have ``scale`` and ``bias``, tables
-``embedding``.  Everything is channels-last.  Statistics and softmax stay in float32 whatever the dtype of the input.
+Parameters keep Flax's names: ``kernel`` is [in, out] or [kh, kw, in, out], norms have ``scale`` and
+``bias``, tables ``embedding``.  Everything is channels-last.  Statistics and softmax stay in
+float32 whatever the dtype of the input.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gsam.bind import param
 
 
 class Linear(nnx.Module):
-    """``x @ kernel + bias`` over the last axis."""
+    """A linear layer ``x @ kernel + bias`` over the last axis."""
 
     def __init__(self, d_in: int, d_out: int, *, bias: bool = True) -> None:
         self.kernel = param(d_in, d_out)
@@ -47,7 +48,9 @@ class PatchEmbed(nnx.Module):
 
 
 class Conv(nnx.Module):
-    """A convolution padded by half its kernel on each side (odd kernels): [B, H, W, C] -> [B, H/s, W/s, D]."""
+    """A convolution padded by half its kernel on each side (odd kernels): [B, H, W, C] -> [B, H/s,
+    W/s, D].
+    """
 
     def __init__(self, kernel: int, d_in: int, d_out: int, *, stride: int = 1, bias: bool = True) -> None:
         self.kernel = param(kernel, kernel, d_in, d_out)
@@ -67,7 +70,10 @@ class Conv(nnx.Module):
 
 
 class ConvTranspose2x2(nnx.Module):
-    """torch's ``ConvTranspose2d(kernel_size=2, stride=2)``: out[2i+a, 2j+b] = x[i, j] @ kernel[a, b]."""
+    """torch's ``ConvTranspose2d(kernel_size=2, stride=2)``.
+
+    ``out[2i+a, 2j+b] = x[i, j] @ kernel[a, b]``.
+    """
 
     def __init__(self, d_in: int, d_out: int) -> None:
         self.kernel = param(2, 2, d_in, d_out)
@@ -83,7 +89,10 @@ class ConvTranspose2x2(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """Over the last axis, two passes, biased variance.  Also SAM's ``LayerNorm2d``, channels being last here."""
+    """Layer norm over the last axis; SAM's ``LayerNorm2d`` too, as channels are last here.
+
+    Two passes, biased variance.
+    """
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         self.scale = param(width)
@@ -98,7 +107,9 @@ class LayerNorm(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """A batch norm by its running statistics: one product and one sum per channel, computed in float32."""
+    """A batch norm by its running statistics: one product and one sum per channel, computed in
+    float32.
+    """
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         self.scale = param(width)
@@ -132,7 +143,7 @@ class Embedding(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """SAM's stack of linears with ReLU between them: attribute ``layers``."""
+    """SAM's MLP: ``depth`` linear layers with ReLU between them, in ``layers``."""
 
     def __init__(self, d_in: int, d_hidden: int, d_out: int, depth: int = 3) -> None:
         widths = [d_in] + [d_hidden] * (depth - 1) + [d_out]
@@ -145,7 +156,13 @@ class Mlp(nnx.Module):
 
 
 def by_rows(work: Callable[[jax.Array], jax.Array], x: jax.Array, rows: int = 1024) -> jax.Array:
-    """``work`` on [B, ..., D] tokens that do not meet, about ``rows`` at a time on a CPU: what is wide stays in the cache."""
+    """Apply ``work`` to blocks of tokens on a CPU, so that wide intermediates stay in the cache.
+
+    Args:
+        work: Maps tokens to tokens, each by itself.
+        x: Tokens [B, ..., D].
+        rows: Number of tokens at a time, roughly.
+    """
     b, *lead, d = x.shape
     length = math.prod(lead)
     count = -(-length // rows)
@@ -162,12 +179,12 @@ def by_rows(work: Callable[[jax.Array], jax.Array], x: jax.Array, rows: int = 10
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """The exact form, with erf: torch's default."""
+    """GELU in its exact form with erf, torch's default."""
     return jax.nn.gelu(x, approximate=False)
 
 
 def gelu_tanh(x: jax.Array) -> jax.Array:
-    """The approximation with tanh: Flax's default, and so that of models trained in it."""
+    """GELU's approximation with tanh, Flax's default and so that of models trained in it."""
     return jax.nn.gelu(x, approximate=True)
 
 

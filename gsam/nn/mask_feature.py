@@ -1,4 +1,4 @@
-"""The convolutions that HQ-SAM and HQ-SAM 2 read their fine mask behind; ``embedding_maskfeature`` in the originals."""
+"""The convolutions in front of HQ-SAM's fine mask, ``embedding_maskfeature`` in the originals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from gsam.nn.layers import Conv, LayerNorm, gelu
 
 
 class MaskFeature(nnx.Module):
-    """Two convolutions, the second one asked for one direction of its channels only: that is a kernel of one channel."""
+    """Two convolutions, of whose output only the product with one vector per prompt is computed.
+
+    The second convolution and that product are merged into a convolution with one output channel.
+    """
 
     def __init__(self, width: int) -> None:
         self.conv1 = Conv(3, width, 2 * width)
@@ -20,13 +23,13 @@ class MaskFeature(nnx.Module):
         self.conv2 = Conv(3, 2 * width, width)
 
     def __call__(self, x: jax.Array, along: jax.Array) -> jax.Array:
-        """[N, H, W, E] and a direction each, ``along`` [N, E] -> [N, H, W]."""
+        """Map features [N, H, W, E] and a vector per prompt, ``along`` [N, E], to [N, H, W]."""
         x = gelu(self.norm1(self.conv1(x)))
         _, h, w, _ = x.shape
         kernel, bias = self.conv2.kernel[...].astype(x.dtype), self.conv2.bias
         assert bias is not None
         taps = jnp.einsum("ijfe,ne->nijf", kernel, along)
-        seen = jnp.einsum("nijf,nhwf->nijhw", taps, x)
-        seen = jnp.pad(seen, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
-        shifted = (seen[:, i, j, i : i + h, j : j + w] for i, j in itertools.product(range(3), repeat=2))
+        products = jnp.einsum("nijf,nhwf->nijhw", taps, x)
+        products = jnp.pad(products, ((0, 0), (0, 0), (0, 0), (1, 1), (1, 1)))
+        shifted = (products[:, i, j, i : i + h, j : j + w] for i, j in itertools.product(range(3), repeat=2))
         return sum(shifted, (along @ bias[...].astype(x.dtype))[:, None, None])

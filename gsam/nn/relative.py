@@ -1,13 +1,17 @@
-"""Self-attention with decomposed relative positions (MViTv2, as in SAM's image encoder): several forms of one function.
+"""Self-attention with decomposed relative positions, in several forms of one function.
 
-The reference adds ``rel_h[q, kh] + rel_w[q, kw]`` to the logits, both taken from the *unscaled* query.  For windows the two
-terms are folded into the dot product: the query is widened by its terms, the key by the one-hot code of its row and column.
-A CPU takes one window at a time, whose logits stay in the cache.  For large grids folding would triple the work, so there a
-CPU takes queries in tiles with the logits transposed, and adds the terms by broadcasting.
+Source: MViTv2, as SAM's image encoder has it.
 
-With 16-bit numbers on an accelerator large grids go through the kernel of `gsam.nn.kernels.relative`, and what is folded
-through cuDNN: a window's 28 columns more cost 22 % more of 3 GFLOP (1 us of an H200), the logits that stay on the chip
-save 92 MB of traffic (21 us).  Both must be proved on the device (`gsam.nn.attention`), else and in float32 XLA does it.
+The reference adds ``rel_h[q, kh] + rel_w[q, kw]`` to the logits, both taken from the *unscaled*
+query.  For windows the two terms are folded into the dot product: the query is widened by its
+terms, the key by the one-hot code of its row and column.  A CPU takes one window at a time, whose
+logits stay in the cache.  For large grids folding would triple the work, so there a CPU takes
+queries in tiles with the logits transposed, and adds the terms by broadcasting.
+
+With 16-bit numbers on an accelerator large grids go through the kernel of
+`gsam.nn.kernels.relative`, and folded windows through cuDNN: a window's 28 columns more cost 22 %
+more of 3 GFLOP (1 us of an H200), the logits that stay on the chip save 92 MB of traffic (21 us).
+Both must be proved on the device (`gsam.nn.attention`); otherwise, and in float32, XLA does it.
 """
 
 from __future__ import annotations
@@ -27,7 +31,18 @@ TILE = 128
 
 
 def attention(q: jax.Array, k: jax.Array, v: jax.Array, rel_h: jax.Array, rel_w: jax.Array) -> jax.Array:
-    """``q k v`` [B, K, S*S, D] on an S x S grid, ``rel_h rel_w`` [2S-1, D] -> [B, K, S*S, D]."""
+    """Self-attention over an S x S grid with decomposed relative positions.
+
+    Args:
+        q: [B, K, S*S, D], not scaled.
+        k: [B, K, S*S, D].
+        v: [B, K, S*S, D].
+        rel_h: [2S-1, D]: a vector per vertical distance of query and key.
+        rel_w: [2S-1, D]: a vector per horizontal distance.
+
+    Returns:
+        [B, K, S*S, D].
+    """
     side = round(q.shape[2] ** 0.5)
     index = np.arange(side)[:, None] - np.arange(side)[None, :] + side - 1  # query - key
     b, heads, n, d = q.shape
@@ -42,7 +57,7 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, rel_h: jax.Array, rel_w:
 
 
 def _fast(q: jax.Array, side: int, few: bool) -> dict[str, Form]:
-    """The form for the accelerator at hand, by its name, if one is proved there.  A kernel is for a single device."""
+    """Forms proved on the accelerator at hand, by its name.  The kernel is for a single device."""
     target = accelerator()
     if target is None or q.dtype not in (jnp.bfloat16, jnp.float16):
         return {}
@@ -61,12 +76,14 @@ def _fast(q: jax.Array, side: int, few: bool) -> dict[str, Form]:
 
 
 def _folded(q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, terms_w: jax.Array) -> jax.Array:
+    """Attention with the terms folded into queries and keys."""
     wide_q, wide_k = _widened(q, k, terms_h, terms_w)
     weights = softmax(jnp.einsum("bnqd,bnkd->bnqk", wide_q, wide_k))
     return jnp.einsum("bnqk,bnkd->bnqd", weights, v)
 
 
 def _widened(q: jax.Array, k: jax.Array, terms_h: jax.Array, terms_w: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Queries widened by their terms, keys by the one-hot code of their row and column."""
     b, heads, n, _ = q.shape
     side = terms_h.shape[-1]
     rows = np.kron(np.eye(side), np.ones((side, 1)))
@@ -77,12 +94,14 @@ def _widened(q: jax.Array, k: jax.Array, terms_h: jax.Array, terms_w: jax.Array)
 
 
 def _by_windows(q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, terms_w: jax.Array) -> jax.Array:
+    """Folded attention of one window at a time."""
     return lax.map(lambda xs: _folded(*(x[None] for x in xs))[0], (q, k, v, terms_h, terms_w))
 
 
 def _through(
     flash: Form, q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, terms_w: jax.Array
 ) -> jax.Array:
+    """Folded attention through cuDNN, channels padded to a multiple of 8."""
     wide_q, wide_k = _widened(q, k, terms_h, terms_w)
     pad = ((0, 0), (0, 0), (0, 0), (0, -wide_q.shape[-1] % 8))
     y = flash(*(x.swapaxes(1, 2) for x in (jnp.pad(wide_q, pad), jnp.pad(wide_k, pad), v)))
@@ -90,7 +109,7 @@ def _through(
 
 
 def _by_heads(q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, terms_w: jax.Array) -> jax.Array:
-    """One head's logits at a time."""
+    """Attention of one head at a time."""
     b, heads, n, d = q.shape
 
     def head(xs: tuple[jax.Array, ...]) -> jax.Array:
@@ -103,6 +122,7 @@ def _by_heads(q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, term
 
 
 def _tiled(q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, terms_w: jax.Array) -> jax.Array:
+    """Attention in tiles of queries with the logits transposed."""
     b, heads, n, d = q.shape
     side = terms_h.shape[-1]
 

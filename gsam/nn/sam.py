@@ -1,4 +1,4 @@
-"""What SAM and the models made of its parts share: how they see a picture, and an encoder, prompts and a decoder as one model."""
+"""The frame of SAM and its relatives: an image encoder, a prompt encoder and a mask decoder."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gsam.nn.two_way import MaskDecoder
 
 
 class EncoderSizes(Protocol):
-    """What prompts and decoder need to know of an image encoder."""
+    """The part of an image encoder's sizes that prompts and decoder need."""
 
     @property
     def image_size(self) -> int: ...
     @property
     def grid(self) -> int:
-        """Cells of the image embedding per side."""
+        """Cells per side of the image embedding."""
 
     @property
     def out_chans(self) -> int: ...
 
 
 class Sizes(EncoderSizes, Protocol):
-    """What prompts and decoder need to know of a configuration."""
+    """The part of a configuration that prompts and decoder need."""
 
     @property
     def decoder_heads(self) -> int: ...
@@ -38,7 +38,7 @@ class Sizes(EncoderSizes, Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SamConfig:
-    """The sizes of a `Sam` whose encoder may be of several kinds."""
+    """Sizes of a `Sam` whose encoder may be of several kinds."""
 
     encoder: EncoderSizes
     decoder_heads: int = 8
@@ -59,7 +59,10 @@ class SamConfig:
 
 
 class Sam(nnx.Module):
-    """An image encoder [B, S, S, 3] -> [B, h, w, D], SAM's prompt encoder and its mask decoder, or one like it."""
+    """An image encoder [B, S, S, 3] -> [B, h, w, D] with a prompt encoder and a mask decoder.
+
+    Both are SAM's, but a mask decoder like it may be given.
+    """
 
     def __init__(self, config: Sizes, image_encoder: nnx.Module, mask_decoder: MaskDecoder | None = None) -> None:
         self.image_encoder = image_encoder
@@ -75,11 +78,19 @@ class Sam(nnx.Module):
         has_mask: jax.Array | None = None,
         **settings: Any,
     ) -> tuple[jax.Array, jax.Array]:
-        """N prompts on one image.
+        """Decode N prompts on one image.
 
-        ``features`` [h, w, D]; ``points`` [N, P, 2] x y in pixels of the view; ``labels`` [N, P] as in `gsam.nn.prompt`
-        (a box is two points, `TOP_LEFT` and `BOTTOM_RIGHT`); ``mask`` [N, 4h, 4w] logits of an earlier answer and
-        ``has_mask`` [N] for which prompts it counts.  ``settings`` and what is returned are the mask decoder's.
+        Args:
+            features: [h, w, D], or the pytree that the mask decoder takes.
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt` (a box is two points, `TOP_LEFT` and
+                `BOTTOM_RIGHT`).
+            mask: [N, 4h, 4w] logits of an earlier answer, or None.
+            has_mask: [N] bool: which prompts have a mask; None for all.
+            **settings: Keywords of the mask decoder.
+
+        Returns:
+            Masks and predicted IoU as the mask decoder gives them.
         """
         prompts = self.prompt_encoder.points(points, labels)
         dense = self.prompt_encoder.dense(mask, has_mask)

@@ -1,7 +1,9 @@
-"""SAM's image encoder: a plain ViT with windows and decomposed relative positions (segment_anything/modeling/image_encoder.py).
+"""SAM's image encoder: a plain ViT with windows and decomposed relative positions.
 
-Windows are cut from a map padded with zeros *after* the norm, and the padding is attended to, as in the original: its keys
-and values are the bias of ``qkv``.
+Source: segment_anything/modeling/image_encoder.py.
+
+Windows are cut from a map padded with zeros *after* the norm, and the padding is attended to, as in
+the original: its keys and values are the bias of ``qkv``.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from gsam.nn.relative import attention
 
 @dataclasses.dataclass(frozen=True)
 class SamVit:
-    """The sizes of the encoder; what has a default is the same in ViT-B, L and H."""
+    """Sizes of the encoder; the defaults are the same in ViT-B, L and H."""
 
     width: int
     depth: int
     heads: int
     global_blocks: tuple[int, ...]
-    """Which blocks attend over the whole image; the others within windows."""
+    """Indices of the blocks that attend over the whole image; the others within windows."""
     image_size: int = 1024
     patch: int = 16
     window: int = 14
@@ -34,7 +36,7 @@ class SamVit:
 
     @property
     def grid(self) -> int:
-        """Cells of the embedding per side."""
+        """Cells per side of the embedding."""
         return self.image_size // self.patch
 
     @property
@@ -80,6 +82,8 @@ class Attention(nnx.Module):
 
 
 class MlpBlock(nnx.Module):
+    """Two linear layers with GELU between them."""
+
     def __init__(self, width: int, hidden: int) -> None:
         self.lin1 = Linear(width, hidden)
         self.lin2 = Linear(hidden, width)
@@ -89,6 +93,8 @@ class MlpBlock(nnx.Module):
 
 
 class Block(nnx.Module):
+    """A pre-norm transformer block; ``window`` 0 attends over the whole image."""
+
     def __init__(self, config: SamVit, *, window: int) -> None:
         self.norm1 = LayerNorm(config.width, 1e-6)
         self.attn = Attention(config.width, config.heads, window or config.grid, window)
@@ -101,7 +107,7 @@ class Block(nnx.Module):
 
 
 class Projection(nnx.Module):
-    """Holds the patch embedding under the name the checkpoint gives it."""
+    """The patch embedding under the name the checkpoint gives it."""
 
     def __init__(self, config: SamVit) -> None:
         self.proj = PatchEmbed(config.patch, 3, config.width)
@@ -121,7 +127,7 @@ class Neck(nnx.Module):
 
 
 class ImageEncoder(nnx.Module):
-    """Normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
+    """ViT with a neck: normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
 
     def __init__(self, config: SamVit) -> None:
         self.patch_embed = Projection(config)
@@ -135,7 +141,11 @@ class ImageEncoder(nnx.Module):
         return self.with_early(pixels)[0]
 
     def with_early(self, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Also what comes out of the first block that attends over the whole picture, [B, S/patch, S/patch, width]."""
+        """Encode pixels, and return also the output of the first block that attends globally.
+
+        Returns:
+            [B, S/patch, S/patch, out_chans] and [B, S/patch, S/patch, width].
+        """
         x = self.patch_embed.proj(pixels)
         x = early = x + self.pos_embed[...].astype(x.dtype)
         for i, block in enumerate(self.blocks):

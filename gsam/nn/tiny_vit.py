@@ -1,14 +1,19 @@
-"""TinyViT as an image encoder for SAM's decoder (mobile_sam/modeling/tiny_vit_sam.py; Wu et al. 2022).
+"""TinyViT as an image encoder for SAM's decoder (Wu et al. 2022).
 
-A stage of inverted bottlenecks, then stages of attention within windows, each followed by a small convolution; between stages
-the map is merged, the last time without shrinking it.  Windows are cut from a map padded with zeros *before* the norm that
-belongs to the attention, and the padding is attended to: its keys and values are those of the norm's bias.
+Source: mobile_sam/modeling/tiny_vit_sam.py.
 
-The positions within a window are in a table of attention biases.  MobileSAM's loader fills the buffer that its attention
-reads while the table is still untrained, and scripts that do not call ``eval()`` again (its ``scripts/amg.py``) run without
-any bias.  Here the table is always used, as in the original's training and demo.
+A stage of inverted bottlenecks, then stages of attention within windows, each followed by a small
+convolution; between stages the map is merged, the last time without shrinking it.  Windows are cut
+from a map padded with zeros *before* the norm that belongs to the attention, and the padding is
+attended to: its keys and values are those of the norm's bias.
 
-Batch norms have the running statistics of the checkpoint and become part of their convolution: there is no training mode.
+The positions within a window are in a table of attention biases.  MobileSAM's loader fills the
+buffer that its attention reads while the table is still untrained, and scripts that do not call
+``eval()`` again (its ``scripts/amg.py``) run without any bias.  Here the table is always used, as
+in the original's training and demo.
+
+Batch norms have the running statistics of the checkpoint and become part of their convolution:
+there is no training mode.
 """
 
 from __future__ import annotations
@@ -31,22 +36,23 @@ from gsam.nn.sam_vit import Neck
 
 @dataclasses.dataclass(frozen=True)
 class TinyVit:
-    """The sizes of the encoder; as they stand, TinyViT-5M's."""
+    """Sizes of the encoder; the defaults are TinyViT-5M's."""
 
     image_size: int = 1024
     widths: tuple[int, ...] = (64, 128, 160, 320)
     depths: tuple[int, ...] = (2, 2, 6, 2)
     heads: tuple[int, ...] = (4, 5, 10)
-    """Of the stages that attend: all but the first."""
+    """Heads of the stages that attend: all but the first."""
     windows: tuple[int, ...] = (7, 14, 7)
+    """Windows of the same stages, in tokens per side."""
     strides: tuple[int, ...] = (2, 2, 1)
-    """Of the merging after each stage but the last."""
+    """Stride of the merging after each stage but the last."""
     mlp_ratio: int = 4
     out_chans: int = 256
 
     @property
     def grid(self) -> int:
-        """Cells of the embedding a side."""
+        """Cells per side of the embedding."""
         return self.image_size // (4 * math.prod(self.strides))
 
     @property
@@ -56,14 +62,17 @@ class TinyVit:
 
 
 class Kernel(nnx.Module):
-    """A convolution's numbers under the name the checkpoint gives them."""
+    """The parameters of a convolution under the name the checkpoint gives them."""
 
     def __init__(self, size: int, d_in: int, d_out: int) -> None:
         self.kernel = param(size, size, d_in, d_out)
 
 
 class ConvNorm(nnx.Module):
-    """A convolution without bias (torch's symmetric padding) and a batch norm, as one: [B, H, W, C] -> [B, H/s, W/s, E]."""
+    """A convolution without bias and a batch norm, merged: [B, H, W, C] -> [B, H/s, W/s, E].
+
+    Padding is torch's, symmetric.
+    """
 
     def __init__(self, size: int, d_in: int, d_out: int, *, stride: int = 1, depthwise: bool = False) -> None:
         self.c = Kernel(size, 1 if depthwise else d_in, d_out)
@@ -84,7 +93,10 @@ class ConvNorm(nnx.Module):
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Each channel of [B, H, W, C] with its own kernel [k, k, 1, C], as a sum of shifted products: float32."""
+    """Convolve each channel of [B, H, W, C] with its own kernel [k, k, 1, C], in float32.
+
+    The convolution is a sum of shifted products.
+    """
     k = kernel.shape[0]
     _, h, w, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
@@ -109,7 +121,7 @@ class PatchEmbed(nnx.Module):
 
 
 class MBConv(nnx.Module):
-    """An inverted bottleneck; the last GELU comes after the sum."""
+    """An inverted bottleneck, with the last GELU after the sum."""
 
     def __init__(self, width: int, ratio: int = 4) -> None:
         self.conv1 = ConvNorm(1, width, ratio * width)
@@ -121,7 +133,7 @@ class MBConv(nnx.Module):
 
 
 class PatchMerging(nnx.Module):
-    """From one stage's width to the next one's."""
+    """Convolutions from one stage's width to the next one's, with a stride."""
 
     def __init__(self, d_in: int, d_out: int, stride: int) -> None:
         self.conv1 = ConvNorm(1, d_in, d_out)
@@ -133,7 +145,10 @@ class PatchMerging(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Self-attention within windows, with its own norm: [B, H, W, D] -> the same.  ``qkv`` is [heads, 3, D / heads]."""
+    """Self-attention within windows, with its own norm, on a map [B, H, W, D].
+
+    ``qkv`` is laid out as [heads, 3, D / heads].
+    """
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         self.attention_biases = param(heads, window * window)
@@ -159,14 +174,14 @@ class Attention(nnx.Module):
         return self.proj(y[:, :h, :w])
 
     def bias(self) -> jax.Array:
-        """What is added to the logits, by the distance between query and key: [heads, s s, s s]."""
+        """Bias of the logits by the distance of query and key, [heads, s s, s s]."""
         y, x = np.divmod(np.arange(self.window**2), self.window)
         apart = np.abs(y[:, None] - y) * self.window + np.abs(x[:, None] - x)
         return self.attention_biases[...][:, apart]
 
 
 class MlpBlock(nnx.Module):
-    """With its own norm."""
+    """Two linear layers with GELU between them, with their own norm."""
 
     def __init__(self, width: int, hidden: int) -> None:
         self.norm = LayerNorm(width)
@@ -178,7 +193,7 @@ class MlpBlock(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention, a convolution of each channel in place of the map, an MLP."""
+    """Attention, a depthwise convolution that replaces the map, and an MLP."""
 
     def __init__(self, width: int, heads: int, window: int, ratio: int) -> None:
         self.attn = Attention(width, heads, window)
@@ -191,7 +206,7 @@ class Block(nnx.Module):
 
 
 class TinyVitStage(nnx.Module):
-    """``blocks``, and but for the last stage ``downsample``."""
+    """The blocks of a stage, and but for the last stage the merging after them."""
 
     def __init__(self, config: TinyVit, index: int) -> None:
         width = config.widths[index]
@@ -212,7 +227,7 @@ class TinyVitStage(nnx.Module):
 
 
 class ImageEncoder(nnx.Module):
-    """Normalised pixels [B, S, S, 3] -> [B, h, w, out_chans]."""
+    """TinyViT with SAM's neck: normalised pixels [B, S, S, 3] -> [B, h, w, out_chans]."""
 
     def __init__(self, config: TinyVit) -> None:
         self.patch_embed = PatchEmbed(config.widths[0])
@@ -223,7 +238,7 @@ class ImageEncoder(nnx.Module):
         return self.with_early(pixels)[0]
 
     def with_early(self, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Also what the second stage gives, merged: [B, h, w, widths[2]]."""
+        """Encode pixels, and return also the second stage's merged output, [B, h, w, widths[2]]."""
         x = early = self.patch_embed(pixels)
         for i, layer in enumerate(self.layers):
             x = layer(x)

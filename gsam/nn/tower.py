@@ -1,7 +1,10 @@
-"""The two towers of CLIP, shared by CLIP and OWL-ViT (Radford et al. 2021; attribute names of the Hugging Face layout).
+"""The two towers of CLIP, shared by CLIP, OWL-ViT and, in their layers, SigLIP (Radford et al.
 
-Pre-norm transformers with quick GELU and layer norms of eps 1e-5.  The text tower is causal and is read at its last token,
-which is the position of the highest id.  SigLIP's towers are made of the same layers, with another GELU and eps 1e-6.
+2021).
+
+Pre-norm transformers with quick GELU and layer norms of eps 1e-5, with the attribute names of the
+Hugging Face layout.  The text tower is causal and is read at its last token, which is the position
+of the highest id.  SigLIP's towers are made of the same layers, with another GELU and eps 1e-6.
 """
 
 from __future__ import annotations
@@ -22,20 +25,20 @@ from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, gelu_tanh, 
 
 @dataclasses.dataclass(frozen=True)
 class Tower:
-    """The size of a transformer."""
+    """Sizes of a transformer."""
 
     width: int
     depth: int
     heads: int
     mlp_ratio: int = 4
     mlp: int = 0
-    """The width inside the MLP where it is no multiple of ``width``, else 0."""
+    """Width inside the MLP where it is no multiple of ``width``, else 0."""
     act: Literal["quick_gelu", "gelu_tanh"] = "quick_gelu"
     eps: float = 1e-5
 
     @property
     def hidden(self) -> int:
-        """The width inside the MLP."""
+        """Width inside the MLP."""
         return self.mlp or self.mlp_ratio * self.width
 
 
@@ -43,6 +46,8 @@ ACTS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "
 
 
 class Attention(nnx.Module):
+    """Multi-head self-attention."""
+
     def __init__(self, width: int, heads: int) -> None:
         self.q_proj = Linear(width, width)
         self.k_proj = Linear(width, width)
@@ -62,6 +67,8 @@ class Attention(nnx.Module):
 
 
 class TowerMlp(nnx.Module):
+    """Two linear layers with the tower's activation between them."""
+
     def __init__(self, tower: Tower) -> None:
         self.fc1 = Linear(tower.width, tower.hidden)
         self.fc2 = Linear(tower.hidden, tower.width)
@@ -72,6 +79,8 @@ class TowerMlp(nnx.Module):
 
 
 class Layer(nnx.Module):
+    """A pre-norm transformer layer."""
+
     def __init__(self, tower: Tower) -> None:
         self.layer_norm1 = LayerNorm(tower.width, tower.eps)
         self.self_attn = Attention(tower.width, tower.heads)
@@ -84,6 +93,8 @@ class Layer(nnx.Module):
 
 
 class Encoder(nnx.Module):
+    """The layers of a tower."""
+
     def __init__(self, tower: Tower) -> None:
         self.layers = nnx.List([Layer(tower) for _ in range(tower.depth)])
 
@@ -94,6 +105,8 @@ class Encoder(nnx.Module):
 
 
 class VisionEmbeddings(nnx.Module):
+    """Patch and position embeddings, with the class token first."""
+
     def __init__(self, width: int, image_size: int, patch: int) -> None:
         self.class_embedding = param(width)
         self.patch_embedding = PatchEmbed(patch, 3, width, bias=False)
@@ -108,7 +121,10 @@ class VisionEmbeddings(nnx.Module):
 
 
 class VisionTower(nnx.Module):
-    """Pixels [B, S, S, 3], normalised -> tokens [B, 1 + hw, D], the class token first, before the last norm."""
+    """ViT: normalised pixels [B, S, S, 3] -> tokens [B, 1 + hw, D] before the last norm.
+
+    The class token comes first.
+    """
 
     def __init__(self, tower: Tower, image_size: int, patch: int) -> None:
         self.embeddings = VisionEmbeddings(tower.width, image_size, patch)
@@ -121,6 +137,8 @@ class VisionTower(nnx.Module):
 
 
 class TextEmbeddings(nnx.Module):
+    """Token and position embeddings."""
+
     def __init__(self, vocab: int, context: int, width: int) -> None:
         self.token_embedding = Embedding(vocab, width)
         self.position_embedding = Embedding(context, width)
@@ -130,7 +148,7 @@ class TextEmbeddings(nnx.Module):
 
 
 class TextTower(nnx.Module):
-    """Token ids [C, T], padded with 0 -> [C, D] at the last token."""
+    """Causal text transformer: ids [C, T], padded with 0 -> [C, D] at the last token."""
 
     def __init__(self, tower: Tower, vocab: int, context: int) -> None:
         self.embeddings = TextEmbeddings(vocab, context, tower.width)
@@ -144,5 +162,5 @@ class TextTower(nnx.Module):
 
 
 def normalise(x: jax.Array, eps: float = 0.0) -> jax.Array:
-    """To unit length over the last axis, ``eps`` added to the length."""
+    """Scale to unit length over the last axis, with ``eps`` added to the length."""
     return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + eps)

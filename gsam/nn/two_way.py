@@ -1,11 +1,14 @@
-"""SAM's mask decoder and its two-way transformer (segment_anything/modeling/{mask_decoder,transformer}.py).
+"""SAM's mask decoder and its two-way transformer, for one image and N prompts.
 
-One image, N prompts.  The first layer's self-attention has neither positions nor a residual, the token embedding itself
+Source: segment_anything/modeling/{mask_decoder,transformer}.py.
+
+The first layer's self-attention has neither positions nor a residual, the token embedding itself
 serves as the query's position throughout, and these norms have eps 1e-5: all as in the original.
 
-Between seven tokens and thousands of pixels, the projections of the pixels are most of the original's work, so here they are
-absorbed by the tokens: ``(x W) . k`` is ``x . (W k)``, and so for the values.  The image is kept as [N, D, L], channels first,
-which makes every product with it a plain one, and only finished masks are brought into the order of pixels.
+Between seven tokens and thousands of pixels, the projections of the pixels are most of the
+original's work, so here they are absorbed by the tokens: ``(x W) . k`` is ``x . (W k)``, and so for
+the values.  The image is kept as [N, D, L], channels first, which makes every product with it a
+plain one, and only finished masks are brought into the order of pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from gsam.nn.layers import NEVER, ConvTranspose2x2, Embedding, LayerNorm, Linear
 
 
 class Attention(nnx.Module):
-    """Attention whose inner width may be narrower than its tokens."""
+    """Multi-head attention whose inner width may be narrower than its tokens."""
 
     def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
         inner = width // downsample
@@ -33,7 +36,17 @@ class Attention(nnx.Module):
         self.heads = heads
 
     def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, keep: jax.Array | None = None) -> jax.Array:
-        """Among tokens: ``q k v`` [N, T, D], ``keep`` [N, T] which keys exist -> [N, T, D]."""
+        """Attend among tokens.
+
+        Args:
+            q: [N, Q, D].
+            k: [N, T, D].
+            v: [N, T, D].
+            keep: [N, T] bool: which keys exist; None for all.
+
+        Returns:
+            [N, Q, D].
+        """
         q, k, v = self.split(self.q_proj(q)), self.split(self.k_proj(k)), self.split(self.v_proj(v))
         logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) * q.shape[-1] ** -0.5
         if keep is not None:
@@ -42,26 +55,44 @@ class Attention(nnx.Module):
         return self.out_proj(y.reshape(*y.shape[:2], -1))
 
     def to_image(self, tokens: jax.Array, placed: jax.Array, image: jax.Array) -> jax.Array:
-        """Tokens [N, T, D] read an image: keys ``placed`` and values ``image`` [N, D, L] (N may be 1) -> [N, T, D].
+        """Attend from tokens to an image.
 
-        The bias of the keys adds the same to every logit of a query, which the softmax does not see.
+        The bias of the keys adds the same to every logit of a query, which the softmax cancels.
+
+        Args:
+            tokens: Queries [N, T, D].
+            placed: Keys [N or 1, D, L]: the image with its positional encoding.
+            image: Values [N or 1, D, L].
+
+        Returns:
+            [N, T, D].
         """
         n, t, _ = tokens.shape
         q = self.split(self.q_proj(tokens))
-        asks = jnp.einsum("nthd,chd->nhtc", q * q.shape[-1] ** -0.5, self.heads_of(self.k_proj, q.dtype))
-        weights = softmax(asks.reshape(n, self.heads * t, -1) @ placed)
+        folded = jnp.einsum("nthd,chd->nhtc", q * q.shape[-1] ** -0.5, self.heads_of(self.k_proj, q.dtype))
+        weights = softmax(folded.reshape(n, self.heads * t, -1) @ placed)
         read = weights @ image.swapaxes(1, 2)  # [N, K T, D]
         y = jnp.einsum("nhtc,chd->nthd", read.reshape(n, self.heads, t, -1), self.heads_of(self.v_proj, q.dtype))
         return self.out_proj(y.reshape(n, t, -1) + _bias(self.v_proj, q.dtype))
 
     def from_image(self, placed: jax.Array, k: jax.Array, v: jax.Array, keep: jax.Array | None) -> jax.Array:
-        """An image reads tokens: queries ``placed`` [N, D, L] (N may be 1), keys and values [N, T, D] -> [N, D, L]."""
+        """Attend from an image to tokens.
+
+        Args:
+            placed: Queries [N or 1, D, L]: the image with its positional encoding.
+            k: [N, T, D].
+            v: [N, T, D].
+            keep: [N, T] bool: which tokens exist; None for all.
+
+        Returns:
+            [N, D, L].
+        """
         n, t, d = k.shape
         k, v = self.split(self.k_proj(k)), self.split(self.v_proj(v))
         k = k * k.shape[-1] ** -0.5
-        asks = jnp.einsum("nthd,chd->nhtc", k, self.heads_of(self.q_proj, k.dtype))
+        folded = jnp.einsum("nthd,chd->nhtc", k, self.heads_of(self.q_proj, k.dtype))
         shift = jnp.einsum("nthd,hd->nht", k, _bias(self.q_proj, k.dtype).reshape(self.heads, -1))
-        logits = (asks.reshape(n, self.heads * t, d) @ placed).reshape(n, self.heads, t, -1) + shift[..., None]
+        logits = (folded.reshape(n, self.heads * t, d) @ placed).reshape(n, self.heads, t, -1) + shift[..., None]
         if keep is not None:
             logits = jnp.where(keep[:, None, :, None], logits, jnp.asarray(NEVER, logits.dtype))
         weights = softmax(logits, 2).reshape(n, self.heads * t, -1)
@@ -70,14 +101,17 @@ class Attention(nnx.Module):
         return gives @ weights + _bias(self.out_proj, k.dtype)[:, None]
 
     def split(self, x: jax.Array) -> jax.Array:
+        """Split the last axis into heads."""
         return x.reshape(*x.shape[:-1], self.heads, -1)
 
     def heads_of(self, linear: Linear, dtype: jnp.dtype) -> jax.Array:
-        """A projection's kernel by head: [D, K, D/K]."""
+        """Kernel of a projection by head, [D, K, D/K]."""
         return self.split(linear.kernel[...].astype(dtype))
 
 
 class MlpBlock(nnx.Module):
+    """Two linear layers with ReLU between them."""
+
     def __init__(self, width: int, hidden: int) -> None:
         self.lin1 = Linear(width, hidden)
         self.lin2 = Linear(hidden, width)
@@ -87,6 +121,8 @@ class MlpBlock(nnx.Module):
 
 
 class TwoWayLayer(nnx.Module):
+    """Attention among tokens, of tokens to the image, an MLP, and of the image to tokens."""
+
     def __init__(self, width: int, heads: int, hidden: int, *, first: bool) -> None:
         self.self_attn = Attention(width, heads)
         self.norm1 = LayerNorm(width)
@@ -114,6 +150,8 @@ class TwoWayLayer(nnx.Module):
 
 
 class TwoWayTransformer(nnx.Module):
+    """Two-way layers and a last attention of the tokens to the image."""
+
     def __init__(self, width: int, heads: int, hidden: int, depth: int = 2) -> None:
         self.layers = nnx.List([TwoWayLayer(width, heads, hidden, first=i == 0) for i in range(depth)])
         self.final_attn_token_to_image = Attention(width, heads, 2)
@@ -122,7 +160,7 @@ class TwoWayTransformer(nnx.Module):
     def __call__(
         self, tokens: jax.Array, image: jax.Array, image_code: jax.Array, keep: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
-        """Tokens [N, T, D], image [N or 1, D, L], its code [1, D, L] -> both, transformed."""
+        """Transform tokens [N, T, D] and image [N or 1, D, L], whose code is [1, D, L]."""
         code = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, code, image_code, keep)
@@ -131,10 +169,11 @@ class TwoWayTransformer(nnx.Module):
 
 
 class Upscaling(nnx.Module):
-    """[N, D, h w] -> [N, D/8, 2, 2, 2, 2, h w]; ``output_upscaling.0``, ``.1`` and ``.3`` in the original.
+    """Fourfold upscaling of the image, [N, D, h w] -> [N, D/8, 2, 2, 2, 2, h w].
 
-    Both transposed convolutions make every pixel four: rows and columns of the second, then of the first, stay axes of their
-    own, so that nothing is moved.
+    ``output_upscaling.0``, ``.1`` and ``.3`` in the original.  Both transposed convolutions make
+    every pixel four: rows and columns of the second, then of the first, stay axes of their own, so
+    that no data is moved.
     """
 
     def __init__(self, width: int) -> None:
@@ -143,7 +182,13 @@ class Upscaling(nnx.Module):
         self.conv2 = ConvTranspose2x2(width // 4, width // 8)
 
     def __call__(self, x: jax.Array, finer: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
-        """``finer``: what is added after each convolution (SAM 2), [D/4, 4 L] and [D/8, 16 L] as `quadrupled` orders them."""
+        """Upscale ``x`` [N, D, h w].
+
+        Args:
+            x: The image, channels first.
+            finer: Maps added after each convolution (SAM 2), [D/4, 4 L] and [D/8, 16 L], in the
+                order of `quadrupled`.
+        """
         n, _, pixels = x.shape
         x = _quadruple(self.conv1, x)  # [N, D/4, 4 L]
         x = gelu(over_channels(self.norm1, x if finer is None else x + finer[0]))
@@ -153,7 +198,10 @@ class Upscaling(nnx.Module):
 
 
 class MaskDecoder(nnx.Module):
-    """Four masks a prompt: token 0 for an unambiguous one, tokens 1 to 3 for whole, part and subpart."""
+    """SAM's mask decoder, with four masks per prompt.
+
+    Token 0 is for an unambiguous prompt, tokens 1 to 3 for whole, part and subpart.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         self.transformer = TwoWayTransformer(width, heads, hidden)
@@ -172,18 +220,26 @@ class MaskDecoder(nnx.Module):
         dense: jax.Array,
         masks: Sequence[int] = range(4),
     ) -> tuple[jax.Array, jax.Array]:
-        """One image's features [h, w, D] and its code [D, h, w], prompt tokens [N, P, D] with ``keep`` [N, P], dense prompts
-        [N or 1, h or 1, w or 1, D].
+        """Decode N prompts on one image.
 
-        Returns, of the M ``masks`` asked for, logits [N, M, 4h, 4w] and predicted IoU [N, M] (a regression: it may leave
-        0..1), float32.
+        Args:
+            features: Image embedding [h, w, D].
+            image_code: Its positional encoding [D, h, w].
+            prompts: Prompt tokens [N, P, D].
+            keep: [N, P] bool: which prompt tokens exist; None for all.
+            dense: Dense prompts [N or 1, h or 1, w or 1, D].
+            masks: Indices of the M masks to decode.
+
+        Returns:
+            Logits [N, M, 4h, 4w] and predicted IoU [N, M], both float32.  The IoU is a regression:
+            it may leave 0..1.
         """
         tokens, image = self.read(features, image_code, prompts, keep, dense)
         logits = in_place(self.hyper(tokens, masks), self.output_upscaling(image), features.shape[0])
         return logits, self.iou(tokens, masks)
 
     def own_tokens(self) -> jax.Array:
-        """The tokens that stand before the prompts, [T, D]: IoU, then masks."""
+        """Tokens [T, D] that stand before the prompts: IoU, then masks."""
         return jnp.concatenate([self.iou_token.embedding[...], self.mask_tokens.embedding[...]])
 
     def read(
@@ -194,9 +250,17 @@ class MaskDecoder(nnx.Module):
         keep: jax.Array | None,
         dense: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """The arguments of a call -> own tokens and prompts [N, T + P, D] and the image [N, D, h w], transformed.
+        """Transform own tokens, prompts and image together.
 
-        The features may be [N, h, w, D] too.
+        Args:
+            features: Image embedding [h, w, D], or one per prompt [N, h, w, D].
+            image_code: Its positional encoding [D, h, w].
+            prompts: Prompt tokens [N, P, D].
+            keep: [N, P] bool: which prompt tokens exist; None for all.
+            dense: Dense prompts [N or 1, h or 1, w or 1, D].
+
+        Returns:
+            Own tokens and prompts [N, T + P, D], and the image [N, D, h w].
         """
         *_, h, w, d = features.shape
         n = prompts.shape[0]
@@ -210,16 +274,25 @@ class MaskDecoder(nnx.Module):
         return self.transformer(tokens, image, image_code, keep)
 
     def hyper(self, tokens: jax.Array, masks: Sequence[int]) -> jax.Array:
-        """What the pixels are multiplied with, of each of the ``masks``: [N, M, D/8]."""
+        """Vectors that the pixels are multiplied with, one per mask: [N, M, D/8]."""
         return jnp.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in masks], 1)
 
     def iou(self, tokens: jax.Array, masks: Sequence[int]) -> jax.Array:
-        """Predicted IoU of each of the ``masks``: [N, M], float32."""
+        """Predicted IoU of the ``masks``, [N, M] float32."""
         return self.iou_prediction_head(tokens[:, 0])[:, np.asarray(masks)].astype(jnp.float32)
 
 
 def in_place(hyper: jax.Array, pixels: jax.Array, height: int) -> jax.Array:
-    """``hyper`` [N, M, E] times pixels as `Upscaling` leaves them, [N, E, 2, 2, 2, 2, h w] -> [N, M, 4h, 4w], float32."""
+    """Multiply mask vectors with upscaled pixels, and bring the logits into the order of pixels.
+
+    Args:
+        hyper: [N, M, E].
+        pixels: [N, E, 2, 2, 2, 2, h w], as `Upscaling` leaves them.
+        height: Rows h of the image embedding.
+
+    Returns:
+        [N, M, 4h, 4w] float32.
+    """
     n, m, channels = hyper.shape
     width = pixels.shape[-1] // height
     logits = hyper @ pixels.reshape(n, channels, -1)
@@ -228,14 +301,22 @@ def in_place(hyper: jax.Array, pixels: jax.Array, height: int) -> jax.Array:
 
 
 def channels_last(pixels: jax.Array, height: int) -> jax.Array:
-    """Pixels as `Upscaling` leaves them, [N, E, 2, 2, 2, 2, h w] -> [N, 4h, 4w, E]."""
+    """Bring pixels, as `Upscaling` leaves them, into the layout [N, 4h, 4w, E]."""
     n, channels, *_, length = pixels.shape
     pixels = pixels.reshape(n, channels, 2, 2, 2, 2, height, length // height).transpose(0, 6, 4, 2, 7, 5, 3, 1)
     return pixels.reshape(n, 4 * height, -1, channels)
 
 
 def quadrupled(x: jax.Array, height: int) -> jax.Array:
-    """A map [2h, 2w, E] or [4h, 4w, E] -> [E, 4 h w] or [E, 16 h w], in the order that `Upscaling` gives pixels of [h, w]."""
+    """Bring a finer map into the order that `Upscaling` gives the pixels of a map [h, w].
+
+    Args:
+        x: [2h, 2w, E] or [4h, 4w, E].
+        height: Rows h of the image embedding.
+
+    Returns:
+        [E, 4 h w] or [E, 16 h w].
+    """
     rows, columns, e = x.shape
     width, times = columns * height // rows, (rows // height).bit_length() - 1
     x = x.reshape(height, *[2] * times, width, *[2] * times, e)
@@ -244,7 +325,7 @@ def quadrupled(x: jax.Array, height: int) -> jax.Array:
 
 
 def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:
-    """A layer norm of [..., D, L] over D."""
+    """Layer norm of [..., D, L] over D."""
     y = x.astype(jnp.float32)
     y = y - y.mean(-2, keepdims=True)
     y = y * lax.rsqrt((y * y).mean(-2, keepdims=True) + norm.eps)
@@ -253,9 +334,10 @@ def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:
 
 
 def _quadruple(conv: ConvTranspose2x2, x: jax.Array) -> jax.Array:
-    """A transposed convolution of [N, D, L] -> [N, E, 4 L]: row and column of the new pixel, then the old one.
+    """Transposed convolution of [N, D, L] -> [N, E, 4 L]: the new pixel's row and column first.
 
-    The kernel is repeated for every N because a product of one matrix with many is made by moving the many about.
+    The kernel is repeated for every N because a product of one matrix with many is made by moving
+    the many about.
     """
     kernel = conv.kernel[...].astype(x.dtype)  # [2, 2, D, E]
     n, out = x.shape[0], kernel.shape[-1]

@@ -1,1 +1,1 @@
-"""Kernels written in Pallas, for what XLA has no good form of; imported only where one may be used."""
+"""Pallas kernels for what XLA has no good form of; imported only where one may be used."""

@@ -1,11 +1,13 @@
-"""Flash attention with decomposed relative positions, for grids such as SAM's 64 x 64: neither logits nor bias in memory.
+"""Flash attention with decomposed relative positions for large grids such as SAM's 64 x 64.
 
-A program has one tile of queries and walks over the rows of keys.  Every row of keys meets the same term of columns,
-``terms_w[q, :]``, and one number a query of the other, ``terms_h[q, row]``: the terms need no gather.  Maximum, sum and
-result are kept in float32.
+Neither logits nor bias are in memory.  A program has one tile of queries and walks over the rows of
+keys.  Every row of keys meets the same term of columns, ``terms_w[q, :]``, and one number per query
+of the other, ``terms_h[q, row]``: the terms need no gather.  Maximum, sum and result are kept in
+float32.
 
-Counted for ViT-B's global block in bfloat16 on one H200 (790 TFLOP/s, 4.3 TB/s): 51.5 GFLOP, 65 us, and 50 MB, 12 us.
-The terms as 128 columns more of a cuDNN call: 103 GFLOP, 130 us.  As a bias tensor: 402 MB written and read, 187 us more.
+Counted for ViT-B's global block in bfloat16 on one H200 (790 TFLOP/s, 4.3 TB/s): 51.5 GFLOP, 65 us,
+and 50 MB, 12 us.  The terms as 128 columns more of a cuDNN call: 103 GFLOP, 130 us.  As a bias
+tensor: 402 MB written and read, 187 us more.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ from jax.experimental import pallas as pl
 
 LOWEST = -1e30
 
+State = tuple[jax.Array, jax.Array, jax.Array]
+"""Highest logit, sum of weights and weighted sum of values so far, per query."""
+SlicedState = tuple[jax.Array, jax.Array, list[jax.Array]]
+"""The same with the values in slices of the head."""
+
 
 def attend(
     q: jax.Array,
@@ -31,44 +38,62 @@ def attend(
     target: str = "cuda",
     interpret: bool = False,
 ) -> jax.Array:
-    """``q k v`` [B, K, S*S, D], queries scaled, ``terms_h terms_w`` [B, K, S*S, S] -> [B, K, S*S, D].
+    """Attention of scaled queries with terms of rows and columns added to the logits.
 
-    ``target``: ``cuda`` (Triton) or ``tpu`` (Mosaic).  Not for several devices: JAX does not split a Pallas call.
-    The gradient is that of the XLA form.
+    Not for several devices: JAX does not split a Pallas call.  The gradient is that of `plain`.
+
+    Args:
+        q: [B, K, S*S, D], scaled.
+        k: [B, K, S*S, D].
+        v: [B, K, S*S, D].
+        terms_h: [B, K, S*S, S]: added to the logits of each row of keys.
+        terms_w: [B, K, S*S, S]: added to the logits of each column of keys.
+        target: ``cuda`` (Triton) or ``tpu`` (Mosaic).
+        interpret: Whether to run the kernel in Pallas's interpreter.
+
+    Returns:
+        [B, K, S*S, D].
     """
     return _kernel(q, k, v, terms_h, terms_w, target, interpret)
 
 
 def fits(side: int, d: int, target: str) -> bool:
-    """Whether the kernel can be made for this grid and head: Triton knows powers of two only, of 16 or more."""
+    """Tell whether the kernel can be made for a grid of ``side`` and heads of width ``d``.
+
+    Triton knows powers of two only, of 16 or more.
+    """
     if target == "cuda":
         return side >= 16 and side & (side - 1) == 0 and d % 16 == 0
     return side >= 16 and side % 16 == 0 and side * side % 128 == 0 and d % 8 == 0
 
 
-def _parts(d: int) -> list[Any]:
+def _parts(d: int) -> list[pl.Slice]:
     """Slices of a head, each a power of two long: 80 is 64 and 16."""
-    found, start = [], 0
+    slices, start = [], 0
     while start < d:
         size = 1 << ((d - start).bit_length() - 1)
-        found.append(pl.ds(start, size))
+        slices.append(pl.Slice(start, size))
         start += size
-    return found
+    return slices
 
 
 def _dot(a: jax.Array, b: jax.Array, over: tuple[int, int]) -> jax.Array:
+    """Dot product of ``a`` and ``b`` over one axis of each, summed in float32."""
     exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
     dims = (((over[0],), (over[1],)), ((), ()))
     return lax.dot_general(a, b, dims, precision=exact, preferred_element_type=jnp.float32)
 
 
-def _upright(q: Any, k: Any, v: Any, h: Any, w: Any, out: Any, *, side: int, parts: list[Any]) -> None:
-    """Logits [queries, keys].  ``q out`` [tile, D], ``k v`` [n, D], ``h`` [S, tile], ``w`` [tile, S]."""
+def _upright(q: Any, k: Any, v: Any, h: Any, w: Any, out: Any, *, side: int, parts: list[pl.Slice]) -> None:
+    """Kernel for Triton, with logits [queries, keys].
+
+    ``q out`` [tile, D], ``k v`` [n, D], ``h`` [S, tile], ``w`` [tile, S].
+    """
     queries = [q[:, p] for p in parts]
     columns = w[...].astype(jnp.float32)
     tile = columns.shape[0]
 
-    def step(row: Any, state: Any) -> Any:
+    def step(row: jax.Array, state: SlicedState) -> SlicedState:
         top, total, sums = state
         keys = pl.ds(row * side, side)
         logits = columns + h[row, :].astype(jnp.float32)[:, None]
@@ -91,11 +116,14 @@ def _upright(q: Any, k: Any, v: Any, h: Any, w: Any, out: Any, *, side: int, par
 
 
 def _lying(q: Any, k: Any, v: Any, h: Any, w: Any, out: Any, *, side: int) -> None:
-    """Logits [keys, queries]: a term of rows is then a row of ``h``.  ``q out`` [D, tile], ``h w`` [S, tile]."""
+    """Kernel for Mosaic, with logits [keys, queries]: a term of rows is then a row of ``h``.
+
+    ``q out`` [D, tile], ``k v`` [n, D], ``h w`` [S, tile].
+    """
     queries, columns = q[...], w[...].astype(jnp.float32)
     d, tile = queries.shape
 
-    def step(row: Any, state: Any) -> Any:
+    def step(row: jax.Array, state: State) -> State:
         top, total, sums = state
         keys = pl.ds(pl.multiple_of(row * side, side), side)
         logits = _dot(k[keys, :], queries, (1, 0)) + columns + h[pl.ds(row, 1), :]
@@ -158,7 +186,7 @@ def _call(
 
 
 def plain(q: jax.Array, k: jax.Array, v: jax.Array, terms_h: jax.Array, terms_w: jax.Array) -> jax.Array:
-    """The same in XLA, with all logits in memory: what the kernel is compared with, and what it is differentiated as."""
+    """Attention of `attend` in XLA with all logits in memory: the kernel's reference and VJP."""
     logits = _wide(q) @ _wide(k).swapaxes(-1, -2)
     grid = logits.reshape(*terms_h.shape, terms_w.shape[-1])
     grid = grid + _wide(terms_h)[..., :, None] + _wide(terms_w)[..., None, :]
@@ -176,12 +204,15 @@ def _kernel(
     return _call(q, k, v, h, w, target, interpret)
 
 
-def _forward(q: Any, k: Any, v: Any, h: Any, w: Any, target: str, interpret: bool) -> tuple[jax.Array, Any]:
+def _forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, h: jax.Array, w: jax.Array, target: str, interpret: bool
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     return _call(q, k, v, h, w, target, interpret), (q, k, v, h, w)
 
 
-def _backward(target: str, interpret: bool, given: Any, slope: jax.Array) -> Any:
-    return jax.vjp(plain, *given)[1](slope)
+def _backward(target: str, interpret: bool, inputs: tuple[jax.Array, ...], grad: jax.Array) -> tuple[jax.Array, ...]:
+    gradients: tuple[jax.Array, ...] = jax.vjp(plain, *inputs)[1](grad)
+    return gradients
 
 
 _kernel.defvjp(_forward, _backward)
