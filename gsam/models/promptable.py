@@ -1,4 +1,4 @@
-"""What every segmenter that answers SAM's prompts does alike: boxes to prompts, many prompts in bounded memory."""
+"""The frame of every segmenter with SAM's prompts: boxes to prompts, prompts in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,67 +17,95 @@ from gsam.ops.views import to_view
 from gsam.types import Boxes, Images, Masks, Params, View
 
 CHUNK, WIDE = 4, 32
-"""Prompts whose images of 4 MB each stay in a CPU's cache, and enough of them to fill an accelerator."""
+"""Prompts at a time on a CPU, whose cache holds their 4 MB each, and on an accelerator."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PromptableSegmenter(ModelStage[Any], abc.ABC):
-    """A segmenter, see `gsam.roles.Segmenter`, that `gsam.Predictor` and `gsam.MaskGenerator` can use.
+    """A `gsam.roles.Segmenter` that `gsam.Predictor` and `gsam.MaskGenerator` can use.
 
     A family gives `view`, `features` and `decode`.
     """
 
     chunk: int = 0
-    """Prompts decoded at a time: bounds the memory, changes no result.  0: `CHUNK` on a CPU, `WIDE` elsewhere."""
+    """Prompts decoded at a time; 0 for `CHUNK` on a CPU and `WIDE` elsewhere.
+
+    Bounds the memory, changes no result.
+    """
 
     upsample: ClassVar[Literal["view", "bilinear", "bicubic", "probability"]] = "view"
-    """How low-resolution logits become as large as the picture, see `gsam.results.masks.low_res`."""
+    """Scaling of low-resolution logits to the image's size, see `gsam.results.masks.low_res`."""
     prompt_types: ClassVar[frozenset[str]] = frozenset({"foreground", "background", "box", "mask"})
-    """The prompts that it understands."""
+    """Kinds of prompts that the model takes."""
     max_points: ClassVar[int | None] = None
-    """How many points a prompt may have, of which a box is two; None for any number."""
+    """Most points that a prompt may have, of which a box is two; None for any number."""
     pads_boxes: ClassVar[bool] = False
-    """Whether one "not a point" (`PAD`) goes with a prompt that has a box, too (SAM 2), and not only with points alone."""
+    """Whether prompts with a box get one "not a point" (`PAD`), as points alone do (SAM 2)."""
     default_iou_thresh: ClassVar[float] = 0.88
-    """Predicted IoU above which `gsam.MaskGenerator` keeps a mask, unless it is told otherwise."""
+    """Predicted IoU above which `gsam.MaskGenerator` keeps a mask by default."""
     logit_clip: ClassVar[float | None] = None
-    """`gsam.Predictor` gives low-resolution logits cut at plus and minus this (SAM 2)."""
+    """Magnitude that `gsam.Predictor` clips low-resolution logits to (SAM 2); None for none."""
 
     @property
     @abc.abstractmethod
     def view(self) -> View:
-        """How it wants to see a picture."""
+        """The view of an image that the model takes."""
 
     @abc.abstractmethod
     def features(self, params: Params, images: Images) -> Any:
-        """Pure: what is computed once an image, any pytree of arrays [B, ...]."""
+        """Compute once per image what all prompts share.  Pure.
+
+        Returns:
+            Any pytree of arrays [B, ...].
+        """
 
     @abc.abstractmethod
     def decode(
         self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """N prompts on the features of one image, without a leading axis: logits [N, M, h, w] and predicted IoU [N, M].
+        """Decode N prompts on one image.
 
-        ``points`` [N, P, 2] x y in pixels of the view and ``labels`` [N, P] as in `gsam.nn.prompt`; ``mask`` [N, h, w] and
-        ``has_mask`` [N] where a mask prompt is given.  ``multimask`` asks for what the original returns for an ambiguous
-        prompt (three masks of SAM), otherwise M is 1.
+        Args:
+            model: The module with its parameters.
+            features: The result of `features` for the image, without the leading axis.
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt`.
+            multimask: Whether to return the masks that the original returns for an ambiguous prompt
+                (three of SAM); otherwise M is 1.
+            **mask: ``mask`` [N, h, w] and ``has_mask`` [N] where a mask prompt is given.
+
+        Returns:
+            Logits [N, M, h, w] and predicted IoU [N, M].
         """
 
     def box_mask_prompt(self, xyxy: jax.Array) -> jax.Array | None:
-        """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, h, w]; None for the official models."""
+        """Mask prompt [N, h, w] that boxes bring along; None for the official models.
+
+        Args:
+            xyxy: [N, 4] in pixels of the view.
+        """
         return None
 
     @property
     def has_postprocess(self) -> bool:
-        """Whether `postprocess` does anything."""
+        """Whether `postprocess` changes anything."""
         return False
 
     def postprocess(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:
-        """Pure: what is done to logits [..., h, w] before they become masks, those above ``threshold``.  Here nothing."""
+        """Change logits before they become masks; by default not at all.  Pure.
+
+        Args:
+            logits: [..., h, w].
+            threshold: The logit above which a pixel is mask.
+        """
         return logits
 
     def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
-        """One mask a box: logits [B, N, h, w] over the view.  The original's ``multimask_output=False``."""
+        """Segment one mask per box, as the original does with ``multimask_output=False``.  Pure.
+
+        Returns:
+            Masks with logits [B, N, h, w] over the view.
+        """
         model = self.spec.bind(params)
 
         def one_image(features: Any, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -110,9 +138,21 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
         valid: jax.Array | None = None,
         multimask: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
-        """`decode` for any number of prompts: logits [N, M, h, w] and predicted IoU [N, M], both float32.
+        """Decode any number of prompts on one image, in chunks.  Pure.
 
-        ``valid`` [N]: which prompts count; the others give anything, and take no time where a whole chunk is not valid.
+        Args:
+            params: The model's parameters.
+            features: The result of `features` for the image, without the leading axis.
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt`.
+            mask: [N, h, w] logits of an earlier answer, or None.
+            has_mask: [N] bool: which prompts have a mask; None for all.
+            valid: [N] bool: which prompts count; None for all.  The results of the others mean
+                nothing, and a chunk without a valid one takes no time.
+            multimask: See `decode`.
+
+        Returns:
+            Logits [N, M, h, w] and predicted IoU [N, M], both float32.
         """
         model = self.spec.bind(params)
         rows = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
@@ -129,12 +169,21 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """Prompts at a time on a CPU, and elsewhere."""
+        """Number of prompts at a time, on a CPU and elsewhere."""
         return self.chunk or CHUNK, self.chunk or WIDE
 
 
 def needs_points(model: Any, name: str, *, masks: bool = False) -> None:
-    """Raises `UsageError` for a model that takes no points, or no masks where they are needed."""
+    """Refuse a model that takes no points, or no masks where they are needed.
+
+    Args:
+        model: Any stage.
+        name: Its name in the message.
+        masks: Whether mask prompts are needed too.
+
+    Raises:
+        UsageError: The model does not take them.
+    """
     if not isinstance(model, PromptableSegmenter) or "foreground" not in model.prompt_types:
         raise UsageError(
             f"{name} cannot be asked with points, which is how everything is found", "model_takes_no_points"

@@ -1,4 +1,4 @@
-"""What CLIP and SigLIP do alike as classifiers of regions: boxes to crops, crops beside queries and negatives."""
+"""The frame of CLIP and SigLIP as classifiers of regions: crops scored by queries and negatives."""
 
 from __future__ import annotations
 
@@ -20,39 +20,44 @@ from gsam.types import Labels, Params, Scene, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RegionClassifier(TextStage[Any], abc.ABC):
-    """See `gsam.roles.Classifier` and `gsam.roles.ImageTextScorer`.
+    """A `gsam.roles.Classifier` and `gsam.roles.ImageTextScorer` with an image and a text encoder.
 
-    Each box is cut out with some context, squashed to a square, and its embedding compared with every query and every
-    negative.  The final score of a query is the detector's and the classifier's, weighted geometrically; the label is the
-    best.
+    Each box is cut out with some context, squashed to a square, and its embedding compared with
+    every query and every negative.  The final score of a query is the detector's and the
+    classifier's, as a weighted geometric mean; the label is the best query.
 
-    A family gives `text`, how its model is shown pixels, and what it makes of logits: `probabilities` and `accepts`.  Its
-    module has ``image`` (pixels -> unit vectors), ``text`` (token ids -> unit vectors) and ``logits`` (cosines -> logits).
+    A family gives `text`, how pixels are prepared, and how logits are used: `probabilities` and
+    `accepts`.  Its module has ``image`` (pixels -> unit vectors), ``text`` (token ids -> unit
+    vectors) and ``logits`` (cosines -> logits).
     """
 
     template: Template = "a photo of a {}"
-    """The sentence around a query; several, whose embeddings are averaged; or ``"ensemble"`` (`gsam.text.templates`)."""
+    """Sentence around a query; several are averaged; ``"ensemble"``: see `gsam.text.templates`."""
     negatives: tuple[str, ...] = ()
-    """What else a box may turn out to be.  One that shares all its words with a query, or has them all, is left out."""
+    """Texts that a box may fit better than a query.
+
+    One that shares all its words with a query, or has all of the query's, is left out.
+    """
     weight: float = 0.5
-    """How much the classifier counts against the detector in the score, 0..1."""
+    """Weight of the classifier against the detector in the score, 0..1."""
     context: float = 0.15
-    """What a crop shows around its box, as a part of the box's width and height on each side."""
+    """Margin of a crop around its box, as a share of the box's width and height on each side."""
     background: float = 1.0
-    """How much of the image a crop shows outside the object's mask, where there is one: 0 is none (the mean colour)."""
+    """Share of the image outside the object's mask that a crop shows: 0 is none (the mean colour).
+    """
     canvas: View | None = None
-    """Which view crops are cut from; by default the image at 1024 pixels at most."""
+    """View that crops are cut from; by default the image at 1024 pixels at most."""
     chunk: int = 16
     """Boxes at a time: bounds the memory, changes no result."""
 
     crop: ClassVar[Literal["center", "stretch"]]
-    """How an image becomes a square for `compare`."""
+    """Way in which `compare`'s images become squares."""
     resampling: ClassVar[Literal["bilinear", "bicubic"]]
-    """How a crop becomes a square."""
+    """Pillow's filter by which a crop becomes a square."""
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
     last: ClassVar[str]
-    """A parameter at the end of the image encoder, whose dtype pixels are given in."""
+    """Name of a parameter at the end of the image encoder, whose dtype the pixels get."""
 
     def __post_init__(self) -> None:
         templates(self.template)
@@ -64,28 +69,43 @@ class RegionClassifier(TextStage[Any], abc.ABC):
     @property
     @abc.abstractmethod
     def text(self) -> Sentences:
-        """What is done with text on the host."""
+        """Processor of text on the host."""
 
     @abc.abstractmethod
     def probabilities(self, logits: jax.Array, usable: jax.Array) -> jax.Array:
-        """Logits [B, N, C] of queries and negatives -> probabilities, 0 for those that are not ``usable`` [B, 1, C]."""
+        """Turn logits of queries and negatives into probabilities.
+
+        Args:
+            logits: [B, N, C].
+            usable: [B, 1, C] bool: the others get probability 0.
+        """
 
     @abc.abstractmethod
     def accepts(self, labels: Labels, own: jax.Array, others: jax.Array, reject: jax.Array) -> jax.Array:
-        """Which boxes [B, N] are their label after all.
+        """Decide which boxes keep their label.
 
-        ``labels``: what they are by the final score.  ``own`` [B, N, C] and ``others`` [B, N, K]: probabilities of the queries
-        and of the negatives.
+        Args:
+            labels: Labels by the final score.
+            own: [B, N, C] probabilities of the queries.
+            others: [B, N, K] probabilities of the negatives.
+            reject: Threshold below which a box is dropped.
+
+        Returns:
+            [B, N] bool.
         """
 
     def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
-        """Token ids [C, K, T] of each text in K sentences -> unit vectors [C, P]."""
+        """Embed token ids [C, K, T] of C texts in K sentences each as unit vectors [C, P]."""
         return average(self.spec.bind(params).text, tokens)
 
     def classify(self, params: Params, scene: Scene, text: dict[str, jax.Array], valid: jax.Array) -> Scene:
-        """Re-score and re-label every box, and reject what looks like none of the queries.
+        """Re-score and re-label every box, and reject boxes that fit no query.  Pure.
 
-        ``text`` is what `Sentences.pack_text` gave, with a leading axis B; ``valid`` [B, C].
+        Args:
+            params: The model's parameters.
+            scene: Images, boxes, labels, and masks where there are any.
+            text: What `Sentences.pack_text` returned, with a leading axis B.
+            valid: [B, C] bool: which queries are real.
         """
         model = self.spec.bind(params)
         dtype = params[self.last].dtype
@@ -107,7 +127,16 @@ class RegionClassifier(TextStage[Any], abc.ABC):
         return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=keep), labels=labels)
 
     def compare(self, params: Params, pixels: jax.Array, text: jax.Array) -> jax.Array:
-        """Whole images [N, S, S, 3] uint8 with `embed`'s vectors [C, P]: logits [N, C]."""
+        """Compare whole images with texts.  Pure.
+
+        Args:
+            params: The model's parameters.
+            pixels: [N, S, S, 3] uint8.
+            text: Unit vectors [C, P], see `embed`.
+
+        Returns:
+            Logits [N, C].
+        """
         model = self.spec.bind(params)
         x = normalise(pixels.astype(jnp.float32) / 255.0, self.mean, self.std, params[self.last].dtype)
         return model.logits(similarity(model.image(x)[None], text[None])[0])

@@ -1,4 +1,4 @@
-"""The stage of every segmenter whose model is a `gsam.nn.sam.Sam`."""
+"""The frame of every segmenter whose model is a `gsam.nn.sam.Sam`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
 from gsam.types import Images, Params, View
 
 ONE, THREE = range(1), range(1, 4)
-"""The masks that answer an unambiguous prompt and an ambiguous one."""
+"""Indices of the masks that answer an unambiguous prompt, and an ambiguous one."""
 
 
 class SamLikeSegmenter(PromptableSegmenter):
-    """A segmenter whose model is a `Sam`: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``."""
+    """A segmenter whose model is a `Sam`.
+
+    Token 0 answers ``multimask=False``, tokens 1 to 3 answer ``multimask=True``.
+    """
 
     @property
     def view(self) -> View:
         return view(self.config.image_size)
 
     def features(self, params: Params, images: Images) -> Any:
-        """Image embeddings [B, h, w, C]."""
+        """Encode images as embeddings [B, h, w, C].  Pure."""
         return self.spec.bind(params).image_encoder(self.pixels(params, images))
 
     def pixels(self, params: Params, images: Images) -> jax.Array:
-        """The input of the image encoder [B, S, S, 3], in the dtype of the parameters."""
+        """Prepare the image encoder's input [B, S, S, 3], in the dtype of the parameters."""
         return pixels(images, self.view, dtype_of(params))
 
     def decode(
@@ -37,16 +40,16 @@ class SamLikeSegmenter(PromptableSegmenter):
 
 
 def view(size: int) -> View:
-    """How SAM wants to see a picture: the longer side scaled to the model's, padded with zeros after normalisation."""
+    """SAM's view of an image: longer side scaled to ``size``, padding zero after normalisation."""
     return View(size, "longest", "bilinear", 0.0)
 
 
 def pixels(images: Images, view: View, dtype: Any) -> jax.Array:
-    """The normalised view with its padding at zero, [B, S, S, 3]."""
+    """Normalise the view, and set its padding to zero, [B, S, S, 3]."""
     x = normalise(images.view(view), SAM_MEAN, SAM_STD, dtype)
     return jnp.where(inside(images, view), x, jnp.zeros((), dtype))
 
 
 def dtype_of(params: Params) -> Any:
-    """What the parameters of a `Sam` are kept in."""
+    """Dtype of a `Sam`'s parameters."""
     return params["mask_decoder/iou_token/embedding"].dtype

@@ -1,4 +1,4 @@
-"""The frame of every stage of a model: its configuration, its module and its parameters in one static value."""
+"""The frame of every stage: a model's configuration, module and parameters in one static value."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ M = TypeVar("M", bound=nnx.Module)
 class ModelStage(Generic[M]):
     """A model in one role of a pipeline (`gsam.roles`): static, so that any jit can hold it.
 
-    A family says which module it runs (`module`) and what the role asks for.
+    A family says which module it runs (`module`), and adds the methods of its role.
     """
 
     config: Any
     """The family's sizes."""
     spec: bind.Spec[M]
+    """The model without its parameters."""
     params: Params
+    """The parameters by name, passed to the methods separately."""
 
     module: ClassVar[type[nnx.Module]]
-    """Made from ``config``."""
+    """The module's class, called with ``config``."""
 
     @classmethod
     def spec_of(cls, config: Any) -> bind.Spec[M]:
-        """The model of this size without its numbers."""
+        """Describe the model of this size without its parameters."""
         make: Any = cls.module
         return bind.spec(lambda: make(config))
 
     @classmethod
     def from_params(cls, config: Any, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Self:
-        """A stage from the parameters of a model.
+        """Make a stage from the parameters of a model.
 
         Args:
             config: The family's sizes.
             params: Flat parameters, which must fit ``config``.
-            tokenizer: Of the checkpoint, for a stage that reads text; others have no use for it.
+            tokenizer: The checkpoint's, for a stage that reads text; others ignore it.
             **settings: Fields of the stage.
 
         Returns:
@@ -67,9 +69,9 @@ class TextStage(ModelStage[M]):
     """A model with a text encoder."""
 
     tokenizer: Tokenizer | None = None
-    """None for one that is given features of text made elsewhere; it cannot read text."""
+    """The checkpoint's tokenizer; None for a stage that is given text features made elsewhere."""
 
     @classmethod
     def from_params(cls, config: Any, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Self:
-        """As `ModelStage.from_params`, with the tokenizer."""
+        """Make a stage as `ModelStage.from_params` does, with the tokenizer."""
         return cls(config, cls._spec_for(config, params), params, tokenizer, **settings)

@@ -48,9 +48,7 @@ class PatchEmbed(nnx.Module):
 
 
 class Conv(nnx.Module):
-    """A convolution padded by half its kernel on each side (odd kernels): [B, H, W, C] -> [B, H/s,
-    W/s, D].
-    """
+    """A convolution padded by half its (odd) kernel per side: [B, H, W, C] -> [B, H/s, W/s, D]."""
 
     def __init__(self, kernel: int, d_in: int, d_out: int, *, stride: int = 1, bias: bool = True) -> None:
         self.kernel = param(kernel, kernel, d_in, d_out)
@@ -107,9 +105,7 @@ class LayerNorm(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """A batch norm by its running statistics: one product and one sum per channel, computed in
-    float32.
-    """
+    """Batch norm by running statistics, computed in float32."""
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
         self.scale = param(width)
@@ -119,7 +115,7 @@ class BatchNorm(nnx.Module):
         self.eps = eps
 
     def gain_and_shift(self) -> tuple[jax.Array, jax.Array]:
-        """What each channel is multiplied by, and what is then added, [D] float32."""
+        """Factor and summand per channel, [D] float32."""
         scale, bias, mean, variance = (
             p[...].astype(jnp.float32) for p in (self.scale, self.bias, self.running_mean, self.running_var)
         )
@@ -127,7 +123,7 @@ class BatchNorm(nnx.Module):
         return gain, bias - mean * gain
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., D] -> float32."""
+        """Normalise [..., D], and return it as float32."""
         gain, shift = self.gain_and_shift()
         return x.astype(jnp.float32) * gain + shift
 

@@ -1,4 +1,4 @@
-"""Attention as Grounding DINO's enhancer and decoder use it: dense, deformable, and sine codes of places."""
+"""Attention of Grounding DINO's enhancer and decoder, dense and deformable, and sine codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ class Attention(nnx.Module):
         self.heads = heads
 
     def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, sees: jax.Array) -> jax.Array:
-        """``q`` [B, Q, D], ``k v`` [B, T, D], ``sees`` [B, Q, T] or [B, 1, T] bool -> [B, Q, D]."""
+        """Attend from queries to keys.
+
+        Args:
+            q: [B, Q, D].
+            k: [B, T, D].
+            v: [B, T, D].
+            sees: [B, Q, T] or [B, 1, T] bool: which queries see which keys.
+
+        Returns:
+            [B, Q, D].
+        """
         b, n, d = q.shape
         q, k, v = (
             f(x).reshape(b, -1, self.heads, d // self.heads)
@@ -35,6 +45,8 @@ class Attention(nnx.Module):
 
 
 class DeformableAttention(nnx.Module):
+    """Multi-scale deformable attention (Zhu et al. 2021)."""
+
     def __init__(self, width: int, heads: int, levels: int, points: int) -> None:
         self.sampling_offsets = Linear(width, heads * levels * points * 2)
         self.attention_weights = Linear(width, heads * levels * points)
@@ -51,10 +63,19 @@ class DeformableAttention(nnx.Module):
         centre: jax.Array,
         reach: jax.Array,
     ) -> jax.Array:
-        """``query`` [B, Q, D]; ``memory`` [B, S, D], of which ``real`` [B, S] is picture, on maps of ``shapes``.
+        """Attend from queries to points of maps.
 
-        ``centre`` [B, Q, L, 2] x y: where each query looks on each map, in pixels from its upper left corner; ``reach``
-        (which broadcasts to it): what an offset of 1 is.
+        Args:
+            query: [B, Q, D].
+            memory: [B, S, D]: the maps one after the other.
+            real: [B, S] bool: tokens of ``memory`` that are image.
+            shapes: (h, w) of each map.
+            centre: [B, Q, L, 2] x y: where each query looks on each map, in pixels from its upper
+                left corner.
+            reach: Length of an offset of 1 in pixels; broadcasts to ``centre``.
+
+        Returns:
+            [B, Q, D].
         """
         heads, levels, points = self.layout
         b, n, _ = query.shape
@@ -73,7 +94,11 @@ class DeformableAttention(nnx.Module):
 
 
 def sine(x: jax.Array, features: int, temperature: float) -> jax.Array:
-    """Numbers [...] in radians -> [..., features]: sine and cosine in turn, of falling frequency; float32."""
+    """Encode numbers [...] in radians as sines and cosines in turn, of falling frequency.
+
+    Returns:
+        [..., features] float32.
+    """
     power = 2 * (np.arange(features) // 2) / features
     angle = x.astype(jnp.float32)[..., None] / np.asarray(temperature**power, np.float32)
     return jnp.where(np.arange(features) % 2 == 0, jnp.sin(angle), jnp.cos(angle))

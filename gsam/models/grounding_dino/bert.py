@@ -1,4 +1,7 @@
-"""BERT (Devlin et al. 2019) over phrases that do not see each other; attribute names of the original file."""
+"""BERT (Devlin et al.
+
+2019) over phrases that do not see each other; the original's attribute names.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ EPS = 1e-12
 
 
 class Embeddings(nnx.Module):
+    """Word, position and type embeddings."""
+
     def __init__(self, config: BertConfig) -> None:
         self.word_embeddings = Embedding(config.vocab, config.width)
         self.position_embeddings = Embedding(config.positions, config.width)
@@ -25,6 +30,8 @@ class Embeddings(nnx.Module):
 
 
 class SelfAttention(nnx.Module):
+    """Multi-head self-attention under a mask."""
+
     def __init__(self, config: BertConfig) -> None:
         self.query = Linear(config.width, config.width)
         self.key = Linear(config.width, config.width)
@@ -38,7 +45,7 @@ class SelfAttention(nnx.Module):
 
 
 class Output(nnx.Module):
-    """A linear, its input's residual, and a norm."""
+    """A linear layer, a residual, and a norm."""
 
     def __init__(self, d_in: int, d_out: int) -> None:
         self.dense = Linear(d_in, d_out)
@@ -49,6 +56,8 @@ class Output(nnx.Module):
 
 
 class BertAttention(nnx.Module):
+    """Self-attention with its output layer."""
+
     def __init__(self, config: BertConfig) -> None:
         self.self = SelfAttention(config)
         self.output = Output(config.width, config.width)
@@ -58,6 +67,8 @@ class BertAttention(nnx.Module):
 
 
 class Intermediate(nnx.Module):
+    """The first linear layer of the MLP, with GELU."""
+
     def __init__(self, config: BertConfig) -> None:
         self.dense = Linear(config.width, config.hidden)
 
@@ -66,6 +77,8 @@ class Intermediate(nnx.Module):
 
 
 class BertLayer(nnx.Module):
+    """A post-norm transformer layer."""
+
     def __init__(self, config: BertConfig) -> None:
         self.attention = BertAttention(config)
         self.intermediate = Intermediate(config)
@@ -77,17 +90,30 @@ class BertLayer(nnx.Module):
 
 
 class BertEncoder(nnx.Module):
+    """The layers, under the original's name."""
+
     def __init__(self, config: BertConfig) -> None:
         self.layer = nnx.List([BertLayer(config) for _ in range(config.depth)])
 
 
 class Bert(nnx.Module):
+    """BERT without its pooler."""
+
     def __init__(self, config: BertConfig) -> None:
         self.embeddings = Embeddings(config)
         self.encoder = BertEncoder(config)
 
     def __call__(self, ids: jax.Array, position: jax.Array, sees: jax.Array) -> jax.Array:
-        """Token ids and their places in their phrase [C, T], who sees whom [C, T, T] -> [C, T, D]."""
+        """Encode phrases.
+
+        Args:
+            ids: [C, T] token ids.
+            position: [C, T] place of each token in its phrase.
+            sees: [C, T, T] bool: which tokens see which.
+
+        Returns:
+            [C, T, D].
+        """
         x = self.embeddings(ids, position)
         for layer in self.encoder.layer:
             x = layer(x, sees)

@@ -1,4 +1,4 @@
-"""The sizes Grounding DINO comes in."""
+"""Sizes of Grounding DINO, MM-Grounding-DINO and LLMDet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class SwinConfig:
+    """Sizes of the image backbone."""
+
     width: int
     depths: tuple[int, ...]
     heads: tuple[int, ...]
@@ -14,11 +16,13 @@ class SwinConfig:
     patch: int = 4
     mlp_ratio: int = 4
     out: tuple[int, ...] = (1, 2, 3)
-    """Which stages are read, from 0; these are strides 8, 16 and 32."""
+    """Stages that are read, counted from 0; the default ones have strides 8, 16 and 32."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
+    """Sizes of the text backbone."""
+
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -29,6 +33,8 @@ class BertConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of a model."""
+
     swin: SwinConfig
     bert: BertConfig = BertConfig()
     width: int = 256
@@ -36,15 +42,18 @@ class Config:
     decoder_layers: int = 6
     heads: int = 8
     hidden: int = 2048
-    """Of the feed-forward parts; text enhancer and fusion have half of it, and half of the heads."""
+    """Width of the feed-forward parts.
+
+    Text enhancer and fusion have half of it, and half of the heads.
+    """
     levels: int = 4
     points: int = 4
     queries: int = 900
     tokens: int = 256
-    """The longest caption; more goes into further passes."""
+    """Tokens of the longest caption; more go into further passes."""
     size: int = 800
     limit: int = 1333
-    """Pixels of the shorter side, and of the longer at most."""
+    """Pixels of the shorter side (``size``), and of the longer at most."""
     shared_heads: bool = True
     """Whether one box head serves all layers of the decoder."""
     scaled: bool = False

@@ -1,4 +1,4 @@
-"""Grounding DINO's decoder: queries that read each other, the text and the picture, and move their box at every layer."""
+"""Grounding DINO's decoder: queries attend to each other, text and image, and refine boxes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from gsam.models.grounding_dino.enhancer import Phrases, Picture
 from gsam.nn.layers import LayerNorm, Linear, Mlp
 
 EPS = 1e-3
-"""Of the original's ``inverse_sigmoid``; Hugging Face has 1e-5, which differs for boxes at the picture's very edge."""
+"""Bound of the original's ``inverse_sigmoid``.
+
+Hugging Face has 1e-5, which differs for boxes at the image's very edge.
+"""
 
 
 class DecoderLayer(nnx.Module):
+    """Attention among queries, to the text and to the image, and a feed-forward part."""
+
     def __init__(self, config: Config) -> None:
         self.cross_attn = DeformableAttention(config.width, config.heads, config.levels, config.points)
         self.norm1 = LayerNorm(config.width)
@@ -35,7 +40,16 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self, x: jax.Array, place: jax.Array, alive: jax.Array, boxes: jax.Array, picture: Picture, text: Phrases
     ) -> jax.Array:
-        """``x place`` [B, Q, D]; ``alive`` [B, Q]; ``boxes`` [B, Q, 4] centre and size in 0..1 of the picture."""
+        """Transform queries.
+
+        Args:
+            x: [B, Q, D].
+            place: [B, Q, D]: code of the boxes.
+            alive: [B, Q] bool: queries that exist.
+            boxes: [B, Q, 4] centre and size in 0..1 of the image.
+            picture: The enhanced images.
+            text: The enhanced captions.
+        """
         query = x + place
         x = self.norm2(x + self.self_attn(query, query, x, alive[:, None]))
         x = self.catext_norm(x + self.ca_text(x + place, text.tokens, text.tokens, text.real[:, None]))
@@ -46,6 +60,8 @@ class DecoderLayer(nnx.Module):
 
 
 class Decoder(nnx.Module):
+    """Decoder layers, each followed by a refinement of the boxes."""
+
     def __init__(self, config: Config) -> None:
         self.layers = nnx.List([DecoderLayer(config) for _ in range(config.decoder_layers)])
         self.norm = LayerNorm(config.width)
@@ -54,9 +70,18 @@ class Decoder(nnx.Module):
     def __call__(
         self, x: jax.Array, boxes: jax.Array, alive: jax.Array, picture: Picture, text: Phrases, heads: list[Mlp]
     ) -> tuple[jax.Array, jax.Array]:
-        """Queries [B, Q, D] and their first boxes -> the last layer's [B, Q, D] and boxes [B, Q, 4] float32.
+        """Decode queries and refine their boxes.
 
-        ``heads``: the box head of each layer.
+        Args:
+            x: Queries [B, Q, D].
+            boxes: Their proposals [B, Q, 4], centre and size in 0..1.
+            alive: [B, Q] bool: queries that exist.
+            picture: The enhanced images.
+            text: The enhanced captions.
+            heads: The box head of each layer.
+
+        Returns:
+            Queries [B, Q, D] and boxes [B, Q, 4] float32.
         """
         for i, layer in enumerate(self.layers):
             code = sine(2 * np.pi * boxes[..., [1, 0, 2, 3]], self.norm.scale[...].shape[0] // 2, 10000.0)
@@ -70,10 +95,11 @@ class Decoder(nnx.Module):
 
 
 def moved(boxes: jax.Array, by: jax.Array) -> jax.Array:
-    """Boxes in 0..1, shifted before the sigmoid; float32."""
+    """Shift boxes in 0..1 by ``by`` before the sigmoid; float32."""
     return jax.nn.sigmoid(by.astype(jnp.float32) + inverse_sigmoid(boxes))
 
 
 def inverse_sigmoid(x: jax.Array) -> jax.Array:
+    """Logit of ``x``, bounded by `EPS`."""
     x = jnp.clip(x, 0.0, 1.0)
     return jnp.log(jnp.maximum(x, EPS) / jnp.maximum(1.0 - x, EPS))

@@ -1,4 +1,7 @@
-"""Grounding DINO's feature enhancer: picture and text read each other, then each itself (original: ``transformer.py``)."""
+"""Grounding DINO's feature enhancer (original: ``transformer.py``).
+
+In each layer image and text attend to each other, then each to itself.
+"""
 
 from __future__ import annotations
 
@@ -18,34 +21,34 @@ from gsam.nn.layers import NEVER, LayerNorm, Linear, by_rows
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """The maps of a batch of pictures, one after the other, row by row."""
+    """The feature maps of a batch of images, one after the other, row by row."""
 
     tokens: jax.Array
     """[B, S, D]."""
     sizes: jax.Array
-    """[B, L, 2] int32: rows and columns of each map that are picture."""
+    """[B, L, 2] int32: rows and columns of each map that are image."""
     shapes: tuple[tuple[int, int], ...] = dataclasses.field(metadata=dict(static=True))
     """(h, w) of each map."""
 
     @property
     def level(self) -> np.ndarray:
-        """[S]: which map a token is of."""
+        """[S] index of each token's map."""
         return np.repeat(np.arange(len(self.shapes)), [h * w for h, w in self.shapes])
 
     @property
     def place(self) -> np.ndarray:
-        """[S, 2] float32 x y: its pixel there."""
+        """[S, 2] float32 x y: each token's pixel on its map."""
         grids = [np.stack(np.meshgrid(np.arange(w), np.arange(h)), -1).reshape(-1, 2) for h, w in self.shapes]
         return np.concatenate(grids).astype(np.float32)
 
     @property
     def extent(self) -> jax.Array:
-        """[B, S, 2] float32 x y: how large the picture is on the token's map."""
+        """[B, S, 2] float32 x y: size of the image on each token's map."""
         return self.sizes[:, self.level, ::-1].astype(jnp.float32)
 
     @property
     def real(self) -> jax.Array:
-        """[B, S] bool: which tokens are picture."""
+        """[B, S] bool: tokens that are image, not padding."""
         return jnp.all(jnp.asarray(self.place) < self.extent, -1)
 
 
@@ -59,10 +62,11 @@ class Phrases:
     block: jax.Array
     """[B, T] int32: the phrase of each token, 0 for padding."""
     position: jax.Array
-    """[B, T] int32: its place in the phrase."""
+    """[B, T] int32: place of each token in its phrase."""
 
     @property
     def real(self) -> jax.Array:
+        """[B, T] bool: tokens that are not padding."""
         return self.block > 0
 
     @property
@@ -73,10 +77,12 @@ class Phrases:
 
 
 class BiAttention(nnx.Module):
-    """Both ways at once.  The wide projections of the picture's tokens are folded into the few tokens of the text.
+    """Attention between image and text, both ways at once.
 
-    The original projects every pixel to 1024 numbers three times.  ``(v W) . k`` is ``v . (W k)``, so what meets a pixel is
-    one vector a text token and head: the same sums in another order, and fewer of them below 256 tokens.
+    The wide projections of the image's tokens are folded into the few tokens of the text.  The
+    original projects every pixel to 1024 numbers three times.  ``(v W) . k`` is ``v . (W k)``, so a
+    pixel meets one vector per text token and head: the same sums in another order, and fewer of
+    them below 256 tokens.
     """
 
     def __init__(self, config: Config) -> None:
@@ -90,7 +96,17 @@ class BiAttention(nnx.Module):
         self.heads = config.heads // 2
 
     def __call__(self, v: jax.Array, t: jax.Array, real_v: jax.Array, real_t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """``v`` [B, S, D], ``t`` [B, T, D] and what of them is real -> what each gains from the other."""
+        """Attend between image and text.
+
+        Args:
+            v: Image tokens [B, S, D].
+            t: Text tokens [B, T, D].
+            real_v: [B, S] bool: image tokens that are not padding.
+            real_t: [B, T] bool: text tokens that are not padding.
+
+        Returns:
+            Residuals of both, [B, S, D] and [B, T, D].
+        """
         b, s, d = v.shape
         n, heads, dtype = t.shape[1], self.heads, v.dtype
 
@@ -119,7 +135,7 @@ class BiAttention(nnx.Module):
 
 
 class FusionLayer(nnx.Module):
-    """What is added goes to the *normalised* tokens, as in the original."""
+    """Attention between image and text, added to the *normalised* tokens, as in the original."""
 
     def __init__(self, config: Config) -> None:
         self.layer_norm_v = LayerNorm(config.width)
@@ -135,6 +151,8 @@ class FusionLayer(nnx.Module):
 
 
 class TextLayer(nnx.Module):
+    """A post-norm transformer layer of the text."""
+
     def __init__(self, config: Config) -> None:
         self.self_attn = Attention(config.width, config.heads // 2)
         self.norm1 = LayerNorm(config.width)
@@ -149,6 +167,8 @@ class TextLayer(nnx.Module):
 
 
 class PictureLayer(nnx.Module):
+    """A post-norm transformer layer of the image, with deformable attention."""
+
     def __init__(self, config: Config) -> None:
         self.self_attn = DeformableAttention(config.width, config.heads, config.levels, config.points)
         self.norm1 = LayerNorm(config.width)
@@ -167,13 +187,24 @@ class PictureLayer(nnx.Module):
 
 
 class Enhancer(nnx.Module):
+    """Layers that fuse image and text, and transform each."""
+
     def __init__(self, config: Config) -> None:
         self.layers = nnx.List([PictureLayer(config) for _ in range(config.encoder_layers)])
         self.text_layers = nnx.List([TextLayer(config) for _ in range(config.encoder_layers)])
         self.fusion_layers = nnx.List([FusionLayer(config) for _ in range(config.encoder_layers)])
 
     def __call__(self, picture: Picture, place: jax.Array, text: Phrases) -> tuple[jax.Array, jax.Array]:
-        """``place`` [B, S, D], the code of each token's position -> memory [B, S, D] and text [B, T, D]."""
+        """Enhance image and text.
+
+        Args:
+            picture: The images' features.
+            place: Code of each image token's position [B, S, D].
+            text: The captions.
+
+        Returns:
+            Image tokens [B, S, D] and text tokens [B, T, D].
+        """
         v, t = picture.tokens, text.tokens
         order = sine(2 * np.pi * text.position.astype(jnp.float32), t.shape[-1], 10000.0).astype(t.dtype)
         for layer, text_layer, fusion in zip(self.layers, self.text_layers, self.fusion_layers, strict=True):

@@ -1,8 +1,9 @@
-"""Grounding DINO: boxes for phrases (Liu et al. 2023; original: IDEA-Research/GroundingDINO, whose names it has).
+"""Grounding DINO: boxes for phrases (Liu et al. 2023; original: IDEA-Research/GroundingDINO).
 
-A picture gets the same boxes whatever it is padded to and batched with, and a caption whatever its padding.  In the
-original neither holds for batches: padding is seen by the windows, the norms and the position codes of the backbone's
-last parts, and captions of different pictures are masked with each other's masks.
+Attributes have the original's names.  An image gets the same boxes whatever it is padded to and
+batched with, and a caption whatever its padding.  In the original neither holds for batches: the
+windows, the norms and the position codes of the backbone's last parts depend on padding, and
+captions of different images are masked with each other's masks.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from gsam.ops.top import take
 GROUPS = 32
 TEMPERATURE = 20.0
 PROPOSAL = 0.05
-"""The side of a first guess on the finest map, in parts of the picture; twice that on each coarser one."""
+"""Side of a proposal on the finest map, as a share of the image; twice that on each coarser one."""
 
 
 class GroupNorm(nnx.Module):
-    """Over the part of a map that is picture."""
+    """Group norm over the part of a map that is image."""
 
     def __init__(self, width: int) -> None:
         self.scale = param(width)
@@ -49,7 +50,7 @@ class GroupNorm(nnx.Module):
 
 
 class Projection(nnx.Module):
-    """One map -> the common width; ``coarser`` also halves it."""
+    """Projection of one map to the common width; ``coarser`` also halves it."""
 
     def __init__(self, d_in: int, width: int, *, coarser: bool) -> None:
         self.conv = Conv(3, d_in, width, stride=2) if coarser else Conv(1, d_in, width)
@@ -60,6 +61,8 @@ class Projection(nnx.Module):
 
 
 class Transformer(nnx.Module):
+    """Enhancer and decoder with the embeddings and heads of the proposals."""
+
     def __init__(self, config: Config) -> None:
         self.level_embed = param(config.levels, config.width)
         self.encoder = Enhancer(config)
@@ -71,11 +74,15 @@ class Transformer(nnx.Module):
 
 
 class ClassBias(nnx.Module):
+    """The learned bias of logits."""
+
     def __init__(self) -> None:
         self.bias = param()
 
 
 class GroundingDino(nnx.Module):
+    """Swin and BERT, joined by the enhancer and read by the decoder."""
+
     def __init__(self, config: Config) -> None:
         swin, width = config.swin, config.width
         self.backbone = Swin(swin)
@@ -95,7 +102,12 @@ class GroundingDino(nnx.Module):
         self.config = config
 
     def picture(self, pixels: jax.Array, size: jax.Array) -> Picture:
-        """Pixels [B, H, W, 3], normalised, zero outside of ``size`` [B, 2] -> all that does not depend on the text."""
+        """Encode images up to where they meet the text.
+
+        Args:
+            pixels: [B, H, W, 3], normalised, zero outside of ``size``.
+            size: [B, 2] int32: rows and columns of each image.
+        """
         maps = self.backbone(pixels, size)
         read = self.config.swin.out
         sizes = [-(-size // self.config.swin.patch)]
@@ -112,13 +124,28 @@ class GroundingDino(nnx.Module):
         return Picture(tokens, jnp.stack(sizes, 1), tuple((x.shape[1], x.shape[2]) for x in levels))
 
     def text(self, ids: jax.Array, position: jax.Array, sees: jax.Array) -> jax.Array:
-        """Token ids, their places in their phrase [C, T], who sees whom [C, T, T] -> [C, T, D]."""
+        """Encode phrases.
+
+        Args:
+            ids: [C, T] token ids.
+            position: [C, T] place of each token in its phrase.
+            sees: [C, T, T] bool: which tokens see which.
+
+        Returns:
+            [C, T, D].
+        """
         return self.feat_map(self.bert(ids, position, sees))
 
     def __call__(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array]:
-        """Logits [B, Q, T] of every query for every token, -inf for padding, and boxes [B, Q, 4], float32.
+        """Detect boxes, sorted by the score of their proposals.
 
-        Boxes are centre and size in 0..1 of the picture, best first guess first.
+        Args:
+            picture: What `picture` returns.
+            text: A caption per image.
+
+        Returns:
+            Logits [B, Q, T] of every query for every token, -inf for padding, and boxes [B, Q, 4]
+            as centre and size in 0..1 of the image, both float32.
         """
         t = self.transformer
         memory, words = t.encoder(picture, self.place(picture), text)
@@ -133,7 +160,7 @@ class GroundingDino(nnx.Module):
         return jnp.where(alive[..., None], logits, -jnp.inf), boxes
 
     def place(self, picture: Picture) -> jax.Array:
-        """The code of every token's position and map, [B, S, D]."""
+        """Code of every token's position and map, [B, S, D]."""
         width = picture.tokens.shape[-1]
         at = jnp.asarray(picture.place + 1) / (picture.extent + np.float32(1e-6)) * np.float32(2 * np.pi)
         code = sine(at[..., ::-1], width // 2, TEMPERATURE)  # y, then x
@@ -143,7 +170,12 @@ class GroundingDino(nnx.Module):
         return code.astype(picture.tokens.dtype)
 
     def first(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array]:
-        """The places that fit the text best as boxes [B, Q, 4], and which of them are of the picture [B, Q]."""
+        """Propose the places that fit the text best.
+
+        Returns:
+            Boxes [B, Q, 4], centre and size in 0..1, and which of them lie in the image [B, Q]
+            bool.
+        """
         t = self.transformer
         centre = jnp.asarray(picture.place + np.float32(0.5)) / picture.extent
         side = np.broadcast_to(PROPOSAL * 2.0 ** picture.level[:, None], picture.place.shape).astype(np.float32)
@@ -158,7 +190,7 @@ class GroundingDino(nnx.Module):
         return jax.nn.sigmoid(by + guess), best > -jnp.inf
 
     def similarity(self, x: jax.Array, text: Phrases) -> jax.Array:
-        """[B, N, D] -> [B, N, T] float32, -inf for padding."""
+        """Logits of image tokens [B, N, D] for text tokens: [B, N, T] float32, -inf for padding."""
         x, tokens = x.astype(jnp.float32), text.tokens.astype(jnp.float32)
         logits = jnp.einsum("bnd,btd->bnt", x, tokens, precision=lax.Precision.HIGHEST)  # ranks the first guesses
         if self.config.scaled:

@@ -1,4 +1,7 @@
-"""Grounding DINO's checkpoints: the original ``.pth`` and the Hugging Face layout, MM-Grounding-DINO's included."""
+"""Layouts of Grounding DINO's checkpoints: the original ``.pth`` and Hugging Face's.
+
+Hugging Face's includes MM-Grounding-DINO.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,11 @@ MODEL_TYPES = ("grounding-dino", "mm-grounding-dino")
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is the tiny model's."""
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are the tiny model's.
+
+    Raises:
+        CheckpointError: A model of another kind than the official ones.
+    """
     scaled = values.get("model_type") == "mm-grounding-dino"
     swin, bert = values.get("backbone_config") or {}, values.get("text_config") or {}
     shared = values.get("decoder_bbox_embed_share", not scaled)

@@ -1,8 +1,11 @@
-"""Swin Transformer (Liu et al. 2021; original: GroundingDINO ``backbone/swin_transformer.py``) on padded pictures.
+"""Swin Transformer on padded images (Liu et al. 2021).
 
-Every picture of a batch may fill another part of the canvas, and gets what it would get alone.  In the original that does
-not hold: windows reach into the padding.  Here a window sees of the padding only what it would see of its own, the zeros
-that fill the last window, and shifted windows wrap at the picture's own edge.
+Original: GroundingDINO ``backbone/swin_transformer.py``.
+
+Every image of a batch may fill another part of the canvas, and gets what it would get alone.  In
+the original that does not hold: windows reach into the padding.  Here a window sees of the padding
+only what it would see of its own, the zeros that fill the last window, and shifted windows wrap at
+the image's own edge.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from gsam.nn.attention import attend
 from gsam.nn.layers import LayerNorm, Linear, PatchEmbed, gelu
 
 FAR = -100.0
-"""What the original adds to logits between parts of a shifted window that were not neighbours."""
+"""Logit that the original adds between parts of a shifted window that were not neighbours."""
 
 
 class WindowAttention(nnx.Module):
+    """Self-attention within windows, with a bias by relative position."""
+
     def __init__(self, width: int, heads: int, window: int) -> None:
         self.relative_position_bias_table = param((2 * window - 1) ** 2, heads)
         self.query = Linear(width, width)
@@ -34,7 +39,12 @@ class WindowAttention(nnx.Module):
         self.window = window
 
     def __call__(self, x: jax.Array, region: jax.Array | None) -> jax.Array:
-        """Windows [B, W, n, D]; ``region`` [B, W, n]: only tokens of one region see each other."""
+        """Attend within windows [B, W, n, D].
+
+        Args:
+            x: Tokens by window.
+            region: [B, W, n]: only tokens of one region see each other; None for all.
+        """
         b, w, n, d = x.shape
         q, k, v = (y.reshape(b, w, n, self.heads, -1) for y in project(x, (self.query, self.key, self.value)))
         bias = self.bias().astype(x.dtype)
@@ -45,7 +55,7 @@ class WindowAttention(nnx.Module):
         return self.proj(y.reshape(b, w, n, d))
 
     def bias(self) -> jax.Array:
-        """What each key's place adds, seen from each query: [K, n, n]."""
+        """Bias of each query's logits by the key's relative position, [K, n, n]."""
         side = self.window
         y, x = np.divmod(np.arange(side * side), side)
         rows = (y[:, None] - y[None] + side - 1) * (2 * side - 1)
@@ -53,6 +63,8 @@ class WindowAttention(nnx.Module):
 
 
 class SwinMlp(nnx.Module):
+    """Two linear layers with GELU between them."""
+
     def __init__(self, width: int, hidden: int) -> None:
         self.fc1 = Linear(width, hidden)
         self.fc2 = Linear(hidden, width)
@@ -62,6 +74,8 @@ class SwinMlp(nnx.Module):
 
 
 class Block(nnx.Module):
+    """A pre-norm transformer block over windows, shifted by ``shift`` tokens."""
+
     def __init__(self, width: int, heads: int, config: SwinConfig, shift: int) -> None:
         self.norm1 = LayerNorm(width)
         self.attn = WindowAttention(width, heads, config.window)
@@ -88,7 +102,7 @@ class Block(nnx.Module):
 
 
 class PatchMerging(nnx.Module):
-    """[B, H, W, D] -> [B, H/2, W/2, 2D]."""
+    """Merging of 2 x 2 tokens, [B, H, W, D] -> [B, H/2, W/2, 2D]."""
 
     def __init__(self, width: int) -> None:
         self.norm = LayerNorm(4 * width)
@@ -103,6 +117,8 @@ class PatchMerging(nnx.Module):
 
 
 class SwinStage(nnx.Module):
+    """The blocks of a stage, and but for the last stage the merging after them."""
+
     def __init__(self, width: int, depth: int, heads: int, config: SwinConfig, *, merge: bool) -> None:
         shifts = itertools.cycle((0, config.window // 2))
         self.blocks = nnx.List([Block(width, heads, config, s) for s, _ in zip(shifts, range(depth), strict=False)])
@@ -111,6 +127,8 @@ class SwinStage(nnx.Module):
 
 
 class SwinPatchEmbed(nnx.Module):
+    """Patch embedding with a norm."""
+
     def __init__(self, patch: int, width: int) -> None:
         self.proj = PatchEmbed(patch, 3, width)
         self.norm = LayerNorm(width)
@@ -120,7 +138,7 @@ class SwinPatchEmbed(nnx.Module):
 
 
 class Swin(nnx.Module):
-    """Pixels [B, H, W, 3], normalised and zero outside ``size`` -> a map [B, H/s, W/s, D] for each stage read, zero outside."""
+    """Swin Transformer, whose maps of several stages are read."""
 
     def __init__(self, config: SwinConfig) -> None:
         last = len(config.depths) - 1
@@ -137,7 +155,15 @@ class Swin(nnx.Module):
         self.out = config.out
 
     def __call__(self, pixels: jax.Array, size: jax.Array) -> list[jax.Array]:
-        """``size`` [B, 2] int32: rows and columns of each picture."""
+        """Encode images.
+
+        Args:
+            pixels: [B, H, W, 3], normalised, zero outside ``size``.
+            size: [B, 2] int32: rows and columns of each image.
+
+        Returns:
+            A map [B, H/s, W/s, D] per stage that is read, zero outside of the image.
+        """
         _, h, w, _ = pixels.shape
         pad = -h % self.patch, -w % self.patch
         x = self.patch_embed(jnp.pad(pixels, ((0, 0), (0, pad[0]), (0, pad[1]), (0, 0))))
@@ -155,14 +181,14 @@ class Swin(nnx.Module):
 
 
 def only(x: jax.Array, size: jax.Array) -> jax.Array:
-    """[B, H, W, D] with zeros outside of ``size`` [B, 2]."""
+    """Set [B, H, W, D] to zero outside of ``size`` [B, 2]."""
     _, h, w, _ = x.shape
     rows, columns = jnp.arange(h) < size[:, :1], jnp.arange(w) < size[:, 1:]
     return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, jnp.zeros((), x.dtype))
 
 
 def project(x: jax.Array, layers: tuple[Linear, ...]) -> list[jax.Array]:
-    """Several linears of one input as one product."""
+    """Apply several linear layers to one input as one product."""
     kernel = jnp.concatenate([layer.kernel[...] for layer in layers], 1).astype(x.dtype)
     shift = [layer.bias[...] for layer in layers if layer.bias is not None]
     y = x @ kernel + jnp.concatenate(shift).astype(x.dtype)
@@ -170,7 +196,10 @@ def project(x: jax.Array, layers: tuple[Linear, ...]) -> list[jax.Array]:
 
 
 def _regions(grid: tuple[int, int], size: jax.Array, side: int, shift: int) -> jax.Array:
-    """Which tokens of the shifted map belong together, [B, H, W]: of an edge 0, wrapped around 1, not there alone 2."""
+    """Regions [B, H, W] of the shifted map whose tokens belong together.
+
+    Per axis, 0 is inside, 1 is wrapped around, and 2 does not exist for the image alone.
+    """
 
     def edge(length: int, real: jax.Array) -> jax.Array:
         at = (jnp.arange(length) + shift) % length
@@ -182,7 +211,7 @@ def _regions(grid: tuple[int, int], size: jax.Array, side: int, shift: int) -> j
 
 
 def _windows(x: jax.Array, side: int) -> jax.Array:
-    """[B, H, W, D] -> [B, windows, side * side, D]."""
+    """Cut a map into windows: [B, H, W, D] -> [B, windows, side * side, D]."""
     b, h, w, d = x.shape
     x = x.reshape(b, h // side, side, w // side, side, d).swapaxes(2, 3)
     return x.reshape(b, (h // side) * (w // side), side * side, d)

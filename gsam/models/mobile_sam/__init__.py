@@ -14,7 +14,10 @@ from gsam.models.sam_like import SamLikeSegmenter
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MobileSamSegmenter(SamLikeSegmenter):
-    """As the original with its attention biases, which some of its own scripts run without: see `gsam.nn.tiny_vit`."""
+    """MobileSAM with its attention biases, which some of its own scripts run without.
+
+    See `gsam.nn.tiny_vit`.
+    """
 
     config: Config
 

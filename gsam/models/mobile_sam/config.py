@@ -1,4 +1,4 @@
-"""The sizes MobileSAM comes in: one."""
+"""Size of MobileSAM; there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""MobileSAM: TinyViT with SAM's prompts and decoder (Zhang et al. 2023; original: ChaoningZhang/MobileSAM)."""
+"""MobileSAM: TinyViT with SAM's prompts and decoder (Zhang et al.
+
+2023; original: ChaoningZhang/MobileSAM).
+"""
 
 from __future__ import annotations
 
@@ -8,5 +11,7 @@ from gsam.nn.tiny_vit import ImageEncoder
 
 
 class MobileSam(Sam):
+    """SAM with TinyViT as its image encoder."""
+
     def __init__(self, config: Config) -> None:
         super().__init__(config, ImageEncoder(config.encoder))

@@ -1,4 +1,4 @@
-"""MobileSAM's checkpoint: the original ``mobile_sam.pt``.  transformers has no such model."""
+"""Layout of MobileSAM's checkpoint, the original ``mobile_sam.pt``; Hugging Face has none."""
 
 from __future__ import annotations
 

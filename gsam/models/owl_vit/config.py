@@ -1,4 +1,4 @@
-"""The sizes OWL-ViT and OWLv2 come in."""
+"""Sizes of OWL-ViT and OWLv2."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from gsam.nn.tower import Tower
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of a model, and the padding of its images."""
+
     vision: Tower
     text: Tower
     image_size: int
     patch: int
     objectness: bool = True
-    """OWLv2 has a head for "is this anything at all"; OWL-ViT has not."""
+    """Whether there is an objectness head: OWLv2 has one, OWL-ViT has not."""
     vocab: int = 49408
     context: int = 16
     pad: float = 127.5
     """Grey of the padding to a square, 0..255 (Scenic: 0.5 of 1)."""
     letterbox: bool = False
-    """False: pad to a square, then scale with anti-aliasing on floats, as Scenic does.  True (nano): Pillow's bilinear first."""
+    """Whether to scale by Pillow's bilinear before padding (nano).
+
+    Scenic pads to a square first, then scales with anti-aliasing on floats.
+    """
 
 
 _B, _L = Tower(768, 12, 12), Tower(1024, 24, 16)

@@ -1,8 +1,9 @@
-"""OWL-ViT and OWLv2: open-vocabulary detection with one box a patch (Minderer et al. 2022, 2023).
+"""OWL-ViT and OWLv2: open-vocabulary detection with one box per patch (Minderer et al. 2022, 2023).
 
-Source: Scenic's ``projects/owl_vit`` (the original) and the Hugging Face layout for names.  Where the two differ, this is
-Scenic: the merged class token is normalised with eps 1e-6 (Hugging Face: 1e-5), the heads use the tanh GELU (Hugging Face:
-erf).  ``erf`` selects the Hugging Face arithmetic for comparison.
+Source: Scenic's ``projects/owl_vit`` (the original) and the Hugging Face layout for names.  Where
+the two differ, this is Scenic: the merged class token is normalised with eps 1e-6 (Hugging Face:
+1e-5), the heads use the tanh GELU (Hugging Face: erf).  ``erf`` selects the Hugging Face arithmetic
+for comparison.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gsam.nn.tower import TextTower, VisionTower, normalise
 
 
 class Head(nnx.Module):
-    """Three linears with GELU between: boxes and objectness."""
+    """Three linear layers with GELU between them, for boxes and objectness."""
 
     def __init__(self, width: int, d_out: int, *, erf: bool) -> None:
         self.dense0 = Linear(width, width)
@@ -33,7 +34,7 @@ class Head(nnx.Module):
 
 
 class ClassHead(nnx.Module):
-    """Cosine of token and query, shifted and scaled by the token."""
+    """Cosine similarity of token and query, shifted and scaled by the token."""
 
     def __init__(self, width: int, d_query: int) -> None:
         self.dense0 = Linear(width, d_query)
@@ -41,6 +42,7 @@ class ClassHead(nnx.Module):
         self.logit_scale = Linear(width, 1)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
+        """Project tokens [..., D] to unit vectors in the space of the queries."""
         return normalise(self.dense0(tokens), 1e-6)
 
     def __call__(self, tokens: jax.Array, queries: jax.Array) -> jax.Array:
@@ -49,6 +51,8 @@ class ClassHead(nnx.Module):
 
 
 class OwlVit(nnx.Module):
+    """CLIP's towers with heads for classes, boxes and objectness."""
+
     def __init__(self, config: Config, *, erf: bool = False) -> None:
         width, d_query = config.vision.width, config.text.width
         self.vision_model = VisionTower(config.vision, config.image_size, config.patch)
@@ -62,29 +66,29 @@ class OwlVit(nnx.Module):
         self.grid = config.image_size // config.patch
 
     def image(self, pixels: jax.Array) -> jax.Array:
-        """Normalised pixels [B, S, S, 3] -> one token a patch, row by row [B, hw, D]."""
+        """Encode normalised pixels [B, S, S, 3] as one token per patch, row by row [B, hw, D]."""
         x = self.vision_model.post_layernorm(self.vision_model(pixels))
         return self.layer_norm(x[:, 1:] * x[:, :1])
 
     def text(self, ids: jax.Array) -> jax.Array:
-        """Token ids [C, T] -> query embeddings of unit length [C, D]."""
+        """Encode token ids [C, T] as query embeddings of unit length [C, D]."""
         return normalise(self.text_projection(self.text_model(ids)))
 
     def logits(self, tokens: jax.Array, queries: jax.Array) -> jax.Array:
-        """[B, hw, D], [C, D] -> [B, hw, C]; the score of a box is the sigmoid."""
+        """Logits [B, hw, C] of tokens [B, hw, D] for queries [C, D]; their sigmoid is the score."""
         return self.class_head(tokens, queries.astype(tokens.dtype)).astype(jnp.float32)
 
     def boxes(self, tokens: jax.Array) -> jax.Array:
-        """[B, hw, D] -> centre and size [B, hw, 4], in 0..1 of the square view."""
+        """Predict a box per token [B, hw, D]: centre and size [B, hw, 4] in 0..1 of the view."""
         return jax.nn.sigmoid(self.box_head(tokens).astype(jnp.float32) + jnp.asarray(box_bias(self.grid)))
 
     def objectness(self, tokens: jax.Array) -> jax.Array:
-        """OWLv2 only: logits [B, hw] that the box is an object.  The tokens get no gradient from here."""
+        """Logits [B, hw] that a token's box is an object (OWLv2).  The tokens get no gradient."""
         return self.objectness_head(jax.lax.stop_gradient(tokens))[..., 0].astype(jnp.float32)
 
 
 def box_bias(grid: int) -> np.ndarray:
-    """What is added to the raw boxes so that each begins at its own patch: [grid * grid, 4]."""
+    """Bias [grid * grid, 4] of the raw boxes, so that each begins at its own patch."""
 
     def logit(p: np.ndarray) -> np.ndarray:
         return np.log(p + 1e-4) - np.log1p(-p + 1e-4)

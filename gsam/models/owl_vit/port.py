@@ -1,4 +1,4 @@
-"""OWL-ViT's and OWLv2's checkpoints in the Hugging Face layout."""
+"""Layout of OWL-ViT's and OWLv2's checkpoints, which is Hugging Face's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ MODEL_TYPES = ("owlvit", "owlv2")
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is B/32's (OWL-ViT) or B/16's (OWLv2)."""
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are B/32's or OWLv2's B/16's.
+
+    Raises:
+        CheckpointError: A tower with another activation than CLIP's.
+    """
     second = values.get("model_type") == "owlv2"
     vision, text = values.get("vision_config") or {}, values.get("text_config") or {}
     return Config(

@@ -1,4 +1,4 @@
-"""SAM as a segmenter, and MedSAM, which is its ViT-B trained on medical pictures."""
+"""SAM as a segmenter, and MedSAM, which is its ViT-B trained on medical images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gsam.types import Images, Params, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SamSegmenter(SamLikeSegmenter):
-    """See `gsam.models.sam_like.SamLikeSegmenter`."""
+    """SAM, see `gsam.models.sam_like.SamLikeSegmenter`."""
 
     config: Config
 
@@ -35,9 +35,20 @@ class SamSegmenter(SamLikeSegmenter):
         preprocess: Literal["sam", "medsam"] | None = None,
         **settings: Any,
     ) -> Self:
-        """As `gsam.models.stage.ModelStage.from_params`; a `MedSamSegmenter` where the images are prepared as MedSAM's.
+        """Make a stage as `gsam.models.stage.ModelStage.from_params` does.
 
-        ``preprocess``: instead of ``config``'s, for a checkpoint fine-tuned by MedSAM's code, which looks like any SAM.
+        It is a `MedSamSegmenter` where images are prepared as MedSAM's.
+
+        Args:
+            config: The model's sizes.
+            params: Flat parameters, which must fit ``config``.
+            tokenizer: Not used.
+            preprocess: Replaces ``config.preprocess``, for a checkpoint fine-tuned by MedSAM's
+                code, which looks like any SAM.
+            **settings: Fields of the stage.
+
+        Raises:
+            ValueError: ``preprocess`` is none of the two.
         """
         if preprocess not in (None, "sam", "medsam"):
             raise ValueError(f"preprocess must be 'sam' or 'medsam', is {preprocess!r}")
@@ -46,16 +57,17 @@ class SamSegmenter(SamLikeSegmenter):
         return cast(Self, super(SamSegmenter, kind).from_params(config, params, **settings))
 
     def box_mask_prompt(self, xyxy: jax.Array) -> jax.Array | None:
-        """nano's boxes bring their filled selves, [N, 4h, 4w]."""
+        """Mask prompt [N, 4h, 4w] that nano's boxes bring along; None for the official models."""
         return box_mask_prompt(xyxy, self.config)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MedSamSegmenter(SamSegmenter):
-    """SAM as bowang-lab/MedSAM trained and uses it (MedSAM_Inference.py): boxes only, and one mask a box, that of token 0.
+    """SAM as bowang-lab/MedSAM trained and uses it (MedSAM_Inference.py).
 
-    The picture is squashed to the model's square by a cubic spline, its range is stretched to 0..1 and not normalised
-    further; probabilities are enlarged, not logits.
+    It takes boxes only, with one mask per box, that of token 0.  The image is squashed to the
+    model's square by a cubic spline, its range is stretched to 0..1 and not normalised further;
+    probabilities are enlarged, not logits.
     """
 
     upsample: ClassVar[Literal["probability"]] = "probability"
@@ -63,11 +75,11 @@ class MedSamSegmenter(SamSegmenter):
 
     @property
     def view(self) -> View:
-        """Straight to the square."""
+        """MedSAM's view of an image, squashed to the square."""
         return View(self.config.image_size, "squash", "spline")
 
     def pixels(self, params: Params, images: Images) -> jax.Array:
-        """The whole view's range becomes 0..1, [B, S, S, 3]."""
+        """Stretch the whole view's range to 0..1, [B, S, S, 3]."""
         x = images.view(self.view).astype(jnp.float32)
         low, high = (reduce(x, (1, 2, 3), keepdims=True) for reduce in (jnp.min, jnp.max))
         return ((x - low) / jnp.maximum(high - low, 1e-8)).astype(dtype_of(params))
@@ -79,7 +91,12 @@ class MedSamSegmenter(SamSegmenter):
 
 
 def box_mask_prompt(xyxy: jax.Array, config: Config) -> jax.Array | None:
-    """The mask prompt that boxes [N, 4] in pixels of the view bring along, [N, 4h, 4w]; None for the official models."""
+    """Mask prompt [N, 4h, 4w] that boxes bring along; None for the official models.
+
+    Args:
+        xyxy: [N, 4] in pixels of the view.
+        config: The model's sizes.
+    """
     if config.box_mask_prompt <= 0:
         return None
     return config.box_mask_prompt * filled(xyxy, config.image_size, 4 * config.grid)

@@ -1,4 +1,4 @@
-"""The sizes SAM comes in."""
+"""Sizes of SAM, and of MedSAM, which is its ViT-B."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from gsam.nn.sam_vit import VIT_B, VIT_H, VIT_L, SamVit
 
 @dataclasses.dataclass(frozen=True)
 class Config(SamVit):
-    """The encoder's sizes and the decoder's."""
+    """Sizes of the encoder and the decoder."""
 
     decoder_heads: int = 8
     decoder_mlp: int = 2048
     mask_chans: int = 16
     box_mask_prompt: float = 0.0
-    """Above 0, a box without a mask prompt brings its filled self as one: this inside, minus this outside (nano)."""
+    """Logit of the mask prompt that a box brings along inside it, its negative outside (nano).
+
+    0 for none.
+    """
     preprocess: Literal["sam", "medsam"] = "sam"
-    """What was done to the pictures it was trained on, which its tensors do not show: see `gsam.models.sam.MedSamSegmenter`."""
+    """Preparation of the images that the model was trained on, which its tensors do not show.
+
+    See `gsam.models.sam.MedSamSegmenter`.
+    """
 
 
 VARIANTS: dict[str, Config] = {

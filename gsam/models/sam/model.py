@@ -1,4 +1,7 @@
-"""SAM: image encoder, prompt encoder, mask decoder (Kirillov et al. 2023; original: facebookresearch/segment-anything)."""
+"""SAM: image encoder, prompt encoder, mask decoder (Kirillov et al. 2023).
+
+Original: facebookresearch/segment-anything.
+"""
 
 from __future__ import annotations
 
@@ -8,5 +11,7 @@ from gsam.nn.sam_vit import ImageEncoder
 
 
 class Sam(sam.Sam):
+    """SAM with its own ViT."""
+
     def __init__(self, config: Config) -> None:
         super().__init__(config, ImageEncoder(config))

@@ -1,4 +1,4 @@
-"""SAM's checkpoints: the original ``.pth`` and the Hugging Face layout."""
+"""Layouts of SAM's checkpoints: the original ``.pth`` and Hugging Face's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ MODEL_TYPES = ("sam",)
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's."""
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are ViT-B's."""
     vit, decoder = sam.hugging_face_sizes(values)
     return Config(**vit, **decoder)

@@ -18,22 +18,26 @@ from gsam.types import Images, Params
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SamHqSegmenter(SamLikeSegmenter):
-    """One mask a prompt, as the original: SAM's and the fine one, added.
+    """SAM-HQ with one mask per prompt, as the original: SAM's and the fine one, added.
 
-    SAM's is token 0's for ``multimask=False``, and for ``multimask=True`` the one of tokens 1 to 3 with the highest predicted
-    IoU; the IoU is always that of SAM's token.  transformers has a SAM-HQ too, whose decoder is not the original's (it
-    upscales the image from before its transformer, rows and columns swapped, and gives four masks): its files are read
-    here and give what the original does, its outputs are no reference.
+    SAM's is token 0's for ``multimask=False``, and for ``multimask=True`` the one of tokens 1 to 3
+    with the highest predicted IoU; the IoU is always that of SAM's token.  transformers has a
+    SAM-HQ too, whose decoder is not the original's (it upscales the image from before its
+    transformer, rows and columns swapped, and gives four masks): its files are read here and give
+    what the original does, its outputs are no reference.
     """
 
     config: Config
     hq_token_only: bool = False
-    """The fine mask alone.  The authors recommend it for pictures of one object, and not for several or benchmarks."""
+    """Whether to return the fine mask alone.
+
+    The authors recommend it for images of one object, and not for several or benchmarks.
+    """
 
     module: ClassVar[type[SamHq]] = SamHq
 
     def features(self, params: Params, images: Images) -> Features:
-        """The image embedding [B, h, w, D] and the finer features [B, 4h, 4w, D/8]."""
+        """Encode images as embeddings [B, h, w, D] and finer features [B, 4h, 4w, D/8].  Pure."""
         return self.spec.bind(params).features(self.pixels(params, images))
 
     def decode(

@@ -1,4 +1,4 @@
-"""The sizes SAM-HQ comes in: SAM's three, and light on TinyViT."""
+"""Sizes of SAM-HQ: SAM's three, and light on TinyViT."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from gsam.nn.tiny_vit import TinyVit
 
 @dataclasses.dataclass(frozen=True)
 class Config(SamConfig):
+    """Sizes of the encoder and the decoder."""
+
     encoder: SamVit | TinyVit
 
 

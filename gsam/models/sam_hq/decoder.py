@@ -1,7 +1,7 @@
-"""SAM-HQ's mask decoder: SAM's, and one token more whose mask is read from finer features.
+"""SAM-HQ's mask decoder: SAM's, with one token more whose mask is read from finer features.
 
-Original: segment_anything/modeling/mask_decoder_hq.py.  The token stands between SAM's own and the prompts, so SAM's masks
-change a little too.
+Original: segment_anything/modeling/mask_decoder_hq.py.  The token stands between SAM's own and the
+prompts, so SAM's masks change a little too.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from gsam.nn.two_way import MaskDecoder, channels_last, in_place
 
 
 class Features(NamedTuple):
-    """What is computed once an image."""
+    """Features computed once per image."""
 
     image: jax.Array
     """SAM's image embedding, [..., h, w, D]."""
     hq: jax.Array
-    """The finer features, [..., 4h, 4w, D/8]."""
+    """Finer features, [..., 4h, 4w, D/8]."""
 
 
 class Finer(nnx.Module):
-    """[..., h, w, C] -> [..., 4h, 4w, E]; ``0``, ``1`` and ``3`` of a sequence in the original."""
+    """Fourfold upscaling, [..., h, w, C] -> [..., 4h, 4w, E]; a sequence in the original."""
 
     def __init__(self, d_in: int, d_hidden: int, d_out: int) -> None:
         self.conv1 = ConvTranspose2x2(d_in, d_hidden)
@@ -40,7 +40,7 @@ class Finer(nnx.Module):
 
 
 class HqMaskDecoder(MaskDecoder):
-    """One mask a prompt: the best of those asked for and the fine one, added."""
+    """SAM's decoder with one mask per prompt: the best of SAM's and the fine one, added."""
 
     def __init__(self, width: int, heads: int, hidden: int, early_width: int) -> None:
         super().__init__(width, heads, hidden)
@@ -51,7 +51,7 @@ class HqMaskDecoder(MaskDecoder):
         self.embedding_maskfeature = MaskFeature(width // 8)
 
     def features(self, image: jax.Array, early: jax.Array) -> Features:
-        """From an image encoder's embedding [B, h, w, D] and early map [B, h, w, early_width]."""
+        """Combine an image embedding [B, h, w, D] and an early map [B, h, w, early_width]."""
         return Features(image, self.embedding_encoder(image) + self.compress_vit_feat(early))
 
     def __call__(  # type: ignore[override]
@@ -65,10 +65,21 @@ class HqMaskDecoder(MaskDecoder):
         *,
         hq_token_only: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
-        """As SAM's, with the features of one image.
+        """Decode N prompts on one image, as `MaskDecoder` does, to one mask each.
 
-        Of the ``masks`` asked for, the one with the highest predicted IoU counts: the logits [N, 1, 4h, 4w] are its own and
-        the fine mask's, added, or the fine mask's alone with ``hq_token_only``; the IoU [N, 1] is its own.  float32.
+        Of the ``masks``, the one with the highest predicted IoU counts.
+
+        Args:
+            features: The image's features, without a leading axis.
+            image_code: Positional encoding of the image embedding [D, h, w].
+            prompts: Prompt tokens [N, P, D].
+            keep: [N, P] bool: which prompt tokens exist; None for all.
+            dense: Dense prompts [N or 1, h or 1, w or 1, D].
+            masks: Indices of SAM's masks to choose from.
+            hq_token_only: Whether to return the fine mask alone, without SAM's added.
+
+        Returns:
+            Logits [N, 1, 4h, 4w] and the predicted IoU [N, 1] of SAM's mask, both float32.
         """
         tokens, image = self.read(features.image, image_code, prompts, keep, dense)
         pixels = self.output_upscaling(image)
@@ -82,10 +93,19 @@ class HqMaskDecoder(MaskDecoder):
         return logits, jnp.take_along_axis(iou, best, 1)
 
     def own_tokens(self) -> jax.Array:
-        """IoU, masks, and the fine mask."""
+        """Tokens that stand before the prompts: IoU, masks, and the fine mask."""
         return jnp.concatenate([super().own_tokens(), self.hf_token.embedding[...]])
 
     def fine(self, token: jax.Array, pixels: jax.Array, hq: jax.Array) -> jax.Array:
-        """The fine mask of its token [N, D], from SAM's upscaled image [N, 4h, 4w, D/8] and the finer features: [N, 4h, 4w]."""
+        """Decode the fine mask.
+
+        Args:
+            token: Its token [N, D].
+            pixels: SAM's upscaled image [N, 4h, 4w, D/8].
+            hq: The finer features [4h, 4w, D/8].
+
+        Returns:
+            Logits [N, 4h, 4w].
+        """
         hyper = self.hf_mlp(token)
         return self.embedding_maskfeature(pixels, hyper) + jnp.einsum("ne,hwe->nhw", hyper, hq)

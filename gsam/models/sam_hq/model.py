@@ -1,4 +1,7 @@
-"""SAM-HQ: SAM whose decoder has one token more and sees early features (Ke et al. 2023; original: SysCV/sam-hq)."""
+"""SAM-HQ: SAM whose decoder has one token more and reads early features (Ke et al. 2023).
+
+Original: SysCV/sam-hq.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from gsam.nn.tiny_vit import TinyVit
 
 
 class SamHq(Sam):
+    """SAM with an early map beside the image embedding, and a decoder that reads both."""
+
     image_encoder: sam_vit.ImageEncoder | tiny_vit.ImageEncoder
     mask_decoder: HqMaskDecoder
 
@@ -22,5 +27,5 @@ class SamHq(Sam):
         super().__init__(config, encoder, decoder)
 
     def features(self, pixels: jax.Array) -> Features:
-        """Normalised pixels [B, S, S, 3] -> what is computed once an image."""
+        """Encode normalised pixels [B, S, S, 3] as what is computed once per image."""
         return self.mask_decoder.features(*self.image_encoder.with_early(pixels))

@@ -1,4 +1,4 @@
-"""SAM-HQ's checkpoints: the original ``.pth`` and the Hugging Face layout, which has no light variant."""
+"""Layouts of SAM-HQ's checkpoints: the original ``.pth`` and Hugging Face's, without light."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ MODEL_TYPES = ("sam_hq",)
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's."""
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are ViT-B's."""
     vit, decoder = sam.hugging_face_sizes(values)
     return Config(SamVit(**vit), **decoder)
