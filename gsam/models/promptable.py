@@ -40,7 +40,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
     max_points: ClassVar[int | None] = None
     """Most points that a prompt may have, of which a box is two; None for any number."""
     pads_boxes: ClassVar[bool] = False
-    """Whether prompts with a box get one "not a point" (`PAD`), as points alone do (SAM 2)."""
+    """True if prompts with a box get one "not a point" (`PAD`), as points alone do (SAM 2)."""
     default_iou_thresh: ClassVar[float] = 0.88
     """Predicted IoU above which `gsam.MaskGenerator` keeps a mask by default."""
     logit_clip: ClassVar[float | None] = None
@@ -88,7 +88,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
 
     @property
     def has_postprocess(self) -> bool:
-        """Whether `postprocess` changes anything."""
+        """True if `postprocess` changes anything."""
         return False
 
     def postprocess(self, logits: jax.Array, threshold: float = 0.0) -> jax.Array:

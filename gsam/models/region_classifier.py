@@ -43,8 +43,7 @@ class RegionClassifier(TextStage[Any], abc.ABC):
     context: float = 0.15
     """Margin of a crop around its box, as a share of the box's width and height on each side."""
     background: float = 1.0
-    """Share of the image outside the object's mask that a crop shows: 0 is none (the mean colour).
-    """
+    """Share of the image outside the object's mask that a crop shows: 0 for the mean colour."""
     canvas: View | None = None
     """View that crops are cut from; by default the image at 1024 pixels at most."""
     chunk: int = 16

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from gsam.ops.boxes import iou
 
 MEMBER = 0.9
-"""Share of an object that must lie in another for it to count as a member of the surrounding group.
-"""
+"""Share of an object that must lie in another for it to count as a member of that one's group."""
 
 Array = TypeVar("Array", jax.Array, NDArray[Any])
 State = tuple[jax.Array, jax.Array, jax.Array]

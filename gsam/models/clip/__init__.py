@@ -20,10 +20,10 @@ from gsam.types import Labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClipClassifier(RegionClassifier):
-    """See `gsam.models.region_classifier.RegionClassifier`.
+    """CLIP as a classifier, see `gsam.models.region_classifier.RegionClassifier`.
 
-    The softmax over all queries and negatives is the probability of a query.  What ``thresholds.reject`` is compared with is the
-    final score of the label, since a softmax means little alone: a box that stays below is dropped.
+    The softmax over all queries and negatives is the probability of a query.  A box is dropped
+    whose final score of the label is below ``thresholds.reject``: the softmax alone means little.
     """
 
     config: Config
@@ -37,15 +37,15 @@ class ClipClassifier(RegionClassifier):
 
     @property
     def text(self) -> Sentences:
-        """Sentences of CLIP's tokens."""
+        """Processor of sentences of CLIP's tokens."""
         return Sentences(self.tokenizer, self.config.context, self.template, self.negatives)
 
     def probabilities(self, logits: jax.Array, usable: jax.Array) -> jax.Array:
-        """Their softmax."""
+        """Softmax of the logits."""
         return jax.nn.softmax(jnp.where(usable, logits, -jnp.inf), -1)
 
     def accepts(self, labels: Labels, own: jax.Array, others: jax.Array, reject: jax.Array) -> jax.Array:
-        """Boxes whose final score is not below ``reject``."""
+        """Accept boxes whose final score is not below ``reject``."""
         return labels.score >= reject
 
 

@@ -1,4 +1,4 @@
-"""The sizes CLIP comes in."""
+"""Sizes of CLIP."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from gsam.nn.tower import Tower
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of both towers and their common space."""
+
     vision: Tower
     text: Tower
     projection: int

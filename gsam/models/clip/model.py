@@ -1,4 +1,7 @@
-"""CLIP: pictures and sentences in one space (Radford et al. 2021; original: openai/CLIP, names of the Hugging Face layout)."""
+"""CLIP: images and sentences in one space (Radford et al. 2021; original: openai/CLIP).
+
+Attributes have the names of the Hugging Face layout.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from gsam.nn.tower import TextTower, VisionTower, normalise
 
 
 class Clip(nnx.Module):
+    """Two towers with projections into one space."""
+
     def __init__(self, config: Config) -> None:
         self.vision_model = VisionTower(config.vision, config.image_size, config.patch)
         self.text_model = TextTower(config.text, config.vocab, config.context)
@@ -21,12 +26,12 @@ class Clip(nnx.Module):
         self.logit_scale = param()
 
     def image(self, pixels: jax.Array) -> jax.Array:
-        """Normalised pixels [B, S, S, 3] -> unit vectors [B, P]."""
+        """Embed normalised pixels [B, S, S, 3] as unit vectors [B, P]."""
         first = self.vision_model(pixels)[:, 0]
         return normalise(self.visual_projection(self.vision_model.post_layernorm(first)))
 
     def text(self, ids: jax.Array) -> jax.Array:
-        """Token ids [C, T] -> unit vectors [C, P]."""
+        """Embed token ids [C, T] as unit vectors [C, P]."""
         return normalise(self.text_projection(self.text_model(ids)))
 
     def logits(self, cosine: jax.Array) -> jax.Array:

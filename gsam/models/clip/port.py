@@ -1,4 +1,7 @@
-"""CLIP's checkpoints in the Hugging Face layout (the original files are TorchScript programs, which are not read)."""
+"""Layout of CLIP's checkpoints, which is Hugging Face's.
+
+The original files are TorchScript programs, which are not read.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ MODEL_TYPES = ("clip",)
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is B/32's."""
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are B/32's.
+
+    Raises:
+        CheckpointError: A tower with another activation than CLIP's.
+    """
     vision, text = values.get("vision_config") or {}, values.get("text_config") or {}
     return Config(
         vision=tower(vision, 768, 12, 12),
@@ -36,7 +43,7 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
 
 
 def tower(values: Mapping[str, Any], width: int, depth: int, heads: int) -> Tower:
-    """A transformer's sizes."""
+    """Read the sizes of a tower, with defaults."""
     act = values.get("hidden_act", "quick_gelu")
     if act != "quick_gelu":  # the tensors of both look alike
         raise CheckpointError(f"a tower with {act}: only CLIP's quick_gelu is supported", "checkpoint_unknown")

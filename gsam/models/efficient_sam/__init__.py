@@ -19,10 +19,12 @@ from gsam.types import Images, Params, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EfficientSamSegmenter(PromptableSegmenter):
-    """Three masks a prompt, always; ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.
+    """EfficientSAM with three masks per prompt, always.
 
-    Foreground points and boxes, of `max_points` together: more of them, which the original leaves out, give NaN.  A logit of
-    exactly 0 is mask in the original's examples and none here.
+    ``multimask=False`` is the one of the highest predicted IoU, as in the original's examples.  It
+    takes foreground points and boxes, of `max_points` together: more of them, which the original
+    leaves out, give NaN.  A logit of exactly 0 is mask in the original's examples and background
+    here.
     """
 
     config: Config
@@ -37,7 +39,7 @@ class EfficientSamSegmenter(PromptableSegmenter):
         return view(self.config)
 
     def features(self, params: Params, images: Images) -> jax.Array:
-        """Image embeddings [B, h, w, C]."""
+        """Encode images as embeddings [B, h, w, C].  Pure."""
         dtype = params["image_encoder/pos_embed"].dtype
         x = normalise(images.view(self.view).astype(jnp.float32) / 255.0, IMAGENET_MEAN, IMAGENET_STD, dtype)
         return self.spec.bind(params).image_encoder(x)
@@ -51,14 +53,18 @@ class EfficientSamSegmenter(PromptableSegmenter):
         multimask: bool,
         **mask: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """See `PromptableSegmenter.decode`.  Raises ``ValueError`` for a mask prompt."""
+        """Decode N prompts on one image, see `PromptableSegmenter.decode`.
+
+        Raises:
+            ValueError: There is a mask prompt.
+        """
         if mask:
             raise ValueError("EfficientSAM takes points and boxes, no mask prompts")
         return model.decode(features, points, labels, best=not multimask)
 
 
 def view(config: Config) -> View:
-    """How EfficientSAM wants to see a picture: straight to the model's square, whatever its aspect."""
+    """EfficientSAM's view of an image: squashed to the model's square."""
     return View(config.image_size, "squash", "linear")
 
 

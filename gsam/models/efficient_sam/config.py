@@ -1,15 +1,17 @@
-"""The sizes EfficientSAM comes in."""
+"""Sizes of EfficientSAM."""
 
 from __future__ import annotations
 
 import dataclasses
 
 POINTS = 6
-"""Point tokens of every prompt; what it lacks is filled with tokens that say so and are attended to."""
+"""Number of point tokens per prompt; absent points have tokens too, which are attended to."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of the encoder and the decoder."""
+
     width: int
     heads: int
     depth: int = 12
@@ -17,13 +19,14 @@ class Config:
     patch: int = 16
     mlp_ratio: int = 4
     trained_grid: int = 14
-    """Patches a side of the positions in the checkpoint, which come from pretraining on 224 pixels."""
+    """Patches per side of the checkpoint's positions, which come from pretraining on 224 pixels."""
     out_chans: int = 256
     decoder_heads: int = 8
     decoder_mlp: int = 2048
 
     @property
     def grid(self) -> int:
+        """Cells per side of the image embedding."""
         return self.image_size // self.patch
 
 

@@ -1,8 +1,11 @@
-"""EfficientSAM's prompts and mask decoder (efficient_sam/{efficient_sam_decoder,two_way_transformer,mlp}.py).
+"""EfficientSAM's prompts and mask decoder.
 
-SAM's, but for: one kind of point and no mask prompts; always as many point tokens, of which those that fill up are attended
-to; GELU in every MLP; a residual around the first self-attention; a second layer whose queries carry their positions on; one
-group norm over the whole upscaled map.  Products with the image are absorbed as in `gsam.nn.two_way`.
+Source: efficient_sam/{efficient_sam_decoder,two_way_transformer,mlp}.py.
+
+They are SAM's, but for: one kind of point and no mask prompts; always as many point tokens, of
+which those of absent points are attended to; GELU in every MLP; a residual around the first
+self-attention; a second layer whose queries carry their positions on; one group norm over the whole
+upscaled map.  Products with the image are absorbed as in `gsam.nn.two_way`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from gsam.nn.two_way import Attention, TwoWayTransformer, over_channels
 
 
 class PromptEncoder(nnx.Module):
+    """Encoder of points and boxes."""
+
     def __init__(self, config: Config) -> None:
         self.pe_layer = FourierCode(config.out_chans)
         self.invalid_points = Embedding(1, config.out_chans)
@@ -31,11 +36,19 @@ class PromptEncoder(nnx.Module):
         self.image_size = config.image_size
 
     def __call__(self, points: jax.Array, labels: jax.Array) -> jax.Array:
-        """Pixels of the view [N, P, 2] as x y, labels [N, P] -> tokens [N, `POINTS`, D] float32.
+        """Encode points and corners of boxes as tokens.
 
-        Rows with a label below 0 are left out, wherever they are, and as many tokens of position -1, -1 fill up.  Half a pixel
-        is added to every position; a background point is a position and nothing more, as in the original, which has no
-        embedding for one.  A prompt of more points than `POINTS` gives NaN.
+        Rows with a label below 0 are left out, wherever they are, and as many tokens of position
+        -1, -1 fill up.  Half a pixel is added to every position; a background point is a position
+        and nothing more, as in the original, which has no embedding for one.  A prompt of more
+        points than `POINTS` gives NaN.
+
+        Args:
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt`.
+
+        Returns:
+            [N, `POINTS`, D] float32.
         """
         points, labels = points.astype(jnp.float32), jnp.maximum(labels, -1)
         spare = max(POINTS - labels.shape[1], 0)
@@ -56,7 +69,7 @@ class PromptEncoder(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """Linears with GELU between them; the last is ``fc``."""
+    """Linear layers with GELU between them; the last is ``fc``."""
 
     def __init__(self, d_in: int, d_hidden: int, d_out: int, hidden: int = 2) -> None:
         self.layers = nnx.List([Linear(a, b) for a, b in itertools.pairwise([d_in] + [d_hidden] * hidden)])
@@ -69,6 +82,8 @@ class Mlp(nnx.Module):
 
 
 class TwoWayLayer(nnx.Module):
+    """Attention among tokens, of tokens to the image, an MLP, and of the image to tokens."""
+
     def __init__(self, width: int, heads: int, hidden: int, *, first: bool) -> None:
         self.self_attn = Attention(width, heads)
         self.norm1 = LayerNorm(width)
@@ -94,6 +109,8 @@ class TwoWayLayer(nnx.Module):
 
 
 class Transformer(TwoWayTransformer):
+    """Two-way transformer with EfficientSAM's layers."""
+
     def __init__(self, width: int, heads: int, hidden: int, depth: int = 2) -> None:
         super().__init__(width, heads, hidden, 0)
         layers: list[Any] = [TwoWayLayer(width, heads, hidden, first=i == 0) for i in range(depth)]
@@ -101,7 +118,10 @@ class Transformer(TwoWayTransformer):
 
 
 class Upscaling(nnx.Module):
-    """[N, D, h w] -> [N, 2, 2, 2, 2, D/8, h w], see `gsam.nn.two_way.Upscaling`; ``final_output_upscaling_layers``."""
+    """Fourfold upscaling of the image, [N, D, h w] -> [N, 2, 2, 2, 2, D/8, h w].
+
+    ``final_output_upscaling_layers`` in the original; see `gsam.nn.two_way.Upscaling`.
+    """
 
     def __init__(self, width: int) -> None:
         self.conv1 = ConvTranspose2x2(width, width // 4)
@@ -115,7 +135,7 @@ class Upscaling(nnx.Module):
 
 
 class MaskDecoder(nnx.Module):
-    """Four masks a prompt, of which the original returns the last three."""
+    """Decoder with four masks per prompt, of which the original returns the last three."""
 
     def __init__(self, config: Config) -> None:
         width = config.out_chans
@@ -129,10 +149,17 @@ class MaskDecoder(nnx.Module):
     def __call__(
         self, features: jax.Array, image_code: jax.Array, prompts: jax.Array, *, best: bool = False
     ) -> tuple[jax.Array, jax.Array]:
-        """One image's features [h, w, D] and its code [D, h, w], prompt tokens [N, P, D].
+        """Decode N prompts on one image.
 
-        Returns logits [N, 3, 4h, 4w] and predicted IoU [N, 3] (a regression: it may leave 0..1), float32; with ``best`` only
-        the mask of the highest, [N, 1, 4h, 4w] and [N, 1].
+        Args:
+            features: Image embedding [h, w, D].
+            image_code: Its positional encoding [D, h, w].
+            prompts: Prompt tokens [N, P, D].
+            best: Whether to return only the mask of the highest predicted IoU.
+
+        Returns:
+            Logits [N, 3, 4h, 4w] and predicted IoU [N, 3], both float32; with ``best`` [N, 1, 4h,
+            4w] and [N, 1].  The IoU is a regression: it may leave 0..1.
         """
         h, w, d = features.shape
         n, dtype = prompts.shape[0], features.dtype
@@ -151,7 +178,7 @@ class MaskDecoder(nnx.Module):
 
 
 def _quadruple(conv: ConvTranspose2x2, x: jax.Array) -> jax.Array:
-    """A transposed convolution of [..., D, L] -> [..., 4, E, L]: row and column of the new pixel, then its channels."""
+    """Transposed convolution of [..., D, L] -> [..., 4, E, L], the new pixel before channels."""
     kernel, bias = conv.kernel[...].astype(x.dtype), conv.bias[...].astype(x.dtype)
     out = kernel.shape[-1]
     y = jnp.moveaxis(kernel, 3, 2).reshape(4 * out, -1) @ x
@@ -159,7 +186,7 @@ def _quadruple(conv: ConvTranspose2x2, x: jax.Array) -> jax.Array:
 
 
 def _over_all(norm: LayerNorm, x: jax.Array) -> jax.Array:
-    """torch's ``GroupNorm`` of one group, [N, 4, D, L]: over all of a prompt's map, a scale and a bias each channel."""
+    """torch's ``GroupNorm`` of one group over each map [N, 4, D, L], affine per channel."""
     y = x.astype(jnp.float32)
     y = y - y.mean((1, 2, 3), keepdims=True)
     y = y * lax.rsqrt((y * y).mean((1, 2, 3), keepdims=True) + norm.eps)

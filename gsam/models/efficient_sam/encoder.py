@@ -1,4 +1,7 @@
-"""EfficientSAM's image encoder: a plain ViT that attends over the whole picture (efficient_sam/efficient_sam_encoder.py)."""
+"""EfficientSAM's image encoder: a plain ViT that attends over the whole image.
+
+Source: efficient_sam/efficient_sam_encoder.py.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from gsam.ops.resize import bicubic
 
 
 class Attention(nnx.Module):
+    """Multi-head self-attention over a map."""
+
     def __init__(self, width: int, heads: int) -> None:
         self.qkv = Linear(width, 3 * width)
         self.proj = Linear(width, width)
@@ -27,6 +32,8 @@ class Attention(nnx.Module):
 
 
 class Mlp(nnx.Module):
+    """Two linear layers with GELU between them."""
+
     def __init__(self, width: int, hidden: int) -> None:
         self.fc1 = Linear(width, hidden)
         self.fc2 = Linear(hidden, width)
@@ -36,6 +43,8 @@ class Mlp(nnx.Module):
 
 
 class Block(nnx.Module):
+    """A pre-norm transformer block."""
+
     def __init__(self, config: Config) -> None:
         self.norm1 = LayerNorm(config.width, 1e-6)
         self.attn = Attention(config.width, config.heads)
@@ -48,14 +57,14 @@ class Block(nnx.Module):
 
 
 class Projection(nnx.Module):
-    """Holds the patch embedding under the name the checkpoint gives it."""
+    """The patch embedding under the name the checkpoint gives it."""
 
     def __init__(self, config: Config) -> None:
         self.proj = PatchEmbed(config.patch, 3, config.width)
 
 
 class ImageEncoder(nnx.Module):
-    """Normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
+    """ViT with a neck: normalised pixels [B, S, S, 3] -> [B, S/patch, S/patch, out_chans]."""
 
     def __init__(self, config: Config) -> None:
         self.patch_embed = Projection(config)
@@ -72,7 +81,10 @@ class ImageEncoder(nnx.Module):
         return self.neck(x)
 
     def positions(self, h: int, w: int) -> jax.Array:
-        """The checkpoint's positions, bicubic, [h, w, D] float32.  The class token's, the first, is not used."""
+        """Resize the checkpoint's positions by bicubic interpolation to [h, w, D] float32.
+
+        The class token's, the first, is not used.
+        """
         side = self.trained_grid
         known = self.pos_embed[...].astype(jnp.float32)[0, 1:].reshape(side, side, -1)
         return jnp.moveaxis(bicubic(jnp.moveaxis(known, -1, 0), h, w), 0, -1)

@@ -1,4 +1,4 @@
-"""EfficientSAM's checkpoints: the original ``.pt``, or the zip that one is shipped in."""
+"""Layout of EfficientSAM's checkpoints: the original ``.pt``, or the zip that one is shipped in."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ MODEL_TYPES: tuple[str, ...] = ()
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """There is no Hugging Face layout of this model.  Raises ``ValueError``."""
+    """Raise ``ValueError``: there is no Hugging Face layout of this model."""
     raise ValueError("EfficientSAM has no configuration on the hub")

@@ -24,19 +24,28 @@ from gsam.types import Boxes, Images, Labels, Params, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroundingDinoDetector(TextStage[GroundingDino]):
-    """See `gsam.roles.Detector`.
+    """A `gsam.roles.Detector` by Grounding DINO.
 
-    All queries are read as one caption of phrases.  A box scores for a query what the query's own words score, so that every
-    box carries one of the queries; marks and neighbours never make a label.  Captions longer than the model reads are read
-    one after the other, on a picture encoded once.
+    All queries are read as one caption of phrases.  A box scores for a query what the query's own
+    words score, so that every box carries one of the queries; punctuation and neighbours never make
+    a label. Captions longer than the model reads are read one after the other, on an image encoded
+    once.
     """
 
     config: Config
     span: Literal["mean", "max"] = "mean"
-    """How the scores of a query's words make its own: the mean tells "red apple" from "green apple", the best does not."""
+    """Combination of the scores of a query's words.
+
+    The mean tells "red apple" from "green apple", the maximum does not.
+    """
     labels: Literal["queries", "phrases"] = "queries"
-    """``"phrases"``: as the original's demo, a box scores its best token, and its label is decoded from those that fire."""
+    """Source of the labels.
+
+    ``"phrases"``: as in the original's demo, a box scores its best token, and its label is decoded
+    from the tokens that fire.
+    """
     template: str = "{}"
+    """Text around a query, as ``"a {}"``."""
 
     module: ClassVar[type[GroundingDino]] = GroundingDino
 
@@ -46,19 +55,19 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
 
     @property
     def text(self) -> CaptionPacker:
-        """Captions of phrases."""
+        """Processor that packs queries into captions of phrases."""
         config = self.config
         longest = min(config.tokens, config.bert.positions)
         return CaptionPacker(self.tokenizer, config.tokens, longest, self.template, self.labels)
 
     def embed(self, params: Params, tokens: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """The tokens with what BERT makes of each, ``features`` [C, T, D]."""
+        """Add BERT's features [C, T, D] to the tokens, as ``features``.  Pure."""
         block = tokens["block"]
         sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | jnp.eye(block.shape[1], dtype=bool)
         return {**tokens, "features": self.spec.bind(params).text(tokens["ids"], tokens["position"], sees)}
 
     def features(self, params: Params, images: Images) -> Picture:
-        """The picture's side up to where it meets the text."""
+        """Encode images up to where they meet the text.  Pure."""
         dtype = params["feat_map/kernel"].dtype
         return self.spec.bind(params).picture(pixels(images, self.config, dtype), images.content[self.view.key])
 
@@ -71,7 +80,16 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
         n: int,
         features: Picture | None = None,
     ) -> tuple[Boxes, Labels]:
-        """The ``n`` boxes that score best for any query, of all captions.  ``text``: leaves [B, captions, T]."""
+        """Detect the ``n`` boxes that score best for any query, of all captions.  Pure.
+
+        Args:
+            params: The model's parameters.
+            images: The images.
+            text: Leaves [B, captions, T, ...] of `embed`'s result.
+            valid: [B, C] bool: which queries are real.
+            n: Number of boxes per image.
+            features: The result of `features`, if it is known.
+        """
         model = self.spec.bind(params)
         picture = self.features(params, images) if features is None else features
         b, count = text["ids"].shape[:2]
@@ -115,7 +133,16 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
         return Boxes(rows["xyxy"], real), Labels(index, score, rows["scores"], words)
 
     def scores(self, tokens: jax.Array, query: jax.Array, valid: jax.Array) -> jax.Array:
-        """Of tokens [B, Q, T], each a word of a ``query`` [B, T] (1 + its number, or 0): what each query scores [B, Q, C]."""
+        """Combine the scores of tokens into scores of queries.
+
+        Args:
+            tokens: [B, Q, T] scores of each box's tokens.
+            query: [B, T]: 1 + the index of each token's query, or 0.
+            valid: [B, C] bool.
+
+        Returns:
+            [B, Q, C].
+        """
         own = query[:, :, None] == 1 + jnp.arange(valid.shape[1])  # [B, T, C]
         if self.span == "mean":
             share = own.astype(jnp.float32) / jnp.maximum(own.sum(1, keepdims=True), 1).astype(jnp.float32)
@@ -129,12 +156,12 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
 
 
 def view(config: Config) -> View:
-    """How Grounding DINO wants to see a picture."""
+    """Grounding DINO's view of an image."""
     return View(config.size, "shortest", "bilinear", 0.0, config.limit)
 
 
 def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
-    """The normalised input of the model, [B, H, W, 3]: zero outside of the pictures."""
+    """Normalise the view to the model's input [B, H, W, 3], zero outside of the images."""
     seen = view(config)
     x = normalise(images.view(seen).astype(jnp.float32) / 255.0, IMAGENET_MEAN, IMAGENET_STD, dtype)
     return jnp.where(inside(images, seen), x, jnp.zeros((), dtype))

@@ -55,7 +55,7 @@ class Config:
     limit: int = 1333
     """Pixels of the shorter side (``size``), and of the longer at most."""
     shared_heads: bool = True
-    """Whether one box head serves all layers of the decoder."""
+    """Share one box head among all layers of the decoder."""
     scaled: bool = False
     """MM-Grounding-DINO: logits are divided by the root of the width, and have a learned bias."""
 

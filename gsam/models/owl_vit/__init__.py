@@ -22,15 +22,16 @@ from gsam.types import Boxes, Images, Labels, Params, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OwlDetector(TextStage[OwlVit]):
-    """See `gsam.roles.Detector`.  The score of a box for a query is the sigmoid of its logit; a box takes its best query.
+    """A `gsam.roles.Detector` by OWL-ViT or OWLv2.
 
-    Pictures are padded to a square and scaled with anti-aliasing, as in Scenic and for both generations (Hugging Face
-    squashes for OWL-ViT, and pads OWLv2 with black since 5.0).
+    The score of a box for a query is the sigmoid of its logit; a box takes its best query.  Images
+    are padded to a square and scaled with anti-aliasing, as in Scenic and for both generations
+    (Hugging Face squashes for OWL-ViT, and pads OWLv2 with black since 5.0).
     """
 
     config: Config
     template: str = "{}"
-    """What becomes of a query before it is tokenised, ``"a photo of a {}"`` for instance."""
+    """Text around a query before it is tokenised, for instance ``"a photo of a {}"``."""
 
     module: ClassVar[type[OwlVit]] = OwlVit
 
@@ -40,15 +41,15 @@ class OwlDetector(TextStage[OwlVit]):
 
     @property
     def text(self) -> SingleQueries:
-        """Queries one by one, in the template."""
+        """Processor of queries, one by one, in the template."""
         return SingleQueries(self.tokenizer, self.config.context, self.template)
 
     def embed(self, params: Params, tokens: jax.Array) -> jax.Array:
-        """Token ids [C, T] -> query embeddings [C, D]."""
+        """Embed token ids [C, T] as query embeddings [C, D].  Pure."""
         return self.spec.bind(params).text(tokens)
 
     def features(self, params: Params, images: Images) -> jax.Array:
-        """Image tokens [B, hw, D]."""
+        """Encode images as tokens [B, hw, D].  Pure."""
         dtype = params["class_head/dense0/kernel"].dtype
         return self.spec.bind(params).image(pixels(images, self.config, dtype))
 
@@ -61,7 +62,16 @@ class OwlDetector(TextStage[OwlVit]):
         n: int,
         features: jax.Array | None = None,
     ) -> tuple[Boxes, Labels]:
-        """The ``n`` boxes that score best for any valid query.  ``text`` [B, C, D], ``valid`` [B, C]."""
+        """Detect the ``n`` boxes that score best for any valid query.  Pure.
+
+        Args:
+            params: The model's parameters.
+            images: The images.
+            text: Query embeddings [B, C, D].
+            valid: [B, C] bool: which queries are real.
+            n: Number of boxes per image.
+            features: The result of `features`, if it is known.
+        """
         model = self.spec.bind(params)
         tokens = self.features(params, images) if features is None else features
         logits = model.logits(tokens, text)
@@ -74,14 +84,14 @@ class OwlDetector(TextStage[OwlVit]):
 
 
 def view(config: Config) -> View:
-    """How OWL wants to see a picture."""
+    """OWL's view of an image."""
     if config.letterbox:
         return View(config.image_size, "longest", "bilinear", config.pad)
     return View(config.image_size, "square", "gaussian", config.pad)
 
 
 def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
-    """The normalised input of the model, [B, S, S, 3]."""
+    """Normalise the view to the model's input [B, S, S, 3]."""
     seen = view(config)
     x = normalise(images.view(seen).astype(jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, dtype)
     return jnp.where(inside(images, seen), x, jnp.zeros((), dtype)) if config.letterbox else x

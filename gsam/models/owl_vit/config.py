@@ -16,13 +16,13 @@ class Config:
     image_size: int
     patch: int
     objectness: bool = True
-    """Whether there is an objectness head: OWLv2 has one, OWL-ViT has not."""
+    """OWLv2's head for "is this an object"; OWL-ViT has none."""
     vocab: int = 49408
     context: int = 16
     pad: float = 127.5
     """Grey of the padding to a square, 0..255 (Scenic: 0.5 of 1)."""
     letterbox: bool = False
-    """Whether to scale by Pillow's bilinear before padding (nano).
+    """Scale by Pillow's bilinear before padding (nano).
 
     Scenic pads to a square first, then scales with anti-aliasing on floats.
     """

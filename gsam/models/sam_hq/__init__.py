@@ -29,7 +29,7 @@ class SamHqSegmenter(SamLikeSegmenter):
 
     config: Config
     hq_token_only: bool = False
-    """Whether to return the fine mask alone.
+    """Return the fine mask alone, without SAM's added.
 
     The authors recommend it for images of one object, and not for several or benchmarks.
     """

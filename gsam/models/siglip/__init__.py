@@ -20,14 +20,16 @@ from gsam.types import Labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SiglipClassifier(RegionClassifier):
-    """See `gsam.models.region_classifier.RegionClassifier`.
+    """SigLIP as a classifier, see `gsam.models.region_classifier.RegionClassifier`.
 
-    Unlike CLIP's, a query's probability does not depend on what else is asked: it is the sigmoid of its own logit.  What
-    ``thresholds.reject`` is compared with is not the final score but the classifier's own probability of the label, whatever the
-    weight: a box that stays below is dropped, and so is one that a negative fits better than its label.
+    Unlike CLIP's, a query's probability does not depend on the other queries: it is the sigmoid of
+    its own logit.  It is not the final score but this probability of the label that
+    ``thresholds.reject`` is compared with, whatever the weight: a box that stays below is dropped,
+    and so is one that a negative fits better than its label.
 
-    Crops are resampled as Pillow's bilinear.  The original (big_vision) does the same without anti-aliasing, which is equal
-    where a crop is enlarged; Hugging Face has bicubic for SigLIP, bilinear for SigLIP 2.
+    Crops are resampled as Pillow's bilinear.  The original (big_vision) does the same without
+    anti-aliasing, which is equal where a crop is enlarged; Hugging Face has bicubic for SigLIP,
+    bilinear for SigLIP 2.
     """
 
     config: Config
@@ -43,16 +45,16 @@ class SiglipClassifier(RegionClassifier):
 
     @property
     def text(self) -> SigLipText:
-        """Sentences of SigLIP's tokens."""
+        """Processor of sentences of SigLIP's tokens."""
         config = self.config
         return SigLipText(self.tokenizer, config.context, self.template, self.negatives, config.version, config.pad)
 
     def probabilities(self, logits: jax.Array, usable: jax.Array) -> jax.Array:
-        """Their sigmoids."""
+        """Sigmoids of the logits."""
         return jnp.where(usable, jax.nn.sigmoid(logits), 0.0)
 
     def accepts(self, labels: Labels, own: jax.Array, others: jax.Array, reject: jax.Array) -> jax.Array:
-        """Boxes whose own probability of the label is not below ``reject``, nor below that of a negative."""
+        """Accept boxes whose label is not less probable than ``reject`` or a negative."""
         believed = jnp.take_along_axis(own, labels.index[..., None], -1)[..., 0]
         return (believed >= reject) & (believed >= others.max(-1, initial=0.0))
 

@@ -1,4 +1,4 @@
-"""The sizes SigLIP and SigLIP 2 come in, those of one resolution each."""
+"""Sizes of SigLIP and SigLIP 2, of the models with one resolution each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from gsam.nn.tower import Tower
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of both towers, and the version."""
+
     vision: Tower
     text: Tower
     image_size: int
@@ -17,21 +19,21 @@ class Config:
     vocab: int = 32000
     context: int = 64
     version: Literal[1, 2] = 1
-    """Of SigLIP: how text is spelled and padded."""
+    """Version of SigLIP, which decides how text is normalised and padded."""
 
     @property
     def grid(self) -> int:
-        """Patches a side; pixels that fill no patch are left out."""
+        """Patches per side; pixels that fill no patch are left out."""
         return self.image_size // self.patch
 
     @property
     def pad(self) -> int:
-        """SigLIP goes on with its end mark, SigLIP 2 with zeros."""
+        """Token that pads text: SigLIP's end mark, SigLIP 2's zero."""
         return 1 if self.version == 1 else 0
 
 
 def tower(width: int, depth: int, heads: int, mlp: int = 0) -> Tower:
-    """With SigLIP's activation and eps."""
+    """Sizes of a tower with SigLIP's activation and eps."""
     return Tower(width, depth, heads, mlp=mlp, act="gelu_tanh", eps=1e-6)
 
 

@@ -1,8 +1,9 @@
-"""SigLIP: CLIP trained pair by pair (Zhai et al. 2023; SigLIP 2: Tschannen et al. 2025; original: google-research/big_vision,
-names of the Hugging Face layout).
+"""SigLIP: CLIP with a sigmoid loss (Zhai et al. 2023; SigLIP 2: Tschannen et al. 2025).
 
-No class token: a learned probe looks at all patches once.  The text is read in both directions, padding included, at its last
-position.
+Original: google-research/big_vision, names of the Hugging Face layout.
+
+There is no class token: a learned probe attends to all patches once.  The text is read in both
+directions, padding included, at its last position.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from gsam.nn.tower import Encoder, TextEmbeddings, Tower, TowerMlp, normalise
 
 
 class VisionEmbeddings(nnx.Module):
+    """Patch and position embeddings."""
+
     def __init__(self, config: Config) -> None:
         self.patch_embedding = PatchEmbed(config.patch, 3, config.vision.width)
         self.position_embedding = Embedding(config.grid**2, config.vision.width)
@@ -30,7 +33,7 @@ class VisionEmbeddings(nnx.Module):
 
 
 class ProbeAttention(nnx.Module):
-    """torch's ``MultiheadAttention``: queries [B, T, D] look at tokens [B, hw, D]."""
+    """torch's ``MultiheadAttention`` from queries [B, T, D] to tokens [B, hw, D]."""
 
     def __init__(self, width: int, heads: int) -> None:
         self.in_proj = Linear(width, 3 * width)
@@ -52,7 +55,7 @@ class ProbeAttention(nnx.Module):
 
 
 class Pool(nnx.Module):
-    """Tokens [B, hw, D] -> [B, D]."""
+    """Pooling of tokens by attention of a probe, [B, hw, D] -> [B, D]."""
 
     def __init__(self, tower: Tower) -> None:
         self.probe = param(1, 1, tower.width)
@@ -67,7 +70,7 @@ class Pool(nnx.Module):
 
 
 class VisionModel(nnx.Module):
-    """Normalised pixels [B, S, S, 3] -> [B, D]."""
+    """ViT: normalised pixels [B, S, S, 3] -> [B, D]."""
 
     def __init__(self, config: Config) -> None:
         self.embeddings = VisionEmbeddings(config)
@@ -80,7 +83,7 @@ class VisionModel(nnx.Module):
 
 
 class TextModel(nnx.Module):
-    """Token ids [C, T], padded to the context the model was trained with -> [C, D]."""
+    """Text transformer: ids [C, T], padded to the context of training -> [C, D]."""
 
     def __init__(self, config: Config) -> None:
         self.embeddings = TextEmbeddings(config.vocab, config.context, config.text.width)
@@ -93,6 +96,8 @@ class TextModel(nnx.Module):
 
 
 class Siglip(nnx.Module):
+    """Two towers with the scale and bias of their cosines."""
+
     def __init__(self, config: Config) -> None:
         self.vision_model = VisionModel(config)
         self.text_model = TextModel(config)
@@ -100,14 +105,14 @@ class Siglip(nnx.Module):
         self.logit_bias = param(1)
 
     def image(self, pixels: jax.Array) -> jax.Array:
-        """Normalised pixels [B, S, S, 3] -> unit vectors [B, D] float32."""
+        """Embed normalised pixels [B, S, S, 3] as unit vectors [B, D] float32."""
         return normalise(self.vision_model(pixels).astype(jnp.float32))
 
     def text(self, ids: jax.Array) -> jax.Array:
-        """Token ids [C, T] -> unit vectors [C, D] float32."""
+        """Embed token ids [C, T] as unit vectors [C, D] float32."""
         return normalise(self.text_model(ids).astype(jnp.float32))
 
     def logits(self, cosine: jax.Array) -> jax.Array:
-        """Cosines of pictures and texts -> logits; their sigmoid is the probability that the two belong together."""
+        """Turn cosines into logits; their sigmoid is the probability that the two belong together."""
         scale, bias = self.logit_scale[...].astype(jnp.float32), self.logit_bias[...].astype(jnp.float32)
         return jnp.exp(scale) * cosine.astype(jnp.float32) + bias

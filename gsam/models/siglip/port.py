@@ -1,4 +1,4 @@
-"""SigLIP's checkpoints in the Hugging Face layout."""
+"""Layout of SigLIP's checkpoints, which is Hugging Face's."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ LAYOUTS = (
 MODEL_TYPES = ("siglip", "siglip2")
 
 GEMMA = 256000
-"""Words in the vocabulary of SigLIP 2, which has the model type of SigLIP where it has one resolution."""
+"""Size of SigLIP 2's vocabulary; its fixed-resolution models have SigLIP's model type."""
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is B/16's at 224.
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are B/16's at 224.
 
-    The type ``siglip2`` is NaFlex, whose patches come from pictures of any shape: not supported.
+    Raises:
+        CheckpointError: SigLIP 2 NaFlex (type ``siglip2``), whose patches come from images of any
+            shape, or a model without its pooling head.
     """
     if values.get("model_type") == "siglip2":
         raise CheckpointError(
@@ -53,7 +55,7 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
 
 
 def _tower(values: Mapping[str, Any]) -> Tower:
-    """A transformer's sizes."""
+    """Read the sizes of a tower."""
     act = values.get("hidden_act", "gelu_pytorch_tanh")
     if act != "gelu_pytorch_tanh":  # the tensors of both look alike
         raise CheckpointError(f"a tower with {act}: only SigLIP's gelu_pytorch_tanh is supported", "checkpoint_unknown")

@@ -25,7 +25,7 @@ LOWEST = -1e30
 State = tuple[jax.Array, jax.Array, jax.Array]
 """Highest logit, sum of weights and weighted sum of values so far, per query."""
 SlicedState = tuple[jax.Array, jax.Array, list[jax.Array]]
-"""The same with the values in slices of the head."""
+"""`State` with the values in slices of the head."""
 
 
 def attend(
