@@ -1,4 +1,4 @@
-"""FastSAM as a segmenter, and as what finds everything there is in a picture."""
+"""FastSAM as a segmenter, and as a grounder of everything in an image."""
 
 from __future__ import annotations
 
@@ -22,26 +22,29 @@ from gsam.types import Boxes, Images, Labels, Masks, Params, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FastSamSegmenter(ModelStage[FastSam]):
-    """Finds everything, whatever is asked; a prompt selects of what was found (`gsam.roles.Segmenter`, and `ground`).
+    """FastSAM as a `gsam.roles.Segmenter` and `gsam.roles.Grounder`.
 
-    Pictures are read as RGB, whatever holds them: the original takes arrays for BGR, so one that is RGB has its channels
-    swapped there.  Where the original pads a batch of different shapes to squares, here every picture keeps the rectangle
-    that it would have alone.
+    It detects everything, whatever the prompts; a prompt selects among the detections.
 
-    Prompts that need the picture's own pixels, and thresholds that vary from call to call: `gsam.FastSAM`.
+    Images are read as RGB, whatever holds them: the original takes arrays for BGR, so one that is
+    RGB has its channels swapped there.  Where the original pads a batch of different shapes to
+    squares, here every image keeps the rectangle that it would have alone.
+
+    Prompts that need the image's own pixels, and thresholds that vary from call to call:
+    `gsam.FastSAM`.
     """
 
     config: Config
     conf: float = 0.25
-    """What scores less is not there.  The original's demo has 0.4."""
+    """Lowest score of a detection.  The original's demo has 0.4."""
     iou: float = 0.7
-    """Of boxes that overlap more, the best stays.  The original's demo has 0.9."""
+    """IoU above which only the better box stays.  The original's demo has 0.9."""
     most: int = 300
-    """At most so many things a picture."""
+    """Most detections per image."""
     size: int = 0
-    """The longer side that pictures are scaled to, a multiple of 32; 0 for the model's own, 1024."""
+    """Longer side of the scaled images, a multiple of 32; 0 for the model's own, 1024."""
     chunk: int = 16
-    """Boxes compared with what was found at a time: bounds the memory, changes no result."""
+    """Boxes compared with the detections at a time: bounds the memory, changes no result."""
 
     module: ClassVar[type[FastSam]] = FastSam
     upsample: ClassVar[str] = "bilinear"
@@ -55,7 +58,7 @@ class FastSamSegmenter(ModelStage[FastSam]):
         return View(self.size or self.config.image_size, "letterbox", "bilinear", 114.0)
 
     def see(self, params: Params, images: Images) -> Seen:
-        """Pure: what the network says of every place."""
+        """Run the network.  Pure."""
         frame = rectangle(images, self.view)
         pixels = images.view(self.view)
         dtype = params["model/0/conv/kernel"].dtype
@@ -70,20 +73,29 @@ class FastSamSegmenter(ModelStage[FastSam]):
         iou: jax.Array | float | None = None,
         n: int | None = None,
     ) -> Detections:
-        """Pure: the ``n`` best things of each picture.  The stage's own thresholds where none are given."""
+        """Detect the ``n`` best objects of each image.  Pure.
+
+        Args:
+            params: The model's parameters.
+            images: The images.
+            conf: Lowest score; None for the stage's.
+            iou: IoU above which only the better box stays; None for the stage's.
+            n: Most detections per image; None for the stage's.
+        """
         least, overlap = self.conf if conf is None else conf, self.iou if iou is None else iou
         seen, n = self.see(params, images), self.most if n is None else n
         return find(seen, images, self.view, jnp.float32(least), jnp.float32(overlap), n)
 
     def features(self, params: Params, images: Images) -> Detections:
-        """Pure: everything, and the prototypes that its masks are made of."""
+        """Detect everything, with the prototypes that its masks are made of.  Pure."""
         return self.everything(params, images)
 
     def segment(self, params: Params, features: Detections, images: Images, boxes: Boxes) -> Masks:
-        """One mask a box: of everything, that which overlaps the box best, the original's ``box_prompt``.
+        """Select per box the detection that overlaps it best, the original's ``box_prompt``.  Pure.
 
-        Measured in cells of four pixels of the view, where the original counts pixels of the picture; a box that no mask
-        touches has no mask, where the original gives the first.  The score is that of the thing found.
+        Overlap is measured in cells of four pixels of the view, where the original counts pixels of
+        the image; a box that no mask touches has no mask, where the original gives the first.  The
+        score is the detection's.
         """
         logits = features.logits(features.coefficients)
         rows, columns = spans(features.xyxy, features, images.size, logits.shape[-2:])
@@ -104,9 +116,9 @@ class FastSamSegmenter(ModelStage[FastSam]):
     def ground(
         self, params: Params, images: Images, text: object, valid: jax.Array, n: int, features: Detections | None = None
     ) -> tuple[Boxes, Labels, Masks]:
-        """Pure: the ``n`` best things of each picture, every one labelled with the first query.
+        """Return the ``n`` best detections of each image, all labelled with the first query.  Pure.
 
-        Its score is the detector's for every query, so that a classifier after it decides.
+        Their score is the detection's for every query, so that a classifier after it decides.
         """
         found = self.features(params, images) if features is None else features
         rows = jnp.broadcast_to(jnp.minimum(jnp.arange(n), found.valid.shape[1] - 1), (found.valid.shape[0], n))
@@ -119,7 +131,7 @@ class FastSamSegmenter(ModelStage[FastSam]):
 
 
 def _each(cells: jax.Array, valid: jax.Array) -> jax.Array:
-    """[B, 2] for every row [B, N, 2], float32."""
+    """Repeat [B, 2] for each row of ``valid`` [B, N]: [B, N, 2] float32."""
     return jnp.broadcast_to(cells[:, None].astype(jnp.float32), (*valid.shape, 2))
 
 

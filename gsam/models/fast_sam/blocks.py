@@ -1,4 +1,4 @@
-"""YOLOv8's blocks (Jocher et al. 2023), channels last, on canvases of which each picture takes its own part."""
+"""YOLOv8's blocks (Jocher et al. 2023), channels last, on canvases that images fill in part."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EPS = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Which rows and columns of a canvas are each picture's: what a picture alone would be given.
+    """Rows and columns of a canvas that belong to each image.
 
-    Outside, every layer finds what its own padding would be.  So what a picture gives depends neither on the canvas nor on
-    its company.
+    Outside of its frame, every layer finds for an image what its own padding would be.  So its
+    result depends neither on the canvas nor on the other images.
     """
 
     rows: jax.Array
@@ -29,18 +29,18 @@ class Frame:
     canvas: tuple[int, int]
 
     def inside(self, height: int, width: int) -> jax.Array:
-        """The same on a map of the canvas, [B, height, width] bool."""
+        """Mask [B, height, width] bool of the frames on a map of the canvas."""
         rows = jnp.arange(height) * (self.canvas[0] // height) < self.rows[:, None]
         columns = jnp.arange(width) * (self.canvas[1] // width) < self.columns[:, None]
         return rows[:, :, None] & columns[:, None, :]
 
     def cut(self, x: jax.Array, outside: float = 0.0) -> jax.Array:
-        """``x`` [B, h, w, D], and ``outside`` around each picture."""
+        """Set ``x`` [B, h, w, D] to ``outside`` around each image."""
         return jnp.where(self.inside(*x.shape[1:3])[..., None], x, jnp.asarray(outside, x.dtype))
 
 
 class ConvBlock(nnx.Module):
-    """Convolution, norm, SiLU."""
+    """A convolution, a norm and SiLU."""
 
     def __init__(self, d_in: int, d_out: int, kernel: int = 1, stride: int = 1) -> None:
         self.conv = Conv(kernel, d_in, d_out, stride=stride, bias=False)
@@ -51,6 +51,8 @@ class ConvBlock(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
+    """Two 3 x 3 convolutions, with a residual if ``shortcut``."""
+
     def __init__(self, width: int, shortcut: bool) -> None:
         self.cv1 = ConvBlock(width, width, 3)
         self.cv2 = ConvBlock(width, width, 3)
@@ -62,7 +64,7 @@ class Bottleneck(nnx.Module):
 
 
 class C2f(nnx.Module):
-    """Two halves; the second through one bottleneck after another; all that came about, side by side, mixed."""
+    """YOLOv8's C2f: half of the channels pass a chain of bottlenecks, and all outputs are mixed."""
 
     def __init__(self, d_in: int, d_out: int, count: int, shortcut: bool) -> None:
         half = d_out // 2
@@ -78,7 +80,7 @@ class C2f(nnx.Module):
 
 
 class Sppf(nnx.Module):
-    """The largest value around each place, at three ranges."""
+    """Max pooling at three ranges (SPPF)."""
 
     def __init__(self, d_in: int, d_out: int, side: int = 5) -> None:
         self.cv1 = ConvBlock(d_in, d_in // 2)
@@ -95,7 +97,7 @@ class Sppf(nnx.Module):
 
 
 class Proto(nnx.Module):
-    """Prototypes of masks, at twice the resolution: [B, h, w, D] -> [B, 2h, 2w, P]."""
+    """Mask prototypes at twice the resolution: [B, h, w, D] -> [B, 2h, 2w, P]."""
 
     def __init__(self, d_in: int, width: int, prototypes: int) -> None:
         self.cv1 = ConvBlock(d_in, width, 3)

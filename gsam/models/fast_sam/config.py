@@ -1,4 +1,4 @@
-"""The sizes FastSAM comes in."""
+"""Sizes of FastSAM."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of the network."""
+
     depth: float
-    """How many of the repeated blocks there are, as a share of YOLOv8's largest."""
+    """Number of the repeated blocks, as a share of YOLOv8's largest."""
     width: float
-    """How wide the layers are."""
+    """Width of the layers, as a factor of YOLOv8's table."""
     most: int
-    """Layers are no wider than this before ``width`` is applied."""
+    """Upper bound of a layer's width before ``width`` is applied."""
     image_size: int = 1024
-    """The longer side that pictures are scaled to, a multiple of 32: a setting of use, the weights serve any."""
+    """Longer side of the scaled images, a multiple of 32: a setting, the weights serve any."""
     classes: int = 1
     bins: int = 16
-    """In which the distance of a side is read."""
+    """Bins by which the distance to a side is read."""
     coefficients: int = 32
-    """Prototypes of masks."""
+    """Number of mask prototypes."""
 
     def channels(self, count: int) -> int:
-        """The width of a layer that is ``count`` wide in the table: a multiple of 8."""
+        """Width of a layer that is ``count`` wide in YOLOv8's table: a multiple of 8."""
         return -(-int(min(count, self.most) * self.width) // 8) * 8
 
     def repeats(self, count: int) -> int:
+        """Number of blocks where YOLOv8's table has ``count``."""
         return max(round(count * self.depth), 1)
 
 

@@ -1,4 +1,4 @@
-"""What the network says of every place -> what there is in each picture: FastSAM's "everything"."""
+"""Detections from the network's output: FastSAM's "everything"."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from gsam.ops.views import from_view, rectangle
 from gsam.types import Images, View
 
 BORDER = 20.0
-"""A side of a box so near (pixels) to the frame's is put onto it."""
+"""Distance in pixels within which a box's side is moved onto the frame's."""
 WHOLE = 0.9
-"""A box that overlaps the frame more than this is the frame."""
+"""IoU with the frame above which a box becomes the frame."""
 CELL = 4
-"""Pixels of the view a cell of the prototypes."""
+"""Pixels of the view per cell of the prototypes."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """N things a picture, best first."""
+    """N detections per image, best first."""
 
     xyxy: jax.Array
-    """[B, N, 4] float32 pixels of the original picture."""
+    """[B, N, 4] float32 pixels of the original image."""
     framed: jax.Array
-    """[B, N, 4] float32: the same in pixels of the view."""
+    """[B, N, 4] float32 pixels of the view."""
     score: jax.Array
     """[B, N] float32 in 0..1."""
     valid: jax.Array
@@ -38,25 +38,33 @@ class Detections:
     coefficients: jax.Array
     """[B, N, P] float32."""
     prototypes: jax.Array
-    """[B, h, w, P] float32, rolled so that the picture begins in the upper left corner."""
+    """[B, h, w, P] float32, rolled so that the image begins in the upper left corner."""
     cells: jax.Array
-    """[B, 2] int32: rows and columns of the prototypes that are picture."""
+    """[B, 2] int32: rows and columns of the prototypes that are image."""
     corner: jax.Array
-    """[B, 2] int32: by how many rows and columns the prototypes are rolled."""
+    """[B, 2] int32: rows and columns by which the prototypes are rolled."""
 
     def logits(self, coefficients: jax.Array) -> jax.Array:
-        """Masks [B, n, h, w] of coefficients [B, n, P], before anything is cut."""
+        """Masks [B, n, h, w] of coefficients [B, n, P], not yet cropped; above 0 is inside."""
         return jnp.einsum(
             "bnp,bhwp->bnhw", coefficients, self.prototypes, precision=jax.lax.Precision.HIGHEST
         )  # above 0 is inside
 
 
 def find(seen: Seen, images: Images, view: View, conf: jax.Array, overlap: jax.Array, n: int) -> Detections:
-    """Boxes that score above ``conf``, of those that overlap more than ``overlap`` the best, at most ``n`` of them.
+    """Select detections by score and non-maximum suppression, and snap them to the frame.
 
-    Then FastSAM's own rules: sides near the frame (of the padded picture, as in the original) are put onto it, and a box
-    that almost fills the frame becomes the frame.  The original fails and finds nothing where two or more do; here all of
-    them become the frame.
+    FastSAM's own rules come last: sides near the frame (of the padded image, as in the original)
+    are put onto it, and a box that almost fills the frame becomes the frame.  The original fails
+    and finds nothing where two or more do; here all of them become the frame.
+
+    Args:
+        seen: Output of the network.
+        images: The images.
+        view: Their view.
+        conf: Score that a box must exceed.
+        overlap: IoU above which only the better box stays.
+        n: Most detections per image.
     """
     score = jnp.where(seen.score > conf, seen.score, -jnp.inf)
     rows, valid = jax.vmap(lambda b, s: best(b, s, overlap, n))(seen.xyxy, score)
@@ -77,7 +85,12 @@ def find(seen: Seen, images: Images, view: View, conf: jax.Array, overlap: jax.A
 
 
 def snapped(xyxy: jax.Array, frame: jax.Array) -> jax.Array:
-    """Boxes [B, N, 4] in frames [B, 2] (rows, columns): sides within `BORDER` put onto the frame, then whole frames."""
+    """Move sides near the frame onto it, and replace boxes that almost fill it by the frame.
+
+    Args:
+        xyxy: [B, N, 4] in pixels of the view.
+        frame: [B, 2] rows and columns.
+    """
     limit = frame[:, None, ::-1].astype(jnp.float32)  # [B, 1, 2]
     low, high = xyxy[..., :2], xyxy[..., 2:]
     low = jnp.where(low < BORDER, 0.0, low)
@@ -88,10 +101,14 @@ def snapped(xyxy: jax.Array, frame: jax.Array) -> jax.Array:
 
 
 def _of_the_picture(prototypes: jax.Array, images: Images, frame: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The prototypes without the padding above and left of the picture, what of them is picture, and what was cut.
+    """Cut the padding above and left of the image off the prototypes.
 
-    The picture lies in the middle, at its own scale, and cells that it shares with the padding are cut to whole ones
-    downwards.  In whole numbers, so that no picture loses a row to rounding.
+    The image lies in the middle, at its own scale, and cells that it shares with the padding are
+    cut to whole ones downwards.  In whole numbers, so that no image loses a row to rounding.
+
+    Returns:
+        The prototypes, rolled; [B, 2] their rows and columns that are image; and [B, 2] those cut
+        off.
     """
     cells, size = frame // CELL, images.size
     mine, other = cells * size[:, ::-1], cells[:, ::-1] * size  # the picture's scale is that of the axis that it fills
@@ -103,9 +120,16 @@ def _of_the_picture(prototypes: jax.Array, images: Images, frame: jax.Array) -> 
 
 
 def cropped(logits: jax.Array, xyxy: jax.Array, found: Detections, size: jax.Array) -> jax.Array:
-    """Masks [B, n, h, w], 0 where nothing inside their boxes [B, n, 4] (pixels of pictures of ``size`` [B, 2]) reads them.
+    """Set masks to 0 where nothing inside their boxes reads them.
 
-    One cell and a half more than the box: what is enlarged from them is cut to the box itself afterwards.
+    One cell and a half more than the box stays: what is enlarged from them is cut to the box itself
+    afterwards.
+
+    Args:
+        logits: [B, n, h, w].
+        xyxy: [B, n, 4] in pixels of the original images.
+        found: The detections that the masks are of.
+        size: [B, 2] rows and columns of the images.
     """
     rows, columns = spans(xyxy, found, size, logits.shape[-2:], margin=1.5)
     return jnp.where((rows > 0)[..., :, None] & (columns > 0)[..., None, :], logits, 0.0)
@@ -114,7 +138,18 @@ def cropped(logits: jax.Array, xyxy: jax.Array, found: Detections, size: jax.Arr
 def spans(
     xyxy: jax.Array, found: Detections, size: jax.Array, shape: tuple[int, ...], margin: float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
-    """How much of each row and column of cells boxes [B, n, 4] in pixels of the pictures cover: [B, n, h] and [B, n, w]."""
+    """Share of each row and column of cells that boxes cover.
+
+    Args:
+        xyxy: [B, n, 4] in pixels of the original images.
+        found: The detections, for the cells that are image.
+        size: [B, 2] rows and columns of the images.
+        shape: Ends with (h, w) of the cells.
+        margin: Cells added on each side.
+
+    Returns:
+        [B, n, h] and [B, n, w] float32 in 0..1.
+    """
     factor = found.cells.astype(jnp.float32) / size.astype(jnp.float32)  # [B, 2]
 
     def cover(axis: int, low: jax.Array, high: jax.Array) -> jax.Array:
@@ -128,7 +163,17 @@ def spans(
 
 
 def overlaps(masks: jax.Array, xyxy: jax.Array, found: Detections, size: jax.Array) -> jax.Array:
-    """The original's measure between boxes [B, n, 4] and masks [B, m, h, w] of 0 and 1: IoU [B, n, m], in cells."""
+    """IoU of boxes with masks in cells, as the original measures it.
+
+    Args:
+        xyxy: [B, n, 4] in pixels of the original images.
+        masks: [B, m, h, w] of 0 and 1.
+        found: The detections, for the cells that are image.
+        size: [B, 2] rows and columns of the images.
+
+    Returns:
+        [B, n, m].
+    """
     rows, columns = spans(xyxy, found, size, masks.shape[-2:])
     part = jnp.einsum("bmhw,bnh->bnmw", masks, rows)
     shared = jnp.einsum("bnmw,bnw->bnm", part, columns)

@@ -1,4 +1,4 @@
-"""FastSAM: YOLOv8-seg with one class (Zhao et al. 2023; the architecture of YOLOv8, paths as in the official checkpoints)."""
+"""FastSAM: YOLOv8-seg with one class (Zhao et al. 2023; paths as in the official checkpoints)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STRIDES = (8, 16, 32)
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What the network says of every one of the A places, those of stride 8 first, row by row."""
+    """Output of the network for each of the A places, those of stride 8 first, row by row."""
 
     xyxy: jax.Array
     """[B, A, 4] float32 pixels of the canvas."""
     score: jax.Array
-    """[B, A] float32 in 0..1; -1 outside of the picture's frame."""
+    """[B, A] float32 in 0..1; -1 outside of the image's frame."""
     coefficients: jax.Array
     """[B, A, P]."""
     prototypes: jax.Array
@@ -32,21 +32,25 @@ class Seen:
 
 
 class Upsample(nnx.Module):
-    """Each value twice, both ways."""
+    """Nearest-neighbour upsampling by 2, without parameters."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return x.repeat(2, 1).repeat(2, 2)
 
 
 class Concat(nnx.Module):
-    """Two maps, channels side by side."""
+    """Concatenation of two maps' channels, without parameters."""
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.concatenate([x, y], -1)
 
 
 class Head(nnx.Module):
-    """Boxes (``cv2``), scores (``cv3``) and mask coefficients (``cv4``) of three maps, prototypes of the finest."""
+    """YOLOv8-seg's head on three maps.
+
+    It gives boxes (``cv2``), scores (``cv3``) and mask coefficients (``cv4``) of each, and
+    prototypes of the finest.
+    """
 
     def __init__(self, widths: tuple[int, ...], config: Config) -> None:
         first, bins, count = widths[0], 4 * config.bins, config.coefficients
@@ -79,19 +83,23 @@ class Head(nnx.Module):
 
 
 def branch(widths: tuple[int, ...], hidden: int, out: int) -> nnx.List[Any]:
-    """Three layers for each map."""
+    """Make three layers for each map."""
     return nnx.List(
         [nnx.List([ConvBlock(w, hidden, 3), ConvBlock(hidden, hidden, 3), Conv(1, hidden, out)]) for w in widths]
     )
 
 
 def through(layers: nnx.List[Any], x: jax.Array, frame: Frame) -> jax.Array:
+    """Apply the three layers of a branch to a map."""
     first, second, last = layers
     return last(second(first(x, frame), frame))
 
 
 class FastSam(nnx.Module):
-    """``model`` is numbered as in the checkpoints; layers without parameters hold their places."""
+    """YOLOv8-seg, whose ``model`` is numbered as in the checkpoints.
+
+    Layers without parameters hold their places.
+    """
 
     def __init__(self, config: Config) -> None:
         wide = config.channels
@@ -126,7 +134,7 @@ class FastSam(nnx.Module):
         )
 
     def maps(self, pixels: jax.Array, frame: Frame) -> list[jax.Array]:
-        """Pixels [B, H, W, 3] in 0..1 -> maps of strides 8, 16 and 32."""
+        """Encode pixels [B, H, W, 3] in 0..1 as maps of strides 8, 16 and 32."""
         beside = {11: 6, 14: 4, 17: 12, 20: 9}
         outs: list[jax.Array] = []
         x = frame.cut(pixels)

@@ -1,4 +1,4 @@
-"""FastSAM's checkpoints: the official ``.pt``, a whole pickled network (`gsam.weights.modules`)."""
+"""Layout of FastSAM's checkpoints: a pickled network (`gsam.weights.modules`)."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ MODEL_TYPES: tuple[str, ...] = ()
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """There is no such layout.  Raises `ValueError`."""
+    """Raise ``ValueError``: there is no Hugging Face layout of this model."""
     raise ValueError("FastSAM has no Hugging Face layout")

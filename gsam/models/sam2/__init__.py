@@ -1,4 +1,4 @@
-"""SAM 2, SAM 2.1 and HQ-SAM 2 as segmenters of pictures."""
+"""SAM 2, SAM 2.1 and HQ-SAM 2 as segmenters of images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ from gsam.types import Images, Params, View
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sam2Segmenter(PromptableSegmenter):
-    """As the original's image predictor: token 0 answers ``multimask=False``, tokens 1 to 3 ``multimask=True``.
+    """SAM 2 as in the original's image predictor.
 
-    Whether there is an object at all is not asked.
+    Token 0 answers ``multimask=False``, tokens 1 to 3 answer ``multimask=True``.  The score of the
+    object's presence is ignored.
     """
 
     config: Config
     dynamic_multimask: bool = True
-    """A single mask that is unstable gives way to the best of the three (``dynamic_multimask_via_stability``)."""
+    """Replace an unstable single mask by the best of three (``dynamic_multimask_via_stability``).
+    """
 
     hq_token_only: bool = False
-    """HQ-SAM 2's finer mask alone."""
+    """Return HQ-SAM 2's finer mask alone."""
     max_hole_area: float = 0.0
-    """Background no larger than this, in pixels of the low-resolution mask, becomes mask."""
+    """Largest hole that becomes mask, in pixels of the low-resolution mask."""
     max_sprinkle_area: float = 0.0
-    """Mask no larger than this becomes background."""
+    """Largest component that becomes background, in the same pixels."""
 
     module: ClassVar[type[Sam2Image]] = Sam2Image
     upsample: ClassVar[Literal["bilinear"]] = "bilinear"
@@ -55,7 +57,7 @@ class Sam2Segmenter(PromptableSegmenter):
         return view(self.config)
 
     def features(self, params: Params, images: Images) -> Features:
-        """What the decoder needs [B, ...], see `gsam.models.sam2.decoder.Features`."""
+        """Encode images as `gsam.models.sam2.decoder.Features` [B, ...].  Pure."""
         model = self.spec.bind(params)
         return model.without_memory(model.encode(pixels(images, self.config, params)))
 
@@ -83,12 +85,12 @@ class Sam2Segmenter(PromptableSegmenter):
 
 
 def view(config: Config) -> View:
-    """How SAM 2 wants to see a picture: straight to the model's square, whatever its aspect."""
+    """SAM 2's view of an image: squashed to the model's square."""
     return View(config.image_size, "squash", "antialias")
 
 
 def pixels(images: Images, config: Config, params: Params) -> jax.Array:
-    """The normalised view [B, S, S, 3], in the dtype of the parameters."""
+    """Normalise the view [B, S, S, 3], in the dtype of the parameters."""
     x = images.view(view(config)).astype(jnp.float32) / 255.0
     return normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype)
 

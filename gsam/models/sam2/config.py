@@ -1,36 +1,47 @@
-"""The sizes SAM 2 and SAM 2.1 come in."""
+"""Sizes of SAM 2, SAM 2.1 and HQ-SAM 2."""
 
 from __future__ import annotations
 
 import dataclasses
 
 STRIDE = 4
-"""Pixels a side of a token of the first stage; it doubles from stage to stage."""
+"""Pixels per side of a token of the first stage; it doubles from stage to stage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """Sizes of a model."""
+
     embed: int
-    """Width of the first stage.  Width and heads double, and the side halves, from stage to stage."""
+    """Width of the first stage.
+
+    Width and heads double, and the side halves, from stage to stage.
+    """
     heads: int
-    """Of the first stage."""
+    """Heads of the first stage."""
     stages: tuple[int, ...]
-    """Blocks of each of the four stages."""
+    """Number of blocks of each of the four stages."""
     global_blocks: tuple[int, ...]
-    """Which blocks attend over the whole picture; the others within windows."""
+    """Indices of the blocks that attend over the whole image; the others within windows."""
     v21: bool = False
-    """SAM 2.1: memory knows that an object is absent (``no_obj_embed_spatial``), and pointers when they are from
-    (``obj_ptr_tpos_proj``, signed distances).  Nothing of the image path."""
+    """SAM 2.1, which differs from SAM 2 in its memory and not on images.
+
+    Memory knows that an object is absent (``no_obj_embed_spatial``), and pointers know their time
+    (``obj_ptr_tpos_proj``, signed distances).
+    """
     hq: bool = False
-    """HQ-SAM 2: one token more, whose finer mask is added."""
+    """HQ-SAM 2, which has one token more, whose finer mask is added."""
     background: int = 7
-    """Side of the positions that are enlarged to the whole picture."""
+    """Side of the positions that are enlarged to the whole image."""
     window_spec: tuple[int, ...] = (8, 4, 14, 7)
-    """Windows of each stage, in its tokens a side; those of the first are also the side of the positions repeated in each."""
+    """Windows of each stage, in its tokens per side.
+
+    Those of the first are also the side of the positions repeated in each window.
+    """
     image_size: int = 1024
     mlp_ratio: int = 4
     width: int = 256
-    """Of the image embedding, the prompts and the decoder."""
+    """Width of the image embedding, the prompts and the decoder."""
     decoder_heads: int = 8
     decoder_mlp: int = 2048
     mask_chans: int = 16
@@ -41,16 +52,16 @@ class Config:
     memory_layers: int = 4
     memory_mlp: int = 2048
     max_obj_ptrs: int = 16
-    """Frames of which an object's pointer is remembered."""
+    """Frames whose object pointers are remembered."""
 
     @property
     def side(self) -> int:
-        """Tokens of the first stage a side."""
+        """Tokens of the first stage per side."""
         return self.image_size // STRIDE
 
     @property
     def grid(self) -> int:
-        """Cells of the image embedding a side."""
+        """Cells of the image embedding per side."""
         return self.side // 4
 
 

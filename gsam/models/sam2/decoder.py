@@ -1,7 +1,9 @@
-"""SAM 2's mask decoder (sam2/modeling/sam/mask_decoder.py): SAM's, with finer features and a token more.
+"""SAM 2's mask decoder: SAM's, with finer features and a token more.
 
-The token says whether the object is there at all, and stands before the others.  What is upscaled has the finer features
-added.  Predicted IoU goes through a sigmoid.
+Source: sam2/modeling/sam/mask_decoder.py.
+
+The token says whether the object is there at all, and stands before the others.  The finer features
+are added to the upscaled image.  Predicted IoU goes through a sigmoid.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from gsam.nn.mask_feature import MaskFeature
 from gsam.nn.two_way import channels_last, in_place
 
 DELTA, STABLE = 0.05, 0.98
-"""A single mask is unstable if the IoU of its cuts at plus and minus `DELTA` is below `STABLE`."""
+"""A mask is unstable if the IoU of its cuts at plus and minus `DELTA` is below `STABLE`."""
 
 
 class Features(NamedTuple):
-    """What is computed once an image.  Leading axes may be [B] or none."""
+    """Features computed once per image.  Leading axes may be [B] or none."""
 
     s0: jax.Array
     """[..., 4h, 4w, D/8]."""
@@ -32,20 +34,24 @@ class Features(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What N prompts are answered: M masks each."""
+    """M masks for each of N prompts."""
 
     logits: jax.Array
     """[N, M, 4h, 4w] float32."""
     iou: jax.Array
     """[N, M] float32 in 0..1, the model's own estimate."""
     tokens: jax.Array
-    """[N, M, D]: what the decoder made of each mask's token; of a single mask that of token 0, also where `stable` gave
-    another."""
+    """[N, M, D]: the decoder's output for each mask's token.
+
+    For a single mask it is token 0's, also where `stable` chose another.
+    """
     object_score: jax.Array
-    """[N] float32 logits: above 0 the object is there.  Pictures are segmented without asking it."""
+    """[N] float32 logits: above 0 the object is there.  Segmenting images ignores it."""
 
 
 class MaskDecoder(two_way.MaskDecoder):
+    """SAM's decoder with a token for the object's presence, and perhaps one for a finer mask."""
+
     def __init__(self, width: int, heads: int, hidden: int, *, hq: bool = False) -> None:
         super().__init__(width, heads, hidden)
         self.obj_score_token = Embedding(1, width)
@@ -70,10 +76,19 @@ class MaskDecoder(two_way.MaskDecoder):
         dynamic: bool = True,
         hq_token_only: bool = False,
     ) -> Answer:
-        """As SAM's.  The finer features are of one image; the embedding is [h, w, D], or [N, h, w, D] of every prompt its own.
+        """Decode N prompts on one image.
 
-        ``multimask``: the masks of tokens 1 to 3, otherwise one, that of token 0; with ``dynamic`` `stable` chooses it.
-        HQ-SAM 2 adds its finer mask to each, or gives that alone with ``hq_token_only``.
+        Args:
+            features: Finer features of one image; the embedding is [h, w, D], or one per prompt
+                [N, h, w, D].
+            image_code: Positional encoding of the image embedding [D, h, w].
+            prompts: Prompt tokens [N, P, D].
+            keep: [N, P] bool: which prompt tokens exist; None for all.
+            dense: Dense prompts [N or 1, h or 1, w or 1, D].
+            multimask: Whether to return the masks of tokens 1 to 3, otherwise one, that of token 0.
+            dynamic: Whether `stable` chooses the one mask.
+            hq_token_only: Whether HQ-SAM 2 returns its finer mask alone, which it adds to each
+                otherwise.
         """
         tokens, image = self.read(features.embedding, image_code, prompts, keep, dense)
         score = self.pred_obj_score_head(tokens[:, 0])[:, 0].astype(jnp.float32)
@@ -94,13 +109,21 @@ class MaskDecoder(two_way.MaskDecoder):
         return Answer(logits, iou, own, score)
 
     def own_tokens(self) -> jax.Array:
-        """Is it there, IoU, masks, and the finer mask."""
+        """Tokens that stand before the prompts: presence, IoU, masks, and the finer mask."""
         finer = [self.hf_token.embedding[...]] if self.hq else []
         return jnp.concatenate([self.obj_score_token.embedding[...], super().own_tokens(), *finer])
 
 
 def stable(logits: jax.Array, iou: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of four masks [N, 4, H, W] and their IoU [N, 4] the first, or if that is unstable the best of the others: [N, 1, ...]."""
+    """Choose the first of four masks, or if that is unstable the best of the others.
+
+    Args:
+        logits: [N, 4, H, W].
+        iou: [N, 4] predicted.
+
+    Returns:
+        [N, 1, H, W] and [N, 1].
+    """
     large, small = ((logits[:, 0] > cut).sum((1, 2), dtype=jnp.float32) for cut in (-DELTA, DELTA))
     share = jnp.where(large > 0, small / jnp.maximum(large, 1.0), 1.0)
     chosen = jnp.where(share >= STABLE, 0, 1 + iou[:, 1:].argmax(1))[:, None]

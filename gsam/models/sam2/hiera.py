@@ -1,9 +1,12 @@
-"""SAM 2's image encoder: Hiera, a vision transformer in four stages (sam2/modeling/backbones/hieradet.py).
+"""SAM 2's image encoder: Hiera, a vision transformer in four stages.
 
-Tokens are kept in windows, [B, n, s, s, D]: n windows of s by s, in the order of rows; the whole map is one window.  Attention
-within windows needs nothing moved then, and what pools halves s: the windows of the first two stages stay what they are.
-Attention over the whole picture does not care for the order.  Windows that do not divide the map are cut from one padded with
-zeros after the norm, and the padding is attended to, as in the original: its keys and values are the bias of ``qkv``.
+Source: sam2/modeling/backbones/hieradet.py.
+
+Tokens are kept in windows, [B, n, s, s, D]: n windows of s by s, in the order of rows; the whole
+map is one window.  Attention within windows needs no data moved then, and pooling halves s: the
+windows of the first two stages stay what they are.  Attention over the whole image does not depend
+on the order.  Windows that do not divide the map are cut from one padded with zeros after the norm,
+and the padding is attended to, as in the original: its keys and values are the bias of ``qkv``.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from gsam.ops.resize import bicubic
 
 
 class PatchConv(nnx.Module):
-    """A convolution of 7 by 7, stride 4 and padding 3, as one product: [B, S, S, 3] -> [B, S/4, S/4, D]."""
+    """A 7 x 7 convolution, stride 4, padding 3, as one product: [B, S, S, 3] -> [B, S/4, S/4, D]."""
 
     def __init__(self, width: int) -> None:
         self.kernel = param(7, 7, 3, width)
@@ -42,7 +45,10 @@ class PatchConv(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention within windows, or over all tokens; ``pool`` halves the queries a side."""
+    """Multi-head self-attention within windows, or over all tokens.
+
+    ``pool`` halves the queries per side.
+    """
 
     def __init__(self, d_in: int, d_out: int, heads: int, *, window: int, pool: bool) -> None:
         self.qkv = Linear(d_in, 3 * d_out)
@@ -50,7 +56,7 @@ class Attention(nnx.Module):
         self.heads, self.window, self.pool = heads, window, pool
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, n, s, s, C] -> [B, n, s, s, D], or of half the side."""
+        """Attend: [B, n, s, s, C] -> [B, n, s, s, D], or half the side with ``pool``."""
         b, n, s, *_ = x.shape
         window, d = self.window or s, self.proj.kernel.shape[0]
         spare = -s % window
@@ -74,6 +80,8 @@ class Attention(nnx.Module):
 
 
 class Mlp(nnx.Module):
+    """Two linear layers with GELU between them."""
+
     def __init__(self, width: int, hidden: int) -> None:
         self.layers = nnx.List([Linear(width, hidden), Linear(hidden, width)])
 
@@ -82,7 +90,10 @@ class Mlp(nnx.Module):
 
 
 class Block(nnx.Module):
-    """``side``: tokens a side of the map that comes in; ``window`` 0: attention over all of it."""
+    """A pre-norm transformer block.
+
+    ``side`` is the number of tokens per side of the input; ``window`` 0 attends over all of it.
+    """
 
     def __init__(
         self, d_in: int, d_out: int, heads: int, mlp_ratio: int, *, side: int, window: int, pool: bool
@@ -105,14 +116,17 @@ class Block(nnx.Module):
 
 
 class Patches(nnx.Module):
-    """Holds the patch embedding under the name the checkpoint gives it."""
+    """The patch embedding under the name the checkpoint gives it."""
 
     def __init__(self, width: int) -> None:
         self.proj = PatchConv(width)
 
 
 class Hiera(nnx.Module):
-    """Normalised pixels [B, S, S, 3] -> what comes out of each stage, of strides 4, 8, 16 and 32, in windows [B, n, s, s, D]."""
+    """Hiera: normalised pixels [B, S, S, 3] -> each stage's output in windows [B, n, s, s, D].
+
+    The stages have strides 4, 8, 16 and 32.
+    """
 
     def __init__(self, config: Config) -> None:
         self.patch_embed = Patches(config.embed)
@@ -146,7 +160,7 @@ class Hiera(nnx.Module):
         return out
 
     def positions(self, side: int) -> jax.Array:
-        """[side, side, D] float32: those of the whole picture, enlarged, and those within each window."""
+        """Positions [side, side, D] float32: the whole image's, enlarged, plus each window's."""
         window = self.pos_embed_window[...].astype(jnp.float32)
         whole = bicubic(self.pos_embed[...].astype(jnp.float32), side, side)
         count = side // window.shape[-1]
@@ -154,7 +168,10 @@ class Hiera(nnx.Module):
 
 
 def in_windows(x: jax.Array, s: int) -> jax.Array:
-    """Tokens in any windows [B, n, t, t, D] -> in windows of ``s``, which divides the map."""
+    """Cut tokens in any windows [B, n, t, t, D] into windows of side ``s``.
+
+    ``s`` divides the side of the map.
+    """
     b, n, t, _, d = x.shape
     if s == t:
         return x
@@ -165,11 +182,11 @@ def in_windows(x: jax.Array, s: int) -> jax.Array:
 
 
 def in_rows(x: jax.Array) -> jax.Array:
-    """Tokens in any windows [B, n, s, s, D] -> the map [B, H, W, D]."""
+    """Lay tokens in any windows [B, n, s, s, D] out as the map [B, H, W, D]."""
     return in_windows(x, math.isqrt(x.shape[1]) * x.shape[2])[:, 0]
 
 
 def pooled(x: jax.Array) -> jax.Array:
-    """The largest of 2 by 2: [..., s, s, D] -> [..., s/2, s/2, D]."""
+    """Max pooling of 2 by 2: [..., s, s, D] -> [..., s/2, s/2, D]."""
     *lead, s, _, d = x.shape
     return x.reshape(*lead, s // 2, 2, s // 2, 2, d).max((-4, -2))

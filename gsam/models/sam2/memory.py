@@ -1,8 +1,11 @@
-"""SAM 2's memory: how a frame reads what was seen before, and how it is remembered (sam2/modeling/memory_{attention,encoder}.py).
+"""SAM 2's memory: how frames attend to it, and how they are written to it.
 
-A memory is a frame's 64 channels an object, on the grid of the image embedding, and lies in a *slot*.  Slots and object pointers
-are padded; ``keep`` says which exist.  All products are those of the original, but for the values: what is read are the 64
-channels themselves, and their projection to 256 comes after the softmax, whose weights sum to one.
+Source: sam2/modeling/memory_{attention,encoder}.py.
+
+A memory is a frame's 64 channels per object, on the grid of the image embedding, and lies in a
+*slot*.  Slots and object pointers are padded; ``keep`` says which exist.  All products are those of
+the original, but for the values: attention reads the 64 channels themselves, and their projection
+to 256 comes after the softmax, whose weights sum to one.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ from gsam.nn.layers import NEVER, Conv, LayerNorm, Linear, by_rows, gelu
 from gsam.types import Bank
 
 TILE = 128
-"""Queries that look at a slot together: their logits stay in a CPU's cache."""
+"""Queries that attend to a slot together, so that their logits stay in a CPU's cache."""
 AT_ONCE = 1 << 20
-"""Logits up to which everything is looked at together."""
+"""Most logits for which all slots are attended to together."""
 THETA = 1e4
 
 
 class RopeAttention(nnx.Module):
-    """One head whose queries and keys are turned by their place."""
+    """Single-head attention with rotary position codes."""
 
     def __init__(self, width: int, kv_width: int) -> None:
         self.q_proj = Linear(width, width)
@@ -40,7 +43,7 @@ class RopeAttention(nnx.Module):
         self.out_proj = Linear(width, width)
 
     def among(self, x: jax.Array, turns: tuple[np.ndarray, np.ndarray]) -> jax.Array:
-        """Tokens of a grid among themselves: [N, L, D] -> [N, L, D]."""
+        """Self-attention of a grid's tokens, [N, L, D] -> [N, L, D]."""
         q, k = (turned(halved(p, x), turns)[:, :, None] for p in (self.q_proj, self.k_proj))
         return self.out_proj(attend(q, k, self.v_proj(x)[:, :, None])[:, :, 0])
 
@@ -51,10 +54,17 @@ class RopeAttention(nnx.Module):
         slots: tuple[jax.Array, jax.Array, jax.Array],
         pointers: tuple[jax.Array, jax.Array, jax.Array],
     ) -> jax.Array:
-        """Tokens of a grid [L, D] read memories -> [L, D].
+        """Attend from a grid's tokens to memories.
 
-        ``slots``: memories [M, L, E], their codes of place and time [M, L, E], ``keep`` [M].  ``pointers``: the same of tokens
-        without a place, [T, E], [T, E] and [T].
+        Args:
+            x: [L, D].
+            turns: Cosines and sines of the grid, see `turns`.
+            slots: Memories [M, L, E], their codes of place and time [M, L, E], and which exist [M]
+                bool.
+            pointers: Tokens without a place [T, E], their codes [T, E], and which exist [T] bool.
+
+        Returns:
+            [L, D].
         """
         q = turned(halved(self.q_proj, x), turns) * x.shape[-1] ** -0.5
 
@@ -76,7 +86,7 @@ class RopeAttention(nnx.Module):
 def _slot_by_slot(
     q: jax.Array, keys: Any, slots: tuple[jax.Array, ...], tokens: jax.Array, pointers: tuple[jax.Array, ...]
 ) -> jax.Array:
-    """Softmax over all slots without ever holding its logits: queries [L, D] -> what is read [L, E].
+    """Attend slot by slot, without ever holding all logits: queries [L, D] -> [L, E].
 
     A slot that does not exist costs nothing, unless objects are batched.
     """
@@ -118,6 +128,8 @@ def _slot_by_slot(
 
 
 class MemoryAttentionLayer(nnx.Module):
+    """Self-attention, attention to the memory, and an MLP."""
+
     def __init__(self, width: int, memory: int, hidden: int) -> None:
         self.self_attn = RopeAttention(width, width)
         self.cross_attn_image = RopeAttention(width, memory)
@@ -132,7 +144,7 @@ class MemoryAttentionLayer(nnx.Module):
 
 
 class MemoryAttention(nnx.Module):
-    """A frame's embedding, as every object's memories make it look."""
+    """Conditioning of a frame's embedding on an object's memories."""
 
     def __init__(self, width: int, memory: int, hidden: int, layers: int, grid: int) -> None:
         self.layers = nnx.List([MemoryAttentionLayer(width, memory, hidden) for _ in range(layers)])
@@ -140,13 +152,30 @@ class MemoryAttention(nnx.Module):
         self.grid, self.memory = grid, memory
 
     def begin(self, embedding: jax.Array) -> jax.Array:
-        """What is the same for every object: an embedding [h, w, D] after the first layer's self-attention, [h w, D]."""
+        """Compute what is the same for every object: the first layer's self-attention.
+
+        Args:
+            embedding: The frame's [h, w, D].
+
+        Returns:
+            [h w, D].
+        """
         x = embedding.reshape(1, -1, embedding.shape[-1])
         x = x + 0.1 * jnp.asarray(sine_code(self.grid, x.shape[-1]).reshape(-1, x.shape[-1]), x.dtype)
         return self._settle(self.layers[0], x)[0]
 
     def __call__(self, begun: jax.Array, bank: Bank, ages: jax.Array, moments: jax.Array) -> jax.Array:
-        """One object: what `begin` gave, its bank, the codes of slots' ages [A, E] and of pointers [P, E] -> [h, w, D]."""
+        """Condition a frame on one object's memories.
+
+        Args:
+            begun: The result of `begin` for the frame.
+            bank: The object's memories and pointers.
+            ages: Codes of slots' ages [A, E].
+            moments: Codes of pointers' times [P, E].
+
+        Returns:
+            [h, w, D].
+        """
         x = begun
         memory = bank.memory.astype(x.dtype)
         place = sine_code(self.grid, self.memory).reshape(-1, self.memory)
@@ -167,11 +196,15 @@ class MemoryAttention(nnx.Module):
 
     @property
     def turns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines and sines of the rotary code, see `turns`."""
         return turns(self.grid, self.norm.scale.shape[0])
 
 
 class MaskDownSampler(nnx.Module):
-    """Masks [N, S, S, 1] -> [N, S/16, S/16, D]; ``encoder.0`` to ``.12`` in the original."""
+    """Convolutions of masks, [N, S, S, 1] -> [N, S/16, S/16, D].
+
+    ``encoder.0`` to ``.12`` in the original.
+    """
 
     def __init__(self, width: int, steps: int = 4) -> None:
         widths = [4**i for i in range(steps + 1)]
@@ -186,7 +219,7 @@ class MaskDownSampler(nnx.Module):
 
 
 class Depthwise(nnx.Module):
-    """A convolution of each channel by itself, kernel [k, k, 1, D], as a sum of shifted pictures."""
+    """A depthwise convolution, kernel [k, k, 1, D], as a sum of shifted maps."""
 
     def __init__(self, kernel: int, width: int) -> None:
         self.kernel = param(kernel, kernel, 1, width)
@@ -201,7 +234,7 @@ class Depthwise(nnx.Module):
 
 
 class CXBlock(nnx.Module):
-    """A block of ConvNeXt."""
+    """A ConvNeXt block."""
 
     def __init__(self, width: int) -> None:
         self.dwconv = Depthwise(7, width)
@@ -216,6 +249,8 @@ class CXBlock(nnx.Module):
 
 
 class Fuser(nnx.Module):
+    """ConvNeXt blocks that fuse embedding and mask."""
+
     def __init__(self, width: int, layers: int = 2) -> None:
         self.layers = nnx.List([CXBlock(width) for _ in range(layers)])
 
@@ -226,7 +261,7 @@ class Fuser(nnx.Module):
 
 
 class MemoryEncoder(nnx.Module):
-    """A frame's embedding and an object's mask -> its memory."""
+    """Encoder of a frame's embedding and an object's mask as a memory."""
 
     def __init__(self, width: int, memory: int) -> None:
         self.mask_downsampler = MaskDownSampler(width)
@@ -235,14 +270,22 @@ class MemoryEncoder(nnx.Module):
         self.out_proj = Conv(1, width, memory)
 
     def __call__(self, embedding: jax.Array, masks: jax.Array) -> jax.Array:
-        """``embedding`` [h, w, D] as the encoder gave it, ``masks`` [N, 16 h, 16 w] scaled probabilities -> [N, h w, E]."""
+        """Encode masks on a frame.
+
+        Args:
+            embedding: The frame's [h, w, D], as the image encoder gives it.
+            masks: [N, 16 h, 16 w] scaled probabilities.
+
+        Returns:
+            [N, h w, E].
+        """
         x = self.pix_feat_proj(embedding[None]) + self.mask_downsampler(masks[..., None].astype(embedding.dtype))
         x = self.out_proj(self.fuser(x))
         return x.reshape(x.shape[0], -1, x.shape[-1])
 
 
 def halved(linear: Linear, x: jax.Array) -> jax.Array:
-    """A projection whose outputs come with the even ones first: `turned` pairs each with one half further on.
+    """Project ``x``, with the even channels first: `turned` pairs each with one half further on.
 
     Logits do not depend on the order of channels, if queries and keys have the same.
     """
@@ -253,7 +296,12 @@ def halved(linear: Linear, x: jax.Array) -> jax.Array:
 
 
 def turned(x: jax.Array, turns: tuple[np.ndarray, np.ndarray]) -> jax.Array:
-    """Rotary code: channels [..., L, D] as `halved` orders them, turned by cosines and sines [L, D / 2], in float32."""
+    """Rotate channels [..., L, D], in the order of `halved`, by the rotary code, in float32.
+
+    Args:
+        x: [..., L, D].
+        turns: Cosines and sines [L, D / 2].
+    """
     cos, sin = (jnp.asarray(t) for t in turns)
     a, b = jnp.split(x.astype(jnp.float32), 2, -1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1).astype(x.dtype)
@@ -261,7 +309,10 @@ def turned(x: jax.Array, turns: tuple[np.ndarray, np.ndarray]) -> jax.Array:
 
 @functools.lru_cache
 def turns(grid: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines [grid * grid, D / 2] of the axial rotary code: a quarter of the channels each for x and y."""
+    """Cosines and sines [grid * grid, D / 2] of the axial rotary code.
+
+    A quarter of the channels each is for x and y.
+    """
     speed = THETA ** -(np.arange(0, width // 2, 2, dtype=np.float32) / np.float32(width // 2))
     at = np.arange(grid * grid)
     angle = np.concatenate([np.outer(at % grid, speed), np.outer(at // grid, speed)], 1).astype(np.float32)
@@ -270,7 +321,10 @@ def turns(grid: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache
 def sine_code(grid: int, width: int) -> np.ndarray:
-    """The sine code of a grid's cells, [grid, grid, D] float32: rows in the first half of the channels, columns in the other."""
+    """Sine code of a grid's cells, [grid, grid, D] float32.
+
+    Rows are in the first half of the channels, columns in the other.
+    """
     at = (np.arange(grid, dtype=np.float32) + 1) / np.float32(grid + 1e-6) * np.float32(2 * math.pi)
     channel = np.arange(width // 2)
     angle = at[:, None] / (THETA ** (2 * (channel // 2) / np.float32(width // 2))).astype(np.float32)
@@ -281,7 +335,13 @@ def sine_code(grid: int, width: int) -> np.ndarray:
 
 
 def moment_code(offsets: jax.Array, span: jax.Array, width: int) -> jax.Array:
-    """The sine code of object pointers' ages, frames [P] over the greatest one [], [P, D] float32."""
+    """Sine code of object pointers' ages, [P, D] float32.
+
+    Args:
+        offsets: Ages in frames [P].
+        span: The greatest age [].
+        width: D.
+    """
     channel = np.arange(width // 2)
     speed = (THETA ** (2 * (channel // 2) / (width // 2))).astype(np.float32)
     angle = (offsets / span)[:, None] / speed

@@ -1,4 +1,4 @@
-"""SAM 2 on one picture (Ravi et al. 2024; original: facebookresearch/sam2)."""
+"""SAM 2 on one image (Ravi et al. 2024; original: facebookresearch/sam2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gsam.nn.prompt import ABSENT, PromptEncoder
 
 
 class Sam2Image(nnx.Module):
-    """All that a picture needs; a video needs memory too."""
+    """The parts of SAM 2 that images need; videos need its memory too."""
 
     def __init__(self, config: Config) -> None:
         self.image_encoder = ImageEncoder(config)
@@ -25,14 +25,14 @@ class Sam2Image(nnx.Module):
         self.config = config
 
     def encode(self, pixels: jax.Array) -> Features:
-        """Normalised pixels [B, S, S, 3] -> features [B, ...], the embedding as it is, without `no_mem_embed`."""
+        """Encode normalised pixels [B, S, S, 3] as features [B, ...], without `no_mem_embed`."""
         stages, neck, decoder = self.image_encoder.trunk(pixels), self.image_encoder.neck, self.sam_mask_decoder
         s0 = neck.fine(0, stages[0], decoder.conv_s0)
         s1 = neck.fine(1, stages[1], decoder.conv_s1)
         return Features(s0, s1, neck.coarse(stages[2], stages[3]))
 
     def without_memory(self, features: Features) -> Features:
-        """The features of a picture, or of a frame before which nothing is remembered."""
+        """Features of an image, or of a frame without memory: `no_mem_embed` is added."""
         embedding = features.embedding
         return features._replace(embedding=embedding + self.no_mem_embed[...][0, 0].astype(embedding.dtype))
 
@@ -48,11 +48,18 @@ class Sam2Image(nnx.Module):
         dynamic: bool = True,
         hq_token_only: bool = False,
     ) -> Answer:
-        """N prompts on one image: its ``features`` without a leading axis, but the embedding may be [N, h, w, D].
+        """Decode N prompts on one image.
 
-        ``points`` [N, P, 2] x y in pixels of the view; ``labels`` [N, P] as in `gsam.nn.prompt` (a box is two points,
-        `TOP_LEFT` and `BOTTOM_RIGHT`; the original has one `PAD` after any points or boxes); ``mask`` [N, 4h, 4w] logits of
-        an earlier answer and ``has_mask`` [N] for which prompts it counts.  The rest is `MaskDecoder`'s.
+        Args:
+            features: The image's, without a leading axis, but the embedding may be [N, h, w, D].
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt` (a box is two points, `TOP_LEFT` and
+                `BOTTOM_RIGHT`; the original has one `PAD` after any points or boxes).
+            mask: [N, 4h, 4w] logits of an earlier answer, or None.
+            has_mask: [N] bool: which prompts have a mask; None for all.
+            multimask: Whether to return the masks of tokens 1 to 3, otherwise one, that of token 0.
+            dynamic: Whether an unstable single mask gives way to the best of three.
+            hq_token_only: Whether HQ-SAM 2 returns its finer mask alone.
         """
         prompts = self.sam_prompt_encoder.points(points, labels)
         dense = self.sam_prompt_encoder.dense(mask, has_mask)

@@ -1,7 +1,10 @@
-"""From Hiera's stages to what prompts read (sam2/modeling/backbones/image_encoder.py).
+"""SAM 2's feature pyramid, from Hiera's stages to the decoder's features.
 
-The two finest levels are only read through one more 1x1 convolution, ``conv_s0`` and ``conv_s1`` of the mask decoder, and
-have no other level added: both convolutions are one, which saves most of the work.
+Source: sam2/modeling/backbones/image_encoder.py.
+
+The two finest levels are only read through one more 1x1 convolution, ``conv_s0`` and ``conv_s1`` of
+the mask decoder, and have no other level added: both convolutions are one, which saves most of the
+work.
 """
 
 from __future__ import annotations
@@ -15,21 +18,21 @@ from gsam.nn.layers import Conv
 
 
 class Lateral(nnx.Module):
-    """Holds a convolution under the name the checkpoint gives it."""
+    """A convolution under the name the checkpoint gives it."""
 
     def __init__(self, d_in: int, d_out: int) -> None:
         self.conv = Conv(1, d_in, d_out)
 
 
 class FpnNeck(nnx.Module):
-    """``convs``: of the coarsest stage first, as in the original."""
+    """Lateral convolutions ``convs``, the coarsest stage's first, as in the original."""
 
     def __init__(self, config: Config) -> None:
         widths = [config.embed << stage for stage in reversed(range(len(config.stages)))]
         self.convs = nnx.List([Lateral(d, config.width) for d in widths])
 
     def fine(self, level: int, x: jax.Array, after: Conv) -> jax.Array:
-        """Tokens of stage ``level`` in windows -> the map [B, H, W, E] behind the convolution ``after``."""
+        """Map tokens of stage ``level``, in windows, to [B, H, W, E] through ``after`` as well."""
         first = self.convs[-1 - level].conv
         assert first.bias is not None
         assert after.bias is not None
@@ -38,7 +41,7 @@ class FpnNeck(nnx.Module):
         return in_rows(x @ (kernel @ more) + (bias @ more + after.bias[...].astype(x.dtype)))
 
     def coarse(self, x: jax.Array, coarsest: jax.Array) -> jax.Array:
-        """Tokens of stages 2 and 3 -> the map of stage 2, to which that of stage 3 is added, [B, h, w, D]."""
+        """Add stage 3, enlarged, to stage 2: tokens in windows -> the map [B, h, w, D]."""
         below = in_rows(self.convs[0].conv(coarsest))
         b, h, w, d = below.shape
         fine = in_rows(self.convs[1].conv(x)).reshape(b, h, 2, w, 2, d)
@@ -46,6 +49,8 @@ class FpnNeck(nnx.Module):
 
 
 class ImageEncoder(nnx.Module):
+    """Hiera and its neck."""
+
     def __init__(self, config: Config) -> None:
         self.trunk = Hiera(config)
         self.neck = FpnNeck(config)

@@ -1,4 +1,7 @@
-"""SAM 2's checkpoints: the original ``.pt`` and the Hugging Face layout, of a picture's part or with the memory."""
+"""Layouts of SAM 2's checkpoints: the original ``.pt`` and Hugging Face's.
+
+They are of the part for images, or of the whole model with the memory.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,10 @@ _HEADS = r"(pred_obj_score_head|obj_ptr_proj)"
 
 
 def layouts(*, memory: bool) -> tuple[Layout, ...]:
-    """How files name the tensors of the whole model (``memory``), or of `gsam.models.sam2.model.Sam2Image`.
+    """Layouts of the whole model (``memory``), or of `gsam.models.sam2.model.Sam2Image`.
 
-    The files are the same, and a picture's part leaves the memory out; a file may hold that part alone.
+    The files are the same, and an image's part leaves the memory out; a file may hold that part
+    alone.
     """
     return (
         Layout(
@@ -102,23 +106,29 @@ _MEMORY_HF = (
 _V21 = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
 
 LAYOUTS = layouts(memory=False)
-"""Of the image's part."""
+"""Layouts of the part for images."""
 TRACKER_LAYOUTS = layouts(memory=True)
+"""Layouts of the whole model."""
 
 MODEL_TYPES = ("sam2_video", "sam2")
 
 
 def told(config: Config, tensors: Mapping[str, Any]) -> Config:
-    """The configuration with what only tensors tell that pictures have no use for: whether it is SAM 2.1."""
+    """Set ``v21`` of the configuration by the tensors, where they include the memory.
+
+    Only they tell SAM 2 from SAM 2.1, which images have no use for.
+    """
     if not any(re.fullmatch(f"{_MEMORY}|{_MEMORY_HF}", name) for name in tensors):
         return config
     return dataclasses.replace(config, v21=not _V21.isdisjoint(tensors))
 
 
 def config_from_hf(values: Mapping[str, Any]) -> Config:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is SAM 2 tiny's.
+    """Read the sizes in a Hugging Face ``config.json``; the defaults are SAM 2 tiny's.
 
-    Raises ``ValueError`` for a model that is no Hiera as SAM 2 has it: widths that do not double, other windows than square.
+    Raises:
+        ValueError: A model that is no Hiera as SAM 2 has it: widths that do not double, other
+            windows than square.
     """
     vision, prompt, decoder = (values.get(f"{k}_config") or {} for k in ("vision", "prompt_encoder", "mask_decoder"))
     trunk = vision.get("backbone_config") or {}

@@ -28,17 +28,17 @@ from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from gsam.types import Bank, Images, MemoryConfig, Params, View
 
 LAYOUTS = TRACKER_LAYOUTS
-"""How files name the tensors of the whole model."""
+"""Layouts of the whole model's checkpoints."""
 ABSENT_LOGIT = -1024.0
 """The logit of every pixel of an object that is not there."""
 SCALE, BIAS = 20.0, -10.0
 """Scale and shift of masks before they are encoded, and of given masks to become logits."""
 CHUNK, WIDE = 1, 8
-"""Objects at a time on a CPU, and elsewhere."""
+"""Number of objects at a time, on a CPU and elsewhere."""
 
 
 class ObjectMasks(NamedTuple):
-    """The masks of N objects on one frame, and what goes with them."""
+    """Masks of N objects on one frame, with their scores and pointers."""
 
     logits: jax.Array
     """[N, 4h, 4w] float32, all `ABSENT_LOGIT` where the object is not there."""
@@ -88,7 +88,7 @@ class Sam2(Sam2Image):
         multimask: bool,
         dynamic: bool = True,
     ) -> ObjectMasks:
-        """Decode as `Sam2Image.decode` does, to one mask per object, its presence and its pointer."""
+        """Decode as `Sam2Image.decode` does, to one mask per object, with presence and pointer."""
         answer = self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
         best = answer.iou.argmax(1)[:, None]
         logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
@@ -130,17 +130,17 @@ class Sam2(Sam2Image):
 
 
 def no_prompt(n: int) -> tuple[jax.Array, jax.Array]:
-    """Points and labels of N objects without a prompt: a point that is none, and its padding."""
+    """Points and labels of N objects without a prompt: "not a point", and its padding."""
     return jnp.zeros((n, 2, 2), jnp.float32), jnp.full((n, 2), PAD, jnp.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sam2Tracker(ModelStage[Sam2]):
-    """See `gsam.roles.Tracker`."""
+    """SAM 2 as a `gsam.roles.Tracker`."""
 
     config: Config
     chunk: int = 0
-    """Objects at a time, which bounds the memory; 0: `CHUNK` on a CPU, `WIDE` elsewhere."""
+    """Objects at a time, which bounds the memory; 0 for `CHUNK` on a CPU and `WIDE` elsewhere."""
     dynamic_multimask: bool = True
     """See `gsam.models.sam2.Sam2Segmenter.dynamic_multimask`."""
 
@@ -148,7 +148,7 @@ class Sam2Tracker(ModelStage[Sam2]):
 
     @property
     def memory(self) -> MemoryConfig:
-        """As in the official configuration."""
+        """The official configuration of the memory."""
         config = self.config
         return MemoryConfig(config.num_maskmem, config.max_obj_ptrs, (config.grid**2, config.mem_dim), config.width)
 
@@ -159,16 +159,16 @@ class Sam2Tracker(ModelStage[Sam2]):
 
     @property
     def absent_logit(self) -> float:
-        """See `ABSENT_LOGIT`."""
+        """The logit of absent objects, `ABSENT_LOGIT`."""
         return ABSENT_LOGIT
 
     @property
     def view(self) -> View:
-        """As the original reads frames of a folder: Pillow's bicubic to the square."""
+        """The original's view of frames in a folder: Pillow's bicubic to the square."""
         return View(self.config.image_size, "squash", "bicubic")
 
     def features(self, params: Params, images: Images) -> Features:
-        """Pure: what is computed once a frame, [B, ...]."""
+        """Encode frames as features [B, ...].  Pure."""
         x = images.view(self.view).astype(jnp.float32) / 255.0
         return self.spec.bind(params).encode(normalise(x, IMAGENET_MEAN, IMAGENET_STD, params["no_mem_embed"].dtype))
 
@@ -184,11 +184,17 @@ class Sam2Tracker(ModelStage[Sam2]):
         *,
         multimask: bool,
     ) -> ObjectMasks:
-        """Pure: points [N, P, 2] and boxes in pixels of the view, with an earlier answer ``mask``
-        [N, 4h, 4w].
+        """Segment objects by points and boxes.  Pure.
 
-        ``features`` of one frame, without a leading axis, also below.  With a ``bank`` [N, ...] the
-        frame was gone over.
+        Args:
+            params: The model's parameters.
+            features: One frame's, without a leading axis.
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt`.
+            mask: [N, 4h, 4w] logits of an earlier answer.
+            has_mask: [N] bool: which objects have one.
+            bank: [N, ...] the objects' memories, if the frame was tracked before; None for none.
+            multimask: Whether to choose among three masks.
         """
         model = self.spec.bind(params)
         more = {"multimask": multimask, "dynamic": self.dynamic_multimask}
@@ -199,15 +205,21 @@ class Sam2Tracker(ModelStage[Sam2]):
         return model.decode_objects(features._replace(embedding=own), points, labels, mask, has_mask, **more)
 
     def add_mask(self, params: Params, features: Features, masks: jax.Array) -> ObjectMasks:
-        """Pure: masks [N, S, S] bool over the view, as the user gave them."""
+        """Take masks [N, S, S] bool over the view as the user's.  Pure."""
         return self.spec.bind(params).from_mask(features, masks)
 
     def track(self, params: Params, features: Features, bank: Bank, valid: jax.Array) -> tuple[ObjectMasks, jax.Array]:
-        """Pure: objects without a prompt on this frame, by their banks [N, ...]: what is seen, and
-        memories [N, h w, E].
+        """Track objects without a prompt on this frame.  Pure.
 
-        ``valid`` [N]: which exist; the others give anything, and take no time where a chunk has
-        none.
+        Args:
+            params: The model's parameters.
+            features: One frame's, without a leading axis.
+            bank: [N, ...] the objects' memories.
+            valid: [N] bool: which objects exist.  The results of the others mean nothing, and a
+                chunk without a valid one takes no time.
+
+        Returns:
+            Masks of the objects, and their memories [N, h w, E] bfloat16.
         """
         model = self.spec.bind(params)
         begun = model.memory_attention.begin(features.embedding)
@@ -226,12 +238,20 @@ class Sam2Tracker(ModelStage[Sam2]):
     def encode_memory(
         self, params: Params, features: Features, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
-        """Pure: memories [N, h w, E] bfloat16, as the original keeps them, of prompted masks."""
+        """Encode masks as memories [N, h w, E] bfloat16, as the original keeps them.  Pure.
+
+        Args:
+            params: The model's parameters.
+            features: One frame's, without a leading axis.
+            logits: [N, 4h, 4w].
+            score: [N] logits of the objects' presence.
+            prompted: [N] bool: masks that the user gave a prompt for.
+        """
         return self.spec.bind(params).encode_memory(features, logits, score, prompted).astype(jnp.bfloat16)
 
 
 def supports(config: Config) -> bool:
-    """Whether this model has a memory: HQ-SAM 2 has none for its finer masks."""
+    """Return true for a model with a memory: HQ-SAM 2 has none for its finer masks."""
     return not config.hq
 
 

@@ -113,6 +113,6 @@ class Siglip(nnx.Module):
         return normalise(self.text_model(ids).astype(jnp.float32))
 
     def logits(self, cosine: jax.Array) -> jax.Array:
-        """Turn cosines into logits; their sigmoid is the probability that the two belong together."""
+        """Turn cosines into logits; their sigmoid is the probability that both belong together."""
         scale, bias = self.logit_scale[...].astype(jnp.float32), self.logit_bias[...].astype(jnp.float32)
         return jnp.exp(scale) * cosine.astype(jnp.float32) + bias
