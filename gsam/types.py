@@ -212,20 +212,20 @@ class Bank:
     With leading axes of several objects.
     """
 
-    memory: Any
+    memory: jax.Array
     """[M, h w, E]: frames, each in a slot."""
-    age: Any
+    age: jax.Array
     """[M] int32: how many frames ago, less one; the last row of the table for frames with prompts.
     """
-    keep: Any
+    keep: jax.Array
     """[M] bool."""
-    pointers: Any
+    pointers: jax.Array
     """[P, D] float32: object pointers."""
-    offsets: Any
+    offsets: jax.Array
     """[P] float32: how many frames ago, negative for frames to come."""
-    kept: Any
+    kept: jax.Array
     """[P] bool."""
-    span: Any
+    span: jax.Array
     """[] float32: what ``offsets`` are divided by, the greatest number of pointers less one."""
 
 

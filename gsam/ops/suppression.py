@@ -8,7 +8,7 @@ described by their areas ``size`` [..., N] and the areas that each two share, ``
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,7 @@ Array = TypeVar("Array", jax.Array, NDArray[Any])
 State = tuple[jax.Array, jax.Array, jax.Array]
 
 
-@overload
-def keep_best(clash: NDArray[Any], valid: NDArray[Any]) -> NDArray[Any]: ...
-@overload
-def keep_best(clash: jax.Array, valid: jax.Array) -> jax.Array: ...
-def keep_best(clash: Any, valid: Any) -> Any:
+def keep_best(clash: Array, valid: Array) -> Array:
     """Keep each valid row that no kept better one clashes with.
 
     Args:

@@ -123,7 +123,8 @@ class CompiledTracker:
             output.memory = np.array(own)
 
     def _bank(self, selected: Sequence[SelectedMemory], rows: int, count: int | None) -> Bank:
-        return Bank(**pack(selected, rows, count, self.memory))
+        arrays: Any = pack(selected, rows, count, self.memory)  # numpy until a program takes them
+        return Bank(**arrays)
 
     def _outputs(self, found: Any, count: int, cache: SpillCache) -> list[FrameOutput]:
         filled = self._fill(found.logits)  # the memory was encoded before, as in the original
