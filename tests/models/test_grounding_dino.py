@@ -70,7 +70,7 @@ def same(a: tuple[Boxes, Labels], b: tuple[Boxes, Labels], side: float, rows: sl
     assert np.asarray(a[0].valid).sum() > 5
     np.testing.assert_array_equal(a[0].valid, b[0].valid[rows])
     np.testing.assert_allclose(a[0].xyxy, b[0].xyxy[rows], atol=3e-6 * side)
-    np.testing.assert_allclose(a[0].score, b[0].score[rows], atol=1e-5)
+    np.testing.assert_allclose(a[1].score, b[1].score[rows], atol=1e-5)
     np.testing.assert_array_equal(a[1].index, b[1].index[rows])
 
 
