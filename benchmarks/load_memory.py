@@ -49,7 +49,7 @@ jax.block_until_ready(loaded.params)
 took = time.perf_counter() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 print(json.dumps({
-    "before": before, "peak": peak, "seconds": took, "name": loaded.name, "blocks": loaded.config.depth,
+    "before": before, "peak": peak, "seconds": took, "name": loaded.name,
     "parameters": sum(x.nbytes for x in loaded.params.values()), "torch": "torch" in sys.modules,
 }))
 """
@@ -81,7 +81,7 @@ def _product(shape: list[int]) -> int:
 def main() -> None:
     """Measure, print and write; exit with an error above the limit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="sam_vit_h_4b8939", help="a key list of tests/keys")
+    parser.add_argument("--source", default="sam_vit_h_4b8939", help="a key list of tests/keys, of a SAM")
     args = parser.parse_args()
     found = measure(args.source)
     ratio = (found["peak"] - found["before"]) / found["parameters"]
