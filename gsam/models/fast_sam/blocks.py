@@ -12,7 +12,7 @@ from jax import lax
 from gsam.nn.layers import BatchNorm, Conv, ConvTranspose2x2
 
 EPS = 1e-3
-"""Of the norms."""
+"""Epsilon of the norms."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _of_the_picture(prototypes: jax.Array, images: Images, frame: jax.Array) -> 
         off.
     """
     cells, size = frame // CELL, images.size
-    mine, other = cells * size[:, ::-1], cells[:, ::-1] * size  # the picture's scale is that of the axis that it fills
+    mine, other = cells * size[:, ::-1], cells[:, ::-1] * size  # the image's scale is that of the axis that it fills
     fills = mine <= other
     start = jnp.where(fills, 0, (mine - other) // (2 * size[:, ::-1]))
     stop = jnp.where(fills, cells, (mine + other) // (2 * size[:, ::-1]))

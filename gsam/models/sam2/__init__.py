@@ -32,7 +32,9 @@ class Sam2Segmenter(PromptableSegmenter):
 
     config: Config
     dynamic_multimask: bool = True
-    """Replace an unstable single mask by the best of three (``dynamic_multimask_via_stability``).
+    """Replace an unstable single mask by the best of three.
+
+    ``dynamic_multimask_via_stability`` in the original.
     """
 
     hq_token_only: bool = False

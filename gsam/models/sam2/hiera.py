@@ -25,7 +25,7 @@ from gsam.ops.resize import bicubic
 
 
 class PatchConv(nnx.Module):
-    """A 7 x 7 convolution, stride 4, padding 3, as one product: [B, S, S, 3] -> [B, S/4, S/4, D]."""
+    """A 7 x 7 convolution, stride 4, padding 3, as a product, [B, S, S, 3] -> [B, S/4, S/4, D]."""
 
     def __init__(self, width: int) -> None:
         self.kernel = param(7, 7, 3, width)
