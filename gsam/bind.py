@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,12 @@ from gsam.types import Params
 M = TypeVar("M", bound=nnx.Module)
 
 
-def param(*shape: int) -> Any:
-    """Declare a float32 parameter by its shape, without allocating it."""
-    return nnx.Param(jax.ShapeDtypeStruct(shape, jnp.float32))
+def param(*shape: int) -> nnx.Param[jax.Array]:
+    """Declare a float32 parameter by its shape, without allocating it.
+
+    It is typed as in a module that `Spec.bind` returned, where it holds an array.
+    """
+    return cast("nnx.Param[jax.Array]", nnx.Param(jax.ShapeDtypeStruct(shape, jnp.float32)))
 
 
 class Shaped(Protocol):

@@ -155,12 +155,12 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
             Logits [N, M, h, w] and predicted IoU [N, M], both float32.
         """
         model = self.spec.bind(params)
-        rows = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
-        rows = {name: value[None] for name, value in rows.items() if value is not None}
+        prompts = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
+        rows = {name: value[None] for name, value in prompts.items() if value is not None}
 
         def work(some: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            given = {name: value[0] for name, value in some.items()}
-            logits, iou = self.decode(model, features, multimask=multimask, **given)
+            chunk = {name: value[0] for name, value in some.items()}
+            logits, iou = self.decode(model, features, multimask=multimask, **chunk)
             return logits[None], iou[None]
 
         known = jnp.ones((1, points.shape[0]), bool) if valid is None else valid[None]
@@ -173,7 +173,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
         return self.chunk or CHUNK, self.chunk or WIDE
 
 
-def needs_points(model: Any, name: str, *, masks: bool = False) -> None:
+def needs_points(model: object, name: str, *, masks: bool = False) -> None:
     """Refuse a model that takes no points, or no masks where they are needed.
 
     Args:

@@ -44,12 +44,12 @@ def view(size: int) -> View:
     return View(size, "longest", "bilinear", 0.0)
 
 
-def pixels(images: Images, view: View, dtype: Any) -> jax.Array:
+def pixels(images: Images, view: View, dtype: jnp.dtype) -> jax.Array:
     """Normalise the view, and set its padding to zero, [B, S, S, 3]."""
     x = normalise(images.view(view), SAM_MEAN, SAM_STD, dtype)
     return jnp.where(inside(images, view), x, jnp.zeros((), dtype))
 
 
-def dtype_of(params: Params) -> Any:
+def dtype_of(params: Params) -> jnp.dtype:
     """Dtype of a `Sam`'s parameters."""
     return params["mask_decoder/iou_token/embedding"].dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ class EfficientSamSegmenter(PromptableSegmenter):
     def decode(
         self,
         model: EfficientSam,
-        features: Any,
+        features: jax.Array,
         points: jax.Array,
         labels: jax.Array,
         multimask: bool,

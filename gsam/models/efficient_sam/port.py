@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gsam.models.efficient_sam.config import Config
 from gsam.weights.rules import Layout
@@ -28,6 +27,6 @@ LAYOUTS = (
 MODEL_TYPES: tuple[str, ...] = ()
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: Mapping[str, object]) -> Config:
     """Raise ``ValueError``: there is no Hugging Face layout of this model."""
     raise ValueError("EfficientSAM has no configuration on the hub")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +160,7 @@ def view(config: Config) -> View:
     return View(config.size, "shortest", "bilinear", 0.0, config.limit)
 
 
-def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
+def pixels(images: Images, config: Config, dtype: jnp.dtype) -> jax.Array:
     """Normalise the view to the model's input [B, H, W, 3], zero outside of the images."""
     seen = view(config)
     x = normalise(images.view(seen).astype(jnp.float32) / 255.0, IMAGENET_MEAN, IMAGENET_STD, dtype)

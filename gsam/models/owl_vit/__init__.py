@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def view(config: Config) -> View:
     return View(config.image_size, "square", "gaussian", config.pad)
 
 
-def pixels(images: Images, config: Config, dtype: Any) -> jax.Array:
+def pixels(images: Images, config: Config, dtype: jnp.dtype) -> jax.Array:
     """Normalise the view to the model's input [B, S, S, 3]."""
     seen = view(config)
     x = normalise(images.view(seen).astype(jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, dtype)

@@ -85,7 +85,7 @@ class MedSamSegmenter(SamSegmenter):
         return ((x - low) / jnp.maximum(high - low, 1e-8)).astype(dtype_of(params))
 
     def decode(
-        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Sam, features: jax.Array, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         return super().decode(model, features, points, labels, False, **mask)
 

@@ -64,7 +64,13 @@ class Sam2Segmenter(PromptableSegmenter):
         return model.without_memory(model.encode(pixels(images, self.config, params)))
 
     def decode(
-        self, model: Any, features: Features, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self,
+        model: Sam2Image,
+        features: Features,
+        points: jax.Array,
+        labels: jax.Array,
+        multimask: bool,
+        **mask: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         how = {
             "multimask": multimask,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,11 @@ TILE = 128
 AT_ONCE = 1 << 20
 """Most logits for which all slots are attended to together."""
 THETA = 1e4
+
+Keys = Callable[[jax.Array, jax.Array], jax.Array]
+"""Keys [L, D] of a memory [L, E] and its code [L, E]."""
+State = tuple[jax.Array, jax.Array, jax.Array]
+"""Highest logit, sum of weights and weighted sum of values so far, by tiles of queries."""
 
 
 class RopeAttention(nnx.Module):
@@ -84,7 +89,7 @@ class RopeAttention(nnx.Module):
 
 
 def _slot_by_slot(
-    q: jax.Array, keys: Any, slots: tuple[jax.Array, ...], tokens: jax.Array, pointers: tuple[jax.Array, ...]
+    q: jax.Array, keys: Keys, slots: tuple[jax.Array, ...], tokens: jax.Array, pointers: tuple[jax.Array, ...]
 ) -> jax.Array:
     """Attend slot by slot, without ever holding all logits: queries [L, D] -> [L, E].
 
@@ -97,7 +102,7 @@ def _slot_by_slot(
     tiles = q.reshape(count, tile, width).swapaxes(1, 2)  # [C, D, T]
     channels = slots[0].shape[-1]
 
-    def look(state: Any, k: jax.Array, v: jax.Array, keep: jax.Array | None) -> Any:
+    def look(state: State, k: jax.Array, v: jax.Array, keep: jax.Array | None) -> State:
         values = v.T  # [E, K]
 
         def one(xs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -112,7 +117,7 @@ def _slot_by_slot(
 
         return lax.map(one, (tiles, *state))
 
-    def slot(state: Any, xs: tuple[jax.Array, ...]) -> tuple[Any, None]:
+    def slot(state: State, xs: tuple[jax.Array, ...]) -> tuple[State, None]:
         memory, code, keep = xs
         return lax.cond(keep, lambda s: look(s, keys(memory, code), memory, None), lambda s: s, state), None
 

@@ -113,7 +113,7 @@ TRACKER_LAYOUTS = layouts(memory=True)
 MODEL_TYPES = ("sam2_video", "sam2")
 
 
-def told(config: Config, tensors: Mapping[str, Any]) -> Config:
+def told(config: Config, tensors: Mapping[str, object]) -> Config:
     """Set ``v21`` of the configuration by the tensors, where they include the memory.
 
     Only they tell SAM 2 from SAM 2.1, which images have no use for.
