@@ -65,7 +65,7 @@ class Sam2Segmenter(PromptableSegmenter):
 
     def decode(
         self,
-        model: Sam2Image,
+        model: Any,
         features: Features,
         points: jax.Array,
         labels: jax.Array,
