@@ -1,7 +1,9 @@
-"""The contracts of the pipeline's steps.  A stage is static; its arrays travel separately, so that any jit can hold it.
+"""The contracts of the pipeline's steps.
 
-A role needs the method that gives it its name, ``params`` (``{}`` for none) and `View` ``view``.  What else a stage can do is
-a small contract of its own, and used wherever a stage has it: `ReadsText`, `EncodesText` and `EncodesImages`.
+A stage is static and its arrays travel separately, so that any jit can hold it.  A role needs the
+method that gives it its name, ``params`` (``{}`` for none) and ``view``.  Whatever else a stage can do
+is a small contract of its own, used wherever a stage has it: `ReadsText`, `EncodesText`,
+`EncodesImages` and `UpsamplesMasks`.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ Step = Callable[[Scene], Scene]
 
 
 class Stage(Protocol):
-    """A step that has parameters and sees images, in one role or several."""
+    """A step with parameters that sees images, in one role or several."""
 
     @property
-    def params(self) -> Params: ...
+    def params(self) -> Params:
+        """Its parameters by path."""
+
     @property
-    def view(self) -> View: ...
+    def view(self) -> View:
+        """The form in which it takes images."""
 
 
 @runtime_checkable
@@ -33,26 +38,46 @@ class ReadsText(Protocol):
 
     @property
     def text(self) -> TextProcessor:
-        """What is done with queries on the host: one of `gsam.text`, or `gsam.QueryFeatures` for a function of them."""
+        """Processor of queries on the host: one of `gsam.text`.
+
+        `gsam.QueryFeatures` makes one of any function of the queries.
+        """
 
 
 @runtime_checkable
 class EncodesText(ReadsText, Protocol):
-    """A stage whose model has a text encoder; one without it is given the processor's tokens as they are."""
+    """A stage with a text encoder; one without it is given the processor's tokens as they are."""
 
     def embed(self, params: Params, tokens: Any) -> Any:
-        """Pure: tokens -> features of texts, with a leading axis of texts.  Called once per text, then cached."""
+        """Pure: encode texts; called once per text, then cached.
+
+        Args:
+            params: The stage's parameters.
+            tokens: What `TextProcessor.tokenize` returned.
+
+        Returns:
+            Features of each text: any pytree of arrays with a leading axis of texts.
+        """
 
 
 @runtime_checkable
 class EncodesImages(Protocol):
-    """A stage with something to compute once per image, whatever the queries and prompts, and to keep for the next ones.
+    """A stage that computes something once per image, whatever the queries and prompts.
 
-    A detector's `Detector.detect` is then given it as ``features``.
+    It is kept for the next query; a detector's ``detect`` is given it as ``features``.
     """
 
     def features(self, params: Params, images: Images) -> Any:
-        """Pure: any pytree of arrays with a leading axis B."""
+        """Pure: encode images; any pytree of arrays with a leading axis B."""
+
+
+@runtime_checkable
+class UpsamplesMasks(Protocol):
+    """A stage whose masks are enlarged otherwise than SAM's."""
+
+    @property
+    def upsample(self) -> str:
+        """One of `gsam.results.masks.low_res.Upsampling`."""
 
 
 @runtime_checkable
@@ -60,16 +85,24 @@ class Detector(Stage, Protocol):
     """Text and image -> boxes.  May be `ReadsText`, `EncodesText` and `EncodesImages`."""
 
     def detect(self, params: Params, images: Images, text: Any, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
-        """Pure: the ``n`` best boxes of each image.
+        """Pure: find the ``n`` best boxes of each image.
 
-        ``text``: what `TextProcessor.pack_text` made of the queries, with a leading axis B, or None; ``valid`` [B, C]:
-        which queries are real.
+        Args:
+            params: The stage's parameters.
+            images: A batch of B images.
+            text: What `TextProcessor.pack_text` made of the queries, with a leading axis B; None for
+                a stage that reads no text.
+            valid: [B, C] bool: which queries are real.
+            n: Number of boxes.
+
+        Returns:
+            The boxes, best first, and how well each fits every query.
         """
 
 
 @runtime_checkable
 class Grounder(EncodesImages, Stage, Protocol):
-    """Text or nothing, and image -> boxes and masks.  May be `ReadsText` and `EncodesText`.
+    """Image, and text or nothing -> boxes and masks.  May be `ReadsText` and `EncodesText`.
 
     Only the first step of a pipeline grounds; a segmenter that can do both segments anywhere else.
     """
@@ -77,23 +110,33 @@ class Grounder(EncodesImages, Stage, Protocol):
     def ground(
         self, params: Params, images: Images, text: Any, valid: jax.Array, n: int, features: Any
     ) -> tuple[Boxes, Labels, Masks]:
-        """Pure: the ``n`` best things of each image, their labels and their masks, best first.
+        """Pure: find the ``n`` best objects of each image, best first.
 
-        ``text``: as for `Detector.detect`; None for a stage that reads none.  One that does not tell queries apart gives
-        every thing the first one's label (``index`` 0), and its own score for every query that is ``valid`` [B, C].
+        A stage that does not tell queries apart gives every object the first one's label (``index``
+        0), and its own score for every query that is ``valid`` [B, C].
+
+        Args:
+            params: The stage's parameters.
+            images: A batch of B images.
+            text: As for `Detector.detect`.
+            valid: [B, C] bool: which queries are real.
+            n: Number of objects.
+            features: What ``features`` returned for these images.
+
+        Returns:
+            The objects' boxes, their labels and their masks.
         """
 
 
 @runtime_checkable
 class Segmenter(EncodesImages, Stage, Protocol):
-    """Image and boxes -> masks.
+    """Image and boxes -> masks.  May be `UpsamplesMasks`.
 
-    What is larger than SAM's way from low-resolution logits to the picture may say so by ``upsample``, see
-    `gsam.results.masks.low_res.Upsampling`.  One that answers points and masks too is a `gsam.models.promptable.PromptableSegmenter`.
+    One that takes points and masks too is a `gsam.models.promptable.PromptableSegmenter`.
     """
 
     def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
-        """Pure: one mask a box.  Rows that are not valid may hold anything."""
+        """Pure: find one mask per box.  Rows that are not valid may hold anything."""
 
 
 @runtime_checkable
@@ -101,7 +144,7 @@ class Classifier(Stage, Protocol):
     """Image, boxes, masks and text -> labels.  May be `ReadsText` and `EncodesText`."""
 
     def classify(self, params: Params, scene: Scene, text: Any, valid: jax.Array) -> Scene:
-        """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds.
+        """Pure: score and label boxes anew, or reject them (``boxes.valid``).
 
         ``text`` and ``valid``: as for `Detector.detect`.
         """
@@ -109,17 +152,17 @@ class Classifier(Stage, Protocol):
 
 @runtime_checkable
 class ImageTextScorer(EncodesText, Stage, Protocol):
-    """A classifier that looks at whole images too: what `gsam.FastSAM` needs for a text."""
+    """A classifier that scores whole images too: what `gsam.FastSAM` needs for a text."""
 
     crop: ClassVar[Literal["center", "stretch"]]
-    """How an image becomes the square that it reads: the middle of it (`gsam.inputs.image.middle`), or all of it."""
+    """Way in which an image becomes a square: its middle (`gsam.inputs.image.middle`), or all of it."""
 
     @property
     def config(self) -> Any:
         """Its sizes; ``image_size`` is the side of the square."""
 
     def compare(self, params: Params, pixels: jax.Array, text: Any) -> jax.Array:
-        """Pure: squares [N, S, S, 3] uint8 and what `embed` gave, [C, ...]: logits [N, C]."""
+        """Pure: score squares [N, S, S, 3] uint8 by what `embed` gave, [C, ...]: logits [N, C]."""
 
 
 class Tracker(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gsam.build.recipes import read_recipe, recipes
+from gsam.models.stage import ModelStage
 from gsam.registry import FAMILIES, ROLES, family_of, variants
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,9 @@ def test_a_family_can_do_what_is_registered(family: str) -> None:
         assert role in ROLES
         module = importlib.import_module(name)
         assert name.startswith(f"gsam.models.{family}")
-        assert callable(module.spec) and callable(module.build) and module.LAYOUTS
+        assert callable(module.spec) and module.LAYOUTS
+        stage = module.build.__self__
+        assert issubclass(stage, ModelStage) and callable(getattr(stage, role))
 
 
 def test_variants_are_told_apart() -> None:

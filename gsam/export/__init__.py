@@ -1,7 +1,8 @@
-"""A pipeline as files that run without the models' code: StableHLO programs, weights, and what is done with text.
+"""A pipeline as files that run without the models' code: StableHLO programs, weights, tokenizers.
 
-An exported pipeline is a folder: ``pipeline.json`` (see `gsam.export.artefact`), ``programs/*.bin`` (each a serialised
-`jax.export.Exported`), ``weights.safetensors`` (names ``slot/parameter``) and ``tokenizers/*.json``.
+An exported pipeline is a folder: ``pipeline.json`` (see `gsam.export.artefact`), ``programs/*.bin``
+(each a serialised `jax.export.Exported`), ``weights.safetensors`` (names ``slot/parameter``) and
+``tokenizers/*.json``.
 """
 
 from __future__ import annotations

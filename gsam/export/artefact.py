@@ -16,8 +16,11 @@ NOTE = "pipeline.json"
 WEIGHTS = "weights.safetensors"
 KIND = "gsam exported pipeline"
 VERSION = 2
-"""Of the format.  Another one is refused; a field more is not another one.  2: thresholds are an argument of their own, boxes
-have no score."""
+"""Version of the format.  Another one is refused; a field more is not another one.
+
+2: thresholds are an argument of their own, boxes have no score, and steps have ``text`` and
+``upsample``.
+"""
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What programs are written for by default."""
 

@@ -17,20 +17,25 @@ from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Pipeline
 from gsam.pipeline.limits import Limits
-from gsam.roles import ReadsText
 from gsam.runtime.program import Program, R
 from gsam.text import TextProcessor, from_config
-from gsam.text.captions import CaptionPacker
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, Thresholds, View
 from gsam.weights.read import read
 
 
 def load_exported(folder: Path | str, *, devices: Sequence[jax.Device] | None = None, **limits: Any) -> Exported:
-    """The pipeline in ``folder``.  ``limits`` as for `gsam.load`; the number of boxes is fixed.
+    """Load an exported pipeline.
 
-    Raises `UsageError` for what is no exported pipeline, one of another format, one that was not exported for this kind of
-    device, and a number of boxes; `CheckpointError` for a damaged one.
+    Args:
+        folder: What `gsam.export.write.export` wrote.
+        devices: Where it runs; the first local device by default.
+        **limits: As for `gsam.load`; the number of boxes is fixed.
+
+    Raises:
+        UsageError: It is no exported pipeline, of another format, or not exported for this kind of
+            device or this number of boxes.
+        CheckpointError: It is damaged.
     """
     folder = Path(folder)
     note = read_note(folder)
@@ -137,21 +142,12 @@ class Exported(Pipeline):
         thresholds = self.limits.thresholds if thresholds is None else thresholds
         own = jnp.broadcast_to(thresholds.threshold, tokens.valid.shape)
         thresholds = dataclasses.replace(thresholds, threshold=own)
-        counts = [x.shape[1] for r in self._captioned for x in jax.tree.leaves(tokens.stages[r])]
+        counts = [x.shape[1] for slot in self.captions for x in jax.tree.leaves(tokens.stages[slot])]
         captions = ("several" if max(counts) > 1 else "one") if counts else None
         program, seen = self._fit(images, "apply", captions)
         found = program.call(_tree(params), plain(seen), plain(tokens), plain(thresholds), list(features["features"]))
         masks = None if found["masks"] is None else Masks(**found["masks"])
         return Scene(images, tokens, thresholds, Boxes(**found["boxes"]), Labels(**found["labels"]), masks)
-
-    @functools.cached_property
-    def _captioned(self) -> list[str]:
-        """The slots whose queries are read together."""
-        return [
-            slot
-            for slot, stage in self._stages().items()
-            if isinstance(stage, ReadsText) and isinstance(stage.text, CaptionPacker)
-        ]
 
     def _fit(self, images: Images, kind: str, captions: str | None = None) -> tuple[ExportedProgram, Images]:
         """The program whose canvas holds these pictures best, and the pictures on it."""

@@ -1,8 +1,8 @@
 """The programs of a pipeline, as pure functions and the shapes they are written for.
 
-What varies from call to call is symbolic, so that one program serves any number of pictures (``b``), of queries (``c``), of
-captions (``k``, two or more; one has a program of its own) and of tokens a caption (``t``).  Only a view that is no square has
-a program for each of its rectangles.
+Whatever varies from call to call is symbolic, so that one program serves any number of images
+(``b``), of queries (``c``), of captions (``k``, two or more; one has a program of its own) and of
+tokens per caption (``t``).  Only a view that is no square has a program for each of its rectangles.
 """
 
 from __future__ import annotations

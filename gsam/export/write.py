@@ -17,13 +17,14 @@ from gsam.export.programs import Canvas, ProgramSpec, programs
 from gsam.files import atomic_folder
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
-from gsam.roles import ReadsText
+from gsam.roles import ReadsText, UpsamplesMasks
 from gsam.text import to_config
+from gsam.text.tokenizer import Tokenizer
 from gsam.types import View
 from gsam.weights import ported
 
 SHAPES = ((3, 4), (4, 3), (2, 3), (3, 2), (9, 16), (16, 9), (1, 1))
-"""Heights and widths of the pictures that a pipeline with rectangular views is exported for by default."""
+"""Shapes of images that a pipeline with rectangular views is exported for by default."""
 
 
 def export(
@@ -36,11 +37,24 @@ def export(
 ) -> Path:
     """Write a pipeline as a folder that `gsam.load` runs without the code of its models.
 
-    The number of boxes is fixed with it; every other limit stays a run-time value.  ``platforms`` are JAX's names (``cpu``,
-    ``cuda``, ``rocm``, ``tpu``).  ``canvases``: rows and columns of rectangular views (Grounding DINO's), multiples of 64, by
-    default those of the common shapes of pictures; others are padded to the smallest that holds them.  ``progress`` is
-    called with how many programs are written, and of how many.  Whole or not at all.  Raises `UsageError` if ``folder``
-    exists, or for a stage that reads text with code of its own.
+    The number of boxes is fixed with it; every other limit stays a run-time value.  The folder is
+    there whole or not at all.
+
+    Args:
+        pipe: The pipeline.
+        folder: Where it is written; it must not exist.
+        platforms: JAX's names: ``cpu``, ``cuda``, ``rocm``, ``tpu``.
+        canvases: Rows and columns of rectangular views (Grounding DINO's), multiples of 64; by
+            default those of the common shapes of images.  Others are padded to the smallest that
+            holds them.
+        progress: Called with the number of programs written, and of all.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: ``folder`` exists, an argument does not fit, or a stage reads text with code of
+            its own.
     """
     folder = Path(folder).absolute()
     if folder.exists():
@@ -81,11 +95,11 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSp
         entry: dict[str, Any] = {"slot": slot, "role": role}
         if role:
             entry["view"] = dataclasses.asdict(step.view)
-            if hasattr(step, "upsample"):
+            if isinstance(step, UpsamplesMasks):
                 entry["upsample"] = step.upsample
         if isinstance(step, ReadsText):
             text: Any = step.text
-            if not hasattr(text.tokenizer, "dumps"):
+            if not isinstance(text.tokenizer, Tokenizer):
                 raise UsageError(f"the tokenizer of {slot} cannot be written to a file", "export_tokenizer")
             (partial / "tokenizers").mkdir(exist_ok=True)
             entry |= {"text": to_config(text), "tokenizer": f"tokenizers/{slot}.json"}
@@ -105,7 +119,7 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSp
 
 
 def _canvases(views: Sequence[View], asked: Sequence[Canvas] | None) -> list[dict[str, Canvas]]:
-    """The rectangles of every view that is no square, by `View.key`: one entry a set of programs."""
+    """Rectangles of every view that is no square, by `View.key`: one entry per set of programs."""
     free = [v for v in views if v.fit in ("shortest", "letterbox")]
     if not free:
         return [{}]

@@ -306,10 +306,8 @@ class Pipeline(Steps):
 
     def _collect(self, begun: _InFlight) -> list[Result]:
         """Wait for a batch, and bring what was found to the host."""
-        limits, stages = begun.limits, list(self._stages().values())
-        return to_results(
-            begun.scene, begun.pictures, begun.queries, self.name, stages, limits.mask_threshold, limits.text_threshold
-        )
+        captions = next(iter(self.captions.values()), None)
+        return to_results(begun.scene, begun.pictures, begun.queries, self.name, self.masking, captions, begun.limits)
 
     def _tiled(self, picture: Picture, thresholds: Mapping[str, Any]) -> bool:
         tile = thresholds.get("tile", self.limits.tile)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
+from gsam.pipeline.limits import Limits
 from gsam.results.result import BoxClippedMasks, LowResMasks, Result
-from gsam.roles import ReadsText
+from gsam.roles import Stage, UpsamplesMasks
 from gsam.text.captions import CaptionPacker
 from gsam.text.queries import Queries
-from gsam.types import Masks, Scene, View
+from gsam.types import Masks, Scene
 
 
 def to_results(
@@ -22,14 +23,26 @@ def to_results(
     pictures: Sequence[Picture],
     queries: Sequence[Queries],
     pipeline: str,
-    stages: Sequence[Any],
-    mask_threshold: float,
-    text_threshold: float,
+    masking: Stage | None,
+    captions: CaptionPacker | None,
+    limits: Limits,
 ) -> list[Result]:
-    """One result a picture, best score first.  Only what was found leaves the device as masks, at low resolution."""
-    segmenters = [s for s in stages if hasattr(s, "segment") or hasattr(s, "ground")]
-    view: View | None = segmenters[-1].view if segmenters else None
-    captions = [s.text for s in stages if isinstance(s, ReadsText) and isinstance(s.text, CaptionPacker)]
+    """Bring a finished batch to the host; of the masks only those of objects, at low resolution.
+
+    Args:
+        scene: What `gsam.Pipeline.apply` returned.
+        pictures: The images; the rows of ``scene`` after them are padding.
+        queries: What each image was asked for.
+        pipeline: The name of the pipeline.
+        masking: The stage that made the masks, if there is one.
+        captions: What made captions of the queries, if anything did.
+        limits: Those of the call.
+
+    Returns:
+        One result per image, its objects best score first.
+    """
+    view = masking.view if masking else None
+    upsample: Any = masking.upsample if isinstance(masking, UpsamplesMasks) else "view"
     found = jax.device_get((scene.boxes, scene.labels))
     boxes, labels = found
     masks = _found(scene.masks, 1 + int(np.flatnonzero(boxes.valid.any(0)).max(initial=-1)))
@@ -46,7 +59,7 @@ def to_results(
             logits = masks[0][i][order].astype(np.float32, copy=False)
             rows, columns = within[0][i][0].astype(int).tolist()
             size = picture.pixels.shape[:2]
-            low_res = BoxClippedMasks.of(logits, (rows, columns), size, within[1][i][order], mask_threshold)
+            low_res = BoxClippedMasks.of(logits, (rows, columns), size, within[1][i][order], limits.mask_threshold)
             quality = masks[1][i][order].astype(np.float32, copy=False)
         elif masks is not None and view is not None and content is not None:
             height, width = picture.pixels.shape[:2]
@@ -56,20 +69,20 @@ def to_results(
                 view.size,
                 (int(rows), int(columns)),
                 (height, width),
-                mask_threshold,
-                getattr(segmenters[-1], "upsample", "view"),
+                limits.mask_threshold,
+                upsample,
             )
             quality = masks[1][i][order].astype(np.float32, copy=False)
         ids = labels.index[i][order]
         names = [asked.labels[k] for k in ids]
         words, tokens = [], np.zeros((len(order), 0), np.float32)
         if captions and labels.tokens is not None:
-            caption = captions[0].caption(asked.prompts)
+            caption = captions.caption(asked.prompts)
             k, t = caption.shape  # a batch is padded to its longest
             tokens = np.asarray(labels.tokens[i][order][:, :k, :t], np.float32).reshape(len(order), k * t)
             words = caption.words
-            if captions[0].labels == "phrases":
-                names = [caption.phrase(row, text_threshold) for row in tokens]
+            if captions.labels == "phrases":
+                names = [caption.phrase(row, limits.text_threshold) for row in tokens]
         results.append(
             Result(
                 image=picture.name,

@@ -11,7 +11,8 @@ import jax
 
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
-from gsam.roles import EncodesImages, Stage, Step
+from gsam.roles import EncodesImages, ReadsText, Stage, Step
+from gsam.text.captions import CaptionPacker
 from gsam.types import Images, Params, Scene, Text, Thresholds, View
 
 ROLES = ("detect", "segment", "classify")
@@ -94,6 +95,18 @@ class Steps:
             else:
                 scene = step(scene)
         return scene
+
+    @functools.cached_property
+    def masking(self) -> Stage | None:
+        """The last stage that makes masks, None if there is none."""
+        found = [stage for slot, stage in self._stages().items() if self.roles[slot] in ("segment", "ground")]
+        return found[-1] if found else None
+
+    @functools.cached_property
+    def captions(self) -> dict[str, CaptionPacker]:
+        """The text processors that read all queries together, by the slots of their stages."""
+        texts = {slot: stage.text for slot, stage in self._stages().items() if isinstance(stage, ReadsText)}
+        return {slot: text for slot, text in texts.items() if isinstance(text, CaptionPacker)}
 
     def _stages(self) -> dict[str, Any]:
         return {slot: step for slot, step in self.steps.items() if self.roles[slot]}

@@ -42,7 +42,7 @@ class TextEncoderCache:
         return self._text.pack_text(queries, self.features)
 
     def features(self, texts: Sequence[str]) -> Any:
-        """The features of each text, stacked [len(texts), ...]; shorter leaves are padded with zeros."""
+        """Encode each text; stacked [len(texts), ...], shorter leaves padded with zeros."""
         missing = [t for t in dict.fromkeys(texts) if t not in self._rows]
         for start in range(0, len(missing), ROWS):
             part = missing[start : start + ROWS]
@@ -61,7 +61,7 @@ class TextEncoderCache:
 
 
 def stack(values: Sequence[Any]) -> Any:
-    """Pytrees of one structure -> their leaves with a new leading axis, padded with zeros to the largest of each axis."""
+    """Stack pytrees of one structure, leaves padded with zeros to the largest of each axis."""
     return jax.tree.map(lambda *leaves: _stack(leaves), *values)
 
 

@@ -1,7 +1,8 @@
-"""What stages do with text on the host: queries -> token ids, and what is put together of their features.
+"""Text on the host: queries to token ids, and their features to what a stage is given.
 
-No model is imported here, so that an exported pipeline (`gsam.export`) reads with the same code as the one it was made of.
-Each processor of a model is a frozen dataclass of plain settings, which `to_config` and `from_config` take to JSON and back.
+No model is imported here, so that an exported pipeline (`gsam.export`) reads with the same code as
+the one it was made of.  Each processor of a model is a frozen dataclass of plain settings, which
+`to_config` and `from_config` take to JSON and back.
 """
 
 from __future__ import annotations

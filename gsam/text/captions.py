@@ -1,7 +1,8 @@
-"""Queries -> the captions Grounding DINO reads: phrases that end in a point, packed side by side.
+"""The captions Grounding DINO reads: phrases that end in a point, packed side by side.
 
-A phrase sees only itself (the original's sub-sentence masks, ``bertwarper.py``), so what BERT makes of it does not depend
-on its neighbours: each query is encoded alone and remembered, and captions are put together from that.
+A phrase sees only itself (the original's sub-sentence masks, ``bertwarper.py``), so what BERT makes
+of it does not depend on its neighbours: each query is encoded alone and remembered, and captions are
+put together from that.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ BEGIN, END, POINT, QUESTION = 101, 102, 1012, 1029
 
 @dataclasses.dataclass(frozen=True)
 class CaptionPacker:
-    """All queries as one caption of phrases, or several where they are many.  See `gsam.text.processor.TextProcessor`."""
+    """All queries as one caption of phrases, or several where they are many.
+
+    See `gsam.text.processor.TextProcessor`.
+    """
 
     tokenizer: Tokenizer | None
     context: int
@@ -36,7 +40,7 @@ class CaptionPacker:
 
     @property
     def axes(self) -> Any:
-        """Axes of a batch's text that vary, by the letters of `gsam.export.programs`: [B, captions, T]."""
+        """Axes of a batch's text that vary: [B, captions, T], see `gsam.export.programs`."""
         return ("b", "k", "t")
 
     @property
@@ -71,7 +75,17 @@ class CaptionPacker:
 
 
 def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str, NDArray[np.int32]]:
-    """``ids`` of ``[CLS] text . [SEP]``, and of each token its ``block`` (0: padding) and ``position`` there, all [C, T]."""
+    """Tokenize each text as a caption of its own.
+
+    Args:
+        texts: C phrases.
+        tokenizer: BERT's.
+        longest: At most this many tokens per text.
+
+    Returns:
+        All [C, T]: ``ids`` of ``[CLS] text . [SEP]``, and of each token its ``block`` (0: padding)
+        and ``position`` there.
+    """
     ids = tokenizer.encode([f"{text.lower()} ." for text in texts], longest)
     ids = ids[:, : _padded(int((ids > 0).sum(1).max()))]
     block, position = np.zeros_like(ids), np.zeros_like(ids)
@@ -86,10 +100,16 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[s
 
 
 def pack(rows: dict[str, NDArray[Any]], asked: Sequence[bool], longest: int) -> dict[str, NDArray[Any]]:
-    """Captions of at most ``longest`` tokens that hold every query ``asked``: leaves [captions, T].
+    """Pack queries into captions.
 
-    ``rows`` are `tokenize`'s, with the tokens' ``features`` [C, T, D].  ``query`` is 1 + the query a token is a word of, 0 for
-    marks and padding.
+    Args:
+        rows: What `tokenize` returned, with the tokens' ``features`` [C, T, D].
+        asked: Which of the C queries to pack; the others are padding.
+        longest: At most this many tokens per caption.
+
+    Returns:
+        Arrays [captions, T]: those of ``rows``, and ``query``: 1 + the query that a token is a word
+        of, 0 for marks and padding.
     """
     spans: list[list[int]] = [[]]
     used = 2

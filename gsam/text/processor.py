@@ -1,4 +1,4 @@
-"""The contract of what stages do with text on the host, and the processor of a stage without a text encoder."""
+"""The contract of text processors, and the one of a stage without a text encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Encode = Callable[[Sequence[str]], Any]
 class TextProcessor(Protocol):
     """Texts to tokens, and the features of texts to what a stage is given of an image's queries.
 
-    Those that read files of their models are in `gsam.text`; `QueryFeatures` is for a stage of your own.
+    The processors of models are in `gsam.text`; `QueryFeatures` is for a stage of your own.
     """
 
     def tokenize(self, texts: Sequence[str]) -> Any:
@@ -24,20 +24,20 @@ class TextProcessor(Protocol):
             texts: Queries, or what the processor asks to be encoded beside them.
 
         Returns:
-            Any pytree of numpy arrays with a leading axis of texts.  They are given to the stage's ``embed``; of a
-            stage without one they are the features themselves.
+            Any pytree of numpy arrays with a leading axis of texts.  They are given to the stage's
+            ``embed``; of a stage without one they are the features themselves.
         """
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
         """Put together what the stage is given for one image.
 
         Args:
-            queries: What the image is asked for, padded with ``""`` to a number C that few programs serve.
+            queries: What the image is asked for, padded with ``""`` to one of a few numbers C.
             encode: Gives the features of texts, each computed once and then remembered.
 
         Returns:
-            Any pytree of numpy arrays.  Those of several images are stacked; leaves of different length are padded with
-            zeros, which must change no result.
+            Any pytree of numpy arrays.  Those of several images are stacked; leaves of different
+            length are padded with zeros, which must change no result.
         """
 
 
@@ -45,16 +45,24 @@ class TextProcessor(Protocol):
 class QueryFeatures:
     """Queries to features by a function: the `TextProcessor` of a stage without a text encoder.
 
-    ``gsam.QueryFeatures(lambda queries: np.array([COLOURS[q] for q in queries]))``
+    Example:
+        >>> COLOURS = {"red": (1.0, 0.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+        >>> text = gsam.QueryFeatures(
+        ...     lambda queries: np.array([COLOURS.get(q, (0.0, 0.0, 0.0)) for q in queries])
+        ... )
+        >>> text.tokenize(["blue", ""]).shape
+        (2, 3)
     """
 
     features: Encode
-    """Queries -> a pytree of numpy arrays, each with a row per query.  Some queries are padding, ``""``."""
+    """Function from C queries, some of which are padding (``""``), to any pytree of numpy arrays
+    [C, ...].
+    """
 
     def tokenize(self, texts: Sequence[str]) -> Any:
-        """The features: they have no tokens."""
+        """Compute the features: there are no tokens."""
         return self.features(texts)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
-        """The features of each query, side by side."""
+        """Stack the features of each query."""
         return encode(queries)

@@ -1,7 +1,4 @@
-"""The door for text: any way of asking -> a list of queries; queries -> padded token ids.
-
-Labels are always the user's own words.  `tokenizers` is imported when the first text is read.
-"""
+"""From any way of asking to a list of queries.  Labels are always the user's own words."""
 
 from __future__ import annotations
 
@@ -31,15 +28,22 @@ class Queries:
 
 
 Query = str | Sequence[str] | Mapping[str, str] | Queries
-"""Any way of asking; `Queries` are those of another, parsed."""
+"""Any way of asking; `Queries` are another one, parsed."""
 
 
 def parse_queries(query: Query) -> Queries:
-    """Queries from ``"dog. yellow bus"`` (also ``,`` and newlines), a list, or ``{query: label}``.
+    """Parse a query.
 
-    Spaces are collapsed, and of queries that differ only in case the first is kept.  Raises `QueryError` when nothing is
-    asked for, for control characters, for more than `MAX_QUERIES` queries and for one longer than `MAX_LENGTH` characters;
-    nothing is ever cut silently.  `Queries` are given back as they are.
+    Spaces are collapsed, and of queries that differ only in case the first is kept; nothing is ever
+    cut silently.
+
+    Args:
+        query: ``"dog. yellow bus"`` (also ``,`` and newlines), a list, or ``{query: label}``;
+            `Queries` are returned as they are.
+
+    Raises:
+        QueryError: Nothing is asked for, there are control characters or more than `MAX_QUERIES`
+            queries, or one is longer than `MAX_LENGTH` characters.
     """
     if isinstance(query, Queries):
         return query

@@ -26,7 +26,10 @@ class Marks(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Sentences:
-    """Each query in one sentence or several, and negatives beside the queries.  See `gsam.text.processor.TextProcessor`."""
+    """Each query in one sentence or several, and negatives beside the queries.
+
+    See `gsam.text.processor.TextProcessor`.
+    """
 
     tokenizer: Tokenizer | None
     context: int
@@ -56,7 +59,10 @@ class Sentences:
         return tokenizer.encode(sentences, self.context)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, Any]:
-        """Unit vectors of the queries [C, P] and of the negatives [K, P], and which negatives may be used [K]."""
+        """Pack unit vectors of the queries [C, P] and of the negatives [K, P].
+
+        ``allowed`` [K] says which negatives may be used.
+        """
         both = encode([*queries, *self.negatives])
         return {
             "queries": both[: len(queries)],
@@ -67,7 +73,7 @@ class Sentences:
 
 @dataclasses.dataclass(frozen=True)
 class SigLipText(Sentences):
-    """SigLIP's: texts are made plain first, and end in exactly one mark."""
+    """Sentences of SigLIP's: texts are made plain first, and end in exactly one mark."""
 
     version: int = 1
     pad: int = 1
@@ -79,7 +85,7 @@ class SigLipText(Sentences):
 
 
 def canonical(text: str, version: int) -> str:
-    """A text as the model was trained to see it: in lower case, and for SigLIP without punctuation."""
+    """Write a text as in training: in lower case, and for SigLIP without punctuation."""
     text = text.lower()
     if version == 1:
         text = text.translate(str.maketrans("", "", string.punctuation))
@@ -87,7 +93,7 @@ def canonical(text: str, version: int) -> str:
 
 
 def finished(ids: np.ndarray, marks: Marks) -> np.ndarray:
-    """Token ids [n, T] with exactly one end mark, which a text that is cut keeps, and then the padding.
+    """End token ids [n, T] in exactly one end mark, which a text that is cut keeps, and pad them.
 
     Whether a ``tokenizer.json`` adds the marks depends on who wrote it.
     """

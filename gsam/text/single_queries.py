@@ -24,7 +24,7 @@ class SingleQueries:
 
     @property
     def axes(self) -> Any:
-        """Axes of a batch's text that vary, by the letters of `gsam.export.programs`: [B, C, D]."""
+        """Axes of a batch's text that vary: [B, C, D], see `gsam.export.programs`."""
         return ("b", "c")
 
     @property
@@ -33,11 +33,11 @@ class SingleQueries:
         return ("c",)
 
     def tokenize(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """Token ids [C, context]."""
+        """Tokenize texts: ids [C, context]."""
         if self.tokenizer is None:
             raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
         return self.tokenizer.encode([self.template.format(q) for q in texts], self.context)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
-        """The features of each query [C, D]."""
+        """Stack the features of each query, [C, D]."""
         return encode(queries)

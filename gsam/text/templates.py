@@ -1,4 +1,4 @@
-"""Sentences around a query, and which names mean the same: on the host, before anything is embedded."""
+"""Sentences around a query, and which names mean the same, before anything is encoded."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ ENSEMBLE = (
     "art of the {}.",
     "a photo of the small {}.",
 )
-"""The seven that served CLIP best together (openai/CLIP, the notebook on prompts for ImageNet): ``template="ensemble"``."""
+"""Seven templates that served CLIP best together: ``template="ensemble"``.
+
+From openai/CLIP's notebook on prompts for ImageNet.
+"""
 
 Template = str | Sequence[str]
-"""A sentence with ``{}`` where the query goes, several whose embeddings are averaged, or ``"ensemble"``."""
+"""A sentence with ``{}`` where the query goes; several, which are averaged; or ``"ensemble"``."""
 
 
 def templates(template: Template) -> tuple[str, ...]:
-    """The sentences.  Raises `ValueError` for none, and for one without ``{}``."""
+    """List the sentences of a template.
+
+    Raises:
+        ValueError: There is none, or one without ``{}``.
+    """
     if isinstance(template, str):
         found: tuple[str, ...] = ENSEMBLE if template == "ensemble" else (template,)
     else:
@@ -33,13 +40,16 @@ def templates(template: Template) -> tuple[str, ...]:
 
 
 def fill(template: Template, queries: Sequence[str]) -> list[str]:
-    """Every query in every sentence: K sentences a query, one query after the other."""
+    """Put every query into every sentence: K sentences per query, one query after the other."""
     sentences = templates(template)
     return [sentence.replace("{}", query) for query in queries for sentence in sentences]
 
 
 def allowed(negatives: Sequence[str], queries: Sequence[str]) -> np.ndarray:
-    """Which negatives [K] may stand against the queries: not one that shares all its words with a query, or has them all."""
+    """Tell which negatives [K] may stand against the queries.
+
+    One that shares all its words with a query, or has all of the query's, may not.
+    """
     asked = [set(q.lower().split()) for q in queries if q]
     words = [set(n.lower().split()) for n in negatives]
     return np.asarray([not any(n <= q or q <= n for q in asked) for n in words], bool)

@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from gsam.errors import CheckpointError
 from gsam.text.queries import shorten
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Text to padded token ids and back."""
 
@@ -92,16 +93,25 @@ class Caption:
     """How many captions of how many tokens one after the other these are."""
 
     def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
-        """The words that score above ``threshold``, as GroundingDINO's own demo puts them together (``get_phrases_from_posmap``).
+        """Join the words that score above ``threshold`` as GroundingDINO's own demo does.
 
-        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better taken from the queries.
+        Source: ``get_phrases_from_posmap``.  Phrases may come out merged, cut or empty: this is for
+        comparing with it, labels are better taken from the queries.
         """
         fired = [i for i, s in zip(self.ids, scores, strict=True) if s > threshold and i and i not in self.special]
         return self.decode(fired).replace(".", "").strip()
 
 
 def load_tokenizer(path: Path) -> FastTokenizer:
-    """A ``tokenizer.json``, or a folder that has one, CLIP's ``vocab.json`` and ``merges.txt``, or BERT's ``vocab.txt``."""
+    """Load a tokenizer.
+
+    Args:
+        path: A ``tokenizer.json``, or a folder with one, with CLIP's ``vocab.json`` and
+            ``merges.txt``, or with BERT's ``vocab.txt``.
+
+    Raises:
+        CheckpointError: There is none, or it is not readable.
+    """
     from tokenizers import Tokenizer as Inner
 
     path = Path(path)
