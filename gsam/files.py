@@ -1,7 +1,8 @@
-"""Files and folders that are there whole or not at all, and what is in them."""
+"""Files and folders that are there whole or not at all, their hashes, and what must be closed."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import hashlib
 import os
@@ -9,7 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 PREFIX = ".gsam-"
 """Files that are not finished begin with this."""
@@ -72,3 +74,19 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Closing(abc.ABC):
+    """A context manager whose block ends with `close`, whatever happens in it."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of what is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from gsam.files import Closing
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -14,7 +15,7 @@ SECONDS = 5.0
 """Between two lines where no terminal is there to show a bar."""
 
 
-class Progress:
+class Progress(Closing):
     """A progress bar on a terminal, a line every few seconds elsewhere; nothing for a single item.
 
     Args:
@@ -50,11 +51,3 @@ class Progress:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

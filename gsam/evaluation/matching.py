@@ -84,7 +84,7 @@ def table(names: Sequence[str], labels: Sequence[str], right: Right = noun) -> N
     return np.array([[right(m, n) for m in names] for n in labels], bool).reshape(len(labels), len(names))
 
 
-def filled(box: NDArray[np.float32] | Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
+def mask_of_box(box: NDArray[np.float32] | Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
     """A box ``x0 y0 x1 y1`` as a mask [H, W]."""
     mask = np.zeros(size, bool)
     x0, y0, x1, y1 = (max(int(v), 0) for v in np.round(box))
@@ -150,7 +150,7 @@ class Tally:
             truth, size = true_masks[j], true_masks[j].shape
             box = bounds(masks[i]) if boxes is None else boxes[i]
             self.masks.append(float(iou[i, j]))
-            fills = np.stack([filled(box, size), filled(bounds(truth), size)])
+            fills = np.stack([mask_of_box(box, size), mask_of_box(bounds(truth), size)])
             own, best = overlaps(fills, truth[None])[:, 0]
             self.found_boxes.append(float(own))
             self.true_boxes.append(float(best))

@@ -19,7 +19,7 @@ import optax
 from numpy.typing import NDArray
 
 from gsam import bind
-from gsam.evaluation.matching import filled as box_as_mask
+from gsam.evaluation.matching import mask_of_box
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.nano import clicks
@@ -212,7 +212,7 @@ class Segmentation:
                     want = examples.instances[b] == prompts.objects[b, q] + 1
                     ious.append(_iou(masks[b, q], want))
                     errors.append(abs(ious[-1] - guess[b, q]))
-                    plain.append(_iou(box_as_mask(prompts.box[b, q], want.shape), want))
+                    plain.append(_iou(mask_of_box(prompts.box[b, q], want.shape), want))
             metrics |= {kind: float(np.mean(ious)), f"{kind}_above_75": float(np.mean(np.array(ious) > 0.75))}
             metrics |= {f"{kind}_guess_error": float(np.mean(errors)), "filled_box": float(np.mean(plain))}
         return metrics

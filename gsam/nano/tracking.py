@@ -338,13 +338,8 @@ class ClipLoss:
         iou = losses.mask_iou(jax.lax.stop_gradient(quiet), want)
         cost = (costs * losses.best_mask(costs)).sum(-1) + 0.05 * costs.mean(-1)
         cost = cost + ((answer.iou - iou) ** 2).mean(-1)
-        best = answer.iou.argmax(1)[:, None]
-        present = answer.object_score > 0
-        logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
-        logits = jnp.where(present[:, None, None], logits, tracker.ABSENT_LOGIT)
-        token = jnp.take_along_axis(answer.tokens, best[..., None], 1)[:, 0]
-        pointer = self.model.pointer(self.model.obj_ptr_proj(token), present)
-        return cost, jnp.take_along_axis(iou, best, 1)[:, 0], logits, pointer
+        best, chosen = answer.iou.argmax(1)[:, None], self.model.best_masks(answer)
+        return cost, jnp.take_along_axis(iou, best, 1)[:, 0], chosen.logits, chosen.pointer
 
 
 def initial(params: Params) -> Params:

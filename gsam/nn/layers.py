@@ -18,6 +18,8 @@ from jax import lax
 
 from gsam.bind import param
 
+Activation = Callable[[jax.Array], jax.Array]
+
 
 class Linear(nnx.Module):
     """A linear layer ``x @ kernel + bias`` over the last axis."""
@@ -138,19 +140,6 @@ class Embedding(nnx.Module):
         return self.embedding[...][index]
 
 
-class Mlp(nnx.Module):
-    """SAM's MLP: ``depth`` linear layers with ReLU between them, in ``layers``."""
-
-    def __init__(self, d_in: int, d_hidden: int, d_out: int, depth: int = 3) -> None:
-        widths = [d_in] + [d_hidden] * (depth - 1) + [d_out]
-        self.layers = nnx.List([Linear(a, b) for a, b in itertools.pairwise(widths)])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in self.layers[:-1]:
-            x = jax.nn.relu(layer(x))
-        return self.layers[-1](x)
-
-
 def by_rows(work: Callable[[jax.Array], jax.Array], x: jax.Array, rows: int = 1024) -> jax.Array:
     """Apply ``work`` to blocks of tokens on a CPU, so that wide intermediates stay in the cache.
 
@@ -187,6 +176,44 @@ def gelu_tanh(x: jax.Array) -> jax.Array:
 def quick_gelu(x: jax.Array) -> jax.Array:
     """CLIP's ``x * sigmoid(1.702 x)``."""
     return x * jax.nn.sigmoid(1.702 * x)
+
+
+class Mlp(nnx.Module):
+    """An MLP: ``depth`` linear layers with an activation between them, in ``layers``."""
+
+    def __init__(self, d_in: int, d_hidden: int, d_out: int, depth: int = 3, act: Activation = jax.nn.relu) -> None:
+        widths = [d_in] + [d_hidden] * (depth - 1) + [d_out]
+        self.layers = nnx.List([Linear(a, b) for a, b in itertools.pairwise(widths)])
+        self.act = act
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in self.layers[:-1]:
+            x = self.act(layer(x))
+        return self.layers[-1](x)
+
+
+class FeedForward(nnx.Module):
+    """Two linear layers with an activation between them, ``fc1`` and ``fc2``."""
+
+    def __init__(self, width: int, hidden: int, act: Activation = gelu) -> None:
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
+        self.act = act
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class MlpBlock(nnx.Module):
+    """`FeedForward` under SAM's names, ``lin1`` and ``lin2``."""
+
+    def __init__(self, width: int, hidden: int, act: Activation = gelu) -> None:
+        self.lin1 = Linear(width, hidden)
+        self.lin2 = Linear(hidden, width)
+        self.act = act
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.lin2(self.act(self.lin1(x)))
 
 
 NEVER = -1e30

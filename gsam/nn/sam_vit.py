@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from gsam.bind import param
-from gsam.nn.layers import Conv, LayerNorm, Linear, PatchEmbed, by_rows, gelu
+from gsam.nn.layers import Conv, LayerNorm, Linear, MlpBlock, PatchEmbed, by_rows
 from gsam.nn.relative import attention
 
 
@@ -79,17 +79,6 @@ class Attention(nnx.Module):
         if self.window:
             y = y.reshape(b, rows, columns, s, s, d).swapaxes(2, 3).reshape(b, rows * s, columns * s, d)[:, :h, :w]
         return self.proj(y.reshape(b, h, w, d))
-
-
-class MlpBlock(nnx.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        self.lin1 = Linear(width, hidden)
-        self.lin2 = Linear(hidden, width)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.lin2(gelu(self.lin1(x)))
 
 
 class Block(nnx.Module):

@@ -30,7 +30,7 @@ from jax import lax
 
 from gsam.bind import param
 from gsam.nn.attention import attend
-from gsam.nn.layers import BatchNorm, LayerNorm, Linear, by_rows, gelu
+from gsam.nn.layers import BatchNorm, FeedForward, LayerNorm, Linear, by_rows, gelu
 from gsam.nn.sam_vit import Neck
 
 
@@ -180,16 +180,15 @@ class Attention(nnx.Module):
         return self.attention_biases[...][:, apart]
 
 
-class MlpBlock(nnx.Module):
-    """Two linear layers with GELU between them, with their own norm."""
+class NormedFeedForward(FeedForward):
+    """A feed-forward block with its own norm."""
 
     def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(width, hidden)
         self.norm = LayerNorm(width)
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(gelu(self.fc1(self.norm(x))))
+        return super().__call__(self.norm(x))
 
 
 class Block(nnx.Module):
@@ -198,7 +197,7 @@ class Block(nnx.Module):
     def __init__(self, width: int, heads: int, window: int, ratio: int) -> None:
         self.attn = Attention(width, heads, window)
         self.local_conv = ConvNorm(3, width, width, depthwise=True)
-        self.mlp = MlpBlock(width, ratio * width)
+        self.mlp = NormedFeedForward(width, ratio * width)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self.local_conv(x + self.attn(x))

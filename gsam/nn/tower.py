@@ -10,7 +10,6 @@ of the highest id.  SigLIP's towers are made of the same layers, with another GE
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -20,7 +19,7 @@ from flax import nnx
 
 from gsam.bind import param
 from gsam.nn.attention import attend
-from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, gelu_tanh, quick_gelu
+from gsam.nn.layers import Activation, Embedding, FeedForward, LayerNorm, Linear, PatchEmbed, gelu_tanh, quick_gelu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Tower:
         return self.mlp or self.mlp_ratio * self.width
 
 
-ACTS: dict[str, Callable[[jax.Array], jax.Array]] = {"quick_gelu": quick_gelu, "gelu_tanh": gelu_tanh}
+ACTS: dict[str, Activation] = {"quick_gelu": quick_gelu, "gelu_tanh": gelu_tanh}
 
 
 class Attention(nnx.Module):
@@ -66,16 +65,9 @@ class Attention(nnx.Module):
         return self.out_proj(y.reshape(*lead, tokens, width))
 
 
-class TowerMlp(nnx.Module):
-    """Two linear layers with the tower's activation between them."""
-
-    def __init__(self, tower: Tower) -> None:
-        self.fc1 = Linear(tower.width, tower.hidden)
-        self.fc2 = Linear(tower.hidden, tower.width)
-        self.act = tower.act
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(ACTS[self.act](self.fc1(x)))
+def feed_forward(tower: Tower) -> FeedForward:
+    """The feed-forward block of one of a tower's layers."""
+    return FeedForward(tower.width, tower.hidden, ACTS[tower.act])
 
 
 class Layer(nnx.Module):
@@ -85,7 +77,7 @@ class Layer(nnx.Module):
         self.layer_norm1 = LayerNorm(tower.width, tower.eps)
         self.self_attn = Attention(tower.width, tower.heads)
         self.layer_norm2 = LayerNorm(tower.width, tower.eps)
-        self.mlp = TowerMlp(tower)
+        self.mlp = feed_forward(tower)
 
     def __call__(self, x: jax.Array, mask: np.ndarray | None = None) -> jax.Array:
         x = x + self.self_attn(self.layer_norm1(x), mask)

@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from gsam.nn.layers import NEVER, ConvTranspose2x2, Embedding, LayerNorm, Linear, Mlp, gelu, softmax
+from gsam.nn.layers import NEVER, ConvTranspose2x2, Embedding, LayerNorm, Linear, Mlp, MlpBlock, gelu, softmax
 
 
 class Attention(nnx.Module):
@@ -109,17 +109,6 @@ class Attention(nnx.Module):
         return self.split(linear.kernel[...].astype(dtype))
 
 
-class MlpBlock(nnx.Module):
-    """Two linear layers with ReLU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        self.lin1 = Linear(width, hidden)
-        self.lin2 = Linear(hidden, width)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.lin2(jax.nn.relu(self.lin1(x)))
-
-
 class TwoWayLayer(nnx.Module):
     """Attention among tokens, of tokens to the image, an MLP, and of the image to tokens."""
 
@@ -128,7 +117,7 @@ class TwoWayLayer(nnx.Module):
         self.norm1 = LayerNorm(width)
         self.cross_attn_token_to_image = Attention(width, heads, 2)
         self.norm2 = LayerNorm(width)
-        self.mlp = MlpBlock(width, hidden)
+        self.mlp = MlpBlock(width, hidden, jax.nn.relu)
         self.norm3 = LayerNorm(width)
         self.cross_attn_image_to_token = Attention(width, heads, 2)
         self.norm4 = LayerNorm(width)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import types
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from gsam.files import Closing
+
 State = TypeVar("State")
 Notes = dict[str, float]
 """Numbers beside a state, by name."""
 
 
-class Checkpoints:
+class Checkpoints(Closing):
     """The latest states of a run, in ``folder``.  Orbax writes under a temporary name and renames."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
@@ -63,10 +64,6 @@ class Checkpoints:
         )
         return dict(found["state"]), dict(found["notes"])
 
-    def __enter__(self) -> Checkpoints:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let Orbax finish."""
         self._manager.close()

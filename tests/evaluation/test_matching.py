@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gsam.evaluation.matching import Tally, covered, filled, noun, overlaps, pairs
+from gsam.evaluation.matching import Tally, covered, mask_of_box, noun, overlaps, pairs
 from gsam.ops.bounds import bounds
 
 SIZE = (20, 30)
 
 
 def boxes(*corners: tuple[int, int, int, int]) -> np.ndarray:
-    return np.stack([filled(np.array(c), SIZE) for c in corners]) if corners else np.zeros((0, *SIZE), bool)
+    return np.stack([mask_of_box(np.array(c), SIZE) for c in corners]) if corners else np.zeros((0, *SIZE), bool)
 
 
 def scores(*values: float) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_exactly_half_is_enough() -> None:
 
 
 def test_what_lies_on_ignored_pixels_counts_neither_way() -> None:
-    ignored = filled(np.array(MIDDLE), SIZE)
+    ignored = mask_of_box(np.array(MIDDLE), SIZE)
     assert covered(boxes(MIDDLE, LEFT), ignored).tolist() == [1.0, 0.0]
     tally = Tally()
     tally.add(boxes(LEFT, MIDDLE), ["cat", "dog"], scores(0.9, 0.9), boxes(LEFT), ["cat"], ignored)

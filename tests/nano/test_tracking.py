@@ -15,6 +15,7 @@ import gsam
 from gsam.models import sam
 from gsam.models.sam.config import Config
 from gsam.models.sam2.model import Answer
+from gsam.models.sam2.tracker import ObjectMasks
 from gsam.nano import tracking
 from gsam.nano.clip_batches import clip_batch
 from gsam.nano.scenes import IGNORE
@@ -216,11 +217,8 @@ class Obedient:
         n = len(previous)
         return Answer(logits[:, None], jnp.ones((n, 1)), jnp.zeros((n, 1, small.CONFIG.width)), jnp.ones(n))
 
-    def pointer(self, pointer: jax.Array, there: jax.Array) -> jax.Array:
-        return pointer
-
-    def obj_ptr_proj(self, token: jax.Array) -> jax.Array:
-        return token
+    def best_masks(self, answer: Answer) -> ObjectMasks:
+        return ObjectMasks(answer.logits[:, 0], answer.iou[:, 0], answer.object_score, answer.tokens[:, 0])
 
 
 def test_corrections_go_where_the_mask_is_wrong() -> None:

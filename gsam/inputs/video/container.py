@@ -7,10 +7,11 @@ import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any, Self
+from types import ModuleType
+from typing import Any
 
 from gsam.errors import UsageError, VideoError
+from gsam.files import Closing
 
 MAX_PIXELS = 100_000_000
 """Of a frame, as of a picture."""
@@ -25,7 +26,7 @@ def pyav() -> ModuleType:
     return av
 
 
-class Container:
+class Container(Closing):
     """Opened, with its pictures chosen: the best video stream that is not the cover of an album.
 
     What a playlist points to is not followed: only the bytes of this file are read.  Frames are not decoded in several threads
@@ -142,14 +143,6 @@ class Container:
     def close(self) -> None:
         self.container.close()
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def exact(value: Any) -> Fraction | None:

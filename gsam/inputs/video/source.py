@@ -6,13 +6,12 @@ import abc
 import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import UsageError, VideoError
+from gsam.files import Closing
 from gsam.inputs.video.prefetch import ahead
 
 
@@ -30,7 +29,7 @@ class Frame:
     """The file's name, if the frame is one."""
 
 
-class Frames(abc.ABC):
+class Frames(Closing):
     """Frames of one size, one after the other.
 
     Iterate, as often as you like unless it is live; ``frames[i]`` and `walk` go anywhere where `seekable`.  All iterations are
@@ -95,16 +94,8 @@ class Frames(abc.ABC):
             raise TypeError(f"{self.name}: is live, nobody knows how many frames it has")
         return self.count
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Let go of files; what is being iterated over ends by itself."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         count = "?" if self.count is None else self.count

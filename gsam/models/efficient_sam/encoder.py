@@ -12,7 +12,7 @@ from flax import nnx
 from gsam.bind import param
 from gsam.models.efficient_sam.config import Config
 from gsam.nn.attention import attend
-from gsam.nn.layers import LayerNorm, Linear, PatchEmbed, by_rows, gelu
+from gsam.nn.layers import FeedForward, LayerNorm, Linear, PatchEmbed, by_rows
 from gsam.nn.sam_vit import Neck
 from gsam.ops.resize import bicubic
 
@@ -31,17 +31,6 @@ class Attention(nnx.Module):
         return self.proj(attend(q, k, v).reshape(b, h, w, d))
 
 
-class Mlp(nnx.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(gelu(self.fc1(x)))
-
-
 class Block(nnx.Module):
     """A pre-norm transformer block."""
 
@@ -49,7 +38,7 @@ class Block(nnx.Module):
         self.norm1 = LayerNorm(config.width, 1e-6)
         self.attn = Attention(config.width, config.heads)
         self.norm2 = LayerNorm(config.width, 1e-6)
-        self.mlp = Mlp(config.width, config.mlp_ratio * config.width)
+        self.mlp = FeedForward(config.width, config.mlp_ratio * config.width)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x + self.attn(self.norm1(x))

@@ -20,7 +20,7 @@ from flax import nnx
 from gsam.bind import param
 from gsam.models.grounding_dino.config import SwinConfig
 from gsam.nn.attention import attend
-from gsam.nn.layers import LayerNorm, Linear, PatchEmbed, gelu
+from gsam.nn.layers import FeedForward, LayerNorm, Linear, PatchEmbed
 
 FAR = -100.0
 """Logit that the original adds between parts of a shifted window that were not neighbours."""
@@ -62,17 +62,6 @@ class WindowAttention(nnx.Module):
         return self.relative_position_bias_table[...][rows + x[:, None] - x[None] + side - 1].transpose(2, 0, 1)
 
 
-class SwinMlp(nnx.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(gelu(self.fc1(x)))
-
-
 class Block(nnx.Module):
     """A pre-norm transformer block over windows, shifted by ``shift`` tokens."""
 
@@ -80,7 +69,7 @@ class Block(nnx.Module):
         self.norm1 = LayerNorm(width)
         self.attn = WindowAttention(width, heads, config.window)
         self.norm2 = LayerNorm(width)
-        self.mlp = SwinMlp(width, config.mlp_ratio * width)
+        self.mlp = FeedForward(width, config.mlp_ratio * width)
         self.window = config.window
         self.shift = shift
 

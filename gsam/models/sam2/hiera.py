@@ -20,7 +20,7 @@ from flax import nnx
 from gsam.bind import param
 from gsam.models.sam2.config import STRIDE, Config
 from gsam.nn.attention import attend
-from gsam.nn.layers import LayerNorm, Linear, by_rows, gelu
+from gsam.nn.layers import LayerNorm, Linear, Mlp, by_rows, gelu
 from gsam.ops.resize import bicubic
 
 
@@ -79,16 +79,6 @@ class Attention(nnx.Module):
         return self.proj(y)
 
 
-class Mlp(nnx.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        self.layers = nnx.List([Linear(width, hidden), Linear(hidden, width)])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.layers[1](gelu(self.layers[0](x)))
-
-
 class Block(nnx.Module):
     """A pre-norm transformer block.
 
@@ -101,7 +91,7 @@ class Block(nnx.Module):
         self.norm1 = LayerNorm(d_in, 1e-6)
         self.attn = Attention(d_in, d_out, heads, window=window, pool=pool)
         self.norm2 = LayerNorm(d_out, 1e-6)
-        self.mlp = Mlp(d_out, mlp_ratio * d_out)
+        self.mlp = Mlp(d_out, mlp_ratio * d_out, d_out, 2, gelu)
         self.proj = Linear(d_in, d_out) if d_in != d_out else None
         self.window, self.whole, self.pool = window, side, pool
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from gsam.bind import param
 from gsam.models.sam2.config import Config
 from gsam.models.sam2.memory import MemoryAttention, MemoryEncoder, moment_code
-from gsam.models.sam2.model import Features, Sam2Image
+from gsam.models.sam2.model import Answer, Features, Sam2Image
 from gsam.models.sam2.port import TRACKER_LAYOUTS
 from gsam.models.stage import ModelStage
 from gsam.nn.layers import Linear, Mlp, PatchEmbed
@@ -88,8 +88,13 @@ class Sam2(Sam2Image):
         multimask: bool,
         dynamic: bool = True,
     ) -> ObjectMasks:
-        """Decode as `Sam2Image.decode` does, to one mask per object, with presence and pointer."""
-        answer = self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
+        """Decode as `Sam2Image.decode` does, to one mask per object, its presence and its pointer."""
+        return self.best_masks(
+            self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
+        )
+
+    def best_masks(self, answer: Answer) -> ObjectMasks:
+        """Choose the mask of each object whose predicted IoU is highest; what is not there has no mask and its own pointer."""
         best = answer.iou.argmax(1)[:, None]
         logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
         token = jnp.take_along_axis(answer.tokens, best[..., None], 1)[:, 0]

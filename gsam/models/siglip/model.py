@@ -15,7 +15,7 @@ from flax import nnx
 from gsam.bind import param
 from gsam.models.siglip.config import Config
 from gsam.nn.layers import Embedding, LayerNorm, Linear, PatchEmbed, softmax
-from gsam.nn.tower import Encoder, TextEmbeddings, Tower, TowerMlp, normalise
+from gsam.nn.tower import Encoder, TextEmbeddings, Tower, feed_forward, normalise
 
 
 class VisionEmbeddings(nnx.Module):
@@ -61,7 +61,7 @@ class Pool(nnx.Module):
         self.probe = param(1, 1, tower.width)
         self.attention = ProbeAttention(tower.width, tower.heads)
         self.layernorm = LayerNorm(tower.width, tower.eps)
-        self.mlp = TowerMlp(tower)
+        self.mlp = feed_forward(tower)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         probe = jnp.broadcast_to(self.probe[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1]))

@@ -13,12 +13,12 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
 
 from gsam.errors import UsageError
+from gsam.files import Closing
 from gsam.results.tracks import TrackedFrame, Tracks
 
 FORMAT = "gsam tracks 1"
@@ -80,7 +80,7 @@ def frame_of(line: dict[str, Any], size: tuple[int, int]) -> TrackedFrame:
     )
 
 
-class TracksWriter:
+class TracksWriter(Closing):
     """A file that frames are added to, each on the disk before `add` returns.
 
     A file that is there already is gone on with: `complete` says which frames it has, and a torn last line is cut off.
@@ -125,14 +125,6 @@ class TracksWriter:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def complete(path: Path) -> list[int]:
