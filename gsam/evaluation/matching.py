@@ -1,7 +1,8 @@
 """Match found masks to true ones, and count hits, false and missed things.
 
-Matching is greedy, best score first, at a mask IoU of at least 0.5.  It is done twice: among pairs whose label is right,
-which gives precision, recall and F1, and among all pairs, which gives the share of found things that are called rightly.
+Matching is greedy, best score first, at a mask IoU of at least 0.5.  It is done twice: among pairs
+whose label is right, which gives precision, recall and F1, and among all pairs, which gives the
+share of found things that are called rightly.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from gsam.ops.bounds import bounds
 
 Masks = NDArray[np.bool_]
 Right = Callable[[str, str], bool]
-"""``right(name, label)``: whether a thing called ``name`` in the truth may be labelled ``label``."""
+"""``right(name, label)``: whether a thing called ``name`` in the truth may be labelled ``label``.
+"""
 
 MIN_IOU = 0.5
 
@@ -44,7 +46,9 @@ def box_overlaps(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
 
 
 def covered(found: Masks, region: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The fraction of each mask of [N, H, W] that lies on ``region`` [H, W]: [N]; 0 for an empty mask."""
+    """The fraction of each mask of [N, H, W] that lies on ``region`` [H, W]: [N]; 0 for an empty
+    mask.
+    """
     area = found.sum((1, 2))
     return np.asarray((found & region).sum((1, 2)) / np.maximum(area, 1), np.float32)
 
@@ -55,7 +59,8 @@ def pairs(
     allowed: NDArray[np.bool_] | None = None,
     min_iou: float = MIN_IOU,
 ) -> list[tuple[int, int]]:
-    """Match one to one, greedily: the best score first takes its best free column among the allowed.
+    """Match one to one, greedily: the best score first takes its best free column among the
+    allowed.
 
     Args:
         iou: [N, M] of found against true masks.

@@ -1,4 +1,5 @@
-"""Values that others have published for official weights, computed again: a family's numbers on one picture."""
+"""Values that others have published for official weights, computed again: a family's numbers on one
+image."""
 
 from __future__ import annotations
 
@@ -23,22 +24,24 @@ Comparison = tuple[str, list[float], list[float], float]
 
 
 class Unavailable(Exception):
-    """The picture is not here and cannot be had."""
+    """The image is not here and cannot be had."""
 
 
 def compare(entry: Mapping[str, Any], loaded: Loaded, image: Path | None = None) -> Iterator[Comparison]:
-    """Every row of a manifest entry's ``published``, on its picture ``published_on`` or a copy of that, ``image``.
+    """Every row of a manifest entry's ``published``, on its image ``published_on`` or a copy of
+    that, ``image``.
 
-    Raises `Unavailable` when the picture cannot be downloaded, `gsam.errors.ImageError` when it cannot be read.
+    Raises `Unavailable` when the image cannot be downloaded, `gsam.errors.ImageError` when it
+    cannot be read.
     """
-    picture = open_image(image or _picture(entry["published_on"])).pixels
+    image = open_image(image or _reference_image(entry["published_on"])).pixels
     with jax.default_matmul_precision("highest"):
-        for what, expected, actual, row in FAMILIES[loaded.family](loaded, picture, entry["published"]):
+        for what, expected, actual, row in FAMILIES[loaded.family](loaded, image, entry["published"]):
             yield what, np.ravel(expected).tolist(), np.ravel(actual).tolist(), row["tolerance"]
 
 
-def _picture(place: str) -> Path:
-    """A picture by its address, or as ``owner/name:file`` on the hub."""
+def _reference_image(place: str) -> Path:
+    """An image by its address, or as ``owner/name:file`` on the hub."""
     from gsam.weights import download
 
     try:
@@ -53,13 +56,13 @@ Table = Mapping[str, Any]
 Part = tuple[str, Any, Any, Table]
 
 
-def _sam(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+def _sam(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """The predicted IoU of the masks for a prompt; a single number is that of the last mask."""
     from gsam.predictors.image import Predictor
 
     family = importlib.import_module(f"gsam.models.{loaded.family}")
     predictor = Predictor(family.build(loaded.config, loaded.params))
-    predictor.set_image(picture)
+    predictor.set_image(image)
     for row in rows:
         points = row.get("points")
         labels = row.get("labels", [1] * len(points)) if points else None
@@ -69,16 +72,16 @@ def _sam(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
         yield f"IoU for {prompt}", expected, iou[-len(expected) :], row
 
 
-def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+def _owl(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """Boxes (centre and width, in the view) and logits of the first tokens.
 
-    OWL-ViT's values come from a picture squashed to a square, OWLv2's from one padded to it.
+    OWL-ViT's values come from an image squashed to a square, OWLv2's from one padded to it.
     """
     from gsam.models import owl_vit
 
     config = loaded.config
     view = owl_vit.view(config) if config.objectness else View(config.image_size, "squash", "bicubic")
-    pixels = _normalised(make_view(picture, view))
+    pixels = _normalised(make_view(image, view))
     stage = owl_vit.build(config, loaded.params, _tokenizer(loaded))
 
     @jax.jit
@@ -95,7 +98,7 @@ def _owl(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator
             yield "logits", row["logits"], logits[0, :3], row
 
 
-def _grounding_dino(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+def _grounding_dino(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
     """Boxes (centre and width) and token logits of the first queries of the decoder."""
     from gsam.models import grounding_dino
     from gsam.models.grounding_dino.enhancer import Phrases
@@ -112,7 +115,7 @@ def _grounding_dino(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) 
         return logits, boxes
 
     for row in rows:
-        images, text = pipe.prepare(picture, row["query"])
+        images, text = pipe.prepare(image, row["query"])
         logits, boxes = run(pipe.params["detect"], images, text.stages["detect"])
         if "boxes" in row:
             yield "boxes", row["boxes"], boxes[0, :3, :3], row
@@ -120,13 +123,13 @@ def _grounding_dino(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) 
             yield "token logits", row["token_logits"], logits[0, :3, :3], row
 
 
-def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
-    """Logits of sentences for the middle square of the picture."""
+def _clip(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """Logits of sentences for the middle square of the image."""
     from gsam.models import clip
 
     size = loaded.config.image_size
-    h, w = (size * n // min(picture.shape[:2]) for n in picture.shape[:2])  # the shorter side becomes ``size``
-    whole = np.asarray(Image.fromarray(picture).resize((w, h), Image.Resampling.BICUBIC))
+    h, w = (size * n // min(image.shape[:2]) for n in image.shape[:2])  # the shorter side becomes ``size``
+    whole = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BICUBIC))
     top, left = (h - size) // 2, (w - size) // 2
     pixels = _normalised(whole[top : top + size, left : left + size])
     stage = clip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
@@ -141,13 +144,13 @@ def _clip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterato
         yield "logits", row["logits"], run(loaded.params, pixels, ids)[0], row
 
 
-def _siglip(loaded: Loaded, picture: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
-    """Logits of sentences for the picture squashed to a square; Hugging Face has bicubic for SigLIP."""
+def _siglip(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
+    """Logits of sentences for the image squashed to a square; Hugging Face has bicubic for SigLIP."""
     from gsam.models import siglip
     from gsam.ops.views import normalise
 
     view = View(loaded.config.image_size, "squash", "bicubic" if loaded.config.version == 1 else "bilinear")
-    values = jnp.asarray(make_view(picture, view), jnp.float32) / 255.0
+    values = jnp.asarray(make_view(image, view), jnp.float32) / 255.0
     stage = siglip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
     pixels = normalise(values, stage.mean, stage.std, jnp.dtype("float32"))[None]
 

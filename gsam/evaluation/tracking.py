@@ -1,7 +1,8 @@
-"""Tracks against the truth: J and F as DAVIS defines them, identities that change, and things that enter late.
+"""Score tracks: J and F as DAVIS defines them, identity switches, and objects that enter late.
 
-J (region) is the IoU of masks, F (contour) the harmonic mean of precision and recall of boundary pixels, both the mean over a
-track's frames; where an object is in neither mask of a frame, both are 1.  numpy and scipy only.
+J (region) is the IoU of masks, F (contour) the harmonic mean of precision and recall of boundary
+pixels, both the mean over a track's frames; where an object is in neither mask of a frame, both are
+1.  numpy and scipy only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gsam.results.tracks import TrackedFrame, Tracks
 
 Mask = NDArray[np.bool_]
 TOLERANCE = 0.008
-"""How far boundary pixels may lie apart, of the picture's diagonal; rounded up to whole pixels."""
+"""How far boundary pixels may lie apart, of the image's diagonal; rounded up to whole pixels."""
 
 
 def region(found: Mask, true: Mask) -> float:
@@ -31,13 +32,13 @@ def region(found: Mask, true: Mask) -> float:
 
 
 def boundary(mask: Mask) -> Mask:
-    """[H, W]: pixels unlike their neighbour to the right, below, or both; beyond the picture there is none."""
+    """[H, W]: pixels unlike their neighbour to the right, below, or both, within the image."""
     padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     return np.asarray((mask ^ padded[:-1, 1:]) | (mask ^ padded[1:, :-1]) | (mask ^ padded[1:, 1:]), bool)
 
 
 def contour(found: Mask, true: Mask, tolerance: float = TOLERANCE) -> float:
-    """F of one frame: boundary pixels are right where the other mask has one within ``tolerance`` of the diagonal.
+    """F of one frame: boundary pixels are right where the other mask has one nearby.
 
     Args:
         found: [H, W] bool.
@@ -100,9 +101,9 @@ def qualities(
         found: The tracks to judge.
         true: The truth, of the same size and length.
         pairs: Id of an object -> id of the track it is compared with, instead of the same id.
-        ends: Whether the frame an object first appears in, and the last one of the video, count.  DAVIS leaves both out,
-            because the first is given; without a prompt (see `assign_tracks`) they belong to it, and so do all frames
-            before an object appears.
+        ends: Whether the frame an object first appears in, and the last one of the video, count.
+            DAVIS leaves both out, because the first is given; without a prompt (see
+            `assign_tracks`) they belong to it, and so do all frames before an object appears.
         ignored: [count, H, W] bool, pixels that are not judged; by default none.
 
     Returns:
@@ -131,7 +132,9 @@ def qualities(
 
 
 def assign_tracks(found: Tracks, true: Tracks) -> dict[int, int]:
-    """Assign tracks whose ids were not given to objects, one to one, so that the sum of J over the video is largest.
+    """Assign tracks to objects one to one, so that the sum of J over the video is largest.
+
+    For tracks whose ids were not given.
 
     Args:
         found: The tracks to judge.
@@ -193,8 +196,8 @@ def count_identities(
 ) -> IdentityCounts:
     """Match masks to objects frame by frame, one to one, and count identities.
 
-    An object keeps the track of its last match while that is good enough, as in CLEAR MOT (Bernardin and Stiefelhagen
-    2008); what is left is matched so that the sum of IoU is largest.
+    An object keeps the track of its last match while that is good enough, as in CLEAR MOT
+    (Bernardin and Stiefelhagen 2008); what is left is matched so that the sum of IoU is largest.
 
     Args:
         found: The tracks to judge.
@@ -240,7 +243,7 @@ def count_identities(
 
 
 def total(clips: Iterable[IdentityCounts]) -> dict[str, Any]:
-    """Over clips: what can be added up, and per clip or as a share what people compare; 0 where there is nothing to divide by."""
+    """Sum the counts over clips, and give rates of them; 0 where there is nothing to divide by."""
     every = list(clips)
     sums = {
         f.name: sum(getattr(c, f.name) for c in every) for f in dataclasses.fields(IdentityCounts) if f.name != "delays"

@@ -1,12 +1,14 @@
-"""``python -m gsam.nano {detector|segmenter|classifier|tracker} --pool DIR --out DIR --minutes M [--resume]``, then
-``ship``.
+"""``python -m gsam.nano {detector|segmenter|classifier|tracker} --pool DIR --out DIR --minutes M
+[--resume]``, then ``ship``.
 
-``--pool`` holds ``train`` and ``val160`` (`gsam.nano.pool`), for the tracker ``clips`` and ``clips_val``
-(`gsam.nano.clips`).  Each run is one process; two of them keep two cores busy, and so does one with
-``JAX_NUM_CPU_DEVICES=2``.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
+``--pool`` holds ``train`` and ``val160`` (`gsam.nano.pool`), for the tracker ``clips`` and
+``clips_val`` (`gsam.nano.clips`).  Each run is one process; two of them keep two cores busy, and so
+does one with ``JAX_NUM_CPU_DEVICES=2``.  ``ship`` turns the runs' averaged weights into
+``weights/nano``.
 
-The tracker learns in two runs: pictures (``--frames 1 --teacher weights/nano/segmenter.safetensors``), and then videos
-(``--frames 8 --start`` what the first shipped): the shortest clips in which a memory gets as old as it can be.
+The tracker learns in two runs: images (``--frames 1 --teacher
+weights/nano/segmenter.safetensors``), and then videos (``--frames 8 --start`` what the first
+shipped): the shortest clips in which a memory gets as old as it can be.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "MALLOC_TOP_PAD_": "268435456",
 }
-"""glibc hands large blocks back to the system after every step; keeping them is worth a third of the speed on CPU."""
+"""glibc hands large blocks back to the system after every step; keeping them is worth a third of
+the speed on CPU."""
 
 LEARNING_RATES = {"detector": 2e-3, "segmenter": 2e-3, "classifier": 2e-3, "tracker": 2e-3}
 
@@ -60,7 +63,7 @@ def main() -> int:
         job.add_argument("--seed", type=int, default=0)
         job.add_argument("--start", type=Path, help="safetensors of `ship` to go on from, with a new schedule")
         if name == "tracker":
-            job.add_argument("--frames", type=int, default=8, help="of a clip; 1 for the picture's side alone")
+            job.add_argument("--frames", type=int, default=8, help="of a clip; 1 for the image's side alone")
             job.add_argument("--teacher", type=Path, help="safetensors of the segmenter that teaches")
         job.add_argument("--machine", default=f"{os.cpu_count()} CPU cores ({platform.machine()})")
         job.add_argument("--resume", action="store_true")
@@ -80,7 +83,9 @@ def main() -> int:
 
 
 def keep_allocations() -> None:
-    """Start this command anew under `ALLOCATOR`: the C library reads it only at the start of a process."""
+    """Start this command anew under `ALLOCATOR`: the C library reads it only at the start of a
+    process.
+    """
     if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
         arguments = [sys.executable, "-m", "gsam.nano", *sys.argv[1:]]
         os.execve(sys.executable, arguments, os.environ | ALLOCATOR)
@@ -117,7 +122,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def read_weights(path: Path, spec: bind.Spec[Any]) -> Params:
-    """Parameters that `ship` wrote, as float32.  Raises `ModelConfigError` where they are another model's."""
+    """Parameters that `ship` wrote, as float32.
+
+    Raises `ModelConfigError` where they are another model's.
+    """
     import jax.numpy as jnp
     from safetensors.numpy import load_file
 

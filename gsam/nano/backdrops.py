@@ -1,4 +1,5 @@
-"""Backgrounds that training never saw: plaid, rays, terrain, lights out of focus, newsprint, a valley in layers."""
+"""Backgrounds that training never saw: plaid, rays, terrain, lights out of focus, newsprint, a
+valley in layers."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ def bokeh(rng: np.random.Generator, h: int, w: int) -> Pixels:
 
 
 def newsprint(rng: np.random.Generator, h: int, w: int) -> Pixels:
-    """A page: columns of lines of words, some headlines, a few framed grey pictures; a little askew."""
+    """A page: columns of lines of words, some headlines, a few framed grey images; a little askew."""
     big = int(1.5 * max(h, w))
     paper = np.clip(rng.uniform(170, 250) + rng.normal(0, 10, 3), 0, 255).astype(int)
     ink = np.clip(rng.uniform(10, 90) + rng.normal(0, 10, 3), 0, 255).astype(int)
@@ -100,7 +101,9 @@ def newsprint(rng: np.random.Generator, h: int, w: int) -> Pixels:
 
 
 def valley(rng: np.random.Generator, h: int, w: int) -> Pixels:
-    """A photograph-like view: sky with a sun, ridges behind one another in haze, rough ground in front."""
+    """A photograph-like view: sky with a sun, ridges behind one another in haze, rough ground in
+    front.
+    """
     sky, haze, near = colour(rng) * 0.4 + 140, colour(rng) * 0.3 + 150, colour(rng) * 0.6
     y, x = np.mgrid[:h, :w].astype(np.float32)
     fall = (y / h)[..., None]

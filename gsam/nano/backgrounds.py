@@ -1,4 +1,4 @@
-"""What lies behind the pictograms: as many kinds of picture as can be drawn without a photograph."""
+"""What lies behind the pictograms: as many kinds of image as can be drawn without a photograph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Maker = Callable[[np.random.Generator, int, int], Pixels]
 
 
 def colour(rng: np.random.Generator) -> NDArray[np.float32]:
-    """A colour of everyday pictures: mostly muted, sometimes strong, sometimes near black or white."""
+    """A colour of everyday images: mostly muted, sometimes strong, sometimes near black or white."""
     level = rng.uniform(10, 245)
     return np.clip(level + rng.normal(0, rng.choice([8, 25, 70]), 3), 0, 255).astype(np.float32)
 
@@ -37,7 +37,9 @@ def gradient(rng: np.random.Generator, h: int, w: int) -> Pixels:
 
 
 def clouds(rng: np.random.Generator, h: int, w: int) -> Pixels:
-    """Noise whose power falls with frequency, as in natural images; bands share most of their light."""
+    """Noise whose power falls with frequency, as in natural images; bands share most of their
+    light.
+    """
     out = np.broadcast_to(colour(rng), (h, w, 3)).copy()
     fall = rng.uniform(0.45, 0.8)
     strength = rng.uniform(20, 70)
@@ -51,7 +53,9 @@ def clouds(rng: np.random.Generator, h: int, w: int) -> Pixels:
 
 
 def leaves(rng: np.random.Generator, h: int, w: int) -> Pixels:
-    """Dead leaves: discs and rectangles of power-law sizes over one another, each with a little texture."""
+    """Dead leaves: discs and rectangles of power-law sizes over one another, each with a little
+    texture.
+    """
     image = Image.new("RGB", (w, h), _ink(colour(rng)))
     draw = ImageDraw.Draw(image)
     palette = [colour(rng) for _ in range(int(rng.integers(3, 9)))]
@@ -146,7 +150,9 @@ KINDS: dict[str, Maker] = {
 
 
 def background(rng: np.random.Generator, h: int, w: int, kinds: tuple[str, ...] = tuple(KINDS)) -> Pixels:
-    """A picture [h, w, 3] float32 of about 0..255: one kind, often with another shining through or beside it."""
+    """An image [h, w, 3] float32 of about 0..255: one kind, often with another shining through or
+    beside it.
+    """
     first = KINDS[kinds[int(rng.integers(len(kinds)))]](rng, h, w)
     if rng.random() < 0.45:
         second = KINDS[kinds[int(rng.integers(len(kinds)))]](rng, h, w)

@@ -1,8 +1,9 @@
 """Read a pool of drawn scenes: which examples a step gets, and how they are augmented.
 
-A pool is a folder of ``.npy`` arrays, mapped and not read: ``rgb`` [N, S, S, 3] uint8, ``instances`` [N, S, S] uint8
-(0 background, k + 1 object k, `IGNORE` nothing to learn from), ``leaf`` [N, 8] int16 (-1 no object), ``boxes`` [N, 8, 4]
-float32 corners in pixels, ``content`` [N, 2] int16: the height and width of the picture, which lies top left.
+A pool is a folder of ``.npy`` arrays, mapped and not read: ``rgb`` [N, S, S, 3] uint8,
+``instances`` [N, S, S] uint8 (0 background, k + 1 object k, `IGNORE` nothing to learn from),
+``leaf`` [N, 8] int16 (-1 no object), ``boxes`` [N, 8, 4] float32 corners in pixels, ``content`` [N,
+2] int16: the height and width of the image, which lies top left.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ class Pool:
         self.count = len(self.arrays["leaf"])
 
     def order(self, step: int, size: int, seed: int) -> NDArray[np.int64]:
-        """Rows of ``step``.  Each epoch is a permutation of its own: no scene is seen twice before all are seen once."""
+        """Rows of ``step``.
+
+        Each epoch is a permutation of its own: no scene is seen twice before all are seen once.
+        """
         at = np.arange(step * size, (step + 1) * size)
         return np.array([_permutation(seed, int(i) // self.count, self.count)[int(i) % self.count] for i in at])
 
@@ -69,7 +73,9 @@ def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 
 def augment(examples: Examples[HostArray], rng: np.random.Generator, *, zoom: float = 0.5) -> Examples[HostArray]:
-    """Mirror half of the scenes, cut a part out of some (probability ``zoom``), and vary light and colour."""
+    """Mirror half of the scenes, cut a part out of some (probability ``zoom``), and vary light and
+    colour.
+    """
     rgb, instances, leaf = examples.rgb, examples.instances, examples.leaf
     boxes, content = examples.boxes, examples.content
     for b in range(len(rgb)):
@@ -86,7 +92,9 @@ def augment(examples: Examples[HostArray], rng: np.random.Generator, *, zoom: fl
 
 
 def _crop(examples: Examples[HostArray], b: int, rng: np.random.Generator) -> None:
-    """Replace scene ``b`` by a part of itself, enlarged; objects of which little is left become `IGNORE`."""
+    """Replace scene ``b`` by a part of itself, enlarged; objects of which little is left become
+    `IGNORE`.
+    """
     side = examples.rgb.shape[1]
     h, w = (int(v) for v in examples.content[b])
     part = rng.uniform(0.65, 1.0) * np.exp(rng.uniform(-0.1, 0.1, 2))
@@ -114,7 +122,9 @@ def _crop(examples: Examples[HostArray], b: int, rng: np.random.Generator) -> No
 
 
 def pixels(examples: Examples[jax.Array], mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """The input of a model, [B, S, S, 3] float32: lit, normalised (``mean``, ``std`` of 0..255), zero outside the image."""
+    """The input of a model, [B, S, S, 3] float32: lit, normalised (``mean``, ``std`` of 0..255),
+    zero outside the image.
+    """
     lit = examples.rgb.astype(jnp.float32) * examples.gain[:, None, None] + examples.shift[:, None, None, None]
     normalised = (jnp.clip(lit, 0.0, 255.0) - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
     line = jnp.arange(examples.rgb.shape[1])

@@ -1,7 +1,9 @@
-"""Search thresholds on a validation set: every model runs once per scene, the settings are searched on its scores.
+"""Search thresholds on a validation set: every model runs once per scene, the settings are searched
+on its scores.
 
-The names asked for only choose among scores that do not depend on one another (the detector's sigmoids) or that can be
-made to sum to one again (the classifier's softmax), so one look with all words serves every query.
+The words of a query only choose among scores that do not depend on one another (the detector's
+sigmoids) or that can be made to sum to one again (the classifier's softmax), so one look with all
+words serves every query.
 """
 
 from __future__ import annotations
@@ -57,11 +59,11 @@ class QueryScores:
 
     scene: SceneScores
     right: NDArray[np.bool_]
-    """[asked, M]."""
+    """[queried, M]."""
     detector: Floats
-    """[K, asked]."""
+    """[K, queried]."""
     classifier: Floats
-    """[K, asked], a softmax over what is asked and the negatives that may be used with it."""
+    """[K, queried], a softmax over the queried words and the negatives that may be used with it."""
 
     @classmethod
     def of(
@@ -79,7 +81,8 @@ class QueryScores:
 def scene_scorer(pipe: Pipeline, words: Sequence[str], floor: float = 0.05) -> Callable[[Example], SceneScores]:
     """A function from a scene (``rgb``, ``masks``, ``names``, ``ignored``) to `SceneScores`.
 
-    ``pipe`` is a detector, a segmenter and a classifier; boxes that score below ``floor`` for every word are left out.
+    ``pipe`` is a detector, a segmenter and a classifier; boxes that score below ``floor`` for every
+    word are left out.
     """
     detect, segment, classify = (pipe.steps[role] for role in ("detect", "segment", "classify"))
     plain = dataclasses.replace(classify, weight=1.0)
@@ -128,7 +131,9 @@ def after_detector(
 def deduplicated(
     box_iou: Floats, rows: NDArray[np.int64], label: NDArray[np.int64], overlap: float, duplicate: float
 ) -> NDArray[np.int64]:
-    """`gsam.pipeline.suppress.deduplicate` on rows sorted best first; ``label`` is by row of ``box_iou``."""
+    """`gsam.pipeline.suppress.deduplicate` on rows sorted best first; ``label`` is by row of
+    ``box_iou``.
+    """
     same, valid = label[rows, None] == label[None, rows], np.ones(len(rows), bool)
     return rows[without_duplicates(box_iou[np.ix_(rows, rows)], same, valid, overlap, duplicate)]
 
@@ -136,7 +141,9 @@ def deduplicated(
 def after_classifier(
     query: QueryScores, rows: NDArray[np.int64], weight: float, overlap: float, duplicate: float = 1.0
 ) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
-    """Rows that are left after the classifier, best first, their scores, and their labels as indices into the query."""
+    """Rows that are left after the classifier, best first, their scores, and their labels as
+    indices into the query.
+    """
     if not len(rows):
         return rows, np.zeros(0, np.float32), np.zeros(0, np.int64)
     scores = query.detector[rows] ** (1 - weight) * query.classifier[rows] ** weight
@@ -154,8 +161,9 @@ def search(
     allowed: float = 0.08,
     grid: Mapping[str, tuple[float, ...]] = GRID,
 ) -> list[dict[str, float]]:
-    """All settings of the grid, best first: F1 on ``complete``, among those that keep false segments a query on
-    ``absent`` and on ``unknown`` to ``allowed``; the others follow, fewest false segments first.
+    """All settings of the grid, best first: F1 on ``complete``, among those that keep false
+    segments a query on ``absent`` and on ``unknown`` to ``allowed``; the others follow, fewest
+    false segments first.
     """
     truths = sum(len(a.scene.names) for a in complete)
     groups = (complete, absent, unknown)
@@ -182,7 +190,9 @@ def search(
 
 
 def refined(best: Mapping[str, float], free: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """A grid around a setting: all values of what is ``free``, and of the rest the setting's own and its neighbours."""
+    """A grid around a setting: all values of what is ``free``, and of the rest the setting's own
+    and its neighbours.
+    """
     grid = {}
     for key, values in GRID.items():
         at = values.index(best[key])
@@ -199,7 +209,9 @@ def make_queries(
     seed: int = 0,
     each: int = 6,
 ) -> tuple[list[QueryScores], list[QueryScores], list[QueryScores]]:
-    """Query every scene: all leaves at once; ``each`` absent leaves, alone; half as many unknown words, alone."""
+    """Query every scene: all leaves at once; ``each`` absent leaves, alone; half as many unknown
+    words, alone.
+    """
     rng = np.random.default_rng(seed)
     complete, absent, unknown_queries = [], [], []
     for s in scenes:

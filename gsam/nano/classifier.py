@@ -1,9 +1,10 @@
-"""Training of nano's classifier: CLIP's classes on crops of 64 pixels, from nothing, image and text towers together.
+"""Training of nano's classifier: CLIP's classes on crops of 64 pixels, from nothing, image and text
+towers together.
 
-A crop is a box with 15 % of context on each side, squashed to a square, exactly as the pipeline cuts it.  Every crop is
-compared with a text for each leaf and for "background"; sometimes the noun alone stands for its leaves ("apple"), and the
-crop's mass is shared between the texts that are right.  Crops of nothing, and of things the names do not know, are
-"background".
+A crop is a box with 15 % of context on each side, squashed to a square, exactly as the pipeline
+cuts it.  Every crop is compared with a text for each leaf and for "background"; sometimes the noun
+alone stands for its leaves ("apple"), and the crop's mass is shared between the texts that are
+right.  Crops of nothing, and of things the names do not know, are "background".
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Classification:
     def sample_crops(
         self, rng: np.random.Generator, examples: Examples[HostArray], spread: float
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Choose boxes [B, n, 4] with their context, and the leaf each shows [B, n] (the last index: background)."""
+        """Choose boxes [B, n, 4] with their context, and the leaf each shows [B, n] (the last
+        index: background).
+        """
         batch = len(examples.leaf)
         boxes = np.zeros((batch, self.crops, 4), np.float32)
         leaf = np.full((batch, self.crops), len(names.LEAVES), np.int32)
@@ -163,10 +166,14 @@ class Classification:
 
     def _forward(self, params: Params, examples: Examples[jax.Array], boxes: jax.Array) -> jax.Array:
         model = self.spec.bind(params)
-        return model.image(self.crop_images(examples, boxes)) @ model.text(jnp.asarray(self.texts[0, self.leaf_texts])).T
+        return (
+            model.image(self.crop_images(examples, boxes)) @ model.text(jnp.asarray(self.texts[0, self.leaf_texts])).T
+        )
 
     def evaluate(self, params: Params, scenes: int = 320) -> dict[str, float]:
-        """Share of crops named right among all leaves and "background": all crops, objects, and nothing."""
+        """Share of crops named right among all leaves and "background": all crops, objects, and
+        nothing.
+        """
         if self.validation is None:
             return {}
         rng, hits, nothing = np.random.default_rng(0), [], []
@@ -190,7 +197,9 @@ def _largest_cover(box: NDArray[np.float32], truth: NDArray[np.float32]) -> floa
 
 
 def initial(params: Params, config: Config) -> Params:
-    """Random parameters, moved to where training from nothing begins well: places and words told apart, scale 10."""
+    """Random parameters, moved to where training from nothing begins well: places and words told
+    apart, scale 10.
+    """
     places, words = (
         "vision_model/embeddings/position_embedding/embedding",
         "text_model/embeddings/token_embedding/embedding",

@@ -1,4 +1,5 @@
-"""Simulated users for training: where the next click goes, given a mask and what was meant (SAM, appendix A)."""
+"""Simulated users for training: where the next click goes, given a mask and what was meant (SAM,
+appendix A)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ CENTRED = 0.6
 
 
 def depth(region: jax.Array) -> jax.Array:
-    """How many cells each cell of ``region`` [..., h, w] lies inside it, 0 outside, at most `DEEPEST`: float32.
+    """How many cells each cell of ``region`` [..., h, w] lies inside it, 0 outside, at most
+    `DEEPEST`: float32.
 
     Steps go to all eight neighbours; what lies beyond the edge is not region.
     """
@@ -32,10 +34,12 @@ def depth(region: jax.Array) -> jax.Array:
 
 
 def correction(key: jax.Array, mask: jax.Array, want: jax.Array, known: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The cell [Q, 2] as x y and the label [Q] int32 of the next click on masks [Q, h, w], all of them bool.
+    """The cell [Q, 2] as x y and the label [Q] int32 of the next click on masks [Q, h, w], all of
+    them bool.
 
-    It goes where ``mask`` is wrong and the truth is ``known``: to the middle of the larger error, or anywhere wrong
-    (`CENTRED`).  Where nothing is wrong it is a foreground click on what was meant.
+    It goes where ``mask`` is wrong and the truth is ``known``: to the middle of the larger error,
+    or anywhere wrong (`CENTRED`).  Where nothing is wrong it is a foreground click on what was
+    meant.
     """
     which, noise = jax.random.split(key)
     lacks, spills = want & ~mask & known, mask & ~want & known

@@ -15,7 +15,8 @@ from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
 from gsam.ops.bounds import bounds
 
 KINDS = {"click": 0.5, "box": 0.25, "mask": 0.25}
-"""How often an object's prompt on the first frame is one click, a box (moved a little), or its mask."""
+"""How often an object's prompt on the first frame is one click, a box (moved a little), or its
+mask."""
 MIN_AREA = 1e-3
 """The smallest visible part of an object that is prompted, as a fraction of the frame."""
 JITTER = 0.06
@@ -61,8 +62,8 @@ def clip_batch(
 ) -> ClipBatch[HostArray]:
     """Cut parts out of clips and prompt their objects.
 
-    Parts run forwards or backwards, mirrored or not, over every frame or every second one; with ``still`` they are the
-    first frames as they are.
+    Parts run forwards or backwards, mirrored or not, over every frame or every second one; with
+    ``still`` they are the first frames as they are.
     """
     rgb, instances = [], []
     for row in rows:

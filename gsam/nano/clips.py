@@ -1,14 +1,19 @@
-"""Draw clips ahead of training: ``python -m gsam.nano.clips FOLDER --clips 2000 --frames 16 --side 128 --seed 1``.
+"""Draw clips ahead of training.
+
+``python -m gsam.nano.clips FOLDER --clips 2000 --frames 16 --side 128 --seed 1``
 
 A pool is a folder of ``.npy`` arrays, of N clips of T frames, to be mapped and not read (`read`):
 
 - ``rgb`` [N, T, S, S, 3] uint8;
-- ``instances`` [N, T, S, S] uint8: 0 background, k + 1 what is visible of object k, `scenes.IGNORE` nothing to learn from;
+- ``instances`` [N, T, S, S] uint8: 0 background, k + 1 what is visible of object k, `scenes.IGNORE`
+  nothing to learn from;
 - ``leaf`` [N, 8] int16: what object k is (an index into `gsam.nano.names.LEAVES`), -1 no object;
-- ``boxes`` [N, T, 8, 4] float32: tight around what is visible, exclusive right and bottom, in pixels; zeros where nothing is;
+- ``boxes`` [N, T, 8, 4] float32: tight around what is visible, exclusive right and bottom, in
+  pixels; zeros where nothing is;
 - ``present`` [N, T, 8] bool: whether anything of object k is visible.
 
-Frames are square, as SAM 2 sees them, and a part of them show the world squashed, as a wide or tall video made square does.
+Frames are square, as SAM 2 sees them, and a part of them show the world squashed, as a wide or tall
+video made square does.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from gsam.nano.names import LEAVES
 from gsam.nano.scenes import OBJECTS
 
 MOST = 4
-"""Things that are drawn in a clip; `OBJECTS` is what a row has room for, as in the pools of scenes."""
+"""Things that are drawn in a clip; a row has room for `OBJECTS`, as in the pools of scenes."""
 SQUASHED = 0.5
 """Probability that a clip is squashed, up to two to one."""
 
@@ -63,8 +68,8 @@ def row(clip: Clip) -> Row:
 
 
 def draw_pool(folder: Path, clips: int, frames: int, side: int, seed: int, processes: int) -> None:
-    """Write the arrays of a pool, row by row, so that it may be larger than the memory; ``leaf``, which says that a pool is
-    whole, takes its place last.
+    """Write the arrays of a pool, row by row, so that it may be larger than the memory; ``leaf``,
+    which says that a pool is whole, takes its place last.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "leaf.npy"
@@ -87,7 +92,10 @@ def draw_pool(folder: Path, clips: int, frames: int, side: int, seed: int, proce
 
 
 def read(folder: Path) -> dict[str, HostArray]:
-    """The arrays of a pool, mapped.  Raises `FileNotFoundError` where there is none, or it was never finished."""
+    """The arrays of a pool, mapped.
+
+    Raises `FileNotFoundError` where there is none, or it was never finished.
+    """
     if not (folder / "leaf.npy").is_file():
         raise FileNotFoundError(f"{folder} is no finished pool of clips: draw one with python -m gsam.nano.clips")
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in fields(1, 1)}

@@ -1,9 +1,10 @@
-"""Training of nano's detector: OWLv2's classes at 160 pixels, from nothing, image and text towers together.
+"""Training of nano's detector: OWLv2's classes at 160 pixels, from nothing, image and text towers
+together.
 
-Every token is compared with every query of the vocabulary.  A box answers to its leaf ("red apple") and to what that leaf
-is ("apple"): several targets at once, hence the sigmoid; a softmax over the leaves at the matched tokens is added because
-it separates look-alikes faster.  Names and boxes are learnt one-to-many throughout; which token may claim a thing, one-to-many
-early and one-to-one late.
+Every token is compared with every query of the vocabulary.  A box answers to its leaf ("red apple")
+and to what that leaf is ("apple"): several targets at once, hence the sigmoid; a softmax over the
+leaves at the matched tokens is added because it separates look-alikes faster.  Names and boxes are
+learnt one-to-many throughout; which token may claim a thing, one-to-many early and one-to-one late.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class Detection:
     ) -> tuple[jax.Array, jax.Array]:
         """Assign tokens to truths, [B, T] twice: for scores, and for boxes and names.
 
-        The second has `TOKENS_PER_TRUTH` tokens per truth; the first as many in the beginning, and one in the last part.
+        The second has `TOKENS_PER_TRUTH` tokens per truth; the first as many in the beginning, and
+        one in the last part.
         """
         repeat = jnp.where(progress < 0.3, TOKENS_PER_TRUTH, jnp.where(progress < 0.55, 2, 1))
         costs = matching.cost(logits, boxes, truth, jnp.asarray(self.own)[jnp.maximum(leaf, 0)])
@@ -115,7 +117,9 @@ class Detection:
         return assigned, matching.match(costs, allowed, leaf >= 0, jnp.full_like(repeat, TOKENS_PER_TRUTH))
 
     def may_be_background(self, examples: Examples[jax.Array]) -> jax.Array:
-        """1 where a token may learn that there is nothing, [B, T]: not where most of its patch is to be ignored."""
+        """1 where a token may learn that there is nothing, [B, T]: not where most of its patch is
+        to be ignored.
+        """
         g, p = self.grid, self.config.patch
         ignored = (jnp.asarray(examples.instances) == IGNORE)[:, : g * p, : g * p].reshape(-1, g, p, g, p)
         return (ignored.mean((2, 4)) < 0.5).astype(jnp.float32).reshape(-1, g * g)
@@ -127,7 +131,9 @@ class Detection:
         return boxes, jax.nn.sigmoid(model.logits(tokens, model.text(ids))[..., self.own])
 
     def evaluate(self, params: Params, scenes: int = 400) -> dict[str, float]:
-        """Boxes found with the right leaf at IoU 0.5, all leaves asked at once; the threshold is the best one here."""
+        """Boxes found with the right leaf at IoU 0.5, all leaves asked at once; the threshold is
+        the best one here.
+        """
         if self.validation is None:
             return {}
         found: list[NDArray[np.float32]] = []
@@ -155,7 +161,9 @@ class Detection:
 
 
 def _matched(assigned: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Assignments [B, T] -> the row of the truth, 1 where there is one, and how many there are (at least 1)."""
+    """Assignments [B, T] -> the row of the truth, 1 where there is one, and how many there are (at
+    least 1).
+    """
     matched = (assigned >= 0).astype(jnp.float32)
     return jnp.maximum(assigned, 0), matched, jnp.maximum(matched.sum(), 1.0)
 
@@ -163,8 +171,8 @@ def _matched(assigned: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 def initial(params: Params, config: Config) -> Params:
     """Random parameters, moved to where training from nothing begins well.
 
-    Places are told apart from the first step, boxes begin at about a quarter of the picture, almost everything is
-    "nothing", and the product with the class token begins close to a sum.
+    Places are told apart from the first step, boxes begin at about a quarter of the image, almost
+    everything is "nothing", and the product with the class token begins close to a sum.
     """
     width, grid = config.vision.width, config.image_size // config.patch
     shift = np.zeros(4, np.float32)

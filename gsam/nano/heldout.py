@@ -1,8 +1,9 @@
-"""Scenes to measure nano on: never trained on, drawn at full size, the same on every machine that has the font.
+"""Scenes to measure nano on: never trained on, drawn at full size, the same on every machine that
+has the font.
 
-``python -m gsam.nano.heldout FOLDER --set test --scenes 24`` writes pictures and ``truth.json``;
-the shipped ones: ``python -m gsam.nano.heldout tests/data/heldout --set shipped --scenes 24 --format jpg``;
-the sample: ``python -m gsam.nano.heldout --sample notebooks/scene.png``.
+``python -m gsam.nano.heldout FOLDER --set test --scenes 24`` writes images and ``truth.json``; the
+shipped ones: ``python -m gsam.nano.heldout tests/data/heldout --set shipped --scenes 24 --format
+jpg``; the sample: ``python -m gsam.nano.heldout --sample notebooks/scene.png``.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ SETS: dict[str, tuple[int, int, bool, bool]] = {
     "crowded": (9002, 640, True, True),
     "shipped": (5001, 512, True, False),
 }
-"""Set -> first half of its seeds, longest side, whether every second scene has a background training never saw, and whether
-things are as many (up to 8) and as small as in training, where 43 % of them cover less than 16 x 16 pixels of the model's
-160 x 160.  The other sets have up to 6 things, 0.14 to 0.75 of the short side large.
+"""Set -> first half of its seeds, longest side, whether every second scene has a background
+training never saw, and whether things are as many (up to 8) and as small as in training, where 43 %
+of them cover less than 16 x 16 pixels of the model's 160 x 160.  The other sets have up to 6
+things, 0.14 to 0.75 of the short side large.
 """
 
 SHORTEST = 256
@@ -42,7 +44,7 @@ SAMPLE_SEED = 3945
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A picture and what is in it."""
+    """An image and what is in it."""
 
     rgb: NDArray[np.uint8]
     """[H, W, 3]."""
@@ -60,7 +62,9 @@ class Example:
 
 
 def draw(chosen: str, number: int) -> Drawn:
-    """Scene ``number`` of a set: its longer side is 256 pixels or more, its shorter one down to half of that."""
+    """Scene ``number`` of a set: its longer side is 256 pixels or more, its shorter one down to
+    half of that.
+    """
     family, longest, unseen_backdrops, crowded = SETS[chosen]
     rng = np.random.default_rng((family, number))
     side = int(rng.integers(SHORTEST, longest + 1))
@@ -78,13 +82,13 @@ def examples(chosen: str, count: int) -> Iterator[Example]:
 
 
 def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
-    """Pictures ``00.png`` ... and ``truth.json``: boxes in pixels, masks as COCO run lengths."""
+    """Images ``00.png`` ... and ``truth.json``: boxes in pixels, masks as COCO run lengths."""
     folder.mkdir(parents=True, exist_ok=True)
     scenes = []
     for i, example in enumerate(examples(chosen, count)):
         name = f"{i:02d}.{suffix}"
-        picture = Image.fromarray(example.rgb)
-        picture.save(folder / name, **({"quality": 92} if suffix == "jpg" else {"optimize": True}))
+        image = Image.fromarray(example.rgb)
+        image.save(folder / name, **({"quality": 92} if suffix == "jpg" else {"optimize": True}))
         scenes.append(to_dict(example, name))
     command = f"python -m gsam.nano.heldout FOLDER --set {chosen} --scenes {count} --format {suffix}"
     head = json.dumps({"made_by": command, "seeds": SETS[chosen][0]})[1:-1]
@@ -93,7 +97,7 @@ def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
 
 
 def to_dict(example: Example, name: str) -> dict[str, Any]:
-    """The entry of one picture in ``truth.json``."""
+    """The entry of one image in ``truth.json``."""
     h, w = example.rgb.shape[:2]
     objects = [
         {"label": n, "box": bounds(m), "mask": rle.encode(m)} for n, m in zip(example.names, example.masks, strict=True)
@@ -116,7 +120,7 @@ def read(folder: Path) -> list[Example]:
 
 
 def sample(seed: int = SAMPLE_SEED, side: int = 512) -> Drawn:
-    """The picture of the README: eight things on a soft evening gradient."""
+    """The image of the README: eight things on a soft evening gradient."""
     rng = np.random.default_rng((4001, seed))
     corners = np.array([[[246, 226, 196], [240, 205, 190]], [[150, 190, 196], [120, 160, 190]]], np.float32)
     behind = stretch(corners, side, side) + stretch(rng.normal(0, 5, (7, 7, 3)).astype(np.float32), side, side)
@@ -129,7 +133,7 @@ def main() -> None:
     parser.add_argument("--set", choices=list(SETS), default="test")
     parser.add_argument("--scenes", type=int, default=24)
     parser.add_argument("--format", choices=["png", "jpg"], default="png")
-    parser.add_argument("--sample", type=Path, help="write the sample picture here, and nothing else")
+    parser.add_argument("--sample", type=Path, help="write the sample image here, and nothing else")
     args = parser.parse_args()
     if args.sample:
         Image.fromarray(sample().rgb).save(args.sample, optimize=True)

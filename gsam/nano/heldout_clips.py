@@ -1,9 +1,9 @@
 """Clips to measure tracking on: never trained on, the same on every machine that has the font.
 
-``python -m gsam.nano.heldout_clips FOLDER --set test --clips 30 --frames 24`` writes them as DAVIS does
-(``JPEGImages/00/00000.jpg``, ``Annotations/00/00000.png``), the names of the objects in ``clips.json``, with ``--sheets``
-a sheet of each, and with ``--videos`` a video file.  The shipped ones: ``python -m gsam.nano.heldout_clips tests/data/clips --set
-shipped --clips 3 --frames 12``.
+``python -m gsam.nano.heldout_clips FOLDER --set test --clips 30 --frames 24`` writes them as DAVIS
+does (``JPEGImages/00/00000.jpg``, ``Annotations/00/00000.png``), the names of the objects in
+``clips.json``, with ``--sheets`` a sheet of each, and with ``--videos`` a video file.  The shipped
+ones: ``python -m gsam.nano.heldout_clips tests/data/clips --set shipped --clips 3 --frames 12``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SETS: dict[str, tuple[int, int, int]] = {
     "test": (9101, 160, 320),
     "shipped": (5101, 128, 160),
 }
-"""Set -> first half of its seeds, and the shortest and longest its longer side may be.  Every second clip has a background that
-training never saw."""
+"""Set -> first half of its seeds, and the shortest and longest its longer side may be.  Every
+second clip has a background that training never saw."""
 RATE = 12
 """Frames a second that a clip is meant to have."""
 
@@ -84,10 +84,10 @@ def write(
     """Frames (JPEG of quality 90), masks, ``clips.json``, and contact sheets and MP4 if asked for."""
     entries = []
     for example in tqdm(examples(chosen, count, frames), total=count, unit="clip", mininterval=5):
-        clip, pictures = example.clip, folder / "JPEGImages" / example.name
-        pictures.mkdir(parents=True, exist_ok=True)
+        clip, images = example.clip, folder / "JPEGImages" / example.name
+        images.mkdir(parents=True, exist_ok=True)
         for t, (rgb, truth) in enumerate(zip(clip.rgb, clip.instances, strict=True)):
-            Image.fromarray(rgb).save(pictures / f"{t:05d}.jpg", quality=90, optimize=True)
+            Image.fromarray(rgb).save(images / f"{t:05d}.jpg", quality=90, optimize=True)
             davis.write_frame(truth, folder / "Annotations" / example.name / davis.name(t))
         size = {"width": clip.rgb.shape[2], "height": clip.rgb.shape[1], "frames": len(clip.rgb)}
         entries.append({"name": example.name, **size, "objects": clip.names})

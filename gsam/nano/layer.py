@@ -1,4 +1,5 @@
-"""Something that moves through a clip over what lies before it, warped and composited frame by frame."""
+"""Something that moves through a clip over what lies before it, warped and composited frame by
+frame."""
 
 from __future__ import annotations
 

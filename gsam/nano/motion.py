@@ -1,6 +1,7 @@
 """How things move in a clip: smooth paths through a few points, in and out of the frame.
 
-A path is [T, 4] float64: the centre's x and y in pixels, the angle in radians, and the logarithm of a factor of the size.
+A path is [T, 4] float64: the centre's x and y in pixels, the angle in radians, and the logarithm of
+a factor of the size.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ Floats = NDArray[np.float64]
 STRIDE = 5
 """Frames between two points of a path, about."""
 HABITS: dict[str, float] = {"stay": 0.5, "late": 0.2, "away": 0.2, "leave": 0.1}
-"""What a thing does and how often: stays in the frame, enters late, leaves and enters again, leaves for good."""
+"""What a thing does and how often: stays in the frame, enters late, leaves and enters again, leaves
+for good."""
 
 
 def smooth(points: Floats, frames: int) -> Floats:
-    """The Catmull-Rom curve through ``points`` [K, D], even in time, at ``frames`` moments: [frames, D]."""
+    """The Catmull-Rom curve through ``points`` [K, D], even in time, at ``frames`` moments:
+    [frames, D].
+    """
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     at = np.linspace(0, len(points) - 1, frames)
     k = np.minimum(at.astype(int), len(points) - 2)
@@ -26,7 +30,9 @@ def smooth(points: Floats, frames: int) -> Floats:
 
 
 def count(frames: int) -> int:
-    """How many points a path of ``frames`` frames has: at least three, so that it can leave and come back."""
+    """How many points a path of ``frames`` frames has: at least three, so that it can leave and
+    come back.
+    """
     return max(3, 1 + round((frames - 1) / STRIDE))
 
 
@@ -46,7 +52,8 @@ def habit(rng: np.random.Generator, points: int, kind: str) -> NDArray[np.bool_]
 def places(rng: np.random.Generator, size: tuple[int, int], side: float, inside: NDArray[np.bool_]) -> Floats:
     """Where a thing ``side`` pixels large is at each point: [K, 2], x and y.
 
-    Steps are up to a quarter of the short side; a thing that leaves does so by one edge, and stays near it.
+    Steps are up to a quarter of the short side; a thing that leaves does so by one edge, and stays
+    near it.
     """
     h, w = size
     span = np.array([w, h], float)
@@ -73,7 +80,10 @@ def places(rng: np.random.Generator, size: tuple[int, int], side: float, inside:
 
 
 def turns(rng: np.random.Generator, points: int) -> Floats:
-    """Angle and log size at each point: [K, 2].  Angles drift by some ten degrees, sizes by a tenth or two."""
+    """Angle and log size at each point: [K, 2].
+
+    Angles drift by some ten degrees, sizes by a tenth or two.
+    """
     start = np.deg2rad(rng.normal(0, 18) if rng.random() < 0.85 else rng.uniform(-180, 180))
     angle = start + np.cumsum(np.deg2rad(rng.normal(rng.normal(0, 4), 6, points)))
     grow = np.clip(np.cumsum(rng.normal(rng.normal(0, 0.04), 0.05, points)), -0.45, 0.45)

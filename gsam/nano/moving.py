@@ -1,7 +1,8 @@
 """Clips of moving pictograms with exact truth: what nano learns to follow things from.
 
-The pictograms, backgrounds and names are those of `gsam.nano.scenes`.  They drift, turn and grow a little, pass over
-one another and behind occluders, leave, come back, and enter late; a camera may pan over what is behind them.
+The pictograms, backgrounds and names are those of `gsam.nano.scenes`.  They drift, turn and grow a
+little, pass over one another and behind occluders, leave, come back, and enter late; a camera may
+pan over what is behind them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from gsam.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
 from gsam.ops.bounds import bounds
 
 SLIVER = 8 / 160**2
-"""Of the frame (its longer side squared): what is seen of a thing in one frame is ignored below this."""
+"""Of the frame (its longer side squared): what is seen of a thing in one frame is ignored below
+this."""
 SIZES = 0.2, 0.6
 """From the smallest to the largest thing, of the frame's shorter side, where it is alone."""
 PAN = 0.15
@@ -35,8 +37,8 @@ class Clip:
     rgb: NDArray[np.uint8]
     """[T, h, w, 3]."""
     instances: NDArray[np.uint8]
-    """[T, h, w]: 0 background and occluders, k + 1 what is visible of object k, 255 where nothing is judged: slivers, and
-    things that are never seen well enough to have a name."""
+    """[T, h, w]: 0 background and occluders, k + 1 what is visible of object k, 255 where nothing
+    is judged: slivers, and things that are never seen well enough to have a name."""
     names: list[str]
     """[N], in an order that says nothing."""
 
@@ -46,7 +48,9 @@ class Clip:
         return (self.boxes()[..., 2] > 0).reshape(len(self.rgb), len(self.names))
 
     def boxes(self) -> NDArray[np.float32]:
-        """[T, N, 4] pixels, tight around what is visible, exclusive right and bottom; zeros where nothing is."""
+        """[T, N, 4] pixels, tight around what is visible, exclusive right and bottom; zeros where
+        nothing is.
+        """
         found = np.zeros((len(self.rgb), len(self.names), 4), np.float32)
         for t, frame in enumerate(self.instances):
             for k in range(len(self.names)):
@@ -68,11 +72,13 @@ def draw_clip(
     most: int = 4,
     squash: float = 1.0,
 ) -> Clip:
-    """A clip of ``frames`` frames of ``size`` (h, w) with 1 to ``most`` things; one of them is visible in the first frame.
+    """A clip of ``frames`` frames of ``size`` (h, w) with 1 to ``most`` things; one of them is
+    visible in the first frame.
 
-    ``names`` fixes what is in it (what is never seen well is left out all the same).  ``behind`` [H, W, 3] is the background,
-    at least as large as the frame; where it is larger, the camera pans over it.  ``squash``: how much wider than in the world
-    everything appears, as in a view that is made square.  Raises `ValueError` without a frame, or with a background too small.
+    ``names`` fixes what is in it (what is never seen well is left out all the same).  ``behind``
+    [H, W, 3] is the background, at least as large as the frame; where it is larger, the camera pans
+    over it.  ``squash``: how much wider than in the world everything appears, as in a view that is
+    made square.  Raises `ValueError` without a frame, or with a background too small.
     """
     if frames < 1 or min(size) < 8:
         raise ValueError(f"a clip has at least one frame of 8 x 8 pixels, not {frames} of {size[0]} x {size[1]}")
@@ -187,7 +193,9 @@ def _occluder(
     camera: Floats,
     aspect: NDArray[np.float64],
 ) -> Layer:
-    """A textured post or rag before everything: it stands in the world, or crosses the frame, at a place of ``spot``."""
+    """A textured post or rag before everything: it stands in the world, or crosses the frame, at a
+    place of ``spot``.
+    """
     mask = Image.new("L", (CELL, CELL))
     pen = ImageDraw.Draw(mask)
     if rng.random() < 0.5:
@@ -214,7 +222,9 @@ def _occluder(
 
 
 def _judge(truth: NDArray[np.uint8], layers: list[Layer], things: int) -> list[int]:
-    """Renumber the truth in place: slivers, and things that no frame shows well, are ignored; returns what is left."""
+    """Renumber the truth in place: slivers, and things that no frame shows well, are ignored;
+    returns what is left.
+    """
     frame = max(truth.shape[1:]) ** 2
     seen = np.stack([np.bincount(f.ravel(), minlength=things + 1)[1 : things + 1] for f in truth])  # [T, things]
     kept: list[int] = []

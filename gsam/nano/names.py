@@ -1,7 +1,8 @@
 """What nano knows: everyday names, the pictograms that show them, and which words answer for which.
 
-A leaf is one kind of thing that is drawn; a query is a word one may ask for.  A leaf whose name has a colour or a kind in
-front ("red apple", "palm tree") also answers the plain noun, so "apple" finds both apples.
+A leaf is one kind of thing that is drawn; a query is a word one may ask for.  A leaf whose name has
+a colour or a kind in front ("red apple", "palm tree") also answers the plain noun, so "apple" finds
+both apples.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ GLYPHS: dict[str, str] = {
     "red square": "🟥", "orange square": "🟧", "yellow square": "🟨", "green square": "🟩", "blue square": "🟦",
     "purple square": "🟪",
 }  # fmt: skip
-"""Leaf -> its glyphs.  The first is the one the name stands for, and is drawn at least half of the time."""
+"""Leaf -> its glyphs.  The first is the one the name stands for, and is drawn at least half of the
+time."""
 
 LEAVES: tuple[str, ...] = tuple(GLYPHS)
 GENERICS: tuple[str, ...] = tuple(sorted({leaf.split()[-1] for leaf in LEAVES if " " in leaf}))
@@ -52,13 +54,17 @@ CONTEXT = 8
 
 
 def words() -> list[str]:
-    """The vocabulary by id; the end of a sentence has the highest, because the text towers are read there."""
+    """The vocabulary by id; the end of a sentence has the highest, because the text towers are read
+    there.
+    """
     known = sorted({w for q in QUERIES for w in q.split()})
     return [*SPECIAL, *SMALL_WORDS, *known, "[EOS]"]
 
 
 def write_tokenizer(path: Path) -> None:
-    """``tokenizer.json`` of the `tokenizers` library: whole words, lower case, plurals as word + ``##s``."""
+    """``tokenizer.json`` of the `tokenizers` library: whole words, lower case, plurals as word +
+    ``##s``.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     vocabulary = {w: i for i, w in enumerate(words())}

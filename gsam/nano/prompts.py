@@ -1,4 +1,5 @@
-"""The texts that a step learns from: every query in some wording, and negatives, which nothing answers to."""
+"""The texts that a step learns from: every query in some wording, and negatives, which nothing
+answers to."""
 
 from __future__ import annotations
 
@@ -20,12 +21,15 @@ class TextPrompts:
     """Token ids of the vocabulary's queries, and of queries that answer to nothing."""
 
     queries: NDArray[np.int32]
-    """[W, C, T]: each of the C queries in each of the W `names.PROMPTS`; the first is the bare name."""
+    """[W, C, T]: each of the C queries in each of the W `names.PROMPTS`; the first is the bare
+    name."""
     negatives: NDArray[np.int32]
     """[K, T]: words the scenes do not know, and colours that a thing never has."""
 
     def sample(self, rng: np.random.Generator, negatives: int) -> NDArray[np.int32]:
-        """[C + strangers, T]: every query in some wording (half of the time the bare name), then negatives."""
+        """[C + negatives, T]: every query in some wording (half of the time the bare name), then
+        negatives.
+        """
         wordings, count = self.queries.shape[:2]
         pick = np.where(rng.random(count) < 0.5, 0, rng.integers(0, wordings, count))
         known = self.queries[pick, np.arange(count)]
@@ -40,7 +44,9 @@ def read(tokenizer: Path, context: int) -> TextPrompts:
 
 
 def encoder(tokenizer: Path, context: int) -> Encode:
-    """A function from texts to ids [C, context], int32, padded with 0; longer texts keep their end mark."""
+    """A function from texts to ids [C, context], int32, padded with 0; longer texts keep their end
+    mark.
+    """
     from tokenizers import Tokenizer
 
     reader = Tokenizer.from_file(str(tokenizer))

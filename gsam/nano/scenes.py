@@ -1,7 +1,8 @@
 """Scenes of pictograms with exact truth: what nano learns from and is measured on.
 
-Glyphs come from Noto Color Emoji (Debian: ``fonts-noto-color-emoji``).  They are scaled, turned, mirrored, lit, shadowed and
-placed over one another on a drawn background; what is hidden too far keeps its pixels and loses its label.
+Glyphs come from Noto Color Emoji (Debian: ``fonts-noto-color-emoji``).  They are scaled, turned,
+mirrored, lit, shadowed and placed over one another on a drawn background; what is hidden too far
+keeps its pixels and loses its label.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def draw_scene(
 ) -> Drawn:
     """A scene of ``size`` (h, w) with up to ``most`` things, 0.14 to 0.75 of the short side large.
 
-    ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it.  ``crowding``: how much smaller each further
-    thing makes all of them, so that many find room.
+    ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it.  ``crowding``: how much
+    smaller each further thing makes all of them, so that many find room.
     """
     h, w = size
     rgb = background(rng, h, w, kinds) if backdrop is None else backdrop.astype(np.float32)
@@ -151,7 +152,10 @@ def _place(
     k: int | None,
     crowd: float,
 ) -> int:
-    """Draw one pictogram where it hides little; returns the area it would have alone.  ``k`` None: a stranger."""
+    """Draw one pictogram where it hides little; returns the area it would have alone.
+
+    ``k`` None: a negative.
+    """
     h, w = instances.shape
     side = min(h, w) * float(np.exp(rng.uniform(np.log(0.14), np.log(0.75)))) * crowd
     shrink = 0 if side > 85 else 1 if side > 42 else 2

@@ -1,10 +1,12 @@
-"""Training of nano's segmenter: SAM's classes at 160 pixels, from nothing, on boxes, points and corrections.
+"""Training of nano's segmenter: SAM's classes at 160 pixels, from nothing, on boxes, points and
+corrections.
 
-The picture is encoded once and answers several prompts.  nano always gives a box its filled self as mask prompt
-(`Config.box_mask_prompt`: +6 inside, -6 outside, in between where an edge cuts a cell), which is worth more than an hour of
-training at this size; most boxes here come with it, some without, so that both work.  Some prompts go on for up to
-`ROUNDS` clicks, each where the last answer was wrong and with its logits as mask prompt; the last of these answers is learnt
-from too.  Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone click.
+The image is encoded once and answers several prompts.  nano always gives a box its filled self as
+mask prompt (`Config.box_mask_prompt`: +6 inside, -6 outside, in between where an edge cuts a cell),
+which is worth more than an hour of training at this size; most boxes here come with it, some
+without, so that both work.  Some prompts go on for up to `ROUNDS` clicks, each where the last
+answer was wrong and with its logits as mask prompt; the last of these answers is learnt from too.
+Token 0 answers what is unambiguous, the best of tokens 1 to 3 a lone click.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ FIRST_ROWS = 3
 """Rows of a prompt that are not corrections: two corners and a click."""
 
 KINDS = {"prior": 0.46, "box": 0.08, "point": 0.33, "both": 0.13}
-"""How often a prompt is a box with its filled self, a box alone, one click, or a box (filled) and a click."""
+"""How often a prompt is a box with its filled self, a box alone, one click, or a box (filled) and a
+click."""
 
 
 @jax.tree_util.register_dataclass
@@ -130,7 +133,9 @@ class Segmentation:
         return self.config.box_mask_prompt * flat.reshape(*box.shape[:2], self.side, self.side)
 
     def truth(self, examples: Examples[jax.Array], objects: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Covered area and whether it is known, both [B, Q, 4h, 4w] in 0..1, averaged down to the decoder's output."""
+        """Covered area and whether it is known, both [B, Q, 4h, 4w] in 0..1, averaged down to the
+        decoder's output.
+        """
         ratio = self.config.image_size // self.side
         instances = jnp.asarray(examples.instances)[:, None]  # [B, 1, S, S]
 
@@ -148,9 +153,12 @@ class Segmentation:
         truth: jax.Array,
         known: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Correct the first Q prompts of each image, and return points, labels and the logits [B, Q, h, w] they correct.
+        """Correct the first Q prompts of each image.
 
-        Each round clicks where ``previous`` is wrong; all but the last are answered here, which nothing is learnt from.
+        Returns points, labels, and the logits [B, Q, h, w] that the last clicks correct.
+
+        Each round clicks where ``previous`` is wrong; all but the last are answered here, which
+        nothing is learnt from.
         """
         decode = jax.vmap(self.spec.bind(params).decode)
         count = previous.shape[1]
@@ -197,7 +205,9 @@ class Segmentation:
         return large > 0, jnp.where(prompts.single_click, guess[:, :, 1:].max(-1), guess[:, :, 0])
 
     def evaluate(self, params: Params, scenes: int = 160) -> dict[str, float]:
-        """Mean IoU at full resolution: jittered boxes with their prior, without, clicks, and the filled box itself."""
+        """Mean IoU at full resolution: jittered boxes with their prior, without, clicks, and the
+        filled box itself.
+        """
         if self.validation is None:
             return {}
         metrics: dict[str, float] = self.evaluate_clicks(params, scenes)
@@ -247,7 +257,9 @@ class Segmentation:
 def mask_loss(
     logits: jax.Array, guess: jax.Array, truth: jax.Array, known: jax.Array, single_click: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The loss [B, Q] of four masks [B, Q, 4, h, w] and their predicted IoU, and the true IoU of the mask that counts."""
+    """The loss [B, Q] of four masks [B, Q, 4, h, w] and their predicted IoU, and the true IoU of
+    the mask that counts.
+    """
     want, seen = truth[:, :, None], known[:, :, None].astype(jnp.float32)
     quiet = jnp.where(known[:, :, None], logits, -20.0)
     want = want * seen
@@ -270,7 +282,10 @@ def sample_prompts(
     spread: float,
     kinds: dict[str, float] = KINDS,
 ) -> PromptBatch[HostArray]:
-    """Choose prompts for some objects of each scene.  The sides of a box move by a normal share of its size, ``spread``."""
+    """Choose prompts for some objects of each scene.
+
+    The sides of a box move by a normal share of its size, ``spread``.
+    """
     batch = len(examples.leaf)
     objects = np.zeros((batch, per_image), np.int32)
     box = np.tile(np.array([0, 0, 8, 8], np.float32), (batch, per_image, 1))
@@ -339,7 +354,9 @@ def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def initial(params: Params, config: Config) -> Params:
-    """Random parameters, moved to where training from nothing begins well: places told apart, IoU guessed as a half."""
+    """Random parameters, moved to where training from nothing begins well: places told apart, IoU
+    guessed as a half.
+    """
     code = "prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
     place = 0.5 * sincos_positions(config.grid, config.width).reshape(1, config.grid, config.grid, config.width)
     head = "mask_decoder/iou_prediction_head/layers/2/"

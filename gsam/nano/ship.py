@@ -1,4 +1,5 @@
-"""From training runs to the weights that ship: averaged parameters in half precision, and a manifest that says how."""
+"""From training runs to the weights that ship: averaged parameters in half precision, and a
+manifest that says how."""
 
 from __future__ import annotations
 
@@ -24,14 +25,18 @@ MODELS: dict[str, tuple[str, str, bind.Spec[Any]]] = {
 }
 """Run -> family, variant, and the model without its numbers."""
 COUNTED = {"nano_sam2": sam2.spec(NANO).size}
-"""Parameters as manifests count them, where it is not the whole: of SAM 2 the picture's part, without the memory."""
+"""Parameters as manifests count them, where it is not the whole: of SAM 2 the image's part, without
+the memory."""
 
 LIMIT = 16_000_000
 """Bytes that all of ``weights/nano`` may take."""
 
 
 def export(average: Mapping[str, Any], target: Path, spec: bind.Spec[Any]) -> str:
-    """Write ``average`` as float16 safetensors, atomically; returns the sha256.  Raises `ValueError` beyond float16's range."""
+    """Write ``average`` as float16 safetensors, atomically; returns the sha256.
+
+    Raises `ValueError` beyond float16's range.
+    """
     from safetensors.numpy import save
 
     spec.check(average)
@@ -45,9 +50,11 @@ def export(average: Mapping[str, Any], target: Path, spec: bind.Spec[Any]) -> st
 
 
 def ship(runs: Path, out: Path) -> dict[str, Any]:
-    """Export every run found in ``runs`` (folders named as `MODELS`) and rewrite ``out/manifest.toml``.
+    """Export every run found in ``runs`` (folders named as `MODELS`) and rewrite
+    ``out/manifest.toml``.
 
-    What is not found keeps its entry and its file.  Raises `ValueError` where all together would pass `LIMIT`.
+    What is not found keeps its entry and its file.  Raises `ValueError` where all together would
+    pass `LIMIT`.
     """
     from gsam.training.checkpoints import Checkpoints
 

@@ -1,7 +1,9 @@
-"""nano's segmenter as the teacher of nano's tracker, whose decoder and prompt encoder it shares but for a token.
+"""nano's segmenter as the teacher of nano's tracker, whose decoder and prompt encoder it shares but
+for a token.
 
-The tracker's image encoder is of another kind, so it is taught: its embedding is to be the teacher's, averaged to its coarser
-grid, which is worth far more a step than masks alone while the encoder knows nothing.
+The tracker's image encoder is of another kind, so it is taught: its embedding is to be the
+teacher's, averaged to its coarser grid, which is worth far more a step than masks alone while the
+encoder knows nothing.
 """
 
 from __future__ import annotations

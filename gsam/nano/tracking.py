@@ -1,9 +1,10 @@
 """Training of nano's tracker: SAM 2's classes at 160 pixels, on clips of moving pictograms.
 
-The frames of a clip are encoded together.  Some of its objects are prompted on the first by a click, a box or a mask, and
-followed to the last with the model's own masks as memory; gradients go through all frames.  What the first answer has wrong
-is clicked on for `ROUNDS` corrections, and some objects go on from their corrected mask.  Clips of one frame teach the
-picture's side alone, which is cheap and comes first (``--frames 1``), with nano's segmenter as `Teacher`.
+The frames of a clip are encoded together.  Some of its objects are prompted on the first by a
+click, a box or a mask, and followed to the last with the model's own masks as memory; gradients go
+through all frames.  What the first answer has wrong is clicked on for `ROUNDS` corrections, and
+some objects go on from their corrected mask.  Clips of one frame teach the image's side alone,
+which is cheap and comes first (``--frames 1``), with nano's segmenter as `Teacher`.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ from gsam.types import Bank, Params
 TEACHER_WEIGHT = 2.0
 """Weight of the distance to the teacher's embedding at the beginning; it falls to 0."""
 FIRST_FRAME_WEIGHT = 2.0
-"""Weight of the first frame's mask loss, relative to a later one's: all that follows rests on it."""
+"""Weight of the first frame's mask loss, relative to a later one's: all that follows rests on it.
+"""
 ROUNDS = 2
 """Corrections of the first answer."""
 FROM_CORRECTED = 0.3
-"""Fraction of objects that are followed from their corrected mask; the others from their first one."""
+"""Fraction of objects that are followed from their corrected mask; the others from their first one.
+"""
 LOGIT_CLIP = 32.0
 """Logits of an earlier answer are cut to this on both sides, as in the original."""
 
@@ -106,8 +109,8 @@ class Tracking:
         """Click on objects in the first frame and follow them.
 
         Returns:
-            Mean IoU, at low resolution and where an object is visible, in the first frame, in all and in the last; and how
-            often it is right whether the object is there.
+            Mean IoU, at low resolution and where an object is visible, in the first frame, in all
+            and in the last; and how often it is right whether the object is there.
         """
         if self.validation is None:
             return {}
@@ -142,12 +145,12 @@ class Tracking:
             params: The model's.
             batch: Clips and prompts.
             features: Of all frames, [B, T, ...].
-            unroll: Put frames one after the other into the program.  The gradient through a loop takes a CPU more than
-                twice as long, but compiling takes minutes without one.
+            unroll: Put frames one after the other into the program.  The gradient through a loop
+                takes a CPU more than twice as long, but compiling takes minutes without one.
 
         Returns:
-            Per object and frame, [B, Q, T]: the loss of its mask, the IoU of the mask that is chosen, the object score, and
-            whether it is visible.
+            Per object and frame, [B, Q, T]: the loss of its mask, the IoU of the mask that is
+            chosen, the object score, and whether it is visible.
         """
         model = self.spec.bind(params)
         instances = jnp.asarray(batch.instances)[:, None]
@@ -200,7 +203,9 @@ class ClipLoss:
     def __call__(
         self, full: jax.Array, points: jax.Array, labels: jax.Array, mask_prompt: jax.Array
     ) -> tuple[jax.Array, ...]:
-        """Loss, IoU and object score, [Q, T] each; ``full`` [Q, S, S] are the masks on the first frame."""
+        """Loss, IoU and object score, [Q, T] each; ``full`` [Q, S, S] are the masks on the first
+        frame.
+        """
         q, t = self.truth.shape[:2]
         first, *at_first = self.first_frame(full, points, labels, mask_prompt)
         if t == 1:
@@ -262,7 +267,8 @@ class ClipLoss:
         truth: jax.Array,
         known: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Correct masks ``previous`` [Q, s, s], given as logits, by `ROUNDS` clicks on what is wrong.
+        """Correct masks ``previous`` [Q, s, s], given as logits, by `ROUNDS` clicks on what is
+        wrong.
 
         The clicks take the places of ``points`` before the last.
 
@@ -295,7 +301,9 @@ class ClipLoss:
     def next_frame(
         self, bank: Bank, xs: tuple[Features, jax.Array, jax.Array, jax.Array]
     ) -> tuple[Bank, tuple[jax.Array, jax.Array, jax.Array]]:
-        """Follow the objects into a later frame by memory: the memory with it, and loss, IoU and object score."""
+        """Follow the objects into a later frame by memory: the memory with it, and loss, IoU and
+        object score.
+        """
         features, truth, known, number = xs
         features = Features(*features)
         frames = jnp.arange(bank.keep.shape[1])
@@ -325,8 +333,8 @@ class ClipLoss:
         """Score M masks per object.
 
         Returns:
-            The loss [Q] of the best and of all predicted IoUs; and of the mask whose predicted IoU is highest the IoU [Q],
-            logits [Q, s, s] and pointer [Q, D], as inference has them.
+            The loss [Q] of the best and of all predicted IoUs; and of the mask whose predicted IoU
+            is highest the IoU [Q], logits [Q, s, s] and pointer [Q, D], as inference has them.
         """
         visible = known[:, None].astype(jnp.float32)
         want = truth[:, None] * visible
@@ -343,7 +351,9 @@ class ClipLoss:
 
 
 def initial(params: Params) -> Params:
-    """Random parameters, moved to where training from nothing begins well: places told apart, objects taken to be there."""
+    """Random parameters, moved to where training from nothing begins well: places told apart,
+    objects taken to be there.
+    """
     code = "sam_prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"
     score = "sam_mask_decoder/pred_obj_score_head/layers/2/bias"
     new = {

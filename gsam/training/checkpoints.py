@@ -1,4 +1,5 @@
-"""Checkpoints of a training run with Orbax: the whole state, so that a killed run goes on as if nothing happened."""
+"""Checkpoints of a training run with Orbax: the whole state, so that a killed run goes on as if
+nothing happened."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ Notes = dict[str, float]
 
 
 class Checkpoints(Closing):
-    """The latest states of a run, in ``folder``.  Orbax writes under a temporary name and renames."""
+    """The latest states of a run, in ``folder``.
+
+    Orbax writes under a temporary name and renames.
+    """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         import orbax.checkpoint as ocp
@@ -31,7 +35,9 @@ class Checkpoints(Closing):
         return step
 
     def save(self, step: int, state: object, notes: Notes) -> None:
-        """Write ``state`` (a pytree of arrays) and ``notes``; a step that is already there is left alone."""
+        """Write ``state`` (a pytree of arrays) and ``notes``; a step that is already there is left
+        alone.
+        """
         if step in self._manager.all_steps():
             return
         args = self._ocp.args
@@ -42,7 +48,8 @@ class Checkpoints(Closing):
     def restore(self, like: State) -> tuple[State, Notes]:
         """The newest state, with the structure, shapes and dtypes of ``like``, and its notes.
 
-        Raises `FileNotFoundError` where there is none, and Orbax's `ValueError` where it does not fit ``like``.
+        Raises `FileNotFoundError` where there is none, and Orbax's `ValueError` where it does not
+        fit ``like``.
         """
         if self.latest is None:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
@@ -55,7 +62,9 @@ class Checkpoints(Closing):
         return found["state"], dict(found["notes"])
 
     def restore_any(self) -> tuple[dict[str, Any], Notes]:
-        """The newest state as nested dictionaries of NumPy arrays, whatever its structure, and its notes."""
+        """The newest state as nested dictionaries of NumPy arrays, whatever its structure, and its
+        notes.
+        """
         if self.latest is None:
             raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
         args = self._ocp.args

@@ -1,7 +1,7 @@
 """Losses that optax does not have: arrays -> arrays, float32, no parameters.
 
-Nothing here reduces over the batch: the caller weighs and averages.  Sources: dice, Milletari et al. 2016; GIoU,
-Rezatofighi et al. 2019; best of several masks, Kirillov et al. 2023 (SAM).
+Nothing here reduces over the batch: the caller weighs and averages.  Sources: dice, Milletari et
+al. 2016; GIoU, Rezatofighi et al. 2019; best of several masks, Kirillov et al. 2023 (SAM).
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def dice(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def mask_iou(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """IoU of two masks cut at logit 0 and target 0.5: [..., h, w] -> [...]; two empty masks agree perfectly."""
+    """IoU of two masks cut at logit 0 and target 0.5: [..., h, w] -> [...]; two empty masks agree
+    perfectly.
+    """
     a, b = logits > 0.0, targets > 0.5
     both, either = (a & b).sum((-2, -1)), (a | b).sum((-2, -1))
     return jnp.where(either > 0, both / jnp.maximum(either, 1), 1.0)
@@ -40,7 +42,10 @@ def box_l1(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def giou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Generalised IoU in -1..1 of boxes x0 y0 x1 y1, broadcast: [..., 4] -> [...].  Inverted boxes have no area."""
+    """Generalised IoU in -1..1 of boxes x0 y0 x1 y1, broadcast: [..., 4] -> [...].
+
+    Inverted boxes have no area.
+    """
     (a0, a1), (b0, b1) = (a[..., :2], a[..., 2:]), (b[..., :2], b[..., 2:])
     both = area(jnp.concatenate([jnp.maximum(a0, b0), jnp.minimum(a1, b1)], -1))
     hull = area(jnp.concatenate([jnp.minimum(a0, b0), jnp.maximum(a1, b1)], -1))
@@ -49,7 +54,9 @@ def giou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def best_mask(costs: jax.Array) -> jax.Array:
-    """SAM's rule for an ambiguous prompt: costs [..., M] -> weights [..., M], 1 for the cheapest mask, else 0."""
+    """SAM's rule for an ambiguous prompt: costs [..., M] -> weights [..., M], 1 for the cheapest
+    mask, else 0.
+    """
     return jax.nn.one_hot(jnp.argmin(jax.lax.stop_gradient(costs), -1), costs.shape[-1])
 
 

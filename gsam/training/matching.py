@@ -1,7 +1,8 @@
 """Assign tokens to true objects: bipartite matching (Carion et al. 2020) with a centre prior.
 
-Early in training a truth may be repeated so that several tokens learn from it; late, one token answers for each.  The
-assignment runs on the host (SciPy's Jonker-Volgenant solver): a hundred tokens and a few truths take microseconds.
+Early in training a truth may be repeated so that several tokens learn from it; late, one token
+answers for each.  The assignment runs on the host (SciPy's Jonker-Volgenant solver): a hundred
+tokens and a few truths take microseconds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def cell_centres(grid: int) -> NDArray[np.float32]:
 
 
 def candidates(truth: jax.Array, centres: NDArray[np.float32]) -> jax.Array:
-    """[B, N, 4] corners and [T, 2] -> [B, N, T] bool: tokens whose centre lies in the box, or else the nearest one."""
+    """[B, N, 4] corners and [T, 2] -> [B, N, T] bool: tokens whose centre lies in the box, or else
+    the nearest one.
+    """
     at = jnp.asarray(centres)
     x, y = at[:, 0], at[:, 1]
     low, high = truth[..., None, :2], truth[..., None, 2:]
@@ -37,9 +40,11 @@ def candidates(truth: jax.Array, centres: NDArray[np.float32]) -> jax.Array:
 
 
 def cost(logits: jax.Array, boxes: jax.Array, truth: jax.Array, label: jax.Array) -> jax.Array:
-    """Class, L1 and GIoU: logits [B, T, C], boxes [B, T, 4], truth [B, N, 4], label [B, N] -> [B, N, T].
+    """Class, L1 and GIoU: logits [B, T, C], boxes [B, T, 4], truth [B, N, 4], label [B, N] -> [B,
+    N, T].
 
-    Boxes are corners in 0..1.  ``label`` is a column of ``logits``; rows of absent truths hold anything.
+    Boxes are corners in 0..1.  ``label`` is a column of ``logits``; rows of absent truths hold
+    anything.
     """
     own = jnp.take_along_axis(logits, jnp.maximum(label, 0)[:, None, :], 2).swapaxes(1, 2)  # [B, N, T]
     pair, against = boxes[:, None], truth[:, :, None]
@@ -49,10 +54,11 @@ def cost(logits: jax.Array, boxes: jax.Array, truth: jax.Array, label: jax.Array
 def solve(
     cost: NDArray[np.float32], allowed: NDArray[np.bool_], valid: NDArray[np.bool_], repeat: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """On the host: cost, allowed [B, N, T], valid [B, N], repeat [] -> assigned [B, T], the truth of each token or -1.
+    """On the host: cost, allowed [B, N, T], valid [B, N], repeat [] -> assigned [B, T], the truth
+    of each token or -1.
 
-    The copies of a truth are placed one after the other, each time all truths at once, so that no truth takes a second
-    token before every truth has had its chance at a first.
+    The copies of a truth are placed one after the other, each time all truths at once, so that no
+    truth takes a second token before every truth has had its chance at a first.
     """
     from scipy.optimize import linear_sum_assignment
 

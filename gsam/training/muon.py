@@ -1,7 +1,8 @@
 """Muon (Jordan et al. 2024): momentum whose matrices are orthogonalised, AdamW for everything else.
 
-On nano's detector, in a trial of a minute with one seed: Muon's loss took AdamW twice the steps, each a third cheaper.  Updates
-are scaled to AdamW's size (Liu et al. 2025), so that both share one learning rate and weight decay.
+On nano's detector, in a trial of a minute with one seed: Muon's loss took AdamW twice the steps,
+each a third cheaper.  Updates are scaled to AdamW's size (Liu et al. 2025), so that both share one
+learning rate and weight decay.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Moments(NamedTuple):
 
 
 def orthogonalise(x: jax.Array, rounds: int = 5) -> jax.Array:
-    """The nearest matrix to ``x`` [I, O] whose singular values are all about 1 (0.7 to 1.2), by a quintic iteration."""
+    """The nearest matrix to ``x`` [I, O] whose singular values are all about 1 (0.7 to 1.2), by a
+    quintic iteration.
+    """
     wide = x if x.shape[0] <= x.shape[1] else x.T
     wide = wide / (jnp.linalg.norm(wide) + 1e-7)
     for _ in range(rounds):
@@ -36,7 +39,9 @@ def orthogonalise(x: jax.Array, rounds: int = 5) -> jax.Array:
 
 
 def scale_by_muon(is_matrix: Callable[[str, tuple[int, ...]], bool]) -> optax.GradientTransformation:
-    """Updates of flat `Params`, before learning rate and weight decay; ``is_matrix`` (name, shape) says what Muon takes."""
+    """Updates of flat `Params`, before learning rate and weight decay; ``is_matrix`` (name, shape)
+    says what Muon takes.
+    """
     adam = optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-8)
 
     def split(tree: Params) -> tuple[Params, Params]:
@@ -60,5 +65,7 @@ def scale_by_muon(is_matrix: Callable[[str, tuple[int, ...]], bool]) -> optax.Gr
 
 
 def hidden_matrix(name: str, shape: tuple[int, ...]) -> bool:
-    """Linears inside a model: two axes, neither a mere handful (the last layers of heads are left to Adam)."""
+    """Linears inside a model: two axes, neither a mere handful (the last layers of heads are left
+    to Adam).
+    """
     return name.endswith("/kernel") and len(shape) == 2 and min(shape) >= 16

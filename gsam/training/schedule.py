@@ -17,8 +17,9 @@ from gsam.training.muon import hidden_matrix, scale_by_muon
 class TrainConfig:
     """How long and how hard to train.  One of ``steps`` and ``minutes`` ends the run.
 
-    With ``steps`` the schedule is a function of the step, and a resumed run repeats an uninterrupted one bit for bit.
-    With ``minutes`` it follows the clock (time spent before a resume counts), and only the state is restored exactly.
+    With ``steps`` the schedule is a function of the step, and a resumed run repeats an
+    uninterrupted one bit for bit.  With ``minutes`` it follows the clock (time spent before a
+    resume counts), and only the state is restored exactly.
 
     Args:
         steps: Batches to learn from.

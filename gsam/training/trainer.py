@@ -1,7 +1,8 @@
 """One training loop for every model: a task says what the model is, the loop says how it learns.
 
-The order of the data is a function of seed and step, the state is saved whole, and so a run that was killed and resumed
-gives the losses it would have given.  A step whose loss or gradient is not finite changes nothing but a counter.
+The order of the data is a function of seed and step, the state is saved whole, and so a run that
+was killed and resumed gives the losses it would have given.  A step whose loss or gradient is not
+finite changes nothing but a counter.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Task(Protocol):
         """Return the examples of ``step``, on the host.  Chance comes from ``rng``."""
 
     def loss(self, params: Params, batch: Batch, progress: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Return the loss [] and what to log beside it; a pure function.  ``progress`` [] is the fraction of the run."""
+        """Return the loss [] and what to log beside it; a pure function.
+
+        ``progress`` [] is the fraction of the run.
+        """
 
     def evaluate(self, params: Params) -> dict[str, float]:
         """Return figures on data not trained on, on the host."""
@@ -78,7 +82,10 @@ def init_state(task: Task, config: TrainConfig, params: Params | None = None) ->
 def train_step(
     task: Task, config: TrainConfig, state: TrainState, batch: Batch, progress: jax.Array
 ) -> tuple[TrainState, Metrics]:
-    """Update the parameters by one batch.  ``task`` is hashed by identity; the memory of ``state`` is reused."""
+    """Update the parameters by one batch.
+
+    ``task`` is hashed by identity; the memory of ``state`` is reused.
+    """
     (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, progress)
     norm = optax.global_norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -131,14 +138,14 @@ def train(
 ) -> TrainState:
     """Train until the end of the schedule, or until SIGTERM or SIGINT.
 
-    All local devices share each batch: two cores are used better as two devices (``JAX_NUM_CPU_DEVICES=2``) than by one
-    program's threads.
+    All local devices share each batch: two cores are used better as two devices
+    (``JAX_NUM_CPU_DEVICES=2``) than by one program's threads.
 
     Args:
         task: The model and its data.
         config: How long and how hard to train.
-        out: Folder for ``checkpoints/`` and ``log.jsonl``, which gets a line every ``config.log_every`` steps and per
-            evaluation.
+        out: Folder for ``checkpoints/`` and ``log.jsonl``, which gets a line every
+            ``config.log_every`` steps and per evaluation.
         params: Parameters to begin with; by default the task's.
         resume: Go on from the newest checkpoint in ``out``.
         quiet: Show no progress on stderr.
