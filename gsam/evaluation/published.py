@@ -34,9 +34,9 @@ def compare(entry: Mapping[str, Any], loaded: Loaded, image: Path | None = None)
     Raises `Unavailable` when the image cannot be downloaded, `gsam.errors.ImageError` when it
     cannot be read.
     """
-    image = open_image(image or _reference_image(entry["published_on"])).pixels
+    pixels = open_image(image or _reference_image(entry["published_on"])).pixels
     with jax.default_matmul_precision("highest"):
-        for what, expected, actual, row in FAMILIES[loaded.family](loaded, image, entry["published"]):
+        for what, expected, actual, row in FAMILIES[loaded.family](loaded, pixels, entry["published"]):
             yield what, np.ravel(expected).tolist(), np.ravel(actual).tolist(), row["tolerance"]
 
 

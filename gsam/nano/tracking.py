@@ -278,9 +278,7 @@ class ClipLoss:
         step = self.config.image_size / previous.shape[-1]
         has_mask = jnp.ones(len(previous), bool)
 
-        def again(
-            state: tuple[jax.Array, ...], xs: tuple[jax.Array, jax.Array]
-        ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        def again(state: Corrected, xs: tuple[jax.Array, jax.Array]) -> tuple[Corrected, jax.Array]:
             points, labels, previous, _ = state
             key, at = xs
             cell, label = clicks.correction(key, previous > 0, truth > 0.5, known)
