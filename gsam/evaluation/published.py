@@ -11,11 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from gsam.errors import CheckpointError
 from gsam.inputs.image import make_view, open_image
-from gsam.types import View
+from gsam.text.tokenizer import Tokenizer, load_tokenizer
+from gsam.types import Images, Params, View
 from gsam.weights.folders import cache_folder
 from gsam.weights.store import Loaded
 
@@ -53,7 +55,7 @@ def _reference_image(place: str) -> Path:
 
 
 Table = Mapping[str, Any]
-Part = tuple[str, Any, Any, Table]
+Part = tuple[str, npt.ArrayLike, npt.ArrayLike, Table]
 
 
 def _sam(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
@@ -85,7 +87,7 @@ def _owl(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[P
     stage = owl_vit.build(config, loaded.params, _tokenizer(loaded))
 
     @jax.jit
-    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def run(params: Params, pixels: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
         model = stage.spec.bind(params)
         tokens = model.image(pixels)
         return model.boxes(tokens), model.logits(tokens, model.text(ids))
@@ -108,7 +110,7 @@ def _grounding_dino(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) ->
     pipe = Pipeline(stage)
 
     @jax.jit
-    def run(params: Any, images: Any, text: Any) -> tuple[jax.Array, jax.Array]:
+    def run(params: Params, images: Images, text: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         one = {name: leaf[:, 0] for name, leaf in text.items()}
         phrases = Phrases(one["features"], one["block"], one["position"])
         logits, boxes = stage.spec.bind(params)(stage.features(params, images), phrases)
@@ -135,7 +137,7 @@ def _clip(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[
     stage = clip.build(loaded.config, loaded.params, _tokenizer(loaded), template="{}")
 
     @jax.jit
-    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> jax.Array:
+    def run(params: Params, pixels: jax.Array, ids: jax.Array) -> jax.Array:
         model = stage.spec.bind(params)
         return jnp.exp(params["logit_scale"]) * model.image(pixels) @ model.text(ids).T
 
@@ -155,7 +157,7 @@ def _siglip(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterato
     pixels = normalise(values, stage.mean, stage.std, jnp.dtype("float32"))[None]
 
     @jax.jit
-    def run(params: Any, pixels: jax.Array, ids: jax.Array) -> jax.Array:
+    def run(params: Params, pixels: jax.Array, ids: jax.Array) -> jax.Array:
         model = stage.spec.bind(params)
         return model.logits(model.image(pixels) @ model.text(ids).T)
 
@@ -180,9 +182,7 @@ def _normalised(pixels: np.ndarray) -> jax.Array:
     return normalise(jnp.asarray(pixels, jnp.float32) / 255.0, CLIP_MEAN, CLIP_STD, jnp.dtype("float32"))[None]
 
 
-def _tokenizer(loaded: Loaded) -> Any:
-    from gsam.text.tokenizer import load_tokenizer
-
+def _tokenizer(loaded: Loaded) -> Tokenizer:
     if loaded.tokenizer is None:
         raise Unavailable("there is no tokenizer next to the weights")
     return load_tokenizer(loaded.tokenizer)
