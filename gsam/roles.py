@@ -136,7 +136,17 @@ class Segmenter(EncodesImages, Stage, Protocol):
     """
 
     def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
-        """Pure: find one mask per box.  Rows that are not valid may hold anything."""
+        """Pure: predict one mask per box.
+
+        Args:
+            params: The stage's parameters.
+            features: What ``features`` returned, [B, ...].
+            images: A batch of images.
+            boxes: N boxes per image; rows that are not valid may get any mask.
+
+        Returns:
+            The masks, [B, N, ...].
+        """
 
 
 @runtime_checkable
@@ -144,9 +154,16 @@ class Classifier(Stage, Protocol):
     """Image, boxes, masks and text -> labels.  May be `ReadsText` and `EncodesText`."""
 
     def classify(self, params: Params, scene: Scene, text: Any, valid: jax.Array) -> Scene:
-        """Pure: score and label boxes anew, or reject them (``boxes.valid``).
+        """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds.
 
-        ``text`` and ``valid``: as for `Detector.detect`.
+        Args:
+            params: The stage's parameters.
+            scene: Boxes, labels and, after a segmenter, masks.
+            text: As for `Detector.detect`.
+            valid: [B, C] bool, the queries that are real.
+
+        Returns:
+            The scene with new labels and scores.
         """
 
 
@@ -175,7 +192,7 @@ class Tracker(Protocol):
 
     @property
     def memory(self) -> MemoryConfig:
-        """How much it remembers of an object."""
+        """The size of its memory of an object."""
 
     @property
     def mask_size(self) -> int:

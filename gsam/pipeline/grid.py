@@ -76,7 +76,7 @@ class GridProposer:
 
     @property
     def upsample(self) -> str:
-        """How the segmenter's logits become as large as the image."""
+        """The upsampling of the segmenter's logits to the size of the image."""
         return self.segmenter.upsample
 
     def features(self, params: Params, images: Images) -> Any:

@@ -31,12 +31,15 @@ class CaptionPacker:
     """
 
     tokenizer: Tokenizer | None
+    """BERT's tokenizer; None reads no text."""
     context: int
-    """The longest caption."""
+    """Tokens of the longest caption."""
     longest: int
-    """The longest query, in tokens."""
+    """Tokens of the longest query."""
     template: str = "{}"
+    """The phrase around a query."""
     labels: Literal["queries", "phrases"] = "queries"
+    """How labels are decoded: the user's queries, or phrases as in the original's demo."""
 
     @property
     def axes(self) -> Any:
@@ -49,16 +52,38 @@ class CaptionPacker:
         return ("c", "t")
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int32]]:
-        """Token ids, blocks and positions [C, T] of each query as a caption of its own."""
+        """Tokenize each query as a caption of its own.
+
+        Args:
+            texts: C queries.
+
+        Returns:
+            Token ids, blocks and positions, [C, T] int32 each.
+        """
         phrases = [self.template.format(q) if q else q for q in texts]
         return tokenize(phrases, self._tokenizer, self.longest)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, NDArray[Any]]:
-        """The captions of one image: leaves [captions, T], see `pack`."""
+        """Pack the captions of one image.
+
+        Args:
+            queries: The queries, padded with ``""`` to C.
+            encode: The encoded tokens of a list of queries, cached by query.
+
+        Returns:
+            Arrays [captions, T, ...], see `pack`.
+        """
         return pack(encode(queries), [bool(q) for q in queries], self.context)
 
     def caption(self, queries: Sequence[str]) -> Caption:
-        """The tokens at each place of `gsam.types.Labels.tokens`."""
+        """Find the tokens at each place of `gsam.types.Labels.tokens`.
+
+        Args:
+            queries: The queries of one image.
+
+        Returns:
+            The caption as the detector reads it.
+        """
         tokenizer = self._tokenizer
         rows: dict[str, NDArray[Any]] = {**self.tokenize(queries)}
         rows["features"] = np.zeros((*rows["ids"].shape, 0))

@@ -60,9 +60,24 @@ class QueryFeatures:
     """
 
     def tokenize(self, texts: Sequence[str]) -> Any:
-        """Compute the features: there are no tokens."""
+        """Compute the features: there are no tokens.
+
+        Args:
+            texts: C texts.
+
+        Returns:
+            What the function made of them, [C, ...].
+        """
         return self.features(texts)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
-        """Stack the features of each query."""
+        """Stack the features of each query.
+
+        Args:
+            queries: The queries of one image, padded with ``""`` to C.
+            encode: The features of a list of queries, cached by query.
+
+        Returns:
+            The features, [C, ...].
+        """
         return encode(queries)

@@ -81,22 +81,33 @@ class FastTokenizer:
 
 @dataclasses.dataclass(frozen=True)
 class Caption:
-    """Queries read as one text: what stands at each place."""
+    """The tokens of queries that are read as one text."""
 
     ids: list[int]
+    """Token ids, 0 for padding."""
     words: list[str]
     """The tokens' own spelling, ``""`` for padding."""
     decode: Callable[[Sequence[int]], str]
+    """Turns token ids back into text."""
     special: frozenset[int] = frozenset()
     """Ids that are no words: the mark at the beginning."""
     shape: tuple[int, int] = (1, 0)
-    """How many captions of how many tokens one after the other these are."""
+    """Number of captions and of tokens in each."""
 
     def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
-        """Join the words that score above ``threshold`` as GroundingDINO's own demo does.
+        """Join the words that score above a threshold as GroundingDINO's own demo does.
 
-        Source: ``get_phrases_from_posmap``.  Phrases may come out merged, cut or empty: this is for
-        comparing with it, labels are better taken from the queries.
+        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better taken
+        from the queries.
+
+        Source: ``get_phrases_from_posmap``.
+
+        Args:
+            scores: [T] float32 in 0..1, one per token.
+            threshold: Words that score above this are joined.
+
+        Returns:
+            The phrase.
         """
         fired = [i for i, s in zip(self.ids, scores, strict=True) if s > threshold and i and i not in self.special]
         return self.decode(fired).replace(".", "").strip()
