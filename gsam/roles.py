@@ -68,7 +68,15 @@ class EncodesImages(Protocol):
     """
 
     def features(self, params: Params, images: Images) -> Any:
-        """Pure: encode images; any pytree of arrays with a leading axis B."""
+        """Pure: compute the features of images, once per image.
+
+        Args:
+            params: The stage's parameters.
+            images: A batch of images.
+
+        Returns:
+            Any pytree of arrays [B, ...].
+        """
 
 
 @runtime_checkable
@@ -203,13 +211,23 @@ class Tracker(Protocol):
         """The logit of every pixel of an object that is not there."""
 
     @property
-    def params(self) -> Params: ...
+    def params(self) -> Params:
+        """Its parameters by path."""
+
     @property
     def view(self) -> View:
         """A square."""
 
     def features(self, params: Params, images: Images) -> Any:
-        """Features of frames, [B, ...], computed once per frame."""
+        """Pure: compute the features of frames, once per frame.
+
+        Args:
+            params: The tracker's parameters.
+            images: A batch of frames.
+
+        Returns:
+            Any pytree of arrays [B, ...].
+        """
 
     def add_points(
         self,
@@ -223,18 +241,59 @@ class Tracker(Protocol):
         *,
         multimask: bool,
     ) -> Any:
-        """Prompt N objects with points and corners of boxes [N, P, 2] in pixels of the view.
+        """Pure: prompt N objects with points and corners of boxes.
 
-        ``mask``: earlier answers [N, s, s].  ``bank``: memories, if there are any.
+        Args:
+            params: The tracker's parameters.
+            features: One frame's, without a leading axis.
+            points: [N, P, 2] x y in pixels of the view.
+            labels: [N, P] as in `gsam.nn.prompt`.
+            mask: [N, s, s] logits of earlier answers.
+            has_mask: [N] bool, the prompts that have one.
+            bank: Memories; None where there are none.
+            multimask: Whether the best of three masks is taken.
+
+        Returns:
+            The answers, see `Tracker`.
         """
 
     def add_mask(self, params: Params, features: Any, masks: jax.Array) -> Any:
-        """Prompt N objects with masks [N, S, S] of 0 and 1 over the view."""
+        """Pure: prompt N objects with masks.
+
+        Args:
+            params: The tracker's parameters.
+            features: One frame's, without a leading axis.
+            masks: [N, S, S] of 0 and 1 over the view.
+
+        Returns:
+            The answers, see `Tracker`.
+        """
 
     def track(self, params: Params, features: Any, bank: Bank, valid: jax.Array) -> tuple[Any, jax.Array]:
-        """Find N objects without a prompt by their memories, and encode those of this frame."""
+        """Pure: find N objects without a prompt by their memories, and encode those of this frame.
+
+        Args:
+            params: The tracker's parameters.
+            features: One frame's, without a leading axis.
+            bank: Memories, with a leading axis N.
+            valid: [N] bool, the objects that are real.
+
+        Returns:
+            The answers, see `Tracker`, and the memories [N, ...] of this frame.
+        """
 
     def encode_memory(
         self, params: Params, features: Any, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
-        """Encode the memories [N, ...] of objects with prompts on this frame."""
+        """Pure: encode the memories of objects with prompts on this frame.
+
+        Args:
+            params: The tracker's parameters.
+            features: One frame's, without a leading axis.
+            logits: [N, s, s] of the answers.
+            score: [N] object scores of the answers.
+            prompted: [N] bool, whether the mask came from points.
+
+        Returns:
+            The memories, [N, ...].
+        """
