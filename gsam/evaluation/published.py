@@ -36,13 +36,13 @@ def compare(entry: Mapping[str, Any], loaded: Loaded, image: Path | None = None)
     Raises `Unavailable` when the image cannot be downloaded, `gsam.errors.ImageError` when it
     cannot be read.
     """
-    pixels = open_image(image or _reference_image(entry["published_on"])).pixels
+    pixels = open_image(image or reference_image(entry["published_on"])).pixels
     with jax.default_matmul_precision("highest"):
         for what, expected, actual, row in FAMILIES[loaded.family](loaded, pixels, entry["published"]):
             yield what, np.ravel(expected).tolist(), np.ravel(actual).tolist(), row["tolerance"]
 
 
-def _reference_image(place: str) -> Path:
+def reference_image(place: str) -> Path:
     """An image by its address, or as ``owner/name:file`` on the hub."""
     from gsam.weights import download
 

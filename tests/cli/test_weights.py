@@ -186,7 +186,7 @@ def test_published_pictures_by_address(picture: Path, monkeypatch: pytest.Monkey
         return picture
 
     monkeypatch.setattr(download, "from_url", from_url)
-    assert published._picture("http://example.org/a/000000039769.jpg") == picture
+    assert published.reference_image("http://example.org/a/000000039769.jpg") == picture
     assert asked == [
         ("http://example.org/a/000000039769.jpg", folders.cache_folder() / "pictures" / "000000039769.jpg")
     ]
