@@ -1,10 +1,15 @@
-"""What can go wrong with what a user hands over: one class a kind, a stable code, a message that says what to do."""
+"""What can go wrong with what a user hands over: one class a kind, a stable code, a message that
+says what to do.
+"""
 
 from __future__ import annotations
 
 
 class GsamError(Exception):
-    """Base of all errors that are about the input, not about gsam.  ``code`` is stable and in the docs."""
+    """Base of all errors that are about the input, not about gsam.
+
+    ``code`` is stable and in the docs.
+    """
 
     code = "error"
 
@@ -21,7 +26,9 @@ class ImageError(GsamError, ValueError):
 
 
 class VideoError(GsamError, ValueError):
-    """A video, or a row of pictures, that cannot be used as one; what was read before it stays good."""
+    """A video, or a row of pictures, that cannot be used as one; what was read before it stays
+    good.
+    """
 
     code = "video_unreadable"
 

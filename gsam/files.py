@@ -21,7 +21,8 @@ PREFIX = ".gsam-"
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under ``path`` when the block ends without an error.
 
-    It is written beside its place, synced and renamed; a link at ``path`` is replaced, not followed.
+    It is written beside its place, synced and renamed; a link at ``path`` is replaced, not
+    followed.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
@@ -31,7 +32,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """`atomic_file` for callers that open the file themselves: the name of an empty file of the same suffix."""
+    """`atomic_file` for callers that open the file themselves: the name of an empty file of the
+    same suffix.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
     os.close(handle)
@@ -49,7 +52,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears under ``path``, all its files synced, when the block ends without an error.
+    """A folder that appears under ``path``, all its files synced, when the block ends without an
+    error.
 
     Args:
         path: Where there is nothing yet; folders above it are made.

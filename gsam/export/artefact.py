@@ -33,8 +33,8 @@ def is_exported(folder: Path) -> bool:
 def read_note(folder: Path) -> dict[str, Any]:
     """``pipeline.json``, once it and every file it names are what they should be.
 
-    Raises `UsageError` where there is none (``not_exported``) or it is of another format (``export_version``), and
-    `CheckpointError` where a file is damaged (``export_damaged``).
+    Raises `UsageError` where there is none (``not_exported``) or it is of another format
+    (``export_version``), and `CheckpointError` where a file is damaged (``export_damaged``).
     """
     path = folder / NOTE
     if not path.is_file():
@@ -86,5 +86,7 @@ def serialisation() -> Any:
 
 
 def plain(value: Images | Text | Thresholds | Boxes | Labels | Masks) -> dict[str, Any]:
-    """A value of `gsam.types` as programs take and give it: a dictionary, which any program can be written with."""
+    """A value of `gsam.types` as programs take and give it: a dictionary, which any program can be
+    written with.
+    """
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

@@ -178,7 +178,9 @@ class Exported(Pipeline):
 
 
 class _OnCanvas(Program[R]):
-    """A program of images, which are brought onto its canvas first: one compilation a canvas, not one a shape."""
+    """A program of images, which are brought onto its canvas first: one compilation a canvas, not
+    one a shape.
+    """
 
     def __init__(self, function: Callable[..., R], platform: str, fit: Callable[..., Any]) -> None:
         super().__init__(function, platform)

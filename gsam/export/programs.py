@@ -32,7 +32,9 @@ Symbols = Callable[..., tuple[Any, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class ProgramSpec:
-    """A pure function of parameters and arrays, and their shapes, which are made when it is written."""
+    """A pure function of parameters and arrays, and their shapes, which are made when it is
+    written.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -42,7 +44,8 @@ class ProgramSpec:
 
 
 def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: Symbols) -> Iterator[ProgramSpec]:
-    """All of them: what embeds the texts of each stage, and `Pipeline.encode` and `Pipeline.apply` on each canvas.
+    """All of them: what embeds the texts of each stage, and `Pipeline.encode` and `Pipeline.apply`
+    on each canvas.
 
     ``canvases``: the rectangles of the views that are no squares, by `View.key`.
     """

@@ -1,7 +1,8 @@
-"""The door for pictures: anything a user may hand over -> upright uint8 RGB -> the views the stages asked for.
+"""The door for pictures: anything a user may hand over -> upright uint8 RGB -> the views the stages
+asked for.
 
-Pillow and numpy only.  Formats come from an allow-list, sizes are checked before anything is decoded, and what a file says
-about its orientation is obeyed.
+Pillow and numpy only.  Formats come from an allow-list, sizes are checked before anything is
+decoded, and what a file says about its orientation is obeyed.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ def open_image(
 ) -> Picture:
     """Open a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
 
-    EXIF orientation is applied.  16-bit pictures keep their high byte; float pictures need ``stretch``, which maps their
-    range to 0..255 (and does the same for 16 bits).  Transparency is dropped, or put on white with ``alpha="composite"``.
-    Of an animation or several pages, the first is taken with a warning.  Raises `ImageError`, whose code says what is wrong,
-    and `TypeError` for what is no picture at all.
+    EXIF orientation is applied.  16-bit pictures keep their high byte; float pictures need
+    ``stretch``, which maps their range to 0..255 (and does the same for 16 bits).  Transparency is
+    dropped, or put on white with ``alpha="composite"``. Of an animation or several pages, the first
+    is taken with a warning.  Raises `ImageError`, whose code says what is wrong, and `TypeError`
+    for what is no picture at all.
     """
     options = _Options(max_pixels, alpha, stretch)
     if isinstance(source, np.ndarray):
@@ -96,7 +98,9 @@ def open_image(
 
 
 def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> NDArray[Any]:
-    """What a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`); [H, W, 3] where ``shape`` says so."""
+    """What a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`); [H, W, 3] where
+    ``shape`` says so.
+    """
     h, w = pixels.shape[:2]
     if view.fit == "square":
         side = max(h, w)
@@ -118,9 +122,10 @@ def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | No
 def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
     """How many rows and columns of a view are picture, for a picture of ``size`` (h, w).
 
-    As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at least one pixel.  The
-    shorter side as in GroundingDINO (``datasets/transforms.py``): it is rounded first, and the longer one cut to whole
-    pixels from it, which may pass the limit by a few (of pictures longer than 20:1 by many: there we stop).
+    As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at
+    least one pixel.  The shorter side as in GroundingDINO (``datasets/transforms.py``): it is
+    rounded first, and the longer one cut to whole pixels from it, which may pass the limit by a few
+    (of pictures longer than 20:1 by many: there we stop).
     """
     h, w = size
     if view.fit == "squash":
@@ -138,8 +143,8 @@ def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
 def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Rows and columns of a view that holds pictures of ``sizes`` (h, w) together.
 
-    A square, but for the fits ``"shortest"`` and ``"letterbox"``: there one of a few rectangles, multiples of 64 and of 128, so
-    that few programs are compiled.
+    A square, but for the fits ``"shortest"`` and ``"letterbox"``: there one of a few rectangles,
+    multiples of 64 and of 128, so that few programs are compiled.
     """
     if view.fit == "letterbox":
         return letterbox.canvas(view.size, sizes)
@@ -155,9 +160,11 @@ def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A whole picture as CLIP's own preprocessing squares it: the shorter side to ``size``, bicubic, of the longer the middle.
+    """A whole picture as CLIP's own preprocessing squares it: the shorter side to ``size``,
+    bicubic, of the longer the middle.
 
-    A picture longer than 16:1 is cut to its middle first, so that scaling it needs no memory for what is cut anyway.
+    A picture longer than 16:1 is cut to its middle first, so that scaling it needs no memory for
+    what is cut anyway.
     """
     h, w = pixels.shape[:2]
     short = min(h, w)
@@ -215,7 +222,9 @@ def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, which is Pillow's filter of a channel of floats."""
+    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, which is Pillow's filter
+    of a channel of floats.
+    """
     out = np.empty((*size, 3), np.float32)
     for c in range(3):
         channel = Image.fromarray(pixels[..., c].astype(np.float32))
@@ -224,10 +233,12 @@ def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float3
 
 
 def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to whole grey levels.
+    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to whole
+    grey levels.
 
-    To the bit, because cutting makes a level of the last one: in float64, a Gaussian of sigma (f - 1) / 2 where it shrinks, a
-    cubic spline that goes through the channels too, both mirrored about the outermost pixels, clipped to the picture's range.
+    To the bit, because cutting makes a level of the last one: in float64, a Gaussian of sigma (f -
+    1) / 2 where it shrinks, a cubic spline that goes through the channels too, both mirrored about
+    the outermost pixels, clipped to the picture's range.
     """
     from scipy import ndimage
 
@@ -239,7 +250,9 @@ def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square [P, P, 3]: one banded matrix, both ways."""
+    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square [P, P, 3]: one banded
+    matrix, both ways.
+    """
     for _ in range(2):
         source, width, channels = pixels.shape
         flat = np.ascontiguousarray(pixels).reshape(source, width * channels)
@@ -254,8 +267,9 @@ def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def _bands(source: int, size: int) -> list[tuple[slice, slice, NDArray[np.float32]]]:
     """The matrix [size, source] as blocks on its diagonal: output rows, input rows, weights.
 
-    A Gaussian of sigma (f - 1) / 2 cut at 4 sigma, then linear interpolation between pixel centres, mirrored about the
-    outermost pixels: `scipy.ndimage.gaussian_filter` and `zoom(order=1, grid_mode=True)`, both with ``mode="mirror"``.
+    A Gaussian of sigma (f - 1) / 2 cut at 4 sigma, then linear interpolation between pixel centres,
+    mirrored about the outermost pixels: `scipy.ndimage.gaussian_filter` and `zoom(order=1,
+    grid_mode=True)`, both with ``mode="mirror"``.
     """
     factor = source / size
     sigma = max(0.0, (factor - 1) / 2)

@@ -1,8 +1,9 @@
-"""Letterboxed views: a picture scaled to fit, in the middle of the smallest rectangle of whole steps.  numpy only.
+"""Letterboxed views: a picture scaled to fit, in the middle of the smallest rectangle of whole
+steps.  numpy only.
 
-As in YOLO: the longer side becomes ``size``, smaller pictures grow too; sides are rounded half to even; the picture is
-interpolated between four pixels without anti-aliasing; what is left of a multiple of `STEP` is shared between both sides,
-the odd pixel right and bottom.
+As in YOLO: the longer side becomes ``size``, smaller pictures grow too; sides are rounded half to
+even; the picture is interpolated between four pixels without anti-aliasing; what is left of a
+multiple of `STEP` is shared between both sides, the odd pixel right and bottom.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from gsam.ops.letterbox import STEP
 
 CANVAS = 128
-"""Sides of a canvas are multiples of this: of size 1024 there are 15, so that few programs are compiled."""
+"""Sides of a canvas are multiples of this: of size 1024 there are 15, so that few programs are
+compiled.
+"""
 ONE = 1 << 11
 """The weight 1 in OpenCV's arithmetic."""
 
@@ -33,7 +36,9 @@ def rectangle(rows: int, columns: int) -> tuple[int, int]:
 
 
 def canvas(size: int, pictures: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Rows and columns of what holds the rectangles of several pictures, each in the upper left corner."""
+    """Rows and columns of what holds the rectangles of several pictures, each in the upper left
+    corner.
+    """
     rows, columns = np.max([rectangle(*content(size, p)) for p in pictures], axis=0).tolist()
     return min(-(-rows // CANVAS) * CANVAS, size), min(-(-columns // CANVAS) * CANVAS, size)
 
@@ -49,7 +54,8 @@ def place(pixels: NDArray[np.uint8], size: int, shape: tuple[int, int], pad: int
 
 
 def resize(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """OpenCV's ``resize(..., INTER_LINEAR)`` of uint8 [h, w, C], to the bit: weights of 11 bits, columns first.
+    """OpenCV's ``resize(..., INTER_LINEAR)`` of uint8 [h, w, C], to the bit: weights of 11 bits,
+    columns first.
 
     Exactly half as large is the mean of four, as there.
     """
@@ -70,8 +76,8 @@ def resize(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uin
 def _taps(source: int, size: int, *, stop: bool) -> tuple[NDArray[np.int64], ...]:
     """Both pixels that each output lies between, and their weights.
 
-    ``stop``: beyond the outermost pixels there is only that pixel; else it is both, each with its weight, which rounds
-    otherwise.
+    ``stop``: beyond the outermost pixels there is only that pixel; else it is both, each with its
+    weight, which rounds otherwise.
     """
     at = ((np.arange(size) + 0.5) * (source / size) - 0.5).astype(np.float32)
     low = np.floor(at).astype(np.int64)

@@ -1,8 +1,8 @@
 """The captions Grounding DINO reads: phrases that end in a point, packed side by side.
 
 A phrase sees only itself (the original's sub-sentence masks, ``bertwarper.py``), so what BERT makes
-of it does not depend on its neighbours: each query is encoded alone and remembered, and captions are
-put together from that.
+of it does not depend on its neighbours: each query is encoded alone and remembered, and captions
+are put together from that.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ class Caption:
     def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
         """Join the words that score above a threshold as GroundingDINO's own demo does.
 
-        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better taken
-        from the queries.
+        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better
+        taken from the queries.
 
         Source: ``get_phrases_from_posmap``.
 

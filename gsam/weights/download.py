@@ -29,7 +29,8 @@ CHUNK = 1 << 20
 def from_hub(repository: str, revision: str | None = None) -> Path:
     """The files of a model on the hub, in the hub's own cache: its folder.
 
-    All of `huggingface_hub`'s environment variables count (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``, ``HF_ENDPOINT``).
+    All of `huggingface_hub`'s environment variables count (``HF_HOME``, ``HF_HUB_OFFLINE``,
+    ``HF_TOKEN``, ``HF_ENDPOINT``).
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -92,7 +93,9 @@ def in_hub_cache(repository: str, revision: str | None = None) -> bool:
 
 
 def from_url(url: str, target: Path, sha256: str | None = None) -> Path:
-    """A file by its address, as ``target``; an interrupted download goes on where it stopped, and processes take turns."""
+    """A file by its address, as ``target``; an interrupted download goes on where it stopped, and
+    processes take turns.
+    """
     if target.is_file():
         return target
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]

@@ -33,7 +33,9 @@ class CheckpointSource:
     """The registered name, where the source says which it is."""
     tokenizer: Path | None = None
     sha256: str | None = None
-    """What the manifest expects of the file; the files of a hub model are checked when they are found."""
+    """What the manifest expects of the file; the files of a hub model are checked when they are
+    found.
+    """
     downloaded: bool = False
     """Whether it is in a cache: then its conversion is kept in another."""
 

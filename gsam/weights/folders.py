@@ -9,7 +9,9 @@ from gsam.errors import CheckpointError
 
 
 def data_folder(kind: str) -> Path:
-    """Recipes (``pipelines``), manifests (``weights``) or the shipped models (``nano``): of the wheel, else of the checkout."""
+    """Recipes (``pipelines``), manifests (``weights``) or the shipped models (``nano``): of the
+    wheel, else of the checkout.
+    """
     packed = Path(__file__).parents[1] / "_data" / kind
     if packed.is_dir():
         return packed
@@ -21,7 +23,10 @@ def data_folder(kind: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """gsam's own cache: ``GSAM_CACHE``, else ``XDG_CACHE_HOME/gsam``, else ``~/.cache/gsam``.  The hub has its own."""
+    """gsam's own cache: ``GSAM_CACHE``, else ``XDG_CACHE_HOME/gsam``, else ``~/.cache/gsam``.
+
+    The hub has its own.
+    """
     if own := os.environ.get("GSAM_CACHE"):
         return Path(own)
     shared = os.environ.get("XDG_CACHE_HOME")

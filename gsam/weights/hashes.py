@@ -16,7 +16,9 @@ from gsam.weights.folders import cache_folder
 
 
 def hashes(entry: Mapping[str, Any]) -> Mapping[str, str]:
-    """File -> SHA-256, of a hub model's manifest entry; one hash alone is that of ``model.safetensors``."""
+    """File -> SHA-256, of a hub model's manifest entry; one hash alone is that of
+    ``model.safetensors``.
+    """
     given = entry.get("sha256") or {}
     return {"model.safetensors": given} if isinstance(given, str) else given
 
@@ -38,7 +40,9 @@ def verify_hash(path: Path, sha256: str) -> None:
 
 
 def verify_once(path: Path, sha256: str) -> None:
-    """`verify_hash`, and a note in gsam's cache that it was done, good for as long as the file stays as it is."""
+    """`verify_hash`, and a note in gsam's cache that it was done, good for as long as the file
+    stays as it is.
+    """
     file = path.resolve()  # the hub's cache has links
     if not file.is_file():
         raise CheckpointError(f"no such file: {path}, which the manifest has a sha256 of", "checkpoint_missing")

@@ -19,7 +19,8 @@ from gsam.weights.rules import fit, plan
 def identify(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
     """Family and configuration: by name, by ``config.json``, else by the tensors themselves.
 
-    Of several variants with the same tensors (MedSAM's are SAM's) it is the one that the file or the hub model is called after.
+    Of several variants with the same tensors (MedSAM's are SAM's) it is the one that the file or
+    the hub model is called after.
     """
     family, config = _identified(found, tensors, role)
     called = _stem(found.path) if found.path.is_file() else _by_hub().get(found.name.partition("@")[0])
@@ -80,7 +81,9 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
 def likely_variant(
     tensors: Mapping[str, Tensor], besides: str | None, role: str | None = None, *, exact: bool = False
 ) -> str | None:
-    """The variant whose tensors these are (``exact``), or that has the most in common with them, at least half."""
+    """The variant whose tensors these are (``exact``), or that has the most in common with them, at
+    least half.
+    """
     best: tuple[float, str] | None = None
     for family, (roles, variants) in FAMILIES.items():
         if role is not None and role not in roles:
@@ -122,7 +125,9 @@ def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any
 
 
 def role_module(family: str, role: str | None) -> Any:
-    """The module by which a family plays a role, its package without one; None for a role that it does not have."""
+    """The module by which a family plays a role, its package without one; None for a role that it
+    does not have.
+    """
     name = f"gsam.models.{family}" if role is None else FAMILIES[family].roles.get(role)
     return importlib.import_module(name) if name else None
 

@@ -1,8 +1,10 @@
-"""Pickled torch modules read as data: what such a file says of its classes is ignored, and their tensors get their names.
+"""Pickled torch modules read as data: what such a file says of its classes is ignored, and their
+tensors get their names.
 
-A file that holds a whole network (``torch.save(model)``, ultralytics' ``.pt``) names the classes of its parts and says what
-was in their ``__dict__``.  Here every class becomes `Inert`, which keeps what it is told and does nothing: no module is
-imported and no code of the file's choice runs.  Names are the ones that ``state_dict()`` would give.
+A file that holds a whole network (``torch.save(model)``, ultralytics' ``.pt``) names the classes of
+its parts and says what was in their ``__dict__``.  Here every class becomes `Inert`, which keeps
+what it is told and does nothing: no module is imported and no code of the file's choice runs.
+Names are the ones that ``state_dict()`` would give.
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ BESIDE = frozenset(
 )
 """What else is in such files and never looked at: it becomes `Inert` too."""
 DEPTH, PARTS = 64, 100_000
-"""Networks are no deeper and have no more parts than this; a file that pretends to would never end."""
+"""Networks are no deeper and have no more parts than this; a file that pretends to would never end.
+"""
 
 
 class Inert:
-    """An object of any class: what it was made with is forgotten, its state kept, and it can do nothing.
+    """An object of any class: what it was made with is forgotten, its state kept, and it can do
+    nothing.
 
-    Without a ``__dict__``, so that a pickle changes nothing of it but ``state``; and the class itself takes no state.
+    Without a ``__dict__``, so that a pickle changes nothing of it but ``state``; and the class
+    itself takes no state.
     """
 
     __slots__ = ("state",)
@@ -56,10 +61,11 @@ def inert(module: str, name: str) -> bool:
 
 
 def named_tensors(found: Any, kind: type) -> dict[str, Any] | None:
-    """The tensors, instances of ``kind``, of a network or of a checkpoint that holds one; None if there is no network.
+    """The tensors, instances of ``kind``, of a network or of a checkpoint that holds one; None if
+    there is no network.
 
-    Of a checkpoint, the averaged network (``ema``) where there is one, else ``model``.  Raises `pickle.UnpicklingError` for
-    what is no tree of modules.
+    Of a checkpoint, the averaged network (``ema``) where there is one, else ``model``.  Raises
+    `pickle.UnpicklingError` for what is no tree of modules.
     """
     if isinstance(found, Mapping):
         found = next((found[k] for k in ("ema", "model") if isinstance(found.get(k), Inert)), None)
@@ -75,7 +81,9 @@ def named_tensors(found: Any, kind: type) -> dict[str, Any] | None:
 
 
 def _walk(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Every parameter and buffer of a module and its parts, by its dotted name; of each module itself, its prefix."""
+    """Every parameter and buffer of a module and its parts, by its dotted name; of each module
+    itself, its prefix.
+    """
     if depth > DEPTH:
         raise pickle.UnpicklingError("a network that is too deep, or holds itself")
     yield prefix, module

@@ -1,4 +1,6 @@
-"""Downloaded checkpoints as they are once converted: our names, axes and precision, in one safetensors file."""
+"""Downloaded checkpoints as they are once converted: our names, axes and precision, in one
+safetensors file.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,18 @@ def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
 
 
 def keep(params: Mapping[str, Any], target: Path) -> None:
-    """Write them, a tensor at a time, whole or not at all; a disk that is full or read-only is no error."""
+    """Write them, a tensor at a time, whole or not at all; a disk that is full or read-only is no
+    error.
+    """
     with contextlib.suppress(OSError):
         write(params, target)
 
 
 def write(params: Mapping[str, Any], target: Path, note: Mapping[str, str] | None = None) -> None:
-    """Tensors as one safetensors file, with a ``note`` in its header, whole or not at all.  Raises `OSError`."""
+    """Tensors as one safetensors file, with a ``note`` in its header, whole or not at all.
+
+    Raises `OSError`.
+    """
     header: dict[str, Any] = {"__metadata__": dict(note)} if note else {}
     at = 0
     for name, value in params.items():

@@ -1,8 +1,10 @@
-"""Checkpoint files -> named tensors, read one at a time and never executed: safetensors, and torch's archives.
+"""Checkpoint files -> named tensors, read one at a time and never executed: safetensors, and
+torch's archives.
 
-Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw storages; the pickle is run
-by an unpickler that knows the six names such a file needs and refuses every other; but for the classes of whole networks,
-which become objects that do nothing (`gsam.weights.modules`).
+Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw
+storages; the pickle is run by an unpickler that knows the six names such a file needs and refuses
+every other; but for the classes of whole networks, which become objects that do nothing
+(`gsam.weights.modules`).
 """
 
 from __future__ import annotations
@@ -77,11 +79,14 @@ class Tensor:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, or of a folder with ``model.safetensors``, its shards, or ``pytorch_model.bin``.
+    """The tensors of a file, or of a folder with ``model.safetensors``, its shards, or
+    ``pytorch_model.bin``.
 
-    A zip may hold one torch archive more, as EfficientSAM-S is shipped; that one is unpacked in memory.
+    A zip may hold one torch archive more, as EfficientSAM-S is shipped; that one is unpacked in
+    memory.
 
-    Raises `CheckpointError`: ``checkpoint_missing``, ``checkpoint_truncated``, ``checkpoint_unsafe``, ``checkpoint_format``.
+    Raises `CheckpointError`: ``checkpoint_missing``, ``checkpoint_truncated``,
+    ``checkpoint_unsafe``, ``checkpoint_format``.
     """
     path = Path(path)
     if path.is_dir():
@@ -197,7 +202,10 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows what a state dict or a network needs.  Everything else is refused before it is looked up."""
+    """Knows what a state dict or a network needs.
+
+    Everything else is refused before it is looked up.
+    """
 
     KNOWN: Mapping[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
@@ -259,7 +267,10 @@ def _read_torch(path: Path, packed: bytes | None = None) -> dict[str, Tensor]:
 
 
 def _inner(path: Path, archive: zipfile.ZipFile) -> bytes | None:
-    """The one torch archive in a zip, or None.  What unpacks to far more than weights can is refused before it does."""
+    """The one torch archive in a zip, or None.
+
+    What unpacks to far more than weights can is refused before it does.
+    """
     found = [i for i in archive.infolist() if i.filename.endswith((".pt", ".pth")) and not _hidden(i.filename)]
     if len(found) != 1:
         return None

@@ -1,4 +1,6 @@
-"""Official tensor names -> our paths: a few renames a layout, one rule a kind of tensor, and no leftovers on either side."""
+"""Official tensor names -> our paths: a few renames a layout, one rule a kind of tensor, and no
+leftovers on either side.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from gsam.errors import CheckpointError
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
 EXACT = ("positional_encoding_gaussian_matrix", "logit_scale", "logit_bias")
-"""Tensors that stay float32 in a half-precision model: the angles of positions, CLIP's temperature and SigLIP's bias."""
+"""Tensors that stay float32 in a half-precision model: the angles of positions, CLIP's temperature
+and SigLIP's bias.
+"""
 
 
 class Shaped(Protocol):
@@ -35,11 +39,14 @@ class Layout:
     unused: tuple[tuple[str, str], ...] = ()
     """Tensors known to be in such files and not in the model: full regular expression, reason."""
     tied: tuple[tuple[str, str], ...] = ()
-    """Two names of one tensor, of which a file may hold either or both: (the other, the one used)."""
+    """Two names of one tensor, of which a file may hold either or both: (the other, the one used).
+    """
     transposed: str = r"$^"
     """Which of our paths are transposed convolutions."""
     stacked: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Tensors that are several of ours on top of one another: regular expression, the replacement for each part."""
+    """Tensors that are several of ours on top of one another: regular expression, the replacement
+    for each part.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +91,8 @@ def unstack(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: La
 def plan(tensors: Mapping[str, Shaped], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, Move]:
     """Our path -> where it comes from, for every path of the model, using every tensor of the file.
 
-    Works on shapes alone.  Raises `CheckpointError` listing the first ten differences: missing, left over, misshapen.
+    Works on shapes alone.  Raises `CheckpointError` listing the first ten differences: missing,
+    left over, misshapen.
     """
     moves: dict[str, Move] = {}
     wrong: list[str] = []
@@ -172,7 +180,8 @@ def precision(path: str, dtype: Any) -> np.dtype[Any]:
 def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout, dtype: Any) -> dict[str, Any]:
     """Read, permute and cast every tensor (but see `EXACT`), one at a time: path -> jax array.
 
-    Raises `CheckpointError` for numbers that are not finite, integer weights, and tied tensors that differ.
+    Raises `CheckpointError` for numbers that are not finite, integer weights, and tied tensors that
+    differ.
     """
     import jax.numpy as jnp
 

@@ -1,4 +1,6 @@
-"""How official files name the parts of SAM that several families have, and their sizes: for `gsam.weights.rules.Layout`."""
+"""How official files name the parts of SAM that several families have, and their sizes: for
+`gsam.weights.rules.Layout`.
+"""
 
 from __future__ import annotations
 

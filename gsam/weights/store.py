@@ -1,8 +1,8 @@
 """Where weights are: any way of naming a model -> its files -> its parameters.
 
-A name may be one of a manifest (``weights/manifests``), a hub id (``owner/name``, ``owner/name@revision``), a folder with
-``config.json`` and safetensors, one ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file or a ``.zip`` of one, or an Orbax folder
-that `save` wrote.
+A name may be one of a manifest (``weights/manifests``), a hub id (``owner/name``,
+``owner/name@revision``), a folder with ``config.json`` and safetensors, one ``.safetensors``,
+``.pth``, ``.pt`` or ``.bin`` file or a ``.zip`` of one, or an Orbax folder that `save` wrote.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
 
     Args:
         name: Any name of a model, see `gsam.weights.find`.
-        role: One of `gsam.registry.ROLES`: what the model is loaded for.  It decides where a bare file could be several
-            things, and ``"track"`` reads the memory too, which the other roles leave in the file.
+        role: One of `gsam.registry.ROLES`: what the model is loaded for.  It decides where a bare
+            file could be several things, and ``"track"`` reads the memory too, which the other
+            roles leave in the file.
         dtype: Floating-point type of the parameters, but see `gsam.weights.rules.EXACT`.
 
     Returns:
@@ -109,9 +110,11 @@ def _notice(family: str) -> None:
 
 
 def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
-    """Write a model as an Orbax folder that `load` understands without more information; whole or not at all.
+    """Write a model as an Orbax folder that `load` understands without more information; whole or
+    not at all.
 
-    ``dtype``: what the numbers are stored as, by default as they are (but see `gsam.weights.rules.EXACT`).
+    ``dtype``: what the numbers are stored as, by default as they are (but see
+    `gsam.weights.rules.EXACT`).
     """
     import orbax.checkpoint as ocp
 

@@ -1,6 +1,8 @@
-"""Where the frames of a video come from: files, folders, lists, or whatever gives pictures one by one.  No JAX.
+"""Where the frames of a video come from: files, folders, lists, or whatever gives pictures one by
+one.  No JAX.
 
-``open_frames(source)`` gives upright uint8 RGB frames, one at a time and read ahead; see `Frames` for what can be done with it.
+``open_frames(source)`` gives upright uint8 RGB frames, one at a time and read ahead; see `Frames`
+for what can be done with it.
 """
 
 from __future__ import annotations
@@ -31,18 +33,21 @@ def open_frames(
 ) -> Frames:
     """Open whatever has frames; `Frames` are given back as they are.
 
-    ``source``: a video file, or its bytes (PyAV, the extra ``video``); a folder of pictures (`gsam.inputs.video.folder.open_folder`
-    says in which order); a picture, which is a video of one frame; a list of pictures, or an array [T, H, W, 3] uint8; or an
-    iterator of pictures (live: each once, nobody knows how many).  A picture is a path, a PIL image, uint8 RGB [H, W, 3] or
+    ``source``: a video file, or its bytes (PyAV, the extra ``video``); a folder of pictures
+    (`gsam.inputs.video.folder.open_folder` says in which order); a picture, which is a video of one
+    frame; a list of pictures, or an array [T, H, W, 3] uint8; or an iterator of pictures (live:
+    each once, nobody knows how many).  A picture is a path, a PIL image, uint8 RGB [H, W, 3] or
     bytes.
 
-    ``rate``: frames a second of what is no video file, and so does not say; without it frames have no time.  ``ahead``: how
-    many frames a thread may have ready before they are asked for.  ``missing``: whether numbers missing in a folder are a
-    warning or an error.  ``damaged``: whether what cannot be decoded of a video file is, after everything else was given, an
-    error or a warning.  ``name`` is for messages.
+    ``rate``: frames a second of what is no video file, and so does not say; without it frames have
+    no time.  ``ahead``: how many frames a thread may have ready before they are asked for.
+    ``missing``: whether numbers missing in a folder are a warning or an error.  ``damaged``:
+    whether what cannot be decoded of a video file is, after everything else was given, an error or
+    a warning.  ``name`` is for messages.
 
-    Raises `VideoError` (and `ImageError`, for one picture among several), whose code says what is wrong, `UsageError` where PyAV
-    is needed and missing, and `TypeError` for what is no video at all.
+    Raises `VideoError` (and `ImageError`, for one picture among several), whose code says what is
+    wrong, `UsageError` where PyAV is needed and missing, and `TypeError` for what is no video at
+    all.
     """
     if isinstance(source, Frames):
         return source

@@ -29,8 +29,9 @@ def pyav() -> ModuleType:
 class Container(Closing):
     """Opened, with its pictures chosen: the best video stream that is not the cover of an album.
 
-    What a playlist points to is not followed: only the bytes of this file are read.  Frames are not decoded in several threads
-    at once, because FFmpeg then loses good frames before a bad one, and says nothing.  Raises `VideoError` for what is no video.
+    What a playlist points to is not followed: only the bytes of this file are read.  Frames are not
+    decoded in several threads at once, because FFmpeg then loses good frames before a bad one, and
+    says nothing.  Raises `VideoError` for what is no video.
     """
 
     def __init__(self, source: Path | bytes, name: str) -> None:
@@ -41,8 +42,9 @@ class Container(Closing):
         self.corrupt = 0
         """Frames that came out with faults."""
         self.shown: Fraction | None = None
-        """Seconds to the end of the last frame that was decoded, from the first or from zero, what is more: files differ in
-        which they mean by their duration."""
+        """Seconds to the end of the last frame that was decoded, from the first or from zero, what
+        is more: files differ in which they mean by their duration.
+        """
         self._file = _opened(source, name)
         try:
             # Before version 19, a title that is no UTF-8 stopped everything.
@@ -111,7 +113,9 @@ class Container(Closing):
         return None
 
     def packets(self) -> Iterator[Any]:
-        """What is stored, up to the end or to where it cannot be read; the last one is empty and flushes the decoder."""
+        """What is stored, up to the end or to where it cannot be read; the last one is empty and
+        flushes the decoder.
+        """
         try:
             yield from self.container.demux(self.stream)
         except (self.av.error.FFmpegError, OSError) as error:  # the second, where the disk fails

@@ -24,10 +24,10 @@ Damaged = Literal["raise", "warn"]
 class Video(Frames):
     """The pictures of a file, or of the bytes of one.
 
-    Every frame that is decoded is given once, whatever the rate does, with the time stamp it has.  The display matrix (how a
-    phone was held) is obeyed; pixels that are not square stay as they are stored.  A file that is damaged gives all that can be
-    decoded and then says so: see ``damaged``.  Where it has holes, an iteration counts what is decoded, ``frames[i]`` what is
-    stored.
+    Every frame that is decoded is given once, whatever the rate does, with the time stamp it has.
+    The display matrix (how a phone was held) is obeyed; pixels that are not square stay as they are
+    stored.  A file that is damaged gives all that can be decoded and then says so: see ``damaged``.
+    Where it has holes, an iteration counts what is decoded, ``frames[i]`` what is stored.
     """
 
     time_base: Fraction
@@ -35,7 +35,8 @@ class Video(Frames):
     def __init__(self, source: Path | bytes, *, damaged: Damaged = "raise", look_ahead: int = 4) -> None:
         """``damaged``: whether what could not be read is, at the end, a `VideoError` or a warning.
 
-        The first frame is decoded at once.  Raises `VideoError` for what has no frames, `UsageError` without PyAV.
+        The first frame is decoded at once.  Raises `VideoError` for what has no frames,
+        `UsageError` without PyAV.
         """
         self.source, self.damaged, self.look_ahead = source, damaged, look_ahead
         told = "these bytes" if isinstance(source, bytes) else os.fsdecode(source)
@@ -58,7 +59,9 @@ class Video(Frames):
 
     @property
     def count(self) -> int:
-        """Found out, when first asked for, by reading through the file without decoding; what is decoded has the last word."""
+        """Found out, when first asked for, by reading through the file without decoding; what is
+        decoded has the last word.
+        """
         if self._known is None:
             with self._lock:
                 self._known = len(self._scan()) or 1
@@ -139,15 +142,19 @@ def pixels(decoded: Any) -> NDArray[np.uint8]:
 
 
 def display_matrix(decoded: Any) -> NDArray[np.int32] | None:
-    """[2, 2]: rows say where the stored x and y axes go on the screen; None if the file does not say."""
+    """[2, 2]: rows say where the stored x and y axes go on the screen; None if the file does not
+    say.
+    """
     data = decoded.side_data.get("DISPLAYMATRIX")
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
 
 
 def upright(rgb: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Quarter turns and mirrorings; a matrix that turns by something else is taken for the nearest of them.
+    """Quarter turns and mirrorings; a matrix that turns by something else is taken for the nearest
+    of them.
 
-    A stored pixel (x, y) is shown at (a x + c y, b x + d y), for ``matrix`` [[a, b], [c, d]], and the axes point right and down.
+    A stored pixel (x, y) is shown at (a x + c y, b x + d y), for ``matrix`` [[a, b], [c, d]], and
+    the axes point right and down.
     """
     (a, b), (c, d) = matrix.astype(np.int64).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):

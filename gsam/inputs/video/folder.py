@@ -22,7 +22,9 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".gif")
 )
 SPARSE = 10
-"""Where fewer than one number in ten is there, numbers are no counts (but time stamps, perhaps), and none is missed."""
+"""Where fewer than one number in ten is there, numbers are no counts (but time stamps, perhaps),
+and none is missed.
+"""
 Missing = Literal["warn", "raise"]
 
 
@@ -38,7 +40,9 @@ class Pictures(Frames):
         numbers: Sequence[int] | None = None,
         look_ahead: int = 4,
     ) -> None:
-        """``numbers`` [N] ascending: when each is shown, in units of 1 / ``rate``; by default 0, 1, 2 ..."""
+        """``numbers`` [N] ascending: when each is shown, in units of 1 / ``rate``; by default 0, 1,
+        2 ...
+        """
         if not len(pictures):
             raise VideoError(f"{name}: no pictures, so no frames", "video_empty")
         self.pictures, self.name, self.rate, self.look_ahead = pictures, name, rate, look_ahead
@@ -81,11 +85,13 @@ def opened(name: str, index: int, picture: Source, time: Fraction | None) -> Fra
 def open_folder(
     folder: Path, *, rate: Fraction | None = None, missing: Missing = "warn", look_ahead: int = 4
 ) -> Pictures:
-    """The pictures of a folder (`SUFFIXES`; other files and hidden ones are passed over), in `ordered` order.
+    """The pictures of a folder (`SUFFIXES`; other files and hidden ones are passed over), in
+    `ordered` order.
 
-    Numbers may rise in equal steps (00000, 00005, 00010: one frame in five of a video is kept).  A number missing between is
-    told of, by a warning or as a `VideoError` (but see `SPARSE`); the frames then follow one another in ``index``, and the hole
-    stays in ``time``.  Raises `VideoError` where there is no picture, or two have one number.
+    Numbers may rise in equal steps (00000, 00005, 00010: one frame in five of a video is kept).  A
+    number missing between is told of, by a warning or as a `VideoError` (but see `SPARSE`); the
+    frames then follow one another in ``index``, and the hole stays in ``time``.  Raises
+    `VideoError` where there is no picture, or two have one number.
     """
     name = os.fsdecode(folder)
     found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]
@@ -117,9 +123,10 @@ def open_folder(
 def ordered(files: Sequence[Path]) -> tuple[list[Path], list[int] | None]:
     """Files in the order of their numbers, and the numbers if the names are alike but for one.
 
-    Names that are numbers are in SAM 2's order; ``shot_9.png`` comes before ``shot_10.png``, and of ``cam2_take1_007.png`` the
-    number is the one that differs from file to file.  Names that differ in more than a number are in the order that people
-    expect (numbers in them as numbers, letters whatever their case), and have no number.
+    Names that are numbers are in SAM 2's order; ``shot_9.png`` comes before ``shot_10.png``, and of
+    ``cam2_take1_007.png`` the number is the one that differs from file to file.  Names that differ
+    in more than a number are in the order that people expect (numbers in them as numbers, letters
+    whatever their case), and have no number.
     """
     split = {f: re.split(r"(\d+)", f.stem) for f in files}
     words = {tuple(parts[0::2]) for parts in split.values()}
@@ -139,7 +146,9 @@ def ordered(files: Sequence[Path]) -> tuple[list[Path], list[int] | None]:
 
 
 def ranges(numbers: Sequence[int], step: int = 1, most: int = 8) -> str:
-    """Ascending numbers as people write them, ``7, 12-15``; after ``most`` pieces it says how many there are more."""
+    """Ascending numbers as people write them, ``7, 12-15``; after ``most`` pieces it says how many
+    there are more.
+    """
     runs: list[list[int]] = []
     for n in numbers:
         if runs and n == runs[-1][-1] + step:

@@ -13,7 +13,9 @@ from gsam.errors import VideoError
 from gsam.inputs.video.container import Container
 
 KEPT = 100_000_000
-"""Bytes of decoded frames that are kept: going backwards decodes each stretch between key frames once for every so many."""
+"""Bytes of decoded frames that are kept: going backwards decodes each stretch between key frames
+once for every so many.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Index:
 
     @classmethod
     def of(cls, container: Container) -> Self:
-        """Read through the file, without decoding; packets that are cut off or not to be shown do not count."""
+        """Read through the file, without decoding; packets that are cut off or not to be shown do
+        not count.
+        """
         shown = [(p.pts, p.is_keyframe) for p in container.packets() if p is not None and _counts(p)]
         stamps = sorted(pts for pts, _ in shown if pts is not None)
         if len(set(stamps)) != len(shown):

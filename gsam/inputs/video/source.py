@@ -32,8 +32,8 @@ class Frame:
 class Frames(Closing):
     """Frames of one size, one after the other.
 
-    Iterate, as often as you like unless it is live; ``frames[i]`` and `walk` go anywhere where `seekable`.  All iterations are
-    independent of each other.
+    Iterate, as often as you like unless it is live; ``frames[i]`` and `walk` go anywhere where
+    `seekable`.  All iterations are independent of each other.
     """
 
     name: str
@@ -55,7 +55,10 @@ class Frames(Closing):
 
     @abc.abstractmethod
     def sequence(self, start: int, stop: int | None, step: int) -> Iterator[Frame]:
-        """Frames ``start``, ``start + step`` ... before ``stop``, in the caller's thread; the numbers are in range."""
+        """Yield every ``step``-th frame from ``start`` up to ``stop``, which are in range.
+
+        Runs in the caller's thread.
+        """
 
     @abc.abstractmethod
     def frame(self, index: int) -> Frame:
@@ -65,9 +68,11 @@ class Frames(Closing):
         return self.walk()
 
     def walk(self, start: int | None = None, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
-        """As ``frames[start:stop:step]`` of a list, one at a time and read ahead; a negative step goes backwards.
+        """As ``frames[start:stop:step]`` of a list, one at a time and read ahead; a negative step
+        goes backwards.
 
-        Raises `UsageError` for a step of 0, and for anything but all frames in order where the source is live.
+        Raises `UsageError` for a step of 0, and for anything but all frames in order where the
+        source is live.
         """
         if not self.seekable:
             if (start or 0, stop, step) != (0, None, 1):
@@ -81,7 +86,10 @@ class Frames(Closing):
         return ahead(self.sequence(begin, None if end < 0 else end, step), self.look_ahead)
 
     def __getitem__(self, index: int) -> Frame:
-        """A frame, counted from the end if negative.  Raises `VideoError` past the end, `UsageError` if live."""
+        """A frame, counted from the end if negative.
+
+        Raises `VideoError` past the end, `UsageError` if live.
+        """
         if not self.seekable:
             raise UsageError(f"{self.name}: is live, frame {index} cannot be sought", "video_not_seekable")
         count = len(self)

@@ -25,11 +25,11 @@ def draw(
     title: str = "",
     zoom: int = 1,
 ) -> Image.Image:
-    """Frames [T, H, W, 3] in rows of ``columns``, each pixel ``zoom`` pixels large, the masks of ``instances`` [T, H, W] over
-    them: 0 is nothing, k object k, 255 (what is not judged) grey.
+    """Frames [T, H, W, 3] in rows of ``columns``, each pixel ``zoom`` pixels large, the masks of
+    ``instances`` [T, H, W] over them: 0 is nothing, k object k, 255 (what is not judged) grey.
 
-    ``names`` [N], of objects 1 to N, are listed under the title in the colours of their masks; an empty one is not.
-    Raises `ValueError` where frames and masks do not fit.
+    ``names`` [N], of objects 1 to N, are listed under the title in the colours of their masks; an
+    empty one is not. Raises `ValueError` where frames and masks do not fit.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
         raise ValueError(f"a sheet shows frames [T, H, W, 3], T at least 1, not {frames.shape}")

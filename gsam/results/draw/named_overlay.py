@@ -19,8 +19,8 @@ def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]], querie
 
     Args:
         pixels: [H, W, 3] RGB.
-        records: As `gsam.MaskGenerator` gives them with ``output_mode="coco_rle"``, each with a ``label`` and a
-            ``label_score`` (`gsam.pipeline.naming.MaskLabeler`).
+        records: As `gsam.MaskGenerator` gives them with ``output_mode="coco_rle"``, each with a
+            ``label`` and a ``label_score`` (`gsam.pipeline.naming.MaskLabeler`).
         queries: All names there are; colours follow their order.
 
     Returns:

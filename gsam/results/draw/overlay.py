@@ -1,4 +1,6 @@
-"""The picture people look at: translucent masks with outlines, boxes, and labels readable in any script."""
+"""The picture people look at: translucent masks with outlines, boxes, and labels readable in any
+script.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FILL = 0.45
 """How much of a mask is its colour."""
 GOLDEN = 0.381966
-"""Of the circle of hues, the golden angle: from one number to the next, it always falls into a gap."""
+"""Of the circle of hues, the golden angle: from one number to the next, it always falls into a gap.
+"""
 Rectangle = tuple[int, int, int, int]
 
 
 def colours(labels: Iterable[str]) -> dict[str, Colour]:
     """A colour for each of some labels, by its text alone unless another of them is too near.
 
-    Hues are apart by at least 1/16 of the circle (fewer for many labels), so that what is asked for together can be told apart;
-    the earlier label keeps its own.
+    Hues are apart by at least 1/16 of the circle (fewer for many labels), so that what is asked for
+    together can be told apart; the earlier label keeps its own.
     """
     names = list(dict.fromkeys(labels))
     apart = min(1 / 16, 0.5 / max(len(names), 1))
@@ -77,7 +80,8 @@ def draw(
         labels: [N] labels.
         scores: [N] float in 0..1; plates of the best are placed first.
         rles: [N] masks as COCO run lengths.
-        queries: Names that keep their colours though nothing was found of them; by default the labels alone have colours.
+        queries: Names that keep their colours though nothing was found of them; by default the
+            labels alone have colours.
 
     Returns:
         An RGB image of the size of the original.
@@ -119,7 +123,9 @@ def name(
     boxes: Sequence[Sequence[int]],
     size: int,
 ) -> None:
-    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place; who comes first chooses the place first."""
+    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place; who comes first
+    chooses the place first.
+    """
     plates: list[Rectangle] = []
     for rank, ((word, number), ink) in enumerate(zip(texts, inks, strict=True)):
         plate = _plate(word, number, ink, size, image.width)
@@ -136,7 +142,9 @@ def write(image: Image.Image, path: Path) -> None:
 
 
 def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> None:
-    """Tint a mask and draw its outline, in place: full colour inside, a dark hair outside so that it shows on anything."""
+    """Tint a mask and draw its outline, in place: full colour inside, a dark hair outside so that
+    it shows on anything.
+    """
     x0, y0, x1, y1 = bounds(rle)
     if x1 <= x0 or y1 <= y0:
         return
@@ -149,7 +157,9 @@ def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> No
 
 
 def _spread(region: NDArray[np.bool_], by: int, beyond: bool) -> NDArray[np.bool_]:
-    """What is within ``by`` pixels of a region in both axes; ``beyond``: whether what lies outside the array is in it."""
+    """What is within ``by`` pixels of a region in both axes; ``beyond``: whether what lies outside
+    the array is in it.
+    """
     for _ in range(2):
         padded = np.pad(region, ((by, by), (0, 0)), constant_values=beyond)
         height = len(region)
@@ -158,7 +168,9 @@ def _spread(region: NDArray[np.bool_], by: int, beyond: bool) -> NDArray[np.bool
 
 
 def _plate(label: str, score: str, ink: Colour, size: int, limit: int) -> Image.Image:
-    """A rounded plate with label and score, RGBA, never wider than ``limit``: the letters shrink, then the text is cut."""
+    """A rounded plate with label and score, RGBA, never wider than ``limit``: the letters shrink,
+    then the text is cut.
+    """
     red, green, blue = ink
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 120
     text_ink = (24, 24, 27) if bright else (255, 255, 255)
@@ -197,7 +209,9 @@ def _place(
     plates: Sequence[Sequence[int]],
     others: Sequence[Sequence[int]],
 ) -> tuple[int, int]:
-    """Where a plate goes: over its box, else inside or under it; within the picture, off other plates, then off other things."""
+    """Where a plate goes: over its box, else inside or under it; within the picture, off other
+    plates, then off other things.
+    """
     w, h = size
     x0, y0, x1, y1 = box
     tries = [(x0, y0 - h), (x1 - w, y0 - h), (x0, y0), (x0, y1), (x1 - w, y1), (x0, y1 - h)]

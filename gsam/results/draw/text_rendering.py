@@ -1,8 +1,9 @@
 """Text in any script as a picture.
 
-Latin is drawn with Pillow's own font, everything else with the first installed font that has the letters, and where none has,
-with GNU Unifont, which is shipped: plain, but it has every script of Unicode's first plane.  What no font has is spelled by
-its Unicode name, so a label is never a row of boxes.
+Latin is drawn with Pillow's own font, everything else with the first installed font that has the
+letters, and where none has, with GNU Unifont, which is shipped: plain, but it has every script of
+Unicode's first plane.  What no font has is spelled by its Unicode name, so a label is never a row
+of boxes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ AVOIDED = ("mono", "serif", "italic", "oblique", "condensed", "light", "thin", "
 
 
 def text_picture(text: str, size: int, ink: Colour) -> Image.Image:
-    """RGBA, as tight across as the text and as high as its line; ``size`` is the height of the letters in pixels."""
+    """RGBA, as tight across as the text and as high as its line; ``size`` is the height of the
+    letters in pixels.
+    """
     runs = _runs(_spelled(text), size)
     widths = [_width(run, font, size) for run, font in runs]
     up, down = round(size * 1.0), round(size * 0.32)
@@ -84,7 +87,9 @@ def _width(run: str, font: Font | None, size: int) -> int:
 
 
 def _plain_run(run: str, size: int) -> Image.Image:
-    """Unifont's bitmap, an exact multiple of its size where that is near, in the grey of its coverage."""
+    """Unifont's bitmap, an exact multiple of its size where that is near, in the grey of its
+    coverage.
+    """
     font = ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
     mask = Image.new("L", (max(1, round(font.getlength(run))), PLAIN_SIZE))
     ImageDraw.Draw(mask).text((0, 0), run, font=font, fill=255)
@@ -106,14 +111,18 @@ _OWN = "pillow"
 
 @functools.lru_cache(maxsize=4096)
 def _font_file(letter: str) -> str | None:
-    """Where to draw a letter from: a file, `_OWN` for Pillow's font, "" for the plain font; None if nowhere."""
+    """Where to draw a letter from: a file, `_OWN` for Pillow's font, "" for the plain font; None if
+    nowhere.
+    """
     if letter.isascii() or (unicodedata.name(letter, "").startswith("LATIN") and _has(_OWN, letter)):
         return _OWN
     return next((file for file in (*_installed(), _OWN, "") if _has(file, letter)), None)
 
 
 def _has(file: str, letter: str) -> bool:
-    """Whether a font has a letter: it does not look like what the font shows for what it does not have."""
+    """Whether a font has a letter: it does not look like what the font shows for what it does not
+    have.
+    """
     try:
         font = _open(file, 24) or ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
         shown, absent = font.getmask(letter), font.getmask("\U0010fffe")

@@ -13,7 +13,8 @@ from gsam.files import atomic_file
 class Coco:
     """A data set that grows picture by picture; it holds run lengths only.
 
-    Ids count from 1 in the order things are added.  Categories are the labels, in the order they were asked for.
+    Ids count from 1 in the order things are added.  Categories are the labels, in the order they
+    were asked for.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,9 @@ class Coco:
 
 
 def coco_of(scenes: Iterable[Mapping[str, Any]]) -> Coco:
-    """Make a data set of images, each described as `gsam.results.formats.scene_json.scene_dict` does."""
+    """Make a data set of images, each described as `gsam.results.formats.scene_json.scene_dict`
+    does.
+    """
     coco = Coco()
     for scene in scenes:
         coco.add(scene)

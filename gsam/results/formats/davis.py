@@ -1,6 +1,8 @@
-"""Masks of a video as DAVIS has them: ``<video>/00000.png`` ..., 8-bit palette PNGs whose pixels are object ids.
+"""Masks of a video as DAVIS has them: ``<video>/00000.png`` ..., 8-bit palette PNGs whose pixels
+are object ids.
 
-0 is background and 255 what is not judged, so ids are 1 to 254.  A pixel has one id: where masks overlap, the lower id wins.
+0 is background and 255 what is not judged, so ids are 1 to 254.  A pixel has one id: where masks
+overlap, the lower id wins.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ HIGHEST = 254
 
 @functools.cache
 def palette() -> bytes:
-    """The colours of 256 ids, 768 bytes r g b: bits 0, 1, 2 of an id are the highest bits of red, green and blue, bits 3, 4, 5
-    the next ones, and so on (the colour map of Pascal VOC).
+    """The colours of 256 ids, 768 bytes r g b: bits 0, 1, 2 of an id are the highest bits of red,
+    green and blue, bits 3, 4, 5 the next ones, and so on (the colour map of Pascal VOC).
     """
     ids = np.arange(256)
     rgb = np.zeros((256, 3), np.uint8)
@@ -36,7 +38,10 @@ def palette() -> bytes:
 
 
 def index_map(frame: TrackedFrame) -> NDArray[np.uint8]:
-    """[H, W]: the id of each pixel, the lowest where masks overlap.  Raises `UsageError` for an id that does not fit a byte."""
+    """[H, W]: the id of each pixel, the lowest where masks overlap.
+
+    Raises `UsageError` for an id that does not fit a byte.
+    """
     out = np.zeros(frame.size, np.uint8)
     for i in np.argsort(-frame.ids, kind="stable"):
         number = int(frame.ids[i])
@@ -58,7 +63,9 @@ def write_frame(ids: NDArray[np.uint8] | TrackedFrame, path: Path) -> None:
 
 
 def write(tracks: Tracks, folder: Path) -> None:
-    """``folder/00000.png`` ..., one a frame of the video; a frame without objects is all background."""
+    """``folder/00000.png`` ..., one a frame of the video; a frame without objects is all
+    background.
+    """
     by_index = {frame.index: frame for frame in tracks}
     for index in range(tracks.count):
         found = by_index.get(index)
@@ -79,7 +86,8 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
 
 
 def read(folder: Path) -> Tracks:
-    """The tracks of a folder: index from the files' numbers, labels empty, scores 1; what is `VOID` is left out.
+    """The tracks of a folder: index from the files' numbers, labels empty, scores 1; what is `VOID`
+    is left out.
 
     Raises `UsageError` where there is no picture or their sizes differ.
     """

@@ -1,4 +1,7 @@
-"""One picture's masks as segment_anything's ``scripts/amg.py`` writes them: ``0.png`` ... in 0 and 255, and ``metadata.csv``."""
+"""The masks of an image in the folder layout of segment_anything's ``scripts/amg.py``.
+
+Masks are ``0.png``, ``1.png`` and so on, in 0 and 255; their records are in ``metadata.csv``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ COLUMNS = (
 def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``.
 
-    The table comes last, so that it is there only when all pictures are; those of an earlier run are removed.
+    The table comes last, so that it is there only when all pictures are; those of an earlier run
+    are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / METADATA).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """MOTS: tracks as lines of text, or as 16-bit pictures.
 
-An id is ``class * 1000 + instance``; 0 is background and 10000 what is not judged.  A pixel has one id: where masks overlap, the
-lower object id wins.  A line is ``frame id class height width rle``, frames as counted by the data set (KITTI from 0,
-MOTSChallenge from 1).
+An id is ``class * 1000 + instance``; 0 is background and 10000 what is not judged.  A pixel has one
+id: where masks overlap, the lower object id wins.  A line is ``frame id class height width rle``,
+frames as counted by the data set (KITTI from 0, MOTSChallenge from 1).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def classes_of(tracks: Tracks) -> dict[str, int]:
 def ids_of(tracks: Tracks, classes: Mapping[str, int]) -> dict[int, int]:
     """Each object id as MOTS has it: its class, by its label, and itself as the instance.
 
-    Raises `UsageError` for an object id that is not within 0 to 999, and for a label without a class.
+    Raises `UsageError` for an object id that is not within 0 to 999, and for a label without a
+    class.
     """
     found = {}
     for identity, label in tracks.labels.items():
@@ -54,7 +55,10 @@ def ids_of(tracks: Tracks, classes: Mapping[str, int]) -> dict[int, int]:
 def write_txt(
     tracks: Tracks, path: Path, classes: Mapping[str, int] | None = None, *, first: int = 0
 ) -> dict[str, int]:
-    """One file, whole or not at all; returns the classes, by default `classes_of`.  ``first``: the number of frame 0."""
+    """One file, whole or not at all; returns the classes, by default `classes_of`.
+
+    ``first``: the number of frame 0.
+    """
     classes = classes_of(tracks) if classes is None else dict(classes)
     ids = ids_of(tracks, classes)
     height, width = tracks.size
@@ -69,10 +73,11 @@ def write_txt(
 
 
 def read_txt(path: Path, names: Mapping[int, str] | None = None, *, first: int = 0, count: int | None = None) -> Tracks:
-    """The tracks of a file; ids are MOTS' own, ``names`` says what classes are called (their number if it does not).
+    """The tracks of a file; ids are MOTS' own, ``names`` says what classes are called (their number
+    if it does not).
 
-    ``count``: how many frames the video has, if there are more than the last line tells.  Raises `UsageError` naming the line
-    that is not in this format.
+    ``count``: how many frames the video has, if there are more than the last line tells.  Raises
+    `UsageError` naming the line that is not in this format.
     """
     rows: dict[int, list[tuple[int, str, dict[str, Any]]]] = {}
     size: tuple[int, int] | None = None
@@ -114,7 +119,10 @@ def write_png(tracks: Tracks, folder: Path, classes: Mapping[str, int] | None = 
 
 
 def read_png(folder: Path, names: Mapping[int, str] | None = None) -> Tracks:
-    """The tracks of a folder of such pictures.  Raises `UsageError` where there is none, or one is not of 16 bits."""
+    """The tracks of a folder of such pictures.
+
+    Raises `UsageError` where there is none, or one is not of 16 bits.
+    """
     files = sorted((int(p.stem), p) for p in folder.glob("*.png") if p.stem.isdigit())
     if not files:
         raise UsageError(f"{os.fsdecode(folder)}: no numbered PNG in this folder")

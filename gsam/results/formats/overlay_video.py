@@ -1,6 +1,8 @@
-"""A video to look at: every frame with the masks of its objects, each in its own colour, and its label and id.
+"""A video to look at: every frame with the masks of its objects, each in its own colour, and its
+label and id.
 
-H.264 in yuv420p, which plays everywhere, by PyAV (the extra ``video``); BT.709 colours, said so in the file; without sound.
+H.264 in yuv420p, which plays everywhere, by PyAV (the extra ``video``); BT.709 colours, said so in
+the file; without sound.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ LIMITED = 1
 
 
 def draw(pixels: NDArray[np.uint8], tracked: TrackedFrame | None) -> Image.Image:
-    """One frame [H, W, 3] as an RGB picture: masks, the small over the large, and plates with label and id.
+    """One frame [H, W, 3] as an RGB picture: masks, the small over the large, and plates with label
+    and id.
 
-    The colour of an object depends on its id alone.  Raises `ValueError` where frame and masks are not of one size.
+    The colour of an object depends on its id alone.  Raises `ValueError` where frame and masks are
+    not of one size.
     """
     image = Image.fromarray(pixels)
     if tracked is None or not len(tracked):
@@ -55,17 +59,20 @@ def draw(pixels: NDArray[np.uint8], tracked: TrackedFrame | None) -> Image.Image
 class OverlayVideo:
     """Frames go in one by one, and the file is there, whole, when the block ends without an error.
 
-    ``with OverlayVideo(path, frames.rate, frames.time_base) as out: out.add(frame.pixels, tracked, frame.time)``
+    Use it as ``with OverlayVideo(path, frames.rate, frames.time_base) as out:`` and call
+    ``out.add(frame.pixels, tracked, frame.time)`` for each frame.
     """
 
     def __init__(
         self, path: str | Path, rate: Fraction | None = None, time_base: Fraction | None = None, *, quality: int = 20
     ) -> None:
-        """``rate``: frames a second (25 if unknown), for the file's head and for frames without a time.  ``time_base``: the unit
-        of their times, so that they are kept exactly; 1/90000 s, or what ``rate`` asks for, if it is not given.  ``quality`` is
-        x264's ``crf``: 0 is lossless, 51 the worst.
+        """``rate``: frames a second (25 if unknown), for the file's head and for frames without a
+        time.  ``time_base``: the unit of their times, so that they are kept exactly; 1/90000 s,
+        or what ``rate`` asks for, if it is not given.  ``quality`` is x264's ``crf``: 0 is
+        lossless, 51 the worst.
 
-        Raises `UsageError` without PyAV, without an encoder for H.264, or for a file that does not end in one of `SUFFIXES`.
+        Raises `UsageError` without PyAV, without an encoder for H.264, or for a file that does not
+        end in one of `SUFFIXES`.
         """
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
@@ -88,8 +95,10 @@ class OverlayVideo:
     def add(
         self, pixels: NDArray[np.uint8], tracked: TrackedFrame | None = None, time: Fraction | float | None = None
     ) -> None:
-        """The next frame [H, W, 3], ``time`` seconds from the first.  A time that is not after the one before is moved to just
-        after it, because a file cannot hold it.  Raises `ValueError` for a frame of another size than the first.
+        """The next frame [H, W, 3], ``time`` seconds from the first.
+
+        A time that is not after the one before is moved to just after it, because a file cannot
+        hold it.  Raises `ValueError` for a frame of another size than the first.
         """
         if self._container is None:
             self._open(pixels.shape[0], pixels.shape[1])

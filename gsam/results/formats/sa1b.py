@@ -1,4 +1,6 @@
-"""One picture's masks as the SA-1B data set has them: ``{"image": {...}, "annotations": [...]}``, masks as COCO RLE."""
+"""One picture's masks as the SA-1B data set has them: ``{"image": {...}, "annotations": [...]}``,
+masks as COCO RLE.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,12 @@ KEYS = ("segmentation", "bbox", "area", "predicted_iou", "stability_score", "poi
 def sa1b_dict(
     records: Sequence[Mapping[str, Any]], name: str, size: tuple[int, int], image_id: int = 0, **more: Any
 ) -> dict[str, Any]:
-    """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``, of a picture of ``size`` (h, w).
+    """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``, of a picture of ``size`` (h,
+    w).
 
-    ``id`` counts from 0.  What the records hold beside the data set's keys (a label) is kept, and ``more`` is put on the top
-    level.  A number that is none (the stability of an empty mask) becomes null.
+    ``id`` counts from 0.  What the records hold beside the data set's keys (a label) is kept, and
+    ``more`` is put on the top level.  A number that is none (the stability of an empty mask)
+    becomes null.
     """
     annotations = []
     for i, record in enumerate(records):

@@ -1,8 +1,10 @@
-"""Tracks as JSON, a frame a line, written while they are made: what is there is good whenever the writing stops.
+"""Tracks as JSON, a frame a line, written while they are made: what is there is good whenever the
+writing stops.
 
-The first line is about the video, ``{"format": "gsam tracks 1", "video", "width", "height", "rate", "count", "queries"}``; every
-other one is a finished frame, ``{"frame", "time", "objects": [{"id", "label", "score", "box": [x0, y0, x1, y1], "mask": RLE}]}``.
-A frame that comes twice counts as it came last.  A last line that was torn off is no line.
+The first line is about the video, ``{"format": "gsam tracks 1", "video", "width", "height", "rate",
+"count", "queries"}``; every other one is a finished frame, ``{"frame", "time", "objects": [{"id",
+"label", "score", "box": [x0, y0, x1, y1], "mask": RLE}]}``. A frame that comes twice counts as it
+came last.  A last line that was torn off is no line.
 """
 
 from __future__ import annotations
@@ -83,11 +85,14 @@ def frame_of(line: dict[str, Any], size: tuple[int, int]) -> TrackedFrame:
 class TracksWriter(Closing):
     """A file that frames are added to, each on the disk before `add` returns.
 
-    A file that is there already is gone on with: `complete` says which frames it has, and a torn last line is cut off.
+    A file that is there already is gone on with: `complete` says which frames it has, and a torn
+    last line is cut off.
     """
 
     def __init__(self, path: Path, head: Head) -> None:
-        """Raises `UsageError` where the file there is about another video, other queries, or no tracks at all."""
+        """Raises `UsageError` where the file there is about another video, other queries, or no
+        tracks at all.
+        """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.complete: set[int] = set()
@@ -128,7 +133,10 @@ class TracksWriter(Closing):
 
 
 def complete(path: Path) -> list[int]:
-    """Which frames a file has, ascending; none if there is no file.  Raises `UsageError` for what is no file of tracks."""
+    """Which frames a file has, ascending; none if there is no file.
+
+    Raises `UsageError` for what is no file of tracks.
+    """
     if not path.is_file():
         return []
     lines = [line for _, line in _lines(path)]
@@ -138,7 +146,9 @@ def complete(path: Path) -> list[int]:
 
 
 def frames(path: Path) -> Iterator[TrackedFrame]:
-    """The frames of a file in the order they were written, one at a time: for files larger than the memory."""
+    """The frames of a file in the order they were written, one at a time: for files larger than the
+    memory.
+    """
     size: tuple[int, int] | None = None
     for _, line in _lines(path):
         if size is None:
@@ -148,7 +158,10 @@ def frames(path: Path) -> Iterator[TrackedFrame]:
 
 
 def read(path: Path) -> Tracks:
-    """Everything a file has.  Raises `UsageError` for what is no file of tracks, or has a broken line before its last."""
+    """Everything a file has.
+
+    Raises `UsageError` for what is no file of tracks, or has a broken line before its last.
+    """
     lines = [line for _, line in _lines(path)]
     head = Head.of(_head(path, lines[0] if lines else {}))
     by_index = {line["frame"]: frame_of(line, head.size) for line in lines[1:]}

@@ -1,4 +1,6 @@
-"""YouTube-VIS JSON: whole videos, an annotation a track, with a mask or null for every frame; and its form for results."""
+"""YouTube-VIS JSON: whole videos, an annotation a track, with a mask or null for every frame; and
+its form for results.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ from gsam.results.tracks import TrackedFrame, Tracks
 class YouTubeVis:
     """A data set that grows video by video.
 
-    Ids count from 1 in the order things are added; categories are the labels, in the order they were asked for.  An annotation
-    keeps the object's own id as ``track_id`` and its score as ``score``, which other text_caches pass over.
+    Ids count from 1 in the order things are added; categories are the labels, in the order they
+    were asked for.  An annotation keeps the object's own id as ``track_id`` and its score as
+    ``score``, which other text_caches pass over.
     """
 
     def __init__(self, categories: Sequence[str] = ()) -> None:
@@ -31,7 +34,10 @@ class YouTubeVis:
             self._category(label)
 
     def add(self, tracks: Tracks, file_names: Sequence[str] | None = None) -> int:
-        """One video; returns its id.  ``file_names`` [count]: of its frames, ``<name>/00000.jpg`` ... if it is not given."""
+        """One video; returns its id.
+
+        ``file_names`` [count]: of its frames, ``<name>/00000.jpg`` ... if it is not given.
+        """
         video_id, (height, width) = len(self.videos) + 1, tracks.size
         names = (
             list(file_names) if file_names is not None else [f"{tracks.name}/{i:05d}.jpg" for i in range(tracks.count)]
@@ -66,7 +72,8 @@ class YouTubeVis:
     def to_dict(self) -> dict[str, Any]:
         """``videos``, ``categories`` and ``annotations``; boxes are x y width height.
 
-        Run lengths are numbers, as in the data set's own files: evaluators expect text of results only.
+        Run lengths are numbers, as in the data set's own files: evaluators expect text of results
+        only.
         """
         categories = [{"id": i, "name": label, "supercategory": ""} for label, i in self.categories.items()]
         annotations = [
@@ -91,7 +98,9 @@ class YouTubeVis:
 
 
 def read(path: Path) -> list[Tracks]:
-    """The videos of a data set.  Ids are ``track_id``, or where there is none those of the annotations.
+    """The videos of a data set.
+
+    Ids are ``track_id``, or where there is none those of the annotations.
 
     Raises `UsageError` for what is not in this format.
     """
@@ -104,7 +113,9 @@ def read(path: Path) -> list[Tracks]:
 
 
 def read_results(path: Path, dataset: Path) -> list[Tracks]:
-    """A submission, on the videos and categories of ``dataset``; ids count from 1 in each video, in the order of the file."""
+    """A submission, on the videos and categories of ``dataset``; ids count from 1 in each video, in
+    the order of the file.
+    """
     found: Any = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, list):
         raise UsageError(f"{os.fsdecode(path)}: is not a list, as YouTube-VIS's results are")

@@ -15,17 +15,18 @@ from gsam.ops.resampling import bicubic, bilinear
 BAND = 32
 """Outputs made at a time."""
 Upsampling = Literal["view", "bilinear", "bicubic", "probability"]
-"""How [h, w] becomes [H, W]: ``view``, bilinear to the view, the padding cut off, bilinear to the picture (SAM); ``bilinear`` and
-``bicubic``, at once, for a view without padding (SAM 2, EfficientSAM); ``probability``, the same as ``bilinear`` of the sigmoid
-(MedSAM)."""
+"""How [h, w] becomes [H, W]: ``view``, bilinear to the view, the padding cut off, bilinear to the
+picture (SAM); ``bilinear`` and ``bicubic``, at once, for a view without padding (SAM 2,
+EfficientSAM); ``probability``, the same as ``bilinear`` of the sigmoid (MedSAM).
+"""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LowResMasks:
     """N logit maps over a segmenter's square view, and how to bring them back to the picture.
 
-    Every way of `Upsampling` is linear in each axis (corners not aligned), so here it is one matrix an axis, of which only the
-    band that is not zero is multiplied.
+    Every way of `Upsampling` is linear in each axis (corners not aligned), so here it is one matrix
+    an axis, of which only the band that is not zero is multiplied.
     """
 
     logits: NDArray[np.float32]
@@ -62,7 +63,8 @@ class LowResMasks:
     def mask_of(self, i: int) -> NDArray[np.bool_]:
         """[H, W] bool: logits above the threshold.
 
-        Where every pixel is a weighted mean of low-resolution ones, only what touches one above the threshold is computed.
+        Where every pixel is a weighted mean of low-resolution ones, only what touches one above the
+        threshold is computed.
         """
         out = np.zeros(self.size, bool)
         source, threshold = self._source(i), self.threshold
