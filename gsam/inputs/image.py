@@ -1,5 +1,4 @@
-"""The door for pictures: anything a user may hand over -> upright uint8 RGB -> the views the stages
-asked for.
+"""Image input: anything a user may pass -> upright uint8 RGB -> the views the stages ask for.
 
 Pillow and numpy only.  Formats come from an allow-list, sizes are checked before anything is
 decoded, and what a file says about its orientation is obeyed.
@@ -98,9 +97,7 @@ def open_image(
 
 
 def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> NDArray[Any]:
-    """What a stage asked for: [S, S, 3], uint8 or float32 in 0..255 (`View.dtype`); [H, W, 3] where
-    ``shape`` says so.
-    """
+    """Return a stage's view [S, S, 3] ([H, W, 3] for ``shape``), uint8 or float32 in 0..255."""
     h, w = pixels.shape[:2]
     if view.fit == "square":
         side = max(h, w)
@@ -120,7 +117,7 @@ def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | No
 
 
 def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
-    """How many rows and columns of a view are picture, for a picture of ``size`` (h, w).
+    """Return the rows and columns of a view that an image of ``size`` (h, w) fills.
 
     As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at
     least one pixel.  The shorter side as in GroundingDINO (``datasets/transforms.py``): it is
@@ -160,8 +157,7 @@ def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A whole picture as CLIP's own preprocessing squares it: the shorter side to ``size``,
-    bicubic, of the longer the middle.
+    """Square an image as CLIP does: shorter side to ``size``, bicubic, then the middle of the longer.
 
     A picture longer than 16:1 is cut to its middle first, so that scaling it needs no memory for
     what is cut anyway.
@@ -210,7 +206,7 @@ def _resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[
 
 
 def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, some rows at a time."""
+    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, in strips of rows."""
     (top, bottom, down), (left, right, across) = (between(n, m) for n, m in zip(pixels.shape[:2], size, strict=True))
     out = np.empty((*size, 3), np.float32)
     for start in range(0, size[0], 32):
@@ -222,9 +218,7 @@ def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, which is Pillow's filter
-    of a channel of floats.
-    """
+    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats: Pillow's filter per channel."""
     out = np.empty((*size, 3), np.float32)
     for c in range(3):
         channel = Image.fromarray(pixels[..., c].astype(np.float32))
@@ -233,8 +227,7 @@ def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float3
 
 
 def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to whole
-    grey levels.
+    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to integers.
 
     To the bit, because cutting makes a level of the last one: in float64, a Gaussian of sigma (f -
     1) / 2 where it shrinks, a cubic spline that goes through the channels too, both mirrored about
@@ -250,9 +243,7 @@ def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square [P, P, 3]: one banded
-    matrix, both ways.
-    """
+    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of [P, P, 3]: one banded matrix per axis."""
     for _ in range(2):
         source, width, channels = pixels.shape
         flat = np.ascontiguousarray(pixels).reshape(source, width * channels)
@@ -328,7 +319,7 @@ def _blame(name: str, options: _Options) -> Iterator[None]:
 
 
 def _refused(start: bytes, name: str) -> ImageError:
-    """What to say about a file that no allowed format claims, by how it begins."""
+    """Describe a file that no allowed format claims, by its first bytes."""
     text = start.lstrip().lower()
     if not start:
         what = "an empty file"

@@ -141,7 +141,7 @@ def _apart(a: str, b: str, shapes: Mapping[str, Shaped], layout: Layout) -> bool
 
 
 def rename(name: str, shapes: Mapping[str, Shaped], layout: Layout) -> str:
-    """An official name as our path.  A name that is a path already, as in files gsam wrote, stays."""
+    """Rename an official tensor to our path; a name that is a path already stays."""
     if name in shapes:
         return name
     for pattern, replacement in layout.renames:

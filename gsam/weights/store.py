@@ -101,7 +101,7 @@ def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -
 
 @functools.cache
 def _notice(family: str) -> None:
-    """Say, once a process, what the manifests want everybody to know who uses a family's weights."""
+    """Print, once per process, the manifests' notice for users of a family's weights."""
     notices = dict.fromkeys(
         entry["notice"] for v in FAMILIES[family].variants if "notice" in (entry := manifest().get(v, {}))
     )

@@ -1,4 +1,4 @@
-"""The picture of everything: each mask in a colour of its own, the small over the large, no words."""
+"""Overlay of all masks without words: each in its own colour, the small over the large."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def colours(labels: Iterable[str]) -> dict[str, Colour]:
 
 
 def numbered(i: int) -> Colour:
-    """The colour of number ``i`` of a list or an identity: always the same, and neighbours differ."""
+    """Return the colour of number ``i`` of a list or an identity: stable, and neighbours differ."""
     return shade((0.64, 0.71, 0.78)[i % 3], (i * GOLDEN) % 1)
 
 
