@@ -1,6 +1,4 @@
-"""What can go wrong with what a user hands over: one class a kind, a stable code, a message that
-says what to do.
-"""
+"""Errors about a user's input: one class per kind, a stable code, a message that says what to do."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ class ImageError(GsamError, ValueError):
 
 
 class VideoError(GsamError, ValueError):
-    """A video, or a row of pictures, that cannot be used as one; what was read before it stays
-    good.
+    """A video, or a sequence of images, that cannot be used as one.
+
+    Frames that were read before it stay valid.
     """
 
     code = "video_unreadable"

@@ -32,8 +32,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """`atomic_file` for callers that open the file themselves: the name of an empty file of the
-    same suffix.
+    """Yield the name of an empty file of the same suffix, for callers that open it themselves.
+
+    Otherwise like `atomic_file`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
@@ -52,8 +53,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears under ``path``, all its files synced, when the block ends without an
-    error.
+    """Yield a folder that appears as ``path``, synced, if the block ends without an error.
 
     Args:
         path: Where there is nothing yet; folders above it are made.

@@ -22,11 +22,11 @@ VERSION = 2
 ``upsample``.
 """
 PLATFORMS = ("cpu", "cuda", "tpu")
-"""What programs are written for by default."""
+"""Platforms that programs are written for by default."""
 
 
 def is_exported(folder: Path) -> bool:
-    """Whether this may be an exported pipeline."""
+    """Return True if this may be an exported pipeline."""
     return (folder / NOTE).is_file()
 
 
@@ -86,7 +86,5 @@ def serialisation() -> Any:
 
 
 def plain(value: Images | Text | Thresholds | Boxes | Labels | Masks) -> dict[str, Any]:
-    """A value of `gsam.types` as programs take and give it: a dictionary, which any program can be
-    written with.
-    """
+    """Turn a value of `gsam.types` into the plain dictionary that programs take and return."""
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

@@ -104,7 +104,7 @@ class ExportedProgram:
 
 
 class ExportedStage:
-    """What the pipeline asks of a stage on the host; its part on the device is in the programs.
+    """The host's part of an exported stage; its part on the device is in the programs.
 
     It has ``text`` and ``embed`` if the stage had them.
     """
@@ -178,9 +178,7 @@ class Exported(Pipeline):
 
 
 class _OnCanvas(Program[R]):
-    """A program of images, which are brought onto its canvas first: one compilation a canvas, not
-    one a shape.
-    """
+    """A program of images, which are first brought onto its canvas: one compilation per canvas."""
 
     def __init__(self, function: Callable[..., R], platform: str, fit: Callable[..., Any]) -> None:
         super().__init__(function, platform)

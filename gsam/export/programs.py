@@ -32,20 +32,19 @@ Symbols = Callable[..., tuple[Any, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class ProgramSpec:
-    """A pure function of parameters and arrays, and their shapes, which are made when it is
-    written.
-    """
+    """A pure function of parameters and arrays, with their shapes."""
 
     name: str
     function: Callable[..., Any]
     shapes: Callable[[], tuple[Any, ...]]
     note: Mapping[str, Any]
-    """What the pipeline's note says of it."""
+    """The program's entry in the pipeline's note."""
 
 
 def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: Symbols) -> Iterator[ProgramSpec]:
-    """All of them: what embeds the texts of each stage, and `Pipeline.encode` and `Pipeline.apply`
-    on each canvas.
+    """List all programs of a pipeline.
+
+    One embeds the texts of each stage; `Pipeline.encode` and `Pipeline.apply` have one per canvas.
 
     ``canvases``: the rectangles of the views that are no squares, by `View.key`.
     """
@@ -104,7 +103,7 @@ class _Seen:
         return jax.tree.leaves(self.pipe.encode(params, Images(**images)))
 
     def apply(self, params: Any, images: Any, text: Any, thresholds: Any, features: list[jax.Array]) -> dict[str, Any]:
-        """What is found, as dictionaries; features come as `encode` gives them."""
+        """Return the results as dictionaries; features come as `encode` gives them."""
         known = jax.tree.unflatten(jax.tree.structure(self.features), features)
         scene = self.pipe.apply(params, Images(**images), Text(**text), known, Thresholds(**thresholds))
         masks = None if scene.masks is None else plain(scene.masks)

@@ -86,7 +86,7 @@ def export(
 
 
 def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSpec], partial: Path) -> dict[str, Any]:
-    """What ``pipeline.json`` says, and the tokenizers beside it."""
+    """Make the content of ``pipeline.json``, and the tokenizers beside it."""
     from gsam.version import __version__
 
     steps = []

@@ -157,7 +157,7 @@ def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Square an image as CLIP does: shorter side to ``size``, bicubic, then the middle of the longer.
+    """Square an image as CLIP does: shorter side to ``size``, bicubic; the longer is cropped.
 
     A picture longer than 16:1 is cut to its middle first, so that scaling it needs no memory for
     what is cut anyway.
@@ -206,7 +206,7 @@ def _resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[
 
 
 def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, in strips of rows."""
+    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, by strips."""
     (top, bottom, down), (left, right, across) = (between(n, m) for n, m in zip(pixels.shape[:2], size, strict=True))
     out = np.empty((*size, 3), np.float32)
     for start in range(0, size[0], 32):
@@ -218,7 +218,7 @@ def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats: Pillow's filter per channel."""
+    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, by Pillow's filter."""
     out = np.empty((*size, 3), np.float32)
     for c in range(3):
         channel = Image.fromarray(pixels[..., c].astype(np.float32))
@@ -243,7 +243,7 @@ def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of [P, P, 3]: one banded matrix per axis."""
+    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of [P, P, 3], one matrix per axis."""
     for _ in range(2):
         source, width, channels = pixels.shape
         flat = np.ascontiguousarray(pixels).reshape(source, width * channels)

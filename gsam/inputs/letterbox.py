@@ -1,5 +1,6 @@
-"""Letterboxed views: a picture scaled to fit, in the middle of the smallest rectangle of whole
-steps.  numpy only.
+"""Letterboxed views: an image scaled to fit, centred in the smallest rectangle of whole steps.
+
+Needs numpy only.
 
 As in YOLO: the longer side becomes ``size``, smaller pictures grow too; sides are rounded half to
 even; the picture is interpolated between four pixels without anti-aliasing; what is left of a
@@ -16,9 +17,7 @@ from numpy.typing import NDArray
 from gsam.ops.letterbox import STEP
 
 CANVAS = 128
-"""Sides of a canvas are multiples of this: of size 1024 there are 15, so that few programs are
-compiled.
-"""
+"""Sides of a canvas are multiples of this, so that few programs are compiled: 15 for size 1024."""
 ONE = 1 << 11
 """The weight 1 in OpenCV's arithmetic."""
 
@@ -36,9 +35,7 @@ def rectangle(rows: int, columns: int) -> tuple[int, int]:
 
 
 def canvas(size: int, pictures: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Rows and columns of what holds the rectangles of several pictures, each in the upper left
-    corner.
-    """
+    """Return the rows and columns that hold several images' rectangles, each at the upper left."""
     rows, columns = np.max([rectangle(*content(size, p)) for p in pictures], axis=0).tolist()
     return min(-(-rows // CANVAS) * CANVAS, size), min(-(-columns // CANVAS) * CANVAS, size)
 
@@ -54,8 +51,9 @@ def place(pixels: NDArray[np.uint8], size: int, shape: tuple[int, int], pad: int
 
 
 def resize(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
-    """OpenCV's ``resize(..., INTER_LINEAR)`` of uint8 [h, w, C], to the bit: weights of 11 bits,
-    columns first.
+    """OpenCV's ``resize(..., INTER_LINEAR)`` of uint8 [h, w, C], to the bit.
+
+    Weights have 11 bits; columns come first.
 
     Exactly half as large is the mean of four, as there.
     """

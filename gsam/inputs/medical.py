@@ -250,7 +250,7 @@ def _pixels(pydicom: ModuleType, image: Any) -> NDArray[np.float32]:
 
 
 def _of_frame(image: Any, index: int, name: str) -> Any:
-    """What an enhanced file says of a frame, or of all of them; None where it says nothing."""
+    """Look up an attribute of a frame, or of all frames, in an enhanced file; None if absent."""
     frames, shared = (
         image.get("PerFrameFunctionalGroupsSequence") or (),
         image.get("SharedFunctionalGroupsSequence") or (),
@@ -301,7 +301,7 @@ def _extra(package: str) -> ModuleType:
 
 
 def _bounds(window: Window, values: NDArray[Any]) -> tuple[float, float]:
-    """What becomes black and what white."""
+    """Return the values that become black and white."""
     if window == "percentiles":
         return percentiles(values)
     if window == "range":

@@ -1,5 +1,4 @@
-"""Where the frames of a video come from: files, folders, lists, or whatever gives pictures one by
-one.  No JAX.
+"""Frames of a video from files, folders, lists, or any iterator of images.  No JAX.
 
 ``open_frames(source)`` gives upright uint8 RGB frames, one at a time and read ahead; see `Frames`
 for what can be done with it.

@@ -14,7 +14,7 @@ from gsam.errors import UsageError, VideoError
 from gsam.files import Closing
 
 MAX_PIXELS = 100_000_000
-"""Of a frame, as of a picture."""
+"""Largest number of pixels of a frame, the limit of single images."""
 
 
 def pyav() -> ModuleType:
@@ -38,12 +38,13 @@ class Container(Closing):
         self.av = pyav()
         self.name = name
         self.error: str | None = None
-        """What stopped or disturbed the reading, if anything did."""
+        """The error that stopped or disturbed the reading, if any."""
         self.corrupt = 0
         """Frames that came out with faults."""
         self.shown: Fraction | None = None
-        """Seconds to the end of the last frame that was decoded, from the first or from zero, what
-        is more: files differ in which they mean by their duration.
+        """Seconds to the end of the last decoded frame, from the first or from zero, the larger.
+
+        Files differ in which of the two they mean by their duration.
         """
         self._file = _opened(source, name)
         try:
@@ -84,7 +85,7 @@ class Container(Closing):
 
     @property
     def still(self) -> bool:
-        """Whether it is a picture, and no video."""
+        """True for a still image, which is no video."""
         name = self.container.format.name
         return name.endswith("_pipe") or name.startswith("image2")
 
@@ -100,7 +101,7 @@ class Container(Closing):
 
     @property
     def declared(self) -> int:
-        """How many frames the file says it has; 0 if it does not."""
+        """Number of frames that the file declares; 0 if it does not."""
         return int(self.stream.frames)
 
     @property
@@ -113,8 +114,9 @@ class Container(Closing):
         return None
 
     def packets(self) -> Iterator[Any]:
-        """What is stored, up to the end or to where it cannot be read; the last one is empty and
-        flushes the decoder.
+        """Yield the stored packets, up to the end or to where the file cannot be read.
+
+        The last one is empty and flushes the decoder.
         """
         try:
             yield from self.container.demux(self.stream)

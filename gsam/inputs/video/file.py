@@ -59,8 +59,9 @@ class Video(Frames):
 
     @property
     def count(self) -> int:
-        """Found out, when first asked for, by reading through the file without decoding; what is
-        decoded has the last word.
+        """Number of frames, counted at the first use without decoding.
+
+        Decoding has the last word.
         """
         if self._known is None:
             with self._lock:
@@ -142,16 +143,13 @@ def pixels(decoded: Any) -> NDArray[np.uint8]:
 
 
 def display_matrix(decoded: Any) -> NDArray[np.int32] | None:
-    """[2, 2]: rows say where the stored x and y axes go on the screen; None if the file does not
-    say.
-    """
+    """Return the directions [2, 2] of the stored x and y axes on the screen; None if not given."""
     data = decoded.side_data.get("DISPLAYMATRIX")
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
 
 
 def upright(rgb: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Quarter turns and mirrorings; a matrix that turns by something else is taken for the nearest
-    of them.
+    """Apply the quarter turns and mirrorings of a display matrix, or the nearest ones to it.
 
     A stored pixel (x, y) is shown at (a x + c y, b x + d y), for ``matrix`` [[a, b], [c, d]], and
     the axes point right and down.

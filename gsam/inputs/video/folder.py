@@ -22,8 +22,9 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".jp2", ".gif")
 )
 SPARSE = 10
-"""Where fewer than one number in ten is there, numbers are no counts (but time stamps, perhaps),
-and none is missed.
+"""Least density of frame numbers: if fewer than one in ten exists, none counts as missing.
+
+Such numbers are no counts, but time stamps, perhaps.
 """
 Missing = Literal["warn", "raise"]
 
@@ -40,9 +41,7 @@ class Pictures(Frames):
         numbers: Sequence[int] | None = None,
         look_ahead: int = 4,
     ) -> None:
-        """``numbers`` [N] ascending: when each is shown, in units of 1 / ``rate``; by default 0, 1,
-        2 ...
-        """
+        """Take ``numbers`` [N] ascending: display times in units of 1 / ``rate``; by default 0 to N-1."""
         if not len(pictures):
             raise VideoError(f"{name}: no pictures, so no frames", "video_empty")
         self.pictures, self.name, self.rate, self.look_ahead = pictures, name, rate, look_ahead
@@ -85,8 +84,7 @@ def opened(name: str, index: int, picture: Source, time: Fraction | None) -> Fra
 def open_folder(
     folder: Path, *, rate: Fraction | None = None, missing: Missing = "warn", look_ahead: int = 4
 ) -> Pictures:
-    """The pictures of a folder (`SUFFIXES`; other files and hidden ones are passed over), in
-    `ordered` order.
+    """Open the images of a folder (`SUFFIXES`; no hidden files) in `ordered` order.
 
     Numbers may rise in equal steps (00000, 00005, 00010: one frame in five of a video is kept).  A
     number missing between is told of, by a warning or as a `VideoError` (but see `SPARSE`); the
@@ -146,9 +144,7 @@ def ordered(files: Sequence[Path]) -> tuple[list[Path], list[int] | None]:
 
 
 def ranges(numbers: Sequence[int], step: int = 1, most: int = 8) -> str:
-    """Ascending numbers as people write them, ``7, 12-15``; after ``most`` pieces it says how many
-    there are more.
-    """
+    """Format ascending numbers for people, ``7, 12-15``; after ``most`` pieces, the number of others."""
     runs: list[list[int]] = []
     for n in numbers:
         if runs and n == runs[-1][-1] + step:

@@ -9,14 +9,11 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 PATIENCE = 1.0
-"""Seconds to wait for the thread when nobody wants more; a live source may stay in its own waiting
-for longer.
-"""
+"""Seconds to wait for an unneeded thread to end; a live source may block for longer."""
 
 
 def ahead(source: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """What ``source`` gives, made in a thread of its own: at most ``depth`` items are ready that
-    nobody has taken yet.
+    """Yield the items of ``source``, made in a thread that is at most ``depth`` items ahead.
 
     Errors come after the items before them.  Closing the generator ends the thread and closes
     ``source``, there.  With a depth of 0 there is no thread.

@@ -13,8 +13,9 @@ from gsam.errors import VideoError
 from gsam.inputs.video.container import Container
 
 KEPT = 100_000_000
-"""Bytes of decoded frames that are kept: going backwards decodes each stretch between key frames
-once for every so many.
+"""Bytes of decoded frames that are kept, for going backwards.
+
+Each stretch between key frames is decoded once for every so many bytes.
 """
 
 
@@ -30,9 +31,7 @@ class Index:
 
     @classmethod
     def of(cls, container: Container) -> Self:
-        """Read through the file, without decoding; packets that are cut off or not to be shown do
-        not count.
-        """
+        """Index a file without decoding; packets that are cut off or not to be shown do not count."""
         shown = [(p.pts, p.is_keyframe) for p in container.packets() if p is not None and _counts(p)]
         stamps = sorted(pts for pts, _ in shown if pts is not None)
         if len(set(stamps)) != len(shown):

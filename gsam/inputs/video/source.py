@@ -1,4 +1,4 @@
-"""What every source of frames can do."""
+"""Base of all sources of frames."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Frames(Closing):
     """
 
     name: str
-    """Of the file or folder, for messages and for what is written."""
+    """Name of the file or folder, for messages and for written results."""
     size: tuple[int, int]
     """Height and width, upright."""
     rate: Fraction | None
@@ -45,13 +45,13 @@ class Frames(Closing):
     time_base: Fraction | None
     """Seconds of which every frame's time is a multiple; None if frames have no time."""
     look_ahead: int
-    """How many frames a thread may have ready before they are asked for."""
+    """Number of frames that a thread may have ready before they are needed."""
     seekable: bool = True
 
     @property
     @abc.abstractmethod
     def count(self) -> int | None:
-        """How many frames there are; None if only the end will tell."""
+        """Number of frames; None if it is known only at the end."""
 
     @abc.abstractmethod
     def sequence(self, start: int, stop: int | None, step: int) -> Iterator[Frame]:
@@ -68,8 +68,7 @@ class Frames(Closing):
         return self.walk()
 
     def walk(self, start: int | None = None, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
-        """As ``frames[start:stop:step]`` of a list, one at a time and read ahead; a negative step
-        goes backwards.
+        """Yield the frames ``[start:stop:step]`` one at a time, read ahead; negative steps go backwards.
 
         Raises `UsageError` for a step of 0, and for anything but all frames in order where the
         source is live.

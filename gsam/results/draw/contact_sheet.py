@@ -25,8 +25,9 @@ def draw(
     title: str = "",
     zoom: int = 1,
 ) -> Image.Image:
-    """Frames [T, H, W, 3] in rows of ``columns``, each pixel ``zoom`` pixels large, the masks of
-    ``instances`` [T, H, W] over them: 0 is nothing, k object k, 255 (what is not judged) grey.
+    """Draw frames [T, H, W, 3] with their masks in rows of ``columns``, enlarged ``zoom`` times.
+
+    ``instances`` [T, H, W] holds the masks: 0 is nothing, k object k, 255 (not judged) grey.
 
     ``names`` [N], of objects 1 to N, are listed under the title in the colours of their masks; an
     empty one is not. Raises `ValueError` where frames and masks do not fit.

@@ -1,6 +1,4 @@
-"""The picture people look at: translucent masks with outlines, boxes, and labels readable in any
-script.
-"""
+"""Overlays for people: translucent masks with outlines, boxes, and labels in any script."""
 
 from __future__ import annotations
 
@@ -21,10 +19,9 @@ from gsam.results.masks.rle import area, bounds, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 FILL = 0.45
-"""How much of a mask is its colour."""
+"""Opacity of a mask's colour."""
 GOLDEN = 0.381966
-"""Of the circle of hues, the golden angle: from one number to the next, it always falls into a gap.
-"""
+"""The golden angle as a part of the circle of hues: each next number falls into a gap."""
 Rectangle = tuple[int, int, int, int]
 
 
@@ -123,9 +120,7 @@ def name(
     boxes: Sequence[Sequence[int]],
     size: int,
 ) -> None:
-    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place; who comes first
-    chooses the place first.
-    """
+    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place, first come first."""
     plates: list[Rectangle] = []
     for rank, ((word, number), ink) in enumerate(zip(texts, inks, strict=True)):
         plate = _plate(word, number, ink, size, image.width)
@@ -142,8 +137,9 @@ def write(image: Image.Image, path: Path) -> None:
 
 
 def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> None:
-    """Tint a mask and draw its outline, in place: full colour inside, a dark hair outside so that
-    it shows on anything.
+    """Tint a mask and draw its outline, in place.
+
+    Full colour inside and a dark hair outside, so that it shows on anything.
     """
     x0, y0, x1, y1 = bounds(rle)
     if x1 <= x0 or y1 <= y0:
@@ -157,9 +153,7 @@ def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> No
 
 
 def _spread(region: NDArray[np.bool_], by: int, beyond: bool) -> NDArray[np.bool_]:
-    """What is within ``by`` pixels of a region in both axes; ``beyond``: whether what lies outside
-    the array is in it.
-    """
+    """Grow a region by ``by`` pixels in both axes; ``beyond``: outside the array counts as inside it."""
     for _ in range(2):
         padded = np.pad(region, ((by, by), (0, 0)), constant_values=beyond)
         height = len(region)
@@ -168,8 +162,9 @@ def _spread(region: NDArray[np.bool_], by: int, beyond: bool) -> NDArray[np.bool
 
 
 def _plate(label: str, score: str, ink: Colour, size: int, limit: int) -> Image.Image:
-    """A rounded plate with label and score, RGBA, never wider than ``limit``: the letters shrink,
-    then the text is cut.
+    """Draw a rounded RGBA plate with label and score, at most ``limit`` wide.
+
+    The letters shrink first, then the text is cut.
     """
     red, green, blue = ink
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 120
@@ -209,8 +204,9 @@ def _place(
     plates: Sequence[Sequence[int]],
     others: Sequence[Sequence[int]],
 ) -> tuple[int, int]:
-    """Where a plate goes: over its box, else inside or under it; within the picture, off other
-    plates, then off other things.
+    """Place a plate over its box, else inside or under it.
+
+    It stays within the image, off other plates, then off other things.
     """
     w, h = size
     x0, y0, x1, y1 = box

@@ -35,9 +35,7 @@ AVOIDED = ("mono", "serif", "italic", "oblique", "condensed", "light", "thin", "
 
 
 def text_picture(text: str, size: int, ink: Colour) -> Image.Image:
-    """RGBA, as tight across as the text and as high as its line; ``size`` is the height of the
-    letters in pixels.
-    """
+    """Draw text as RGBA, cropped to its width and line height, with letters ``size`` pixels high."""
     runs = _runs(_spelled(text), size)
     widths = [_width(run, font, size) for run, font in runs]
     up, down = round(size * 1.0), round(size * 0.32)
@@ -55,12 +53,12 @@ def text_picture(text: str, size: int, ink: Colour) -> Image.Image:
 
 
 def drawable(text: str) -> bool:
-    """Whether every letter is in some font."""
+    """Return True if every letter is in some font."""
     return _spelled(text) == text
 
 
 def _spelled(text: str) -> str:
-    """What no font has, by its name: a cat's face becomes ``cat face``."""
+    """Spell letters that no font has by their names: a cat's face becomes ``cat face``."""
     out = []
     for letter in text:
         if _joins(letter) or _font_file(letter) is not None:
@@ -87,9 +85,7 @@ def _width(run: str, font: Font | None, size: int) -> int:
 
 
 def _plain_run(run: str, size: int) -> Image.Image:
-    """Unifont's bitmap, an exact multiple of its size where that is near, in the grey of its
-    coverage.
-    """
+    """Draw with Unifont's bitmap, near an exact multiple of its size, in the grey of its coverage."""
     font = ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
     mask = Image.new("L", (max(1, round(font.getlength(run))), PLAIN_SIZE))
     ImageDraw.Draw(mask).text((0, 0), run, font=font, fill=255)
@@ -111,18 +107,14 @@ _OWN = "pillow"
 
 @functools.lru_cache(maxsize=4096)
 def _font_file(letter: str) -> str | None:
-    """Where to draw a letter from: a file, `_OWN` for Pillow's font, "" for the plain font; None if
-    nowhere.
-    """
+    """Find a letter's font: a file, `_OWN` for Pillow's font, "" for the plain font; else None."""
     if letter.isascii() or (unicodedata.name(letter, "").startswith("LATIN") and _has(_OWN, letter)):
         return _OWN
     return next((file for file in (*_installed(), _OWN, "") if _has(file, letter)), None)
 
 
 def _has(file: str, letter: str) -> bool:
-    """Whether a font has a letter: it does not look like what the font shows for what it does not
-    have.
-    """
+    """Return True if a font has a letter: it differs from the font's sign for missing ones."""
     try:
         font = _open(file, 24) or ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
         shown, absent = font.getmask(letter), font.getmask("\U0010fffe")

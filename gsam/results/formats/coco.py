@@ -57,9 +57,7 @@ class Coco:
 
 
 def coco_of(scenes: Iterable[Mapping[str, Any]]) -> Coco:
-    """Make a data set of images, each described as `gsam.results.formats.scene_json.scene_dict`
-    does.
-    """
+    """Make a data set of images, each as `gsam.results.formats.scene_json.scene_dict` gives it."""
     coco = Coco()
     for scene in scenes:
         coco.add(scene)

@@ -1,5 +1,4 @@
-"""Masks of a video as DAVIS has them: ``<video>/00000.png`` ..., 8-bit palette PNGs whose pixels
-are object ids.
+"""Masks of a video in DAVIS' format: ``<video>/00000.png`` ..., palette PNGs of object ids.
 
 0 is background and 255 what is not judged, so ids are 1 to 254.  A pixel has one id: where masks
 overlap, the lower id wins.
@@ -25,8 +24,10 @@ HIGHEST = 254
 
 @functools.cache
 def palette() -> bytes:
-    """The colours of 256 ids, 768 bytes r g b: bits 0, 1, 2 of an id are the highest bits of red,
-    green and blue, bits 3, 4, 5 the next ones, and so on (the colour map of Pascal VOC).
+    """Return the colours of 256 ids, 768 bytes r g b: the colour map of Pascal VOC.
+
+    Bits 0, 1, 2 of an id are the highest bits of red, green and blue, bits 3, 4, 5 the next ones,
+    and so on.
     """
     ids = np.arange(256)
     rgb = np.zeros((256, 3), np.uint8)
@@ -63,9 +64,7 @@ def write_frame(ids: NDArray[np.uint8] | TrackedFrame, path: Path) -> None:
 
 
 def write(tracks: Tracks, folder: Path) -> None:
-    """``folder/00000.png`` ..., one a frame of the video; a frame without objects is all
-    background.
-    """
+    """Write ``folder/00000.png`` ..., one per frame; a frame without objects is all background."""
     by_index = {frame.index: frame for frame in tracks}
     for index in range(tracks.count):
         found = by_index.get(index)
@@ -86,8 +85,7 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
 
 
 def read(folder: Path) -> Tracks:
-    """The tracks of a folder: index from the files' numbers, labels empty, scores 1; what is `VOID`
-    is left out.
+    """Read a folder's tracks: index from file names, labels empty, scores 1, `VOID` left out.
 
     Raises `UsageError` where there is no picture or their sizes differ.
     """

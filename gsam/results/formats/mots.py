@@ -73,8 +73,9 @@ def write_txt(
 
 
 def read_txt(path: Path, names: Mapping[int, str] | None = None, *, first: int = 0, count: int | None = None) -> Tracks:
-    """The tracks of a file; ids are MOTS' own, ``names`` says what classes are called (their number
-    if it does not).
+    """Read the tracks of a file, with MOTS' own ids.
+
+    ``names`` gives the labels of classes; those without a name are labelled by their number.
 
     ``count``: how many frames the video has, if there are more than the last line tells.  Raises
     `UsageError` naming the line that is not in this format.

@@ -1,5 +1,4 @@
-"""A video to look at: every frame with the masks of its objects, each in its own colour, and its
-label and id.
+"""A video to look at: each frame with its objects' masks in their own colours, labels and ids.
 
 H.264 in yuv420p, which plays everywhere, by PyAV (the extra ``video``); BT.709 colours, said so in
 the file; without sound.
@@ -31,8 +30,7 @@ LIMITED = 1
 
 
 def draw(pixels: NDArray[np.uint8], tracked: TrackedFrame | None) -> Image.Image:
-    """One frame [H, W, 3] as an RGB picture: masks, the small over the large, and plates with label
-    and id.
+    """Draw one frame [H, W, 3] as RGB: masks, small over large, and plates with label and id.
 
     The colour of an object depends on its id alone.  Raises `ValueError` where frame and masks are
     not of one size.
@@ -66,10 +64,12 @@ class OverlayVideo:
     def __init__(
         self, path: str | Path, rate: Fraction | None = None, time_base: Fraction | None = None, *, quality: int = 20
     ) -> None:
-        """``rate``: frames a second (25 if unknown), for the file's head and for frames without a
-        time.  ``time_base``: the unit of their times, so that they are kept exactly; 1/90000 s,
-        or what ``rate`` asks for, if it is not given.  ``quality`` is x264's ``crf``: 0 is
-        lossless, 51 the worst.
+        """Open the file for writing.
+
+        ``rate``: frames per second (25 if unknown), for the file's head and for frames without a
+        time. ``time_base``: the unit of their times, so that they are kept exactly; 1/90000 s, or
+        one that fits ``rate``, if it is not given. ``quality`` is x264's ``crf``: 0 is lossless, 51
+        the worst.
 
         Raises `UsageError` without PyAV, without an encoder for H.264, or for a file that does not
         end in one of `SUFFIXES`.

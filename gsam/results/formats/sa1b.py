@@ -1,6 +1,4 @@
-"""One picture's masks as the SA-1B data set has them: ``{"image": {...}, "annotations": [...]}``,
-masks as COCO RLE.
-"""
+"""Masks of an image in SA-1B's format: ``{"image": {...}, "annotations": [...]}``, COCO RLE."""
 
 from __future__ import annotations
 
@@ -18,8 +16,9 @@ KEYS = ("segmentation", "bbox", "area", "predicted_iou", "stability_score", "poi
 def sa1b_dict(
     records: Sequence[Mapping[str, Any]], name: str, size: tuple[int, int], image_id: int = 0, **more: Any
 ) -> dict[str, Any]:
-    """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``, of a picture of ``size`` (h,
-    w).
+    """Convert `gsam.MaskGenerator`'s records (``output_mode="coco_rle"``) of one image.
+
+    ``size`` is the image's height and width.
 
     ``id`` counts from 0.  What the records hold beside the data set's keys (a label) is kept, and
     ``more`` is put on the top level.  A number that is none (the stability of an empty mask)
@@ -47,7 +46,7 @@ def write(scene: Mapping[str, Any], path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `write` wrote, or a file of the data set.  Raises `ValueError` for anything else."""
+    """Read a file of `write` or of the data set.  Raises `ValueError` for anything else."""
     scene: Any = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(scene, dict) or not {"image", "annotations"} <= scene.keys():
         raise ValueError(f"{path} has no image and annotations, it is not in SA-1B's format")

@@ -1,5 +1,4 @@
-"""Tracks as JSON, a frame a line, written while they are made: what is there is good whenever the
-writing stops.
+"""Tracks as JSON lines, one per frame, valid whenever the writing stops.
 
 The first line is about the video, ``{"format": "gsam tracks 1", "video", "width", "height", "rate",
 "count", "queries"}``; every other one is a finished frame, ``{"frame", "time", "objects": [{"id",
@@ -28,14 +27,14 @@ FORMAT = "gsam tracks 1"
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What the first line says."""
+    """The content of the first line."""
 
     size: tuple[int, int]
     """Height and width."""
     video: str = "video"
     rate: Fraction | None = None
     count: int | None = None
-    """How many frames the video has, if it was known."""
+    """Number of frames of the video, if known."""
     queries: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,8 +89,10 @@ class TracksWriter(Closing):
     """
 
     def __init__(self, path: Path, head: Head) -> None:
-        """Raises `UsageError` where the file there is about another video, other queries, or no
-        tracks at all.
+        """Open the file, new or to be continued.
+
+        Raises `UsageError` where the file there is about another video, other queries, or no tracks
+        at all.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,9 +147,7 @@ def complete(path: Path) -> list[int]:
 
 
 def frames(path: Path) -> Iterator[TrackedFrame]:
-    """The frames of a file in the order they were written, one at a time: for files larger than the
-    memory.
-    """
+    """Yield a file's frames in the order they were written, for files larger than the memory."""
     size: tuple[int, int] | None = None
     for _, line in _lines(path):
         if size is None:

@@ -1,5 +1,6 @@
-"""YouTube-VIS JSON: whole videos, an annotation a track, with a mask or null for every frame; and
-its form for results.
+"""YouTube-VIS JSON: whole videos, one annotation per track; and its form for results.
+
+An annotation has a mask or null for every frame.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class YouTubeVis:
         return {"videos": self.videos, "categories": categories, "annotations": annotations}
 
     def results(self) -> list[dict[str, Any]]:
-        """The same tracks as a submission: ``video_id, category_id, segmentations, score`` each."""
+        """Return the tracks as a submission: ``video_id, category_id, segmentations, score`` each."""
         keys = ("video_id", "category_id", "segmentations", "score")
         return [{k: a[k] for k in keys} for a in self.annotations]
 
@@ -113,8 +114,9 @@ def read(path: Path) -> list[Tracks]:
 
 
 def read_results(path: Path, dataset: Path) -> list[Tracks]:
-    """A submission, on the videos and categories of ``dataset``; ids count from 1 in each video, in
-    the order of the file.
+    """Read a submission on the videos and categories of ``dataset``.
+
+    Ids count from 1 in each video, in the order of the file.
     """
     found: Any = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, list):

@@ -134,7 +134,7 @@ def across_columns(logits: NDArray[np.float32], bands: Sequence[Band]) -> NDArra
 
 @functools.lru_cache(maxsize=32)
 def bands(source: int, side: int, content: int, size: int, upsample: Upsampling) -> list[Band]:
-    """Make the matrix ``source`` -> ``side``, its first ``content`` -> ``size``; or at once."""
+    """Make the bands of ``source`` -> ``side``, whose first ``content`` -> ``size``; or at once."""
     if upsample == "view":
         matrix = (bilinear(content, size) @ bilinear(source, side)[:content]).astype(np.float32)
     else:
