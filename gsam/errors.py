@@ -1,4 +1,4 @@
-"""Errors about a user's input: one class per kind, a stable code, a message that says what to do."""
+"""Errors about a user's input: one class per kind, a stable code, a message with the remedy."""
 
 from __future__ import annotations
 

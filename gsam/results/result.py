@@ -167,8 +167,7 @@ class Result:
         return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, self.queries)
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the objects as plain values, ready for JSON: see
-        `gsam.results.formats.scene_json`.
+        """Describe the objects as plain values for JSON: see `gsam.results.formats.scene_json`.
 
         Returns:
             A dictionary with the image, its size, the pipeline, the queries and one entry per

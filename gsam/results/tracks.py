@@ -131,7 +131,7 @@ class Tracks:
     size: tuple[int, int]
     """Height and width of every frame in pixels."""
     count: int
-    """How many frames the video has: ``frames`` may hold fewer, the others have no object."""
+    """Number of frames of the video: ``frames`` may hold fewer, the others have no object."""
     rate: Fraction | None = None
     """Frames per second, if known."""
     name: str = "video"

@@ -30,7 +30,7 @@ KINDS: Mapping[str, type[ModelText]] = {
 
 
 def is_model_text(processor: TextProcessor) -> bool:
-    """Whether a processor is one of `KINDS`, which `to_config` can describe."""
+    """Return True if a processor is one of `KINDS`, which `to_config` can describe."""
     return type(processor) in KINDS.values()
 
 

@@ -20,7 +20,7 @@ from gsam.text.tokenizer import Caption, Tokenizer
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Captions and phrases are padded to the next of these."""
 BEGIN, END, POINT, QUESTION = 101, 102, 1012, 1029
-"""Of BERT's uncased vocabulary: the marks that end a phrase."""
+"""Ids in BERT's uncased vocabulary: the marks that end a phrase."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CaptionPacker:
     template: str = "{}"
     """The phrase around a query."""
     labels: Literal["queries", "phrases"] = "queries"
-    """How labels are decoded: the user's queries, or phrases as in the original's demo."""
+    """Labels to decode: the user's queries, or phrases as in the original's demo."""
 
     @property
     def axes(self) -> Any:

@@ -55,9 +55,7 @@ class QueryFeatures:
     """
 
     features: Encode
-    """Function from C queries, some of which are padding (``""``), to any pytree of numpy arrays
-    [C, ...].
-    """
+    """Function from C queries, some of them padding (``""``), to a pytree of arrays [C, ...]."""
 
     def tokenize(self, texts: Sequence[str]) -> Any:
         """Compute the features: there are no tokens.

@@ -17,14 +17,14 @@ SEPARATORS = re.compile(r"(?<!\d)[.,]|[.,](?!\d)|[\n\r]")
 
 @dataclasses.dataclass(frozen=True)
 class Queries:
-    """What is asked for; all three lists run in parallel."""
+    """The user's queries; all three lists run in parallel."""
 
     names: list[str]
-    """As the user wrote them."""
+    """Queries as the user wrote them."""
     prompts: list[str]
-    """As the models read them."""
+    """Queries as the models read them."""
     labels: list[str]
-    """As results are labelled."""
+    """Labels of the queries in results."""
 
 
 Query = str | Sequence[str] | Mapping[str, str] | Queries
@@ -78,7 +78,7 @@ def join_queries(parts: Sequence[Queries]) -> Queries:
 
 
 def _distinct(rows: Sequence[tuple[str, str, str]]) -> Queries:
-    """Of name, prompt and label, the first for each prompt."""
+    """Keep the first name, prompt and label for each prompt."""
     first: dict[str, tuple[str, str, str]] = {}
     for row in rows:
         first.setdefault(unicodedata.normalize("NFC", row[1]).casefold(), row)

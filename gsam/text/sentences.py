@@ -33,7 +33,7 @@ class Sentences:
 
     tokenizer: Tokenizer | None
     context: int
-    """How many tokens the model reads."""
+    """Number of tokens that the model reads."""
     template: Template = "{}"
     negatives: tuple[str, ...] = ()
 

@@ -19,7 +19,7 @@ class SingleQueries:
 
     tokenizer: Tokenizer | None
     context: int
-    """How many tokens the model reads."""
+    """Number of tokens that the model reads."""
     template: str = "{}"
 
     @property

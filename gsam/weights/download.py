@@ -84,7 +84,7 @@ def file_from_hub(repository: str, file: str) -> Path:
 
 
 def in_hub_cache(repository: str, revision: str | None = None) -> bool:
-    """Whether the weights of a hub model are in the cache."""
+    """Return True if the weights of a hub model are in the cache."""
     import huggingface_hub
 
     names = ("model.safetensors", "model.safetensors.index.json", FALLBACK)
@@ -93,9 +93,7 @@ def in_hub_cache(repository: str, revision: str | None = None) -> bool:
 
 
 def from_url(url: str, target: Path, sha256: str | None = None) -> Path:
-    """A file by its address, as ``target``; an interrupted download goes on where it stopped, and
-    processes take turns.
-    """
+    """Download an address to ``target``; interrupted downloads resume, and processes take turns."""
     if target.is_file():
         return target
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]

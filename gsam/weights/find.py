@@ -33,11 +33,12 @@ class CheckpointSource:
     """The registered name, where the source says which it is."""
     tokenizer: Path | None = None
     sha256: str | None = None
-    """What the manifest expects of the file; the files of a hub model are checked when they are
-    found.
+    """Hash that the manifest expects of the file.
+
+    The files of a hub model are checked when they are found.
     """
     downloaded: bool = False
-    """Whether it is in a cache: then its conversion is kept in another."""
+    """True for a file in a cache, whose conversion is kept in another."""
 
 
 def find(name: str | Path) -> CheckpointSource:
@@ -81,7 +82,7 @@ def manifest() -> Mapping[str, Mapping[str, Any]]:
 
 
 def is_cached(name: str) -> bool:
-    """Whether a manifest's model can be loaded without network."""
+    """Return True if a manifest's model can be loaded without network."""
     entry = manifest().get(name)
     if name in NANO:
         return True

@@ -9,8 +9,9 @@ from gsam.errors import CheckpointError
 
 
 def data_folder(kind: str) -> Path:
-    """Recipes (``pipelines``), manifests (``weights``) or the shipped models (``nano``): of the
-    wheel, else of the checkout.
+    """Return the folder of recipes, manifests or shipped models: of the wheel, else of the checkout.
+
+    ``kind`` is ``pipelines``, ``weights`` or ``nano``.
     """
     packed = Path(__file__).parents[1] / "_data" / kind
     if packed.is_dir():

@@ -16,8 +16,9 @@ from gsam.weights.folders import cache_folder
 
 
 def hashes(entry: Mapping[str, Any]) -> Mapping[str, str]:
-    """File -> SHA-256, of a hub model's manifest entry; one hash alone is that of
-    ``model.safetensors``.
+    """Map files to SHA-256, from a hub model's manifest entry.
+
+    One hash alone is that of ``model.safetensors``.
     """
     given = entry.get("sha256") or {}
     return {"model.safetensors": given} if isinstance(given, str) else given
@@ -40,8 +41,9 @@ def verify_hash(path: Path, sha256: str) -> None:
 
 
 def verify_once(path: Path, sha256: str) -> None:
-    """`verify_hash`, and a note in gsam's cache that it was done, good for as long as the file
-    stays as it is.
+    """Run `verify_hash` once per file, and again only after the file changes.
+
+    A note in gsam's cache says that it was done.
     """
     file = path.resolve()  # the hub's cache has links
     if not file.is_file():

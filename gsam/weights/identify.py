@@ -81,9 +81,7 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
 def likely_variant(
     tensors: Mapping[str, Tensor], besides: str | None, role: str | None = None, *, exact: bool = False
 ) -> str | None:
-    """The variant whose tensors these are (``exact``), or that has the most in common with them, at
-    least half.
-    """
+    """Find the variant with these tensors (``exact``), or with the most in common, at least half."""
     best: tuple[float, str] | None = None
     for family, (roles, variants) in FAMILIES.items():
         if role is not None and role not in roles:
@@ -108,7 +106,7 @@ def likely_variant(
 
 @functools.cache
 def parameter_shapes(family: str, config: Any) -> Mapping[str, Any]:
-    """Of a model's parameters; building a large one takes a while."""
+    """Shapes of a model's parameters; building a large one takes a while."""
     return family_modules(family)[0].spec(config).shapes
 
 
@@ -125,9 +123,7 @@ def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any
 
 
 def role_module(family: str, role: str | None) -> Any:
-    """The module by which a family plays a role, its package without one; None for a role that it
-    does not have.
-    """
+    """Import the module by which a family plays a role, or its package; None if it does not."""
     name = f"gsam.models.{family}" if role is None else FAMILIES[family].roles.get(role)
     return importlib.import_module(name) if name else None
 

@@ -1,5 +1,4 @@
-"""Pickled torch modules read as data: what such a file says of its classes is ignored, and their
-tensors get their names.
+"""Pickled torch modules read as data: their classes are ignored, their tensors named.
 
 A file that holds a whole network (``torch.save(model)``, ultralytics' ``.pt``) names the classes of
 its parts and says what was in their ``__dict__``.  Here every class becomes `Inert`, which keeps
@@ -25,15 +24,14 @@ BESIDE = frozenset(
         ("_codecs", "encode"),
     }
 )
-"""What else is in such files and never looked at: it becomes `Inert` too."""
+"""Other classes in such files, whose objects are never used: they become `Inert` too."""
 DEPTH, PARTS = 64, 100_000
 """Networks are no deeper and have no more parts than this; a file that pretends to would never end.
 """
 
 
 class Inert:
-    """An object of any class: what it was made with is forgotten, its state kept, and it can do
-    nothing.
+    """An object of any class that keeps its state, forgets its arguments, and can do nothing.
 
     Without a ``__dict__``, so that a pickle changes nothing of it but ``state``; and the class
     itself takes no state.
@@ -56,13 +54,14 @@ class Inert:
 
 
 def inert(module: str, name: str) -> bool:
-    """Whether a file may mention this, to be `Inert`."""
+    """Return True if a file may mention this, to be `Inert`."""
     return module.startswith(PREFIXES) or (module, name) in BESIDE
 
 
 def named_tensors(found: Any, kind: type) -> dict[str, Any] | None:
-    """The tensors, instances of ``kind``, of a network or of a checkpoint that holds one; None if
-    there is no network.
+    """Collect the tensors, instances of ``kind``, of a network or of a checkpoint that holds one.
+
+    Returns None if there is no network.
 
     Of a checkpoint, the averaged network (``ema``) where there is one, else ``model``.  Raises
     `pickle.UnpicklingError` for what is no tree of modules.
@@ -81,9 +80,7 @@ def named_tensors(found: Any, kind: type) -> dict[str, Any] | None:
 
 
 def _walk(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Every parameter and buffer of a module and its parts, by its dotted name; of each module
-    itself, its prefix.
-    """
+    """Yield each parameter and buffer by its dotted name, and each module itself by its prefix."""
     if depth > DEPTH:
         raise pickle.UnpicklingError("a network that is too deep, or holds itself")
     yield prefix, module

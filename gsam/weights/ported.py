@@ -1,6 +1,4 @@
-"""Downloaded checkpoints as they are once converted: our names, axes and precision, in one
-safetensors file.
-"""
+"""Converted checkpoints: our names, axes and precision, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ NAMES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "uint8": "U8", "bool": "BOOL",
 }  # fmt: skip
 VERSION = 1
-"""Of how models are converted: another one converts again."""
+"""Version of the conversion: another one converts again."""
 
 
 def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
@@ -34,8 +32,9 @@ def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
 
 
 def keep(params: Mapping[str, Any], target: Path) -> None:
-    """Write them, a tensor at a time, whole or not at all; a disk that is full or read-only is no
-    error.
+    """Write parameters, a tensor at a time, whole or not at all.
+
+    A disk that is full or read-only is no error.
     """
     with contextlib.suppress(OSError):
         write(params, target)

@@ -1,5 +1,4 @@
-"""Checkpoint files -> named tensors, read one at a time and never executed: safetensors, and
-torch's archives.
+"""Checkpoint files -> named tensors, one at a time and never executed: safetensors and torch.
 
 Nothing here needs torch.  A torch archive is a zip with a pickle that says how tensors lie in raw
 storages; the pickle is run by an unpickler that knows the six names such a file needs and refuses
@@ -48,13 +47,13 @@ class Tensor:
 
     file: Path
     offset: int
-    """Of its first element, in bytes."""
+    """Offset of the first element, in bytes."""
     shape: tuple[int, ...]
     dtype: Any
     strides: tuple[int, ...] | None = None
     """In elements; None for contiguous."""
     packed: bytes | None = dataclasses.field(default=None, repr=False)
-    """What the offset is in, where ``file`` is a zip that holds the checkpoint itself."""
+    """Member that the offset is in, where ``file`` is a zip that holds the checkpoint itself."""
 
     def load(self) -> NDArray[Any]:
         """Read it: a contiguous array of ``shape`` and ``dtype``."""
@@ -79,8 +78,9 @@ class Tensor:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, or of a folder with ``model.safetensors``, its shards, or
-    ``pytorch_model.bin``.
+    """Read the tensors of a file or folder.
+
+    A folder has ``model.safetensors``, its shards, or ``pytorch_model.bin``.
 
     A zip may hold one torch archive more, as EfficientSAM-S is shipped; that one is unpacked in
     memory.
@@ -175,7 +175,7 @@ class _Storage(NamedTuple):  # tuples, because a pickle can write into the __dic
 
 
 class _Kind(NamedTuple):
-    """What ``torch.FloatStorage`` and its like become."""
+    """Stand-in for ``torch.FloatStorage`` and its like."""
 
     dtype: Any
 
@@ -235,7 +235,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_torch(path: Path, packed: bytes | None = None) -> dict[str, Tensor]:
-    """Of the file, or of ``packed`` that was in it."""
+    """Read a torch archive, the file or ``packed`` in it."""
     try:
         with zipfile.ZipFile(path if packed is None else io.BytesIO(packed)) as archive:
             entries = {i.filename: i for i in archive.infolist()}
@@ -283,7 +283,7 @@ def _inner(path: Path, archive: zipfile.ZipFile) -> bytes | None:
 
 
 def _hidden(name: str) -> bool:
-    """What a Mac puts beside every file."""
+    """Return True for the files that a Mac puts beside every file."""
     return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
 
 

@@ -1,6 +1,4 @@
-"""Official tensor names -> our paths: a few renames a layout, one rule a kind of tensor, and no
-leftovers on either side.
-"""
+"""Official tensor names -> our paths: renames per layout, one rule per kind, no leftovers."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from gsam.errors import CheckpointError
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
 EXACT = ("positional_encoding_gaussian_matrix", "logit_scale", "logit_bias")
-"""Tensors that stay float32 in a half-precision model: the angles of positions, CLIP's temperature
-and SigLIP's bias.
-"""
+"""Tensors that stay float32 in half precision: position angles, temperature and bias of logits."""
 
 
 class Shaped(Protocol):
@@ -31,7 +27,7 @@ class Shaped(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How one official kind of file names a family's tensors."""
+    """The tensor names of one official kind of file of a family."""
 
     name: str
     renames: tuple[tuple[str, str], ...]
@@ -44,9 +40,7 @@ class Layout:
     transposed: str = r"$^"
     """Which of our paths are transposed convolutions."""
     stacked: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Tensors that are several of ours on top of one another: regular expression, the replacement
-    for each part.
-    """
+    """Tensors that stack several of ours: regular expression, and each part's replacement."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +166,7 @@ def fit(tensors: Mapping[str, Shaped], layouts: Sequence[Layout], shapes: Mappin
 
 
 def precision(path: str, dtype: Any) -> np.dtype[Any]:
-    """What a tensor is kept as in a model of ``dtype``."""
+    """Return the dtype in which a model of ``dtype`` keeps a tensor."""
     wanted = np.dtype(dtype)
     return np.dtype(np.float32) if wanted.itemsize < 4 and path.rsplit("/", 1)[-1] in EXACT else wanted
 

@@ -1,6 +1,4 @@
-"""How official files name the parts of SAM that several families have, and their sizes: for
-`gsam.weights.rules.Layout`.
-"""
+"""Official names of SAM's parts that families share, and sizes, for `gsam.weights.rules.Layout`."""
 
 from __future__ import annotations
 

@@ -110,8 +110,7 @@ def _notice(family: str) -> None:
 
 
 def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
-    """Write a model as an Orbax folder that `load` understands without more information; whole or
-    not at all.
+    """Write a model as an Orbax folder that `load` understands alone; whole or not at all.
 
     ``dtype``: what the numbers are stored as, by default as they are (but see
     `gsam.weights.rules.EXACT`).

@@ -41,7 +41,7 @@ class Pictures(Frames):
         numbers: Sequence[int] | None = None,
         look_ahead: int = 4,
     ) -> None:
-        """Take ``numbers`` [N] ascending: display times in units of 1 / ``rate``; by default 0 to N-1."""
+        """Take ``numbers`` [N] ascending, display times in 1 / ``rate``; by default 0 to N-1."""
         if not len(pictures):
             raise VideoError(f"{name}: no pictures, so no frames", "video_empty")
         self.pictures, self.name, self.rate, self.look_ahead = pictures, name, rate, look_ahead
@@ -144,7 +144,7 @@ def ordered(files: Sequence[Path]) -> tuple[list[Path], list[int] | None]:
 
 
 def ranges(numbers: Sequence[int], step: int = 1, most: int = 8) -> str:
-    """Format ascending numbers for people, ``7, 12-15``; after ``most`` pieces, the number of others."""
+    """Format ascending numbers as ``7, 12-15``; after ``most`` pieces, the number of others."""
     runs: list[list[int]] = []
     for n in numbers:
         if runs and n == runs[-1][-1] + step:

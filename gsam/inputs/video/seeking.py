@@ -31,7 +31,10 @@ class Index:
 
     @classmethod
     def of(cls, container: Container) -> Self:
-        """Index a file without decoding; packets that are cut off or not to be shown do not count."""
+        """Index a file without decoding.
+
+        Packets that are cut off or not to be shown do not count.
+        """
         shown = [(p.pts, p.is_keyframe) for p in container.packets() if p is not None and _counts(p)]
         stamps = sorted(pts for pts, _ in shown if pts is not None)
         if len(set(stamps)) != len(shown):

@@ -68,7 +68,7 @@ class Frames(Closing):
         return self.walk()
 
     def walk(self, start: int | None = None, stop: int | None = None, step: int = 1) -> Iterator[Frame]:
-        """Yield the frames ``[start:stop:step]`` one at a time, read ahead; negative steps go backwards.
+        """Yield the frames ``[start:stop:step]``, read ahead; negative steps go backwards.
 
         Raises `UsageError` for a step of 0, and for anything but all frames in order where the
         source is live.

@@ -120,7 +120,10 @@ def name(
     boxes: Sequence[Sequence[int]],
     size: int,
 ) -> None:
-    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place, first come first."""
+    """Put a plate with a word and a number to each box ``x0 y0 x1 y1``, in place.
+
+    Earlier boxes choose their places first.
+    """
     plates: list[Rectangle] = []
     for rank, ((word, number), ink) in enumerate(zip(texts, inks, strict=True)):
         plate = _plate(word, number, ink, size, image.width)
@@ -153,7 +156,7 @@ def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> No
 
 
 def _spread(region: NDArray[np.bool_], by: int, beyond: bool) -> NDArray[np.bool_]:
-    """Grow a region by ``by`` pixels in both axes; ``beyond``: outside the array counts as inside it."""
+    """Grow a region by ``by`` pixels in both axes; ``beyond``: outside the array is inside it."""
     for _ in range(2):
         padded = np.pad(region, ((by, by), (0, 0)), constant_values=beyond)
         height = len(region)

@@ -35,7 +35,7 @@ AVOIDED = ("mono", "serif", "italic", "oblique", "condensed", "light", "thin", "
 
 
 def text_picture(text: str, size: int, ink: Colour) -> Image.Image:
-    """Draw text as RGBA, cropped to its width and line height, with letters ``size`` pixels high."""
+    """Draw text as RGBA, cropped to its width and line height; letters ``size`` pixels high."""
     runs = _runs(_spelled(text), size)
     widths = [_width(run, font, size) for run, font in runs]
     up, down = round(size * 1.0), round(size * 0.32)
@@ -85,7 +85,10 @@ def _width(run: str, font: Font | None, size: int) -> int:
 
 
 def _plain_run(run: str, size: int) -> Image.Image:
-    """Draw with Unifont's bitmap, near an exact multiple of its size, in the grey of its coverage."""
+    """Draw with Unifont's bitmap, in the grey of its coverage.
+
+    Its size is an exact multiple of the bitmap's where that is near.
+    """
     font = ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
     mask = Image.new("L", (max(1, round(font.getlength(run))), PLAIN_SIZE))
     ImageDraw.Draw(mask).text((0, 0), run, font=font, fill=255)

@@ -84,7 +84,7 @@ class YouTubeVis:
         return {"videos": self.videos, "categories": categories, "annotations": annotations}
 
     def results(self) -> list[dict[str, Any]]:
-        """Return the tracks as a submission: ``video_id, category_id, segmentations, score`` each."""
+        """Return the submission: ``video_id, category_id, segmentations, score`` per track."""
         keys = ("video_id", "category_id", "segmentations", "score")
         return [{k: a[k] for k in keys} for a in self.annotations]
 

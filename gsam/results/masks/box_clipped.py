@@ -12,8 +12,7 @@ from gsam.results.masks.low_res import LowResMasks
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BoxClippedMasks:
-    """N masks, each made large and then cut to its box: FastSAM's, whose logits mean nothing
-    elsewhere.
+    """N masks, each enlarged and then cut to its box: FastSAM's, whose logits mean nothing outside.
 
     A pixel is inside where ``x0 <= x < x1`` and ``y0 <= y < y1``, boxes unrounded.
     """
@@ -32,8 +31,9 @@ class BoxClippedMasks:
         xyxy: NDArray[np.float32],
         threshold: float = 0.0,
     ) -> BoxClippedMasks:
-        """From logits [N, h, w] whose first ``cells`` rows and columns are the picture, of ``size``
-        (height, width).
+        """Make masks from logits [N, h, w] of an image of ``size`` (height, width).
+
+        The first ``cells`` rows and columns are the image.
         """
         rows, columns = cells
         low = LowResMasks(logits[:, :rows, :columns], max(size), size, size, threshold, "bilinear")
@@ -46,9 +46,7 @@ class BoxClippedMasks:
         return BoxClippedMasks(self.whole[rows], self.xyxy[rows].reshape(-1, 4))
 
     def logits_of(self, i: int) -> NDArray[np.float32]:
-        """Logits of mask ``i`` at the size of the picture, [H, W]; 0 outside its box, or less if
-        the threshold is.
-        """
+        """Return logits [H, W] of mask ``i``; outside its box 0, or less if the threshold is."""
         logits = self.whole.logits_of(i)
         rows, columns = self._box(i)
         out = np.full_like(logits, min(self.whole.threshold, 0.0))

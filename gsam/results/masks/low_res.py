@@ -15,9 +15,11 @@ from gsam.ops.resampling import bicubic, bilinear
 BAND = 32
 """Outputs made at a time."""
 Upsampling = Literal["view", "bilinear", "bicubic", "probability"]
-"""How [h, w] becomes [H, W]: ``view``, bilinear to the view, the padding cut off, bilinear to the
-picture (SAM); ``bilinear`` and ``bicubic``, at once, for a view without padding (SAM 2,
-EfficientSAM); ``probability``, the same as ``bilinear`` of the sigmoid (MedSAM).
+"""Ways from [h, w] to [H, W].
+
+``view``: bilinear to the view, the padding cut off, bilinear to the image (SAM). ``bilinear`` and
+``bicubic``: at once, for a view without padding (SAM 2, EfficientSAM). ``probability``: like
+``bilinear``, of the sigmoid (MedSAM).
 """
 
 
@@ -32,13 +34,13 @@ class LowResMasks:
     logits: NDArray[np.float32]
     """[N, h, w]."""
     side: int
-    """Of the square view, in pixels."""
+    """Side of the square view, in pixels."""
     content: tuple[int, int]
     """Rows and columns of the view that are picture."""
     size: tuple[int, int]
     """Height and width of the picture."""
     threshold: float = 0.0
-    """Of logits, whatever is enlarged."""
+    """Threshold of logits, whatever is enlarged."""
     upsample: Upsampling = "view"
 
     def __len__(self) -> int:
@@ -101,14 +103,14 @@ class LowResMasks:
         return out
 
     def axes(self) -> tuple[list[Band], list[Band]]:
-        """Of the rows, and of the columns."""
+        """Bands of the rows, and of the columns."""
         return (
             bands(self.logits.shape[1], self.side, self.content[0], self.size[0], self.upsample),
             bands(self.logits.shape[2], self.side, self.content[1], self.size[1], self.upsample),
         )
 
     def _source(self, i: int) -> NDArray[np.float32]:
-        """What is enlarged, [h, w]."""
+        """The values [h, w] that are enlarged."""
         return sigmoid(self.logits[i]) if self.upsample == "probability" else self.logits[i]
 
 
