@@ -18,7 +18,7 @@ class GsamError(Exception):
 
 
 class ImageError(GsamError, ValueError):
-    """A picture that cannot be used; one bad picture never stops a batch."""
+    """An image that cannot be used; one bad image never stops a batch."""
 
     code = "image_unreadable"
 

@@ -125,7 +125,7 @@ class Exported(Pipeline):
         self._programs = programs
 
     def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
-        """Pure.  ``{"features": leaves}``: what is computed once a picture."""
+        """Pure.  ``{"features": leaves}``: what is computed once an image."""
         program, images = self._fit(images, "encode")
         return {"features": program.call(_tree(params), plain(images))}
 
@@ -150,7 +150,7 @@ class Exported(Pipeline):
         return Scene(images, tokens, thresholds, Boxes(**found["boxes"]), Labels(**found["labels"]), masks)
 
     def _fit(self, images: Images, kind: str, captions: str | None = None) -> tuple[ExportedProgram, Images]:
-        """The program whose canvas holds these pictures best, and the pictures on it."""
+        """The program whose canvas holds these images best, and the images on it."""
         programs = [p for p in self._programs if p.kind == kind and p.captions == captions]
         free = {k: images.views[k].shape[1:3] for k in programs[0].canvas}
         holds = [p for p in programs if all(p.canvas[k][0] >= h and p.canvas[k][1] >= w for k, (h, w) in free.items())]

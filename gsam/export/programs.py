@@ -79,7 +79,7 @@ def _embed(slot: str, stage: Any, symbols: Symbols) -> ProgramSpec:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Seen:
-    """A pipeline whose pictures are on one canvas."""
+    """A pipeline whose images are on one canvas."""
 
     pipe: Pipeline
     images: Images
@@ -137,12 +137,12 @@ class _Seen:
 
     @functools.cached_property
     def features(self) -> Any:
-        """The shapes of what `Pipeline.encode` gives for one picture."""
+        """The shapes of what `Pipeline.encode` gives for one image."""
         encode = lambda params, images: self.pipe.encode(params, images)  # noqa: E731  # a trace the pipeline does not reuse
         return jax.eval_shape(encode, self.params, self.images_of(1))
 
     def images_of(self, b: Any) -> Images:
-        """The shapes of ``b`` pictures."""
+        """The shapes of ``b`` images."""
         views: Any = {}
         for key, seen in self.images.views.items():
             views[key] = jax.ShapeDtypeStruct((b, *self.canvas.get(key, seen.shape[1:3]), 3), seen.dtype)

@@ -26,7 +26,7 @@ from gsam.inputs import letterbox
 from gsam.ops.resampling import between
 
 if TYPE_CHECKING:
-    from gsam.types import View  # which needs JAX; opening a picture does not
+    from gsam.types import View  # which needs JAX; opening an image does not
 
 Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -35,7 +35,7 @@ MAX_PIXELS = 100_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An opened picture."""
+    """An opened image."""
 
     pixels: NDArray[np.uint8]
     """[H, W, 3] RGB, upright."""
@@ -61,11 +61,11 @@ def open_image(
 ) -> Picture:
     """Open a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
 
-    EXIF orientation is applied.  16-bit pictures keep their high byte; float pictures need
+    EXIF orientation is applied.  16-bit images keep their high byte; float images need
     ``stretch``, which maps their range to 0..255 (and does the same for 16 bits).  Transparency is
     dropped, or put on white with ``alpha="composite"``. Of an animation or several pages, the first
     is taken with a warning.  Raises `ImageError`, whose code says what is wrong, and `TypeError`
-    for what is no picture at all.
+    for what is no image at all.
     """
     options = _Options(max_pixels, alpha, stretch)
     if isinstance(source, np.ndarray):
@@ -122,7 +122,7 @@ def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
     As in segment_anything: the scale in double precision, then ``int(side * scale + 0.5)``; at
     least one pixel.  The shorter side as in GroundingDINO (``datasets/transforms.py``): it is
     rounded first, and the longer one cut to whole pixels from it, which may pass the limit by a few
-    (of pictures longer than 20:1 by many: there we stop).
+    (of images longer than 20:1 by many: there we stop).
     """
     h, w = size
     if view.fit == "squash":
@@ -138,7 +138,7 @@ def content(view: View, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Rows and columns of a view that holds pictures of ``sizes`` (h, w) together.
+    """Rows and columns of a view that holds images of ``sizes`` (h, w) together.
 
     A square, but for the fits ``"shortest"`` and ``"letterbox"``: there one of a few rectangles,
     multiples of 64 and of 128, so that few programs are compiled.
@@ -159,7 +159,7 @@ def canvas(view: View, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Square an image as CLIP does: shorter side to ``size``, bicubic; the longer is cropped.
 
-    A picture longer than 16:1 is cut to its middle first, so that scaling it needs no memory for
+    An image longer than 16:1 is cut to its middle first, so that scaling it needs no memory for
     what is cut anyway.
     """
     h, w = pixels.shape[:2]
@@ -231,7 +231,7 @@ def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
     To the bit, because cutting makes a level of the last one: in float64, a Gaussian of sigma (f -
     1) / 2 where it shrinks, a cubic spline that goes through the channels too, both mirrored about
-    the outermost pixels, clipped to the picture's range.
+    the outermost pixels, clipped to the image's range.
     """
     from scipy import ndimage
 
@@ -344,7 +344,7 @@ def _decode(image: Image.Image, name: str, options: _Options) -> NDArray[np.uint
         raise ImageError(f"{name}: {size} is more than {options.max_pixels:,} pixels", "image_too_large")
     if image.width == 0 or image.height == 0:
         raise ImageError(f"{name}: is empty, {image.width} x {image.height}", "image_empty")
-    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's second picture is no animation
+    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's second image is no animation
     if frames > 1:
         warnings.warn(f"{name}: only the first of {frames} frames is used", stacklevel=5)
         image.seek(0)

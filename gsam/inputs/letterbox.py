@@ -2,8 +2,8 @@
 
 Needs numpy only.
 
-As in YOLO: the longer side becomes ``size``, smaller pictures grow too; sides are rounded half to
-even; the picture is interpolated between four pixels without anti-aliasing; what is left of a
+As in YOLO: the longer side becomes ``size``, smaller images grow too; sides are rounded half to
+even; the image is interpolated between four pixels without anti-aliasing; what is left of a
 multiple of `STEP` is shared between both sides, the odd pixel right and bottom.
 """
 
@@ -23,7 +23,7 @@ ONE = 1 << 11
 
 
 def content(size: int, picture: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a picture (h, w) scaled to fit; at least one of each."""
+    """Rows and columns of an image (h, w) scaled to fit; at least one of each."""
     h, w = picture
     ratio = min(size / h, size / w)
     return max(round(h * ratio), 1), max(round(w * ratio), 1)
@@ -41,7 +41,7 @@ def canvas(size: int, pictures: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def place(pixels: NDArray[np.uint8], size: int, shape: tuple[int, int], pad: int) -> NDArray[np.uint8]:
-    """The picture [h, w, 3] in its rectangle on a canvas of ``shape``, ``pad`` around it."""
+    """The image [h, w, 3] in its rectangle on a canvas of ``shape``, ``pad`` around it."""
     rows, columns = content(size, (pixels.shape[0], pixels.shape[1]))
     height, width = rectangle(rows, columns)
     top, left = (height - rows) // 2, (width - columns) // 2

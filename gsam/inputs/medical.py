@@ -130,7 +130,7 @@ class Volume:
         return len(self.values)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """The slices as pictures."""
+        """The slices as images."""
         return (self.picture(i) for i in range(len(self)))
 
     def picture(self, index: int, window: Window | None = None) -> NDArray[np.uint8]:

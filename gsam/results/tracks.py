@@ -191,9 +191,7 @@ class Tracks:
 
     @property
     def labels(self) -> dict[int, str]:
-        """The label of each identity: the one it has most often, weighed by score; of equals the
-        first.
-        """
+        """Label of each identity: its most frequent one, weighted by score; the first of equals."""
         weight: dict[int, dict[str, float]] = {}
         for frame in self.frames:
             for i, label, score in zip(frame.ids.tolist(), frame.labels, frame.scores.tolist(), strict=True):

@@ -9,7 +9,7 @@ from gsam.errors import CheckpointError
 
 
 def data_folder(kind: str) -> Path:
-    """Return the folder of recipes, manifests or shipped models: of the wheel, else of the checkout.
+    """Return the folder of recipes, manifests or shipped models, in the wheel or the checkout.
 
     ``kind`` is ``pipelines``, ``weights`` or ``nano``.
     """

@@ -81,7 +81,7 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
 def likely_variant(
     tensors: Mapping[str, Tensor], besides: str | None, role: str | None = None, *, exact: bool = False
 ) -> str | None:
-    """Find the variant with these tensors (``exact``), or with the most in common, at least half."""
+    """Find the variant with these tensors (``exact``), or with at least half of them in common."""
     best: tuple[float, str] | None = None
     for family, (roles, variants) in FAMILIES.items():
         if role is not None and role not in roles:

@@ -26,8 +26,7 @@ BESIDE = frozenset(
 )
 """Other classes in such files, whose objects are never used: they become `Inert` too."""
 DEPTH, PARTS = 64, 100_000
-"""Networks are no deeper and have no more parts than this; a file that pretends to would never end.
-"""
+"""Limits of a network's depth and number of parts, so that no file can recurse without end."""
 
 
 class Inert:

@@ -283,7 +283,7 @@ def _inner(path: Path, archive: zipfile.ZipFile) -> bytes | None:
 
 
 def _hidden(name: str) -> bool:
-    """Return True for the files that a Mac puts beside every file."""
+    """Return True for hidden files and those that a Mac puts beside every file."""
     return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
 
 

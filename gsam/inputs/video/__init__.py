@@ -32,10 +32,10 @@ def open_frames(
 ) -> Frames:
     """Open whatever has frames; `Frames` are given back as they are.
 
-    ``source``: a video file, or its bytes (PyAV, the extra ``video``); a folder of pictures
-    (`gsam.inputs.video.folder.open_folder` says in which order); a picture, which is a video of one
-    frame; a list of pictures, or an array [T, H, W, 3] uint8; or an iterator of pictures (live:
-    each once, nobody knows how many).  A picture is a path, a PIL image, uint8 RGB [H, W, 3] or
+    ``source``: a video file, or its bytes (PyAV, the extra ``video``); a folder of images
+    (`gsam.inputs.video.folder.open_folder` says in which order); an image, which is a video of one
+    frame; a list of images, or an array [T, H, W, 3] uint8; or an iterator of images (live:
+    each once, nobody knows how many).  An image is a path, a PIL image, uint8 RGB [H, W, 3] or
     bytes.
 
     ``rate``: frames a second of what is no video file, and so does not say; without it frames have
@@ -44,7 +44,7 @@ def open_frames(
     whether what cannot be decoded of a video file is, after everything else was given, an error or
     a warning.  ``name`` is for messages.
 
-    Raises `VideoError` (and `ImageError`, for one picture among several), whose code says what is
+    Raises `VideoError` (and `ImageError`, for one image among several), whose code says what is
     wrong, `UsageError` where PyAV is needed and missing, and `TypeError` for what is no video at
     all.
     """

@@ -27,7 +27,7 @@ def pyav() -> ModuleType:
 
 
 class Container(Closing):
-    """Opened, with its pictures chosen: the best video stream that is not the cover of an album.
+    """Opened, with its images chosen: the best video stream that is not the cover of an album.
 
     What a playlist points to is not followed: only the bytes of this file are read.  Frames are not
     decoded in several threads at once, because FFmpeg then loses good frames before a bad one, and
@@ -106,7 +106,7 @@ class Container(Closing):
 
     @property
     def lasts(self) -> Fraction | None:
-        """Seconds that the file says its pictures last."""
+        """Seconds that the file says its images last."""
         if self.stream.duration:
             return self.stream.duration * self.time_base
         if self.container.duration and not self.container.streams.audio:

@@ -22,7 +22,7 @@ Damaged = Literal["raise", "warn"]
 
 
 class Video(Frames):
-    """The pictures of a file, or of the bytes of one.
+    """The images of a file, or of the bytes of one.
 
     Every frame that is decoded is given once, whatever the rate does, with the time stamp it has.
     The display matrix (how a phone was held) is obeyed; pixels that are not square stay as they are

@@ -1,4 +1,4 @@
-"""Pictures in a row: a folder of files, or a list of anything that is a picture."""
+"""Images in a row: a folder of files, or a list of anything that is an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Missing = Literal["warn", "raise"]
 
 
 class Pictures(Frames):
-    """Pictures that are there already: opened one by one, in any order."""
+    """Images that are there already: opened one by one, in any order."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Pictures(Frames):
 
 
 def opened(name: str, index: int, picture: Source, time: Fraction | None) -> Frame:
-    """A picture as frame ``index`` of ``name``.  Raises `ImageError` or `TypeError` naming both."""
+    """An image as frame ``index`` of ``name``.  Raises `ImageError` or `TypeError` naming both."""
     from gsam.inputs.image import open_image
 
     try:
@@ -89,7 +89,7 @@ def open_folder(
     Numbers may rise in equal steps (00000, 00005, 00010: one frame in five of a video is kept).  A
     number missing between is told of, by a warning or as a `VideoError` (but see `SPARSE`); the
     frames then follow one another in ``index``, and the hole stays in ``time``.  Raises
-    `VideoError` where there is no picture, or two have one number.
+    `VideoError` where there is no image, or two have one number.
     """
     name = os.fsdecode(folder)
     found = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()]

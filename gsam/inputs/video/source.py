@@ -17,7 +17,7 @@ from gsam.inputs.video.prefetch import ahead
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a video."""
+    """One image of a video."""
 
     index: int
     """From 0, counting what there is: a missing file makes no hole in it, but one in ``time``."""

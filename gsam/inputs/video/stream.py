@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Stream(Frames):
-    """Pictures from an iterator, each once, however many they are.
+    """Images from an iterator, each once, however many they are.
 
     The first is taken at once, to know the size.  Raises `VideoError` where there is none.
     """

@@ -13,9 +13,9 @@ from gsam.results.draw.overlay import numbered, paint
 
 
 def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"`` over their picture [H, W, 3].
+    """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"`` over their image [H, W, 3].
 
-    Colours follow the order of the records, so the same records give the same picture.
+    Colours follow the order of the records, so the same records give the same image.
     """
     image = Image.fromarray(pixels)
     line = max(1, round(min(pixels.shape[:2]) / 400))

@@ -109,7 +109,7 @@ def draw(
 
 
 def measures(height: int, width: int) -> tuple[int, int]:
-    """The height of letters and the width of lines in a picture of this size, in pixels."""
+    """The height of letters and the width of lines in an image of this size, in pixels."""
     return int(np.clip(min(height, width) / 26, 11, 44)), max(1, round(min(height, width) / 240))
 
 
@@ -149,7 +149,7 @@ def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int) -> No
         return
     x0, y0, x1, y1 = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, image.width), min(y1 + 1, image.height)
     inside = decode(rle)[y0:y1, x0:x1]
-    rim = inside & _spread(~inside, line, True)  # beyond the picture is outside: outlines close along its border
+    rim = inside & _spread(~inside, line, True)  # beyond the image is outside: outlines close along its border
     hair = ~inside & _spread(inside, 1, False)
     image.paste((0, 0, 0), (x0, y0), Image.fromarray(hair * np.uint8(115)))
     image.paste(ink, (x0, y0), Image.fromarray(inside * np.uint8(255 * FILL) + rim * np.uint8(230 - 255 * FILL)))

@@ -1,4 +1,4 @@
-"""Text in any script as a picture.
+"""Text in any script as an image.
 
 Latin is drawn with Pillow's own font, everything else with the first installed font that has the
 letters, and where none has, with GNU Unifont, which is shipped: plain, but it has every script of

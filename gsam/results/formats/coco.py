@@ -11,7 +11,7 @@ from gsam.files import atomic_file
 
 
 class Coco:
-    """A data set that grows picture by picture; it holds run lengths only.
+    """A data set that grows image by image; it holds run lengths only.
 
     Ids count from 1 in the order things are added.  Categories are the labels, in the order they
     were asked for.
@@ -23,7 +23,7 @@ class Coco:
         self.categories: dict[str, int] = {}
 
     def add(self, scene: Mapping[str, Any]) -> None:
-        """One picture, as `gsam.results.formats.scene_json` describes it."""
+        """One image, as `gsam.results.formats.scene_json` describes it."""
         labels = {s["label_id"]: s["label"] for s in scene["segments"]}
         for i, query in enumerate(scene["queries"]):
             self.categories.setdefault(labels.get(i, query), len(self.categories) + 1)

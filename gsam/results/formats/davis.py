@@ -55,7 +55,7 @@ def index_map(frame: TrackedFrame) -> NDArray[np.uint8]:
 
 
 def write_frame(ids: NDArray[np.uint8] | TrackedFrame, path: Path) -> None:
-    """One picture [H, W] of ids, whole or not at all."""
+    """One image [H, W] of ids, whole or not at all."""
     pixels = index_map(ids) if isinstance(ids, TrackedFrame) else ids
     image = Image.fromarray(np.asarray(pixels, np.uint8))
     image.putpalette(palette())
@@ -77,7 +77,7 @@ def name(index: int) -> str:
 
 
 def read_frame(path: Path) -> NDArray[np.uint8]:
-    """[H, W] ids of one picture.  Raises `UsageError` for a picture that has colours and no ids."""
+    """[H, W] ids of one image.  Raises `UsageError` for an image that has colours and no ids."""
     with Image.open(path) as image:
         if image.mode not in ("P", "L", "1"):
             raise UsageError(f"{os.fsdecode(path)}: has colours ({image.mode}), a DAVIS picture has one id a pixel")
@@ -87,7 +87,7 @@ def read_frame(path: Path) -> NDArray[np.uint8]:
 def read(folder: Path) -> Tracks:
     """Read a folder's tracks: index from file names, labels empty, scores 1, `VOID` left out.
 
-    Raises `UsageError` where there is no picture or their sizes differ.
+    Raises `UsageError` where there is no image or their sizes differ.
     """
     files = sorted((int(p.stem), p) for p in folder.glob("*.png") if p.stem.isdigit())
     if not files:

@@ -27,7 +27,7 @@ COLUMNS = (
 def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``.
 
-    The table comes last, so that it is there only when all pictures are; those of an earlier run
+    The table comes last, so that it is there only when all images are; those of an earlier run
     are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""MOTS: tracks as lines of text, or as 16-bit pictures.
+"""MOTS: tracks as lines of text, or as 16-bit images.
 
 An id is ``class * 1000 + instance``; 0 is background and 10000 what is not judged.  A pixel has one
 id: where masks overlap, the lower object id wins.  A line is ``frame id class height width rle``,
@@ -120,7 +120,7 @@ def write_png(tracks: Tracks, folder: Path, classes: Mapping[str, int] | None = 
 
 
 def read_png(folder: Path, names: Mapping[int, str] | None = None) -> Tracks:
-    """The tracks of a folder of such pictures.
+    """The tracks of a folder of such images.
 
     Raises `UsageError` where there is none, or one is not of 16 bits.
     """

@@ -1,4 +1,4 @@
-"""One picture as JSON: queries, and for each segment label, scores, box and mask as COCO RLE."""
+"""One image as JSON: queries, and for each segment label, scores, box and mask as COCO RLE."""
 
 from __future__ import annotations
 

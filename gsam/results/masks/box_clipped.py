@@ -20,7 +20,7 @@ class BoxClippedMasks:
     whole: LowResMasks
     """The masks before they are cut."""
     xyxy: NDArray[np.float32]
-    """[N, 4] pixels of the picture."""
+    """[N, 4] pixels of the image."""
 
     @classmethod
     def of(

@@ -17,7 +17,7 @@ class CroppedMasks:
     parts: list[NDArray[np.bool_]]
     """[h, w] each."""
     size: tuple[int, int]
-    """Height and width of the picture."""
+    """Height and width of the image."""
 
     def __len__(self) -> int:
         return len(self.parts)

@@ -25,7 +25,7 @@ Upsampling = Literal["view", "bilinear", "bicubic", "probability"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LowResMasks:
-    """N logit maps over a segmenter's square view, and how to bring them back to the picture.
+    """N logit maps over a segmenter's square view, and how to bring them back to the image.
 
     Every way of `Upsampling` is linear in each axis (corners not aligned), so here it is one matrix
     an axis, of which only the band that is not zero is multiplied.
@@ -36,9 +36,9 @@ class LowResMasks:
     side: int
     """Side of the square view, in pixels."""
     content: tuple[int, int]
-    """Rows and columns of the view that are picture."""
+    """Rows and columns of the view that are image."""
     size: tuple[int, int]
-    """Height and width of the picture."""
+    """Height and width of the image."""
     threshold: float = 0.0
     """Threshold of logits, whatever is enlarged."""
     upsample: Upsampling = "view"
@@ -50,7 +50,7 @@ class LowResMasks:
         return dataclasses.replace(self, logits=self.logits[rows])
 
     def logits_of(self, i: int) -> NDArray[np.float32]:
-        """Logits of mask ``i`` at the size of the picture, [H, W]."""
+        """Logits of mask ``i`` at the size of the image, [H, W]."""
         down, across = self.axes()
         out = np.empty(self.size, np.float32)
         middle = across_columns(self._source(i), across)
