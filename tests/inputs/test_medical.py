@@ -237,6 +237,6 @@ def test_it_is_public_and_light() -> None:
     import subprocess
 
     heavy = ["jax", "flax", "nibabel", "pydicom", "scipy"]
-    code = f"import sys, gsam; gsam.inputs.medical.picture([[1, 2]]); print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, gsam; gsam.medical.picture([[1, 2]]); print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
