@@ -1,11 +1,11 @@
 """nano under simulated clicks, as SAM is evaluated: ``python -m benchmarks.clicks [--scenes 100]``.
 
-The first click is the point of an object farthest from its border; every next one the point farthest
-inside the larger error of the last mask, foreground where it lacks and background where it spills,
-and the last mask's low-resolution logits come along as mask prompt.  The first answer is the best
-of three by the model's own estimate, the others the single one.  Scenes are held out and drawn, so
-Noto Color Emoji is needed; ``--folder tests/data/heldout`` measures on those that ship, and only
-prints. Writes ``benchmarks/pages/clicks.md``, ``clicks.json`` and ``clicks.png``.
+The first click is the point of an object farthest from its border; every next one the point
+farthest inside the larger error of the last mask, foreground where it lacks and background where it
+spills, and the last mask's low-resolution logits come along as mask prompt.  The first answer is
+the best of three by the model's own estimate, the others the single one.  Scenes are held out and
+drawn, so Noto Color Emoji is needed; ``--folder tests/data/heldout`` measures on those that ship,
+and only prints. Writes ``benchmarks/pages/clicks.md``, ``clicks.json`` and ``clicks.png``.
 """
 
 from __future__ import annotations

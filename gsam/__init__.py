@@ -2,8 +2,8 @@
 
     text + image -> boxes -> masks -> labels, in pure JAX and Flax
 
-``pipe = gsam.load("nano"); result = pipe("street.jpg", "cat. yellow school bus")``.  Importing gsam loads neither JAX nor
-Flax; the names below are imported when they are first used.
+``pipe = gsam.load("nano"); result = pipe("street.jpg", "cat. yellow school bus")``.  Importing gsam
+loads neither JAX nor Flax; the names below are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 ROLES = ("detect", "ground", "segment", "classify", "track")
-"""What a model can do, see `gsam.roles`."""
+"""The roles that a model can play, see `gsam.roles`."""
 
 
 class Family(NamedTuple):
     """One architecture: the module of each role it can play, and its official checkpoints.
 
-    A module has ``spec(config)`` (the parameters the role needs) and ``build(config, params, tokenizer, **settings)``.
+    A module has ``spec(config)`` (the parameters the role needs) and ``build(config, params,
+    tokenizer, **settings)``.
     """
 
     roles: Mapping[str, str]

@@ -1,8 +1,8 @@
 """The contracts of the pipeline's steps.
 
 A stage is static and its arrays travel separately, so that any jit can hold it.  A role needs the
-method that gives it its name, ``params`` (``{}`` for none) and ``view``.  Whatever else a stage can do
-is a small contract of its own, used wherever a stage has it: `ReadsText`, `EncodesText`,
+method that gives it its name, ``params`` (``{}`` for none) and ``view``.  Whatever else a stage can
+do is a small contract of its own, used wherever a stage has it: `ReadsText`, `EncodesText`,
 `EncodesImages` and `UpsamplesMasks`.
 """
 
@@ -98,8 +98,8 @@ class Detector(Stage, Protocol):
         Args:
             params: The stage's parameters.
             images: A batch of B images.
-            text: What `TextProcessor.pack_text` made of the queries, with a leading axis B; None for
-                a stage that reads no text.
+            text: What `TextProcessor.pack_text` made of the queries, with a leading axis B; None
+                for a stage that reads no text.
             valid: [B, C] bool: which queries are real.
             n: Number of boxes.
 
@@ -180,7 +180,9 @@ class ImageTextScorer(EncodesText, Stage, Protocol):
     """A classifier that scores whole images too: what `gsam.FastSAM` needs for a text."""
 
     crop: ClassVar[Literal["center", "stretch"]]
-    """Way in which an image becomes a square: its middle (`gsam.inputs.image.middle`), or all of it."""
+    """Way in which an image becomes a square: its middle (`gsam.inputs.image.middle`), or all of
+    it.
+    """
 
     @property
     def config(self) -> Any:

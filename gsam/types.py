@@ -34,7 +34,7 @@ class View:
     size: int
     """Side of the square in pixels."""
     fit: Literal["longest", "square", "squash", "at_most", "shortest", "letterbox"] = "longest"
-    """How an image is brought to the view.
+    """The way an image is brought to the view.
 
     - ``"longest"`` scales the longer side to ``size`` and pads right and bottom.
     - ``"square"`` pads to a square with ``pad`` first and scales that.
@@ -46,7 +46,7 @@ class View:
       middle of a rectangle of multiples of 32, see `gsam.inputs.letterbox`.
     """
     filter: Literal["bilinear", "bicubic", "linear", "antialias", "gaussian", "spline"] = "bilinear"
-    """How pixels are resampled.
+    """The way pixels are resampled.
 
     - ``"bilinear"`` and ``"bicubic"`` are Pillow's on uint8.
     - ``"linear"`` is torch's bilinear on floats, which is not anti-aliased (EfficientSAM), and
@@ -103,7 +103,8 @@ class Text:
     """
 
     stages: dict[str, Any]
-    """Slot of a stage -> what its text processor packed (`gsam.text.processor`), arrays [B, ...]."""
+    """Slot of a stage -> what its text processor packed (`gsam.text.processor`), arrays [B, ...].
+    """
     valid: jax.Array
     """[B, C] bool: the rest is padding."""
 
@@ -187,7 +188,8 @@ class Scene:
     Example:
         >>> def sure(scene: gsam.Scene) -> gsam.Scene:
         ...     valid = scene.boxes.valid & (scene.labels.score > 0.5)
-        ...     return dataclasses.replace(scene, boxes=dataclasses.replace(scene.boxes, valid=valid))
+        ...     boxes = dataclasses.replace(scene.boxes, valid=valid)
+        ...     return dataclasses.replace(scene, boxes=boxes)
     """
 
     images: Images
@@ -207,7 +209,8 @@ class Scene:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Bank:
-    """What an object of a video remembers on one frame, padded: ``keep`` and ``kept`` are what is.
+    """The memory of an object of a video on one frame, padded; ``keep`` and ``kept`` are what is
+    real.
 
     With leading axes of several objects.
     """
@@ -238,10 +241,10 @@ class MemoryConfig:
     pointers: int
     """Object pointers that are read (``max_obj_ptrs_in_encoder``)."""
     shape: tuple[int, int]
-    """Of the memory of one frame, [h w, E]."""
+    """Shape of the memory of one frame, [h w, E]."""
     pointer_width: int
     """Numbers of an object pointer."""
     stride: int = 1
-    """Of the frames before the last, every n-th is read (``memory_temporal_stride_for_eval``)."""
+    """Every n-th of the frames before the last is read (``memory_temporal_stride_for_eval``)."""
     prompted: int = -1
     """The nearest frames with prompts that are read (``max_cond_frames_in_attn``), -1 for all."""

@@ -23,7 +23,9 @@ def strict_promotion():
 
 @pytest.fixture(scope="module")
 def compiled_quickly() -> Iterator[None]:
-    """For a module whose models take longer to compile than to run: its programs are not optimised."""
+    """For a module whose models take longer to compile than to run: its programs are not
+    optimised.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gsam.runtime.program.low_memory_options", lambda platform: {"xla_backend_optimization_level": 0})
         yield

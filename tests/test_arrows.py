@@ -23,7 +23,8 @@ FLOORS = (
     "nano cli",
     "__main__",
 )
-"""From the ground up.  A room imports only what stands on a lower floor, lazily and for typing too."""
+"""From the ground up.  A room imports only what stands on a lower floor, lazily and for typing too.
+"""
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms.split()}
 ONLY_IN = {
     "flax": {"bind", "nn", "models"},

@@ -1,4 +1,6 @@
-"""The pages: their code runs, their commands are parsed, their links lead somewhere, their tables are complete."""
+"""The pages: their code runs, their commands are parsed, their links lead somewhere, their tables
+are complete.
+"""
 
 from __future__ import annotations
 
@@ -221,7 +223,9 @@ def _as_users_run_it() -> Iterator[None]:
 @pytest.mark.usefixtures("_as_users_run_it", "compiled_quickly")
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name_of)
 def test_python_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every block of a page, in order, with small models in place of official ones; and what it then says."""
+    """Every block of a page, in order, with small models in place of official ones; and what it
+    then says.
+    """
     stand_ins.write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Image.Image, "show", lambda self: None)

@@ -23,14 +23,17 @@ def test_every_folder_is_registered() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_can_do_what_is_registered(family: str) -> None:
     roles, known = FAMILIES[family]
-    assert known and roles
+    assert known
+    assert roles
     for role, name in roles.items():
         assert role in ROLES
         module = importlib.import_module(name)
         assert name.startswith(f"gsam.models.{family}")
-        assert callable(module.spec) and module.LAYOUTS
+        assert callable(module.spec)
+        assert module.LAYOUTS
         stage = module.build.__self__
-        assert issubclass(stage, ModelStage) and callable(getattr(stage, role))
+        assert issubclass(stage, ModelStage)
+        assert callable(getattr(stage, role))
 
 
 def test_variants_are_told_apart() -> None:

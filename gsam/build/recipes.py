@@ -29,7 +29,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "template": (list, str),
     "negatives": (list,),
 }
-"""What is not a number in a recipe."""
+"""Types of the keys of a recipe that are not numbers."""
 CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "span": ("mean", "max"),
     "prompt": ("box", "mask"),

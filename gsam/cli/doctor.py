@@ -27,7 +27,7 @@ SCRIPTS = {
     "Korean": "고양이",
 }
 Row = tuple[str, str, bool]
-"""What was looked at, how it is, whether that is well."""
+"""Name of a check, its finding, and whether that is well."""
 
 
 @app.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -120,7 +120,7 @@ def everything(
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run computes."""
+    """The settings of a run."""
 
     model: str
     stage: Values
@@ -172,20 +172,21 @@ class RunConfig:
 
     @property
     def provenance(self) -> Json:
-        """What is written beside the masks, and must be the same for a run to go on."""
+        """The provenance written beside the masks, which must be the same for a run to go on."""
         note: Json = {"model": self.model, "settings": dict(self.options)}
         return {**note, "queries": self.names, "classifier": self.classifier["name"]} if self.queries else note
 
     @property
     def names(self) -> list[str]:
-        """What masks may be called, in the user's words."""
+        """The labels that masks may get, in the user's words."""
         return self.queries.names if self.queries else []
 
     def load(self) -> Callable[[NDArray[np.uint8]], list[Json]]:
         """Load the models.
 
         Returns:
-            Pixels [H, W, 3] -> records of `gsam.MaskGenerator`, with labels where there are queries.
+            Pixels [H, W, 3] -> records of `gsam.MaskGenerator`, with labels where there are
+            queries.
         """
         import gsam
 

@@ -65,8 +65,8 @@ def track(
     """Track objects through videos by their names.
 
     For a/clip.mp4 this writes out/clip.jsonl, a line per frame, while it works, and then
-    out/clip.mp4, the video with every object in a colour of its own.  Exit code 3: a video could not
-    be read to its end; what could be is there.
+    out/clip.mp4, the video with every object in a colour of its own.  Exit code 3: a video could
+    not be read to its end; what could be is there.
     """
     kinds = formats_of(formats, FORMATS)
     settings = {"every": every, "match": match, "patience": patience, "threshold": threshold}
@@ -90,13 +90,13 @@ def track(
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run computes."""
+    """The settings of a run."""
 
     pipeline: str
     """A recipe's name or path."""
     queries: Queries
     settings: Mapping[str, float]
-    """Of `gsam.Pipeline.track`."""
+    """Settings of `gsam.Pipeline.track`."""
     as_json: bool
     """Whether frames are printed as JSON."""
 

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 HELP = {"help_option_names": ["-h", "--help"]}
 NAME = "A name of `gsam weights list`, a hub id (owner/name@revision), a file or a folder."
 Row = tuple[str, str, bool | None]
-"""What was checked, what came out, whether that is well; None: it was not checked."""
+"""Name of a check, its outcome, and whether that is well; None if it was not made."""
 
 
 class Dtype(enum.StrEnum):
@@ -90,9 +90,9 @@ def verify(
 ) -> None:
     """Check a model: hash, tensors, and published values.
 
-    Compares the file with its known hash, finds a place for every tensor, and compares what the model
-    computes with values that others have published.  Says what cannot be checked.  Exit code 1 if
-    something is wrong.
+    Compares the file with its known hash, finds a place for every tensor, and compares what the
+    model computes with values that others have published.  Says what cannot be checked.  Exit code
+    1 if something is wrong.
     """
     from gsam.weights import find, store
 

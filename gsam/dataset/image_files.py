@@ -23,7 +23,8 @@ class ImageFiles(Outputs[R]):
     """Files whose JSON tells whether an image is finished and what belongs into the COCO file.
 
     A subclass reads the JSON of an image (`read`), says whether it answers the same question
-    (`matches`), and gives its objects in the form of `gsam.results.formats.scene_json` (`coco_scene`).
+    (`matches`), and gives its objects in the form of `gsam.results.formats.scene_json`
+    (`coco_scene`).
     """
 
     def __init__(self, folder: Path, kinds: Sequence[str], items: Sequence[Item]) -> None:
@@ -56,8 +57,8 @@ class ImageFiles(Outputs[R]):
     def finished(self) -> Set[Item]:
         """Give the images whose files are all there and answer the same question.
 
-        Without JSON nothing tells the question, and what belongs into a COCO file is nowhere: then none
-        is finished.
+        Without JSON nothing tells the question, and what belongs into a COCO file is nowhere: then
+        none is finished.
         """
         if "coco" in self.kinds and "json" not in self.kinds:
             return frozenset()

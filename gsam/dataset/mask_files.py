@@ -28,7 +28,9 @@ class ImageMasks:
     pixels: NDArray[np.uint8]
     """[H, W, 3] RGB."""
     scene: Json
-    """As `gsam.results.formats.sa1b.sa1b_dict` gives it, with a ``label`` per mask if named."""
+    """The dictionary that `gsam.results.formats.sa1b.sa1b_dict` gives, with a ``label`` per mask if
+    named.
+    """
 
     def __len__(self) -> int:
         return len(self.scene["annotations"])

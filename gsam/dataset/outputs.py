@@ -66,7 +66,8 @@ class Outputs(abc.ABC, Generic[R]):
     def close(self) -> Path | None:
         """Write the one file that the run has as a whole, and name it; None if it has none.
 
-        Called at the end, and where a signal ends the run: then the file is about what was done until then.
+        Called at the end, and where a signal ends the run: then the file is about what was done
+        until then.
         """
         return None
 

@@ -55,7 +55,8 @@ class Run(Generic[R]):
             outputs: The files of the run; None where results go to stdout only.
             describe: Item, result, its files -> what is printed on stdout; None for nothing.
             resume: Whether to leave out what an earlier run finished.
-            as_json: Whether stdout is JSON for another program: then the file of the run is not named on stderr.
+            as_json: Whether stdout is JSON for another program: then the file of the run is not
+                named on stderr.
             noun: What an input is called in messages.
         """
         self.items, self.outputs, self.noun = items, outputs, noun
@@ -168,7 +169,8 @@ class Run(Generic[R]):
             item: The input.
             result: The objects found in it.
             written: The files of the result.
-            complete: False where the input could not be read to its end: such a result is not counted.
+            complete: False where the input could not be read to its end: such a result is not
+                counted.
         """
         if complete:
             self.count(len(result))

@@ -32,12 +32,13 @@ class TrackedVideo:
     """Time that took."""
 
     def __len__(self) -> int:
-        """How many objects it has."""
+        """Number of objects it has."""
         return len(self.tracks.labels)
 
 
 class TrackFiles(Outputs[TrackedVideo]):
-    """``clip.jsonl``; ``clip.mp4``, ``clip/`` (DAVIS), ``clip_mots.txt``, ``youtube_vis.json`` if wanted.
+    """``clip.jsonl``; ``clip.mp4``, ``clip/`` (DAVIS), ``clip_mots.txt``, ``youtube_vis.json`` if
+    wanted.
 
     Args:
         folder: Where they go.
@@ -128,7 +129,8 @@ def resume_point(writer: TracksWriter) -> tuple[TrackedFrame | None, int]:
         writer: Of the video's JSON lines.
 
     Returns:
-        The last frame that was finished, None for a new file, and the first id that no object has yet.
+        The last frame that was finished, None for a new file, and the first id that no object has
+        yet.
     """
     from gsam.results.formats import tracks_jsonl
 

@@ -30,7 +30,9 @@ def noun(name: str, label: str) -> bool:
 
 
 def overlaps(found: Masks, true: Masks) -> NDArray[np.float32]:
-    """IoU of every mask of [N, H, W] with every one of [M, H, W]: [N, M]; 0 where both are empty."""
+    """IoU of every mask of [N, H, W] with every one of [M, H, W]: [N, M]; 0 where both are
+    empty.
+    """
     a, b = (m.reshape(len(m), m.shape[1] * m.shape[2]).astype(np.float32) for m in (found, true))
     both = a @ b.T
     union = a.sum(1)[:, None] + b.sum(1)[None] - both
@@ -109,7 +111,7 @@ class Tally:
     found: int = 0
     """Matched irrespective of the label."""
     called: int = 0
-    """Of those, how many bear the right label."""
+    """Number of those that bear the right label."""
     ignored: int = 0
     """Segments on what is too hidden to have a label; they count neither way."""
     masks: list[float] = dataclasses.field(default_factory=list)

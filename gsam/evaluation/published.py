@@ -22,7 +22,7 @@ from gsam.weights.folders import cache_folder
 from gsam.weights.store import Loaded
 
 Comparison = tuple[str, list[float], list[float], float]
-"""What, the published values, ours, how far apart they may be."""
+"""Name, published values, ours, and the largest difference allowed."""
 
 
 class Unavailable(Exception):
@@ -147,7 +147,9 @@ def _clip(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[
 
 
 def _siglip(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) -> Iterator[Part]:
-    """Logits of sentences for the image squashed to a square; Hugging Face has bicubic for SigLIP."""
+    """Logits of sentences for the image squashed to a square; Hugging Face has bicubic for
+    SigLIP.
+    """
     from gsam.models import siglip
     from gsam.ops.views import normalise
 

@@ -22,7 +22,9 @@ from gsam.results.tracks import TrackedFrame, Tracks
 
 Mask = NDArray[np.bool_]
 TOLERANCE = 0.008
-"""How far boundary pixels may lie apart, of the image's diagonal; rounded up to whole pixels."""
+"""Distance allowed between boundary pixels, a share of the image's diagonal, rounded up to
+pixels.
+"""
 
 
 def region(found: Mask, true: Mask) -> float:
@@ -68,7 +70,7 @@ def _within(pixels: Mask, reach: int) -> Mask:
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """How well one object was followed."""
+    """Measures of one object's track."""
 
     id: int
     """In the truth."""
@@ -169,21 +171,21 @@ class IdentityCounts:
     """Matches and switches of identities in one clip.  Counts add up over clips: see `total`."""
 
     switches: int
-    """How often an object's track is another one than when it was last matched."""
+    """Number of times an object's track is another one than when it was last matched."""
     present: int
     """Frames times objects that are visible in them."""
     matched: int
-    """Of those, how many have a track on them."""
+    """Number of those that have a track on them."""
     called: int
-    """Of those, how many bear the object's label."""
+    """Number of those that bear the object's label."""
     false: int
     """Masks of tracks that match no object, and do not lie mostly on what is not judged."""
     late: int
     """Objects that enter after the first frame."""
     late_found: int
-    """Of those, how many get a track within the frames allowed."""
+    """Number of those that get a track within the frames allowed."""
     delays: tuple[int, ...]
-    """Of those, after how many frames: 0 is the frame it enters in."""
+    """Frames until each of those has a track; 0 is the frame it enters in."""
 
 
 def count_identities(

@@ -70,7 +70,9 @@ def bokeh(rng: np.random.Generator, h: int, w: int) -> Pixels:
 
 
 def newsprint(rng: np.random.Generator, h: int, w: int) -> Pixels:
-    """A page: columns of lines of words, some headlines, a few framed grey images; a little askew."""
+    """A page: columns of lines of words, some headlines, a few framed grey images; a little
+    askew.
+    """
     big = int(1.5 * max(h, w))
     paper = np.clip(rng.uniform(170, 250) + rng.normal(0, 10, 3), 0, 255).astype(int)
     ink = np.clip(rng.uniform(10, 90) + rng.normal(0, 10, 3), 0, 255).astype(int)

@@ -1,4 +1,4 @@
-"""What lies behind the pictograms: as many kinds of image as can be drawn without a photograph."""
+"""Backgrounds of the pictograms: as many kinds of image as can be drawn without a photograph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Maker = Callable[[np.random.Generator, int, int], Pixels]
 
 
 def colour(rng: np.random.Generator) -> NDArray[np.float32]:
-    """A colour of everyday images: mostly muted, sometimes strong, sometimes near black or white."""
+    """A colour of everyday images: mostly muted, sometimes strong, sometimes near black or
+    white.
+    """
     level = rng.uniform(10, 245)
     return np.clip(level + rng.normal(0, rng.choice([8, 25, 70]), 3), 0, 255).astype(np.float32)
 

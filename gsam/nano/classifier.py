@@ -83,7 +83,8 @@ class Classification:
         examples = augment(self.train.examples(self.train.order(step, self.batch_size, self.seed)), rng, zoom=0.3)
         boxes, leaf = self.sample_crops(rng, examples, 0.08)
         wording = np.where(rng.random(len(TEXTS)) < 0.6, 0, rng.integers(0, len(self.texts), len(TEXTS)))
-        # A generic and its leaves compete in a softmax, so a step asks for a noun either with or without its colours.
+        # A generic and its leaves compete in a softmax, so a step asks for a noun either with or
+        # without its colours.
         queried = np.ones(len(TEXTS), bool)
         for generic in names.GENERICS:
             leaves = [TEXTS.index(leaf) for leaf in names.LEAVES if names.answers(leaf, generic)]

@@ -12,11 +12,11 @@ from gsam.nn.prompt import BACKGROUND, FOREGROUND
 DEEPEST = 8
 """Cells from the border at which all cells count as equally far inside."""
 CENTRED = 0.6
-"""How many users click into the middle of what is wrong; the others anywhere in it."""
+"""Share of users who click into the middle of what is wrong; the others click anywhere in it."""
 
 
 def depth(region: jax.Array) -> jax.Array:
-    """How many cells each cell of ``region`` [..., h, w] lies inside it, 0 outside, at most
+    """Count how many cells each cell of ``region`` [..., h, w] lies inside it, 0 outside, at most
     `DEEPEST`: float32.
 
     Steps go to all eight neighbours; what lies beyond the edge is not region.
@@ -47,7 +47,8 @@ def correction(key: jax.Array, mask: jax.Array, want: jax.Array, known: jax.Arra
     centred = jax.random.bernoulli(which, CENTRED, (len(mask), 1, 1))
     middle = jnp.where(centred, jnp.maximum(depth(lacks), depth(spills)), 0.0)
     chance = jax.random.uniform(noise, mask.shape)
-    # Wrong cells come before right ones of the thing, those before all others; within a kind the deepest, then chance.
+    # Wrong cells come before right ones of the thing, those before all others; within a kind the
+    # deepest, then chance.
     score = jnp.where(wrong, 4.0 + middle, jnp.where(want, 2.0, 0.0)) + 0.9 * chance
     at = score.reshape(len(mask), -1).argmax(-1)
     inside = jnp.take_along_axis(want.reshape(len(mask), -1), at[:, None], -1)[:, 0]

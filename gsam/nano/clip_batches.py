@@ -15,8 +15,9 @@ from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, TOP_LEFT
 from gsam.ops.bounds import bounds
 
 KINDS = {"click": 0.5, "box": 0.25, "mask": 0.25}
-"""How often an object's prompt on the first frame is one click, a box (moved a little), or its
-mask."""
+"""Shares in which an object's prompt on the first frame is one click, a box (moved a little), or
+its mask.
+"""
 MIN_AREA = 1e-3
 """The smallest visible part of an object that is prompted, as a fraction of the frame."""
 JITTER = 0.06

@@ -106,7 +106,7 @@ def to_dict(example: Example, name: str) -> dict[str, Any]:
 
 
 def read(folder: Path) -> list[Example]:
-    """What `write` wrote."""
+    """Read the scenes that `write` wrote."""
     truth = json.loads((folder / "truth.json").read_text())
     found = []
     for scene in truth["scenes"]:

@@ -81,7 +81,9 @@ def examples(chosen: str, count: int, frames: int = 24) -> Iterator[Example]:
 def write(
     folder: Path, chosen: str, count: int, frames: int = 24, *, sheets: bool = False, videos: bool = False
 ) -> None:
-    """Frames (JPEG of quality 90), masks, ``clips.json``, and contact sheets and MP4 if asked for."""
+    """Frames (JPEG of quality 90), masks, ``clips.json``, and contact sheets and MP4 if asked
+    for.
+    """
     entries = []
     for example in tqdm(examples(chosen, count, frames), total=count, unit="clip", mininterval=5):
         clip, images = example.clip, folder / "JPEGImages" / example.name
@@ -104,7 +106,7 @@ def write(
 
 
 def read(folder: Path) -> list[Example]:
-    """What `write` wrote; the frames are those of the JPEGs."""
+    """Read the clips that `write` wrote; the frames are those of the JPEGs."""
     found = []
     for entry in json.loads((folder / "clips.json").read_text())["clips"]:
         frames, truth = [], []

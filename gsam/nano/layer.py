@@ -26,7 +26,7 @@ class Layer:
     mirror: float = 1.0
     light: NDArray[np.float32] = dataclasses.field(default_factory=lambda: np.ones(3, np.float32))
     number: int = 0
-    """What stands in the truth."""
+    """The object as the truth has it."""
     shadow: tuple[Image.Image, float, NDArray[np.float64]] | None = None
     """A soft outline (mode L), how dark, and how far from the thing."""
 

@@ -1,4 +1,4 @@
-"""How things move in a clip: smooth paths through a few points, in and out of the frame.
+"""Motion of things in a clip: smooth paths through a few points, in and out of the frame.
 
 A path is [T, 4] float64: the centre's x and y in pixels, the angle in radians, and the logarithm of
 a factor of the size.
@@ -13,8 +13,9 @@ Floats = NDArray[np.float64]
 STRIDE = 5
 """Frames between two points of a path, about."""
 HABITS: dict[str, float] = {"stay": 0.5, "late": 0.2, "away": 0.2, "leave": 0.1}
-"""What a thing does and how often: stays in the frame, enters late, leaves and enters again, leaves
-for good."""
+"""Shares of the ways in which a thing moves: stays in the frame, enters late, leaves and enters
+again, leaves for good.
+"""
 
 
 def smooth(points: Floats, frames: int) -> Floats:
@@ -30,7 +31,7 @@ def smooth(points: Floats, frames: int) -> Floats:
 
 
 def count(frames: int) -> int:
-    """How many points a path of ``frames`` frames has: at least three, so that it can leave and
+    """Number of points of a path of ``frames`` frames has: at least three, so that it can leave and
     come back.
     """
     return max(3, 1 + round((frames - 1) / STRIDE))

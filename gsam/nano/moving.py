@@ -22,12 +22,13 @@ from gsam.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
 from gsam.ops.bounds import bounds
 
 SLIVER = 8 / 160**2
-"""Of the frame (its longer side squared): what is seen of a thing in one frame is ignored below
-this."""
+"""A share of the frame (its longer side squared): what is seen of a thing in one frame is ignored
+below this.
+"""
 SIZES = 0.2, 0.6
 """From the smallest to the largest thing, of the frame's shorter side, where it is alone."""
 PAN = 0.15
-"""How much larger than the frame the background of a moving camera is."""
+"""Size of the background of a moving camera, in frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _attempt(
 def _camera(
     rng: np.random.Generator, size: tuple[int, int], frames: int, behind: NDArray[np.uint8] | None
 ) -> tuple[Image.Image, Floats]:
-    """What is behind everything, and where the frame's corner is in it: [T, 2], x and y."""
+    """Draw the background, and find where the frame's corner is in it: [T, 2], x and y."""
     h, w = size
     moving = rng.random() < 0.6
     if behind is None:

@@ -1,4 +1,5 @@
-"""What nano knows: everyday names, the pictograms that show them, and which words answer for which.
+"""The vocabulary of nano: everyday names, the pictograms that show them, and which words answer for
+which.
 
 A leaf is one kind of thing that is drawn; a query is a word one may ask for.  A leaf whose name has
 a colour or a kind in front ("red apple", "palm tree") also answers the plain noun, so "apple" finds

@@ -45,8 +45,9 @@ FIRST_ROWS = 3
 """Rows of a prompt that are not corrections: two corners and a click."""
 
 KINDS = {"prior": 0.46, "box": 0.08, "point": 0.33, "both": 0.13}
-"""How often a prompt is a box with its filled self, a box alone, one click, or a box (filled) and a
-click."""
+"""Shares of prompts that are a box with its filled self, a box alone, one click, or a box (filled)
+and a click.
+"""
 
 
 @jax.tree_util.register_dataclass

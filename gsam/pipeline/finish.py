@@ -103,7 +103,9 @@ def to_results(
 
 
 def _found(masks: Masks | None, count: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Logits and IoU on the host, the first ``count`` rows at least: few counts, so that few slices are compiled."""
+    """Logits and IoU on the host, the first ``count`` rows at least: few counts, so that few slices
+    are compiled.
+    """
     if masks is None:
         return None
     if all(d.platform == "cpu" for d in masks.logits.devices()):  # nothing is copied

@@ -53,9 +53,9 @@ class GridProposer:
     stability_score_thresh: float = 0.95
     """Keep masks whose stability is at least this: the IoU of the mask cut above and below 0."""
     stability_score_offset: float = 1.0
-    """How far above and below, in logits."""
+    """Distance above and below, in logits."""
     box_nms_thresh: float = 0.7
-    """Of two masks whose boxes have a larger IoU, keep the better."""
+    """IoU of boxes above which the better of two masks is kept."""
     multimask: bool = True
     """All masks of a point, or one."""
 
@@ -157,9 +157,9 @@ class GridProposer:
         return jax.vmap(one)(features, xy)
 
     def _measured(self, logits: jax.Array, content: jax.Array) -> dict[str, jax.Array]:
-        """Of logits [B, c, M, h, w], whose first ``content`` [B, 2] rows and columns are picture:
-        ``stability`` [B, c, M] and ``box`` [B, c, M, 4] as shares of the picture, exclusive;
-        zeros where nothing is.
+        """Measure logits [B, c, M, h, w], whose first ``content`` [B, 2] rows and columns are
+        picture: ``stability`` [B, c, M] and ``box`` [B, c, M, 4] as shares of the picture,
+        exclusive; zeros where nothing is.
         """
         h, w = logits.shape[-2:]
         rows, columns = jnp.arange(h, dtype=jnp.float32), jnp.arange(w, dtype=jnp.float32)

@@ -20,14 +20,14 @@ class Limits:
     threshold: float = 0.3
     """Drop detections of a lower score, in 0..1."""
     nms: float = 0.7
-    """Of two boxes with one label and a larger IoU, keep the better."""
+    """IoU above which the better of two boxes with one label is kept."""
     duplicate: float = 1.0
-    """Of two boxes with different labels and a larger IoU, keep the better; 1 keeps both."""
+    """IoU above which the better of two boxes with different labels is kept; 1 keeps both."""
     group: float = 0.7
     """Drop a box filled to more than this by two or more smaller ones of its label; 1 keeps it."""
     inside: float = 0.9
-    """Of two masks with one label, where more than this share of the smaller lies in the other,
-    keep the better; 1 keeps both.
+    """Share of the smaller of two masks with one label, inside the other, above which the better is
+    kept; 1 keeps both.
     """
     reject: float = 0.0
     """Drop what the classifier believes in less than this, in 0..1."""

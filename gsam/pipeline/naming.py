@@ -32,9 +32,10 @@ LEAST = 16
 class MaskLabeler:
     """Gives records of `gsam.MaskGenerator` a ``label`` and a ``label_score``.
 
-    The score is the predicted IoU and the classifier's probability, weighted as the classifier says; what stays below
-    ``reject`` is left out.  A grid of points finds a thing and its parts; of those with one name the best stays, as in a
-    pipeline (`gsam.Limits`): ``nms``, ``duplicate`` and ``inside`` say how much two may share.
+    The score is the predicted IoU and the classifier's probability, weighted as the classifier
+    says; what stays below ``reject`` is left out.  A grid of points finds a thing and its parts; of
+    those with one name the best stays, as in a pipeline (`gsam.Limits`): ``nms``, ``duplicate`` and
+    ``inside`` say how much two may share.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class MaskLabeler:
         self._text: Any = None
 
     def __call__(self, pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Records of ``output_mode="coco_rle"`` of a picture [H, W, 3], those that are named, best first."""
+        """Records of ``output_mode="coco_rle"`` of a picture [H, W, 3], those that are named, best
+        first.
+        """
         if not records:
             return []
         count = max(LEAST, power_of_two(len(records)))
@@ -88,7 +91,9 @@ class MaskLabeler:
         quality: jax.Array,
         valid: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Pure: of N boxes, best first, their row, index and score and whether they are kept: [1, N] each."""
+        """Pure: of N boxes, best first, their row, index and score and whether they are kept: [1,
+        N] each.
+        """
         scores = jnp.where(text.valid[:, None], quality[..., None], 0.0)
         labels = Labels(jnp.zeros(valid.shape, jnp.int32), quality, scores)
         scene = Scene(images, text, thresholds, Boxes(boxes, valid), labels, Masks(masks, quality))
@@ -100,7 +105,7 @@ class MaskLabeler:
         return take(best.rows, apart.rows), scene.labels.index, scene.labels.score, apart.valid
 
     def _asked(self) -> Text:
-        """What is asked, read once."""
+        """The encoded queries, computed once."""
         if self._text is None:
             prompts = self.queries.prompts
             count = query_bucket(len(prompts))

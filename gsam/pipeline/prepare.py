@@ -16,7 +16,9 @@ from gsam.types import View
 def asked(
     images: Iterable[Source] | Iterable[tuple[Source, Query]], query: Query | None
 ) -> Iterator[tuple[Source, Queries]]:
-    """Every picture with what is asked of it.  Raises `QueryError` at once for a bad query of all."""
+    """Every picture with what is asked of it.  Raises `QueryError` at once for a bad query of
+    all.
+    """
     if query is None:
         return ((source, parse_queries(own)) for source, own in _pairs(images))
     queries = parse_queries(query)
@@ -33,7 +35,9 @@ def _pairs(items: Iterable[Any]) -> Iterator[tuple[Source, Query]]:
 def read_ahead(
     pairs: Iterable[tuple[Source, Queries]], depth: int, views: Sequence[View]
 ) -> Iterator[tuple[tuple[Source, Queries], Picture | Exception]]:
-    """Each pair with its picture, ``views`` made, or the error it gave; in order, at most ``depth`` held at a time."""
+    """Each pair with its picture, ``views`` made, or the error it gave; in order, at most ``depth``
+    held at a time.
+    """
     with ThreadPoolExecutor(4, "gsam-read") as pool:
         waiting: collections.deque[tuple[tuple[Source, Queries], Future[Picture]]] = collections.deque()
         items = iter(pairs)

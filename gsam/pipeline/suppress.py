@@ -1,4 +1,4 @@
-"""What a detector found, or a classifier renamed -> what is kept of it."""
+"""Suppress detections: score threshold, NMS, group boxes and contained masks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CELLS = 64
 
 
 class Kept(NamedTuple):
-    """What is kept of a scene, in front, in the order it had there or best first; then the rest."""
+    """Rows of a scene: first those that are kept, in their order or best first, then the rest."""
 
     rows: jax.Array
     """[B, N] int32: which row of the scene each is."""
@@ -33,7 +33,9 @@ class Kept(NamedTuple):
 
 
 def suppress(scene: Scene) -> Scene:
-    """Drop boxes below the threshold of their query, those around a group of others, and then `deduplicate`."""
+    """Drop boxes below the threshold of their query, those around a group of others, and then
+    `deduplicate`.
+    """
     scene = deduplicate(above_threshold(scene))
     return _in_front(scene.boxes.valid & ~is_group_box(scene)).of(scene)
 
@@ -46,7 +48,7 @@ def above_threshold(scene: Scene) -> Scene:
 
 
 def deduplicate(scene: Scene) -> Scene:
-    """Of boxes that overlap too much only the best stays; the rest moves to the front, best first.
+    """Keep the best of boxes that overlap too much, and move those that are kept to the front.
 
     Too much is an IoU above ``thresholds.nms`` for one label (non-maximum suppression), and above
     ``thresholds.duplicate`` for two.
@@ -74,9 +76,11 @@ def is_group_box(scene: Scene) -> jax.Array:
 
 
 def suppress_contained(scene: Scene) -> Scene:
-    """Drop masks that say what a better one of their label says: most of the smaller lies inside the other.
+    """Drop masks that say what a better one of their label says: most of the smaller lies inside
+    the other.
 
-    The share is measured on masks, so that two things whose boxes overlap both stay.  Nothing happens without masks.
+    The share is measured on masks, so that two things whose boxes overlap both stay.  Nothing
+    happens without masks.
     """
     return scene if scene.masks is None else not_contained(scene).of(scene)
 

@@ -28,7 +28,7 @@ class TextEncoderCache:
         self._rows: collections.OrderedDict[str, Any] = collections.OrderedDict()
         self.embed: Program[Any] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
         self.encoded = 0
-        """How many texts have been encoded so far."""
+        """Number of texts encoded so far."""
 
     def encode(self, queries: Sequence[str]) -> Any:
         """The text of one image as the stage is given it.

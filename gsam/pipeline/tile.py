@@ -1,4 +1,5 @@
-"""Large pictures in overlapping tiles, and what the tiles found put together by where their masks agree.
+"""Large pictures in overlapping tiles, and what the tiles found put together by where their masks
+agree.
 
 Tiles show small things large; the whole picture, looked at as well, shows large things whole.
 """
@@ -64,7 +65,9 @@ class TileDetection:
 
 
 def tiles(size: tuple[int, int], tile: int, overlap: float) -> list[Rectangle]:
-    """Rectangles of at most ``tile`` pixels a side that cover a picture (h, w), evenly, sharing ``overlap`` of a side or more."""
+    """Rectangles of at most ``tile`` pixels a side that cover a picture (h, w), evenly, sharing
+    ``overlap`` of a side or more.
+    """
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is the share of a tile that the next one sees too, 0 to 1, not {overlap}")
 
@@ -91,7 +94,9 @@ def merge(
     results: Sequence[Result],
     limits: Limits,
 ) -> Result:
-    """The results of tiles (and of the whole picture, a tile like the others) as one of the picture."""
+    """The results of tiles (and of the whole picture, a tile like the others) as one of the
+    picture.
+    """
     size = (picture.pixels.shape[0], picture.pixels.shape[1])
     found = [f for i, (r, tile) in enumerate(zip(results, rectangles, strict=True)) for f in _found(r, tile, i)]
     things = [_one(same, size) for same in _clusters(found)]
@@ -181,7 +186,7 @@ def _agree(a: TileDetection, b: TileDetection) -> bool:
 
 
 def _one(same: list[TileDetection], size: tuple[int, int]) -> TileDetection:
-    """Of several sights of one thing: the finest that shows it whole, else all together."""
+    """Choose the finest of several sights of one thing that shows it whole, else join all."""
     best = max(same, key=lambda f: f.score)
     if len(same) == 1:
         return best

@@ -28,7 +28,7 @@ SAMPLE = 1024
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Embedding:
-    """What every prompt on a picture shares."""
+    """The part of the model's work that every prompt on an image shares."""
 
     features: Any
     """The model's, any pytree of arrays [1, ...]."""
@@ -46,7 +46,7 @@ class ModelFingerprint:
 
     name: str
     digest: str
-    """Of its configuration and its weights, whatever their precision: see `fingerprint`."""
+    """Hash of its configuration and its weights, whatever their precision: see `fingerprint`."""
     view: View
     like: Any
     """The pytree of its features, as shapes and dtypes."""

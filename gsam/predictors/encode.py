@@ -36,7 +36,7 @@ class Encoder:
         """``cache``: a folder where embeddings are kept and looked for."""
         self.model, self.name, self.cache = model, name, cache
         self.encoded = 0
-        """How many images so far."""
+        """Number of images encoded so far."""
         self._params, self._device = params, device
         self._embed = Program(model.features, device.platform)
         self._split = Program(self._unstack, device.platform)

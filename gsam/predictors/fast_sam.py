@@ -109,7 +109,7 @@ class FastSAM:
         return sum(program.compilations for program in (self._find, *words))
 
     def _to_prompt(self, picture: Picture, images: Images, found: Any) -> FastSAMPrompt:
-        """What was found in one picture, on the host."""
+        """Bring the things found in one image to the host."""
         found = jax.device_get(found)
         rows, columns = np.asarray(images.content[self.model.view.key])[0].tolist()
         n = int(found.valid[0].sum())
@@ -319,7 +319,7 @@ def _dot(coefficients: NDArray[np.float32], prototypes: NDArray[np.float32]) -> 
 
 
 def _crop(result: Result, i: int) -> NDArray[np.uint8]:
-    """What of the picture thing ``i`` is, on white, within its box."""
+    """Cut thing ``i`` out of the image, on white, within its box."""
     mask = result.mask(i)
     x0, y0, x1, y1 = bounds(mask)
     return np.where(mask[y0:y1, x0:x1, None], result.pixels[y0:y1, x0:x1], np.uint8(255))

@@ -377,7 +377,9 @@ class Predictor(EncodedImages):
     # Within
 
     def _space(self, embedding: Embedding, normalise: bool | None) -> CoordinateSpace:
-        """Coordinates in pixels of the image, or in 0..1 without ``normalise``; None: of the view."""
+        """Coordinates in pixels of the image, or in 0..1 without ``normalise``; None: of the
+        view.
+        """
         size = embedding.content if normalise is None else embedding.size if normalise else (1, 1)
         mask_size = lambda: self._decode.low_res_shape(embedding, False)[1:]  # noqa: E731
         model = self.model

@@ -267,7 +267,7 @@ class Transform:
     """
 
     view: View
-    """How the model wants to see an image."""
+    """The form in which the model takes an image."""
 
     @property
     def target_length(self) -> int:

@@ -56,5 +56,5 @@ class Program(Generic[R]):
 
     @property
     def compilations(self) -> int:
-        """How often it was compiled so far."""
+        """Number of times it was compiled so far."""
         return int(self._compiled._cache_size())

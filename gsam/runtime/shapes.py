@@ -34,7 +34,7 @@ def power_of_two(count: int) -> int:
 
 
 def images_per_call(wanted: int, views: Sequence[View], devices: Sequence[jax.Device]) -> int:
-    """How many of ``wanted`` images one call takes.
+    """Choose how many of ``wanted`` images one call takes.
 
     On a CPU, images with a large view go one per device: together they would take more memory and
     no less time.

@@ -57,7 +57,7 @@ def select_memory(
 
 
 def pointer_limit(count: int | None, config: MemoryConfig) -> int:
-    """How many pointers there can be besides those of frames with prompts."""
+    """Count the pointers there can be besides those of frames with prompts."""
     return config.pointers if count is None else min(count, config.pointers)
 
 

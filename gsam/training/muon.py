@@ -21,9 +21,9 @@ MOMENTUM = 0.95
 
 class Moments(NamedTuple):
     adam: optax.OptState
-    """Of the parameters that are no matrices."""
+    """State of the parameters that are no matrices."""
     momentum: Params
-    """Of the matrices."""
+    """State of the matrices."""
 
 
 def orthogonalise(x: jax.Array, rounds: int = 5) -> jax.Array:

@@ -1,4 +1,4 @@
-"""How far training is, and what follows from it: learning rate and optimiser."""
+"""The schedule of training: progress, learning rate and optimiser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gsam.training.muon import hidden_matrix, scale_by_muon
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How long and how hard to train.  One of ``steps`` and ``minutes`` ends the run.
+    """Length and learning rate of a training run.  One of ``steps`` and ``minutes`` ends the run.
 
     With ``steps`` the schedule is a function of the step, and a resumed run repeats an
     uninterrupted one bit for bit.  With ``minutes`` it follows the clock (time spent before a

@@ -1,4 +1,6 @@
-"""Checkpoints, hubs and recipes that cannot be used: what is made, and the error and exit code it must give."""
+"""Checkpoints, hubs and recipes that cannot be used: what is made, and the error and exit code it
+must give.
+"""
 
 from __future__ import annotations
 
@@ -211,7 +213,9 @@ def _full(folder: Path) -> Callable[[], Any]:
 
 
 def _together(folder: Path) -> Callable[[], Any]:
-    """Two first loads at once of an address with the wrong file: both say so, and no file is left."""
+    """Two first loads at once of an address with the wrong file: both say so, and no file is
+    left.
+    """
 
     def run() -> None:
         errors: list[CheckpointError] = []

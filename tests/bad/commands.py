@@ -1,4 +1,6 @@
-"""Rows 19 and 41 to 48 as the command line meets them.  ``tests/cli/test_segment.py`` runs these."""
+"""Rows 19 and 41 to 48 as the command line meets them.  ``tests/cli/test_segment.py`` runs
+these.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ def result() -> Result:
 
 
 def full(name: str, before: bytes | None = None) -> Callable[[Path], Run]:
-    """The disk is full when ``name`` is written: what was there is there still, and nothing else."""
+    """The disk is full when ``name`` is written: what was there is there still, and nothing
+    else.
+    """
 
     def make(folder: Path) -> Run:
         if before is not None:

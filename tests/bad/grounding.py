@@ -1,4 +1,6 @@
-"""Row 49: what a detector that reads all queries as one caption is asked, through a whole pipeline."""
+"""Row 49: what a detector that reads all queries as one caption is asked, through a whole
+pipeline.
+"""
 
 from __future__ import annotations
 

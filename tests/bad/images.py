@@ -75,7 +75,8 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
 
 
-# Exif tag 274: how to turn the stored rows to see the picture upright, and so how to store an upright picture.
+# Exif tag 274: how to turn the stored rows to see the picture upright, and so how to store an
+# upright picture.
 STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],

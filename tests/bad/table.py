@@ -1,7 +1,9 @@
-"""Bad and odd input and its outcome, as a table; ``python -m tests.bad.table`` writes docs/errors.md from it.
+"""Bad and odd input and its outcome, as a table; ``python -m tests.bad.table`` writes
+docs/errors.md from it.
 
-Ids number the kinds of input, with a letter where one kind has several rows and a prime where a checkpoint's row would
-have an id that is taken.  They are stable: tests and messages of commits refer to them.
+Ids number the kinds of input, with a letter where one kind has several rows and a prime where a
+checkpoint's row would have an id that is taken.  They are stable: tests and messages of commits
+refer to them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ class Row:
     make: Callable[[Path], Run]
     """Given an empty folder, prepares the input and returns the call that meets it."""
     expect: str = "ok"
-    """``ok``, or the class of the error and, for gsam's own, its code: ``ImageError image_truncated``."""
+    """``ok``, or the class of the error and, for gsam's own, its code: ``ImageError
+    image_truncated``.
+    """
     check: Callable[[Any], None] | None = None
     """Of what the call returns, or of the error it raises."""
     exit: int | None = 0
@@ -57,7 +61,9 @@ def rows() -> list[Row]:
 
 
 def others() -> list[Row]:
-    """Those of the command line, which ``tests/cli/test_segment.py`` runs, and of checkpoints, which ``tests/weights`` runs."""
+    """Those of the command line, which ``tests/cli/test_segment.py`` runs, and of checkpoints,
+    which ``tests/weights`` runs.
+    """
     from tests.bad import commands
 
     found = list(commands.ROWS)

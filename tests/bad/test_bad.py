@@ -1,4 +1,6 @@
-"""Each row of the table: the call does what the table says, and the table in docs/errors.md is this one."""
+"""Each row of the table: the call does what the table says, and the table in docs/errors.md is this
+one.
+"""
 
 from __future__ import annotations
 

@@ -112,7 +112,10 @@ _ODD: list[Row] = [
     Row("54o", "one frame in five of a folder", folder("0.png", "5.png", "10.png"), check=shown(0, 100, 200)),
 ]
 _ELSEWHERE = ("54i", "54j")
-"""What a command line cannot be given.  ``tests/cli/test_track.py`` runs `gsam track` on the others that are files."""
+"""What a command line cannot be given.
+
+``tests/cli/test_track.py`` runs `gsam track` on the others that are files.
+"""
 ROWS: list[Row] = [
     dataclasses.replace(row, exit=None if row.id in _ELSEWHERE else row.exit, http=None) for row in (*_BAD, *_ODD)
 ]

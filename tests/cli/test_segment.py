@@ -1,4 +1,6 @@
-"""The command line, with a stand-in for the pipeline (tests/helpers/fake_gsam.py): files, exit codes, signals, streams."""
+"""The command line, with a stand-in for the pipeline (tests/helpers/fake_gsam.py): files, exit
+codes, signals, streams.
+"""
 
 from __future__ import annotations
 

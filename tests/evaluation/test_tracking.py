@@ -1,4 +1,6 @@
-"""J, F, identities and late objects: against numbers worked out by hand, and F against a plain reading of its definition."""
+"""J, F, identities and late objects: against numbers worked out by hand, and F against a plain
+reading of its definition.
+"""
 
 from __future__ import annotations
 
@@ -113,8 +115,9 @@ def test_contour_by_hand() -> None:
     assert contour(a, a) == 1
     assert contour(a, square(21, 10, 10, size)) == 1
     assert contour(a, square(21, 11, 10, size)) < 1  # sides are near, but a corner is two pixels from its own
-    # 2 to the right.  Each boundary is a ring of 40 pixels, 11 x 11.  Of the second one, 10 of the 11 in the upper row, and in
-    # the lower, are within one pixel of the first's; of the side that lies inside the first, the two ends; of the other, none.
+    # 2 to the right.  Each boundary is a ring of 40 pixels, 11 x 11.  Of the second one, 10 of the
+    # 11 in the upper row, and in the lower, are within one pixel of the first's; of the side that
+    # lies inside the first, the two ends; of the other, none.
     assert contour(a, square(22, 10, 10, size)) == pytest.approx(22 / 40)
     nothing = np.zeros(size, bool)
     assert contour(nothing, nothing) == 1
@@ -170,14 +173,16 @@ def test_tracks_without_known_ids_are_assigned() -> None:
 
 
 def test_the_assignment_is_the_best_for_all() -> None:
-    """Track 5 overlaps both objects, track 6 only the first: the first does not get what the second needs."""
+    """Track 5 overlaps both objects, track 6 only the first: the first does not get what the second
+    needs.
+    """
     true, found = tracks({1: 4, 2: 8}), tracks({5: 6, 6: 2})
     assert region(square(4), square(6)) == region(square(4), square(2)) == region(square(8), square(6))
     assert assign_tracks(found, true) == {1: 6, 2: 5}
 
 
 def test_identities_by_hand() -> None:
-    #         both followed    they swap        1 is lost        1 is back as 9   2 leaves, a false one
+    # both followed    they swap        1 is lost        1 is back as 9   2 leaves, a false one
     true = tracks({1: 0, 2: 20}, {1: 0, 2: 20}, {1: 0, 2: 20}, {1: 0, 2: 20}, {1: 0})
     found = tracks({7: 0, 8: 20}, {8: 0, 7: 20}, {7: 20}, {9: 1, 7: 20}, {9: 0, 7: 20})
     got = count_identities(found, true)

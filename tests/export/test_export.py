@@ -242,7 +242,9 @@ def grounded(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 
 def test_captions_canvases_and_devices(grounded: Pipeline, tmp_path: Path) -> None:
-    """One caption and several, on the canvas exported and on one that has to be padded to it, on one device and on two."""
+    """One caption and several, on the canvas exported and on one that has to be padded to it, on
+    one device and on two.
+    """
     folder = export(grounded, tmp_path / "grounded", canvases=[(128, 192)])
     other = load_exported(folder)
     assert list(other.steps) == list(grounded.steps) == ["detect", "step_1", "segment", "classify"]

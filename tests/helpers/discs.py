@@ -1,4 +1,6 @@
-"""A promptable segmenter whose masks are known: a disc around every foreground click, what is in the box, what the mask says."""
+"""A promptable segmenter whose masks are known: a disc around every foreground click, what is in
+the box, what the mask says.
+"""
 
 from __future__ import annotations
 

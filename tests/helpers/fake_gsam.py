@@ -1,6 +1,8 @@
-"""A stand-in for the pipeline, and a ``gsam`` command that uses it: ``python tests/helpers/fake_gsam.py segment ...``.
+"""A stand-in for the pipeline, and a ``gsam`` command that uses it: ``python
+tests/helpers/fake_gsam.py segment ...``.
 
-It finds every pixel brighter than 128 as one object of the first query, two for a picture wider than high.
+It finds every pixel brighter than 128 as one object of the first query, two for a picture wider
+than high.
 """
 
 from __future__ import annotations

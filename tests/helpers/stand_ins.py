@@ -1,4 +1,6 @@
-"""The files that the documentation names, and small models in place of the official ones that it loads."""
+"""The files that the documentation names, and small models in place of the official ones that it
+loads.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SIZES = {"street.jpg": (90, 70), "a.jpg": (90, 70), "b.jpg": (90, 70), "aerial.p
 
 
 def write_files(folder: Path) -> None:
-    """Images, a video as a folder of frames, a volume, tracks, and a fine-tuned SAM of the size of nano's."""
+    """Images, a video as a folder of frames, a volume, tracks, and a fine-tuned SAM of the size of
+    nano's.
+    """
     from gsam.results.formats import tracks_jsonl
     from gsam.results.tracks import TrackedFrame
 
@@ -57,7 +61,9 @@ class Asked:
 
 
 def official(patch: pytest.MonkeyPatch) -> Asked:
-    """Let the public functions give small random models for official names, and themselves for all others."""
+    """Let the public functions give small random models for official names, and themselves for all
+    others.
+    """
     asked = Asked([])
     load, segmenter, predictor, generator = gsam.load, gsam.segmenter, gsam.Predictor, gsam.MaskGenerator
     video, fast = gsam.VideoPredictor, gsam.FastSAM

@@ -1,4 +1,7 @@
-"""The door for pictures: the geometry of views against Pillow and scipy.  Bad pictures are in tests/bad."""
+"""The door for pictures: the geometry of views against Pillow and scipy.
+
+Bad pictures are in tests/bad.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ def picture(h: int, w: int) -> np.ndarray:
 
 
 def gaussian_by_scipy(pixels: np.ndarray, size: int, pad: float) -> np.ndarray:
-    """What skimage.transform.resize(order=1, anti_aliasing=True) is made of, on the picture padded to a square."""
+    """What skimage.transform.resize(order=1, anti_aliasing=True) is made of, on the picture padded
+    to a square.
+    """
     h, w = pixels.shape[:2]
     side = max(h, w)
     padded = np.full((side, side, 3), pad)
@@ -192,7 +197,9 @@ def test_a_damaged_orientation_is_no_orientation() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow says about damaged tags
 def test_no_damage_gives_anything_but_an_image_error() -> None:
-    """Every byte of the header and many later ones, turned over one at a time, in every format we open."""
+    """Every byte of the header and many later ones, turned over one at a time, in every format we
+    open.
+    """
     for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"):
         buffer = io.BytesIO()
         Image.fromarray(picture(16, 16)).save(buffer, kind)

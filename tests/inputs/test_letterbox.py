@@ -1,4 +1,6 @@
-"""Letterboxed views: OpenCV's arithmetic, the original's rectangle, and that few canvases are enough."""
+"""Letterboxed views: OpenCV's arithmetic, the original's rectangle, and that few canvases are
+enough.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Grey values to pictures, and the files they come in: orientation, slope and intercept, and what is wrong with them."""
+"""Grey values to pictures, and the files they come in: orientation, slope and intercept, and what
+is wrong with them.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,9 @@ def dicom(path: Path, pixels: np.ndarray, **more: Any) -> Path:
 
 
 def series(folder: Path, **more: Any) -> Path:
-    """Three slices whose names and numbers are in no order that helps, with what else lies in such folders."""
+    """Three slices whose names and numbers are in no order that helps, with what else lies in such
+    folders.
+    """
     folder.mkdir()
     for name, z in (("c", 10.0), ("a", 15.0), ("b", 5.0)):
         place = dict(

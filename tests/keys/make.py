@@ -1,4 +1,6 @@
-"""Pack the official key lists into ``lists.json.gz``: ``python tests/keys/make.py FOLDER``, one JSON a checkpoint in it."""
+"""Pack the official key lists into ``lists.json.gz``: ``python tests/keys/make.py FOLDER``, one
+JSON a checkpoint in it.
+"""
 
 from __future__ import annotations
 

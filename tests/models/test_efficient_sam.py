@@ -1,4 +1,6 @@
-"""EfficientSAM's own ways with prompts: six tokens always, three masks always, no background and no masks."""
+"""EfficientSAM's own ways with prompts: six tokens always, three masks always, no background and no
+masks.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_what_it_takes(stage: efficient_sam.EfficientSamSegmenter) -> None:
 
 
 def test_every_prompt_is_six_tokens(stage: efficient_sam.EfficientSamSegmenter) -> None:
-    """Rows that do not exist are left out wherever they are, whatever their position, and filled up alike."""
+    """Rows that do not exist are left out wherever they are, whatever their position, and filled up
+    alike.
+    """
     one = tokens(stage, [[3, 4]], [1])
     assert one.shape == (6, 16)
     assert len(np.unique(one, axis=0)) == 2  # the point, and five that are none

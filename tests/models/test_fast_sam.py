@@ -1,4 +1,6 @@
-"""FastSAM on a small network: its own rules, its prompts, its places in pipelines, and that what must not matter does not."""
+"""FastSAM on a small network: its own rules, its prompts, its places in pipelines, and that what
+must not matter does not.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ TWO = [picture(60, 120, 1), picture(120, 50, 2)]
 
 
 def test_sides_near_the_frame_and_boxes_that_fill_it() -> None:
-    """Two boxes that fill the frame both become it, where the original fails; sides of small boxes are moved as well."""
+    """Two boxes that fill the frame both become it, where the original fails; sides of small boxes
+    are moved as well.
+    """
     boxes = jnp.asarray([[[19, 21, 60, 60], [1, 1, 99, 299], [3, 5, 80.5, 290], [-4, 30, 79.5, 279], [0, 0, 70, 300]]])
     frame = jnp.asarray([[300, 100]])
     expected = [[0, 21, 60, 60], [0, 0, 100, 300], [0, 0, 100, 300], [0, 30, 79.5, 279], [0, 0, 70, 300]]
@@ -155,7 +159,8 @@ def test_a_size_that_is_no_multiple(stage: fast_sam.FastSamSegmenter) -> None:
         dataclasses.replace(stage, size=100)
 
 
-# prompts, on masks drawn by hand: rectangles [x0, y0, x1, y1] of a picture 64 wide and 32 high, each its own prototype
+# prompts, on masks drawn by hand: rectangles [x0, y0, x1, y1] of a picture 64 wide and 32 high,
+# each its own prototype
 
 DRAWN = [(0, 0, 40, 30), (4, 4, 20, 20), (8, 8, 12, 12), (44, 2, 60, 28)]
 
@@ -340,7 +345,9 @@ def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.FastSamSegmenter, sam: F
 
 
 def test_a_box_that_no_mask_touches_has_none(stage: fast_sam.FastSamSegmenter) -> None:
-    """Two masks in the left half of a picture as large as its prototypes; boxes left, right, and one of both."""
+    """Two masks in the left half of a picture as large as its prototypes; boxes left, right, and
+    one of both.
+    """
     h, w = 16, 24
     proto = np.full((h, w, 2), -1, np.float32)
     proto[2:10, 1:9, 0] = proto[4:8, 2:6, 1] = 1

@@ -1,4 +1,6 @@
-"""Grounding DINO on a small model with random weights: captions, padding, batches, chunks, and what labels come of it."""
+"""Grounding DINO on a small model with random weights: captions, padding, batches, chunks, and what
+labels come of it.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def test_captions() -> None:
 
 
 def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
-    """What BERT makes of a query within a caption of several is what it makes of the query alone."""
+    """What BERT makes of a query within a caption of several is what it makes of the query
+    alone.
+    """
     joint = captions.tokenize(["cat . a dog"], LetterTokenizer(), 32)
     block = joint["block"]
     sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | np.eye(block.shape[1], dtype=bool)

@@ -1,4 +1,6 @@
-"""Classifiers of regions on small models: what a crop shows, what a score means, what is rejected, for CLIP and SigLIP."""
+"""Classifiers of regions on small models: what a crop shows, what a score means, what is rejected,
+for CLIP and SigLIP.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_templates() -> None:
 
 
 def masked(stage: Any, content: list[float] | None = None) -> tuple[Scene, Masks]:
-    """A scene whose first object ends at column 15 of the picture, and the second has no mask at all."""
+    """A scene whose first object ends at column 15 of the picture, and the second has no mask at
+    all.
+    """
     logits = np.full((1, 2, 20, 28), -1.0, np.float32)
     _, columns = content or (20, 28)
     logits[0, 0, :, : round(columns / 70 * 15)] = 1.0  # left of column 15 of the picture
@@ -138,7 +142,8 @@ def test_a_mask_changes_exactly_the_pixels_outside(stage: Any, content: Any, bac
     plain = cut(canvas, regions(scene, stage.view, 0.1, masked=False), *common)
     seen = cut(canvas, regions(scene, stage.view, 0.1, masked=True), *common)
     assert plain.shape == seen.shape == (1, 2, 32, 32, 3)
-    # the first box is 4..24, with its context 2..26: 13 of its 24 columns are the object, 17.3 of the crop's 32
+    # the first box is 4..24, with its context 2..26: 13 of its 24 columns are the object, 17.3 of
+    # the crop's 32
     np.testing.assert_array_equal(seen[0, 0, :, :17], plain[0, 0, :, :17])
     np.testing.assert_allclose(seen[0, 0, :, 17:], background * plain[0, 0, :, 17:], atol=1e-6)
     np.testing.assert_array_equal(seen[0, 1], plain[0, 1])  # a mask without a pixel changes nothing

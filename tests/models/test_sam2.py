@@ -1,4 +1,6 @@
-"""SAM 2's own ways with pictures: a padding token for every prompt, a choice of the single mask, holes and sprinkles."""
+"""SAM 2's own ways with pictures: a padding token for every prompt, a choice of the single mask,
+holes and sprinkles.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,9 @@ def test_shapes_are_the_original_s(predictor: Predictor) -> None:
 def test_a_padding_token_goes_with_every_prompt(
     stage: sam2.Sam2Segmenter, predictor: Predictor, features: sam2.Features
 ) -> None:
-    """With a box too, which SAM leaves alone; and with none where there is neither point nor box."""
+    """With a box too, which SAM leaves alone; and with none where there is neither point nor
+    box.
+    """
     point, box, low = [10.0, 20.0], [5.0, 5.0, 50.0, 30.0], predictor.predict([[10, 20]], [1]).low_res[:1]
     found = predictor.predict_many(
         [[point], None, [point], None], [[1], None, [1], None], [None, box, box, None], [None, None, None, low]

@@ -1,4 +1,6 @@
-"""MobileSAM and SAM-HQ as stages: in a pipeline, by clicks, by recipe; small models with random weights."""
+"""MobileSAM and SAM-HQ as stages: in a pipeline, by clicks, by recipe; small models with random
+weights.
+"""
 
 from __future__ import annotations
 

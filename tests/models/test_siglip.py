@@ -21,7 +21,9 @@ from tests.models.small_classifiers import SIGLIP, Marks, before, classified, ma
 
 
 def test_siglip_s_probability_is_absolute() -> None:
-    """One query more changes nothing, and ``reject`` is compared with the probability, whatever the weight."""
+    """One query more changes nothing, and ``reject`` is compared with the probability, whatever the
+    weight.
+    """
     stage = make("siglip", weight=1.0)
     both, one = classified(stage, ["cat", "dog"]), classified(stage, ["cat"])
     np.testing.assert_allclose(both.labels.scores[..., :1], one.labels.scores, atol=1e-6)

@@ -1,4 +1,6 @@
-"""Detectors and segmenters on small models with random weights: geometry, padding, and that what must not matter does not."""
+"""Detectors and segmenters on small models with random weights: geometry, padding, and that what
+must not matter does not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A segmenter's way of enlarging, and its view, on their way through a pipeline and an exported one."""
+"""A segmenter's way of enlarging, and its view, on their way through a pipeline and an exported
+one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Clips of moving pictograms: the truth fits the frames, a seed makes one clip, and what should happen in them does."""
+"""Clips of moving pictograms: the truth fits the frames, a seed makes one clip, and what should
+happen in them does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pipeline that ships, end to end on the shipped scenes.  Neither the font nor the network is needed."""
+"""The pipeline that ships, end to end on the shipped scenes.
+
+Neither the font nor the network is needed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 SCENE = ROOT / "notebooks" / "scene.png"
 WEIGHTS = [ROOT / "weights" / "nano" / f"{name}.safetensors" for name in ("detector", "segmenter", "classifier")]
 FLOORS = {"f1": 0.65, "mask_iou": 0.76, "right_label": 0.92}
-"""About 0.08 below what `python -m benchmarks.nano --folder tests/data/heldout` prints for the weights that ship."""
+"""About 0.08 below what `python -m benchmarks.nano --folder tests/data/heldout` prints for the
+weights that ship.
+"""
 MOST_FALSE = 0.1
 
 pytestmark = pytest.mark.skipif(

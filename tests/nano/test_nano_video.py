@@ -1,4 +1,7 @@
-"""The tracker that ships, end to end on the shipped clips.  Neither the font nor the network is needed."""
+"""The tracker that ships, end to end on the shipped clips.
+
+Neither the font nor the network is needed.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ from tests.helpers.command import in_process
 
 ROOT = Path(__file__).parents[2]
 FLOORS = {"click": 0.37, "mask": 0.43}
-"""0.06 and 0.08 below what `python -m benchmarks.tracks --folder tests/data/clips` prints for the weights that ship.  By text,
-every fourth frame a key frame, 0.37 of what is visible has a track."""
+"""0.06 and 0.08 below what `python -m benchmarks.tracks --folder tests/data/clips` prints for the
+weights that ship.  By text, every fourth frame a key frame, 0.37 of what is visible has a track.
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)

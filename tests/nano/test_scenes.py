@@ -1,4 +1,6 @@
-"""The words of nano, and the scenes it learns from: the truth fits the picture, and a seed makes one scene."""
+"""The words of nano, and the scenes it learns from: the truth fits the picture, and a seed makes
+one scene.
+"""
 
 from __future__ import annotations
 

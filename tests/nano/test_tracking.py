@@ -1,4 +1,6 @@
-"""The training of nano's tracker on hand-made clips: no font, no pool, a tiny model and a tiny teacher."""
+"""The training of nano's tracker on hand-made clips: no font, no pool, a tiny model and a tiny
+teacher.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def _promotion() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pool() -> dict[str, np.ndarray]:
-    """Four clips of six frames of 32 x 32: a bright block that moves (object 0), and one that leaves after three frames."""
+    """Four clips of six frames of 32 x 32: a bright block that moves (object 0), and one that
+    leaves after three frames.
+    """
     rgb, instances = np.full((4, 6, 32, 32, 3), 90, np.uint8), np.zeros((4, 6, 32, 32), np.uint8)
     leaf, present = np.full((4, 8), -1, np.int16), np.zeros((4, 6, 8), bool)
     leaf[:, :2] = 3, 5
@@ -72,7 +76,9 @@ def teacher() -> Teacher:
 
 
 def started(work: tracking.Tracking, teacher: Teacher | None = None) -> dict[str, jax.Array]:
-    """As `tracking.Tracking.init_params`, from NumPy: JAX would compile a program for every shape."""
+    """As `tracking.Tracking.init_params`, from NumPy: JAX would compile a program for every
+    shape.
+    """
     params = tracking.initial(drawn(work.spec.shapes))
     return teacher.initialise(params) if teacher else params
 
@@ -179,7 +185,9 @@ def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray])
 
 
 def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> None:
-    """Object scores of every frame, which rest on all that is remembered: ages, pointers, what is kept and what is not."""
+    """Object scores of every frame, which rest on all that is remembered: ages, pointers, what is
+    kept and what is not.
+    """
     large = pool | {name: pool[name].repeat(2, 2).repeat(2, 3) for name in ("rgb", "instances")}
     work = task(large, 6)
     assert work.config.num_maskmem < 6 > work.config.max_obj_ptrs

@@ -34,7 +34,9 @@ def _promotion() -> Iterator[None]:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
-    """Six scenes of 32 x 24 pixels in a square of 32: a bright block (leaf 3) on grey, its size differing."""
+    """Six scenes of 32 x 24 pixels in a square of 32: a bright block (leaf 3) on grey, its size
+    differing.
+    """
     rgb, instances = np.zeros((6, 32, 32, 3), np.uint8), np.zeros((6, 32, 32), np.uint8)
     leaf, boxes = np.full((6, 8), -1, np.int16), np.zeros((6, 8, 4), np.float32)
     rgb[:, :, :24] = 90

@@ -1,4 +1,6 @@
-"""The Pallas kernels, interpreted on a CPU, against XLA; and that they can be lowered for where they run."""
+"""The Pallas kernels, interpreted on a CPU, against XLA; and that they can be lowered for where
+they run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The mask decoder's short cuts change nothing: fewer masks, rows at a time, one image for all prompts."""
+"""The mask decoder's short cuts change nothing: fewer masks, rows at a time, one image for all
+prompts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Connected components against scipy, and what is filled and dropped against what SAM 2 does with them."""
+"""Connected components against scipy, and what is filled and dropped against what SAM 2 does with
+them.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_long_ways(name: str) -> None:
 
 
 def logits() -> np.ndarray:
-    """A square with a hole of 4 and one of 9 pixels, one sprinkle of 2 and one of 6, and one within the larger hole."""
+    """A square with a hole of 4 and one of 9 pixels, one sprinkle of 2 and one of 6, and one within
+    the larger hole.
+    """
     x = np.full((24, 24), -3.0, np.float32)
     x[2:16, 2:16] = 5.0
     x[4:6, 4:6] = -1.0

@@ -1,4 +1,6 @@
-"""Suppression: any number of boxes without a matrix of their overlaps, and that each rule is the same on host and device."""
+"""Suppression: any number of boxes without a matrix of their overlaps, and that each rule is the
+same on host and device.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ SHARES = st.sampled_from([0.0, 0.3, 0.5, 0.7, 0.9, 1.0])
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[np.ndarray, ...]:
-    """N boxes on a coarse grid, so that many lie in each other or are equal; their labels; which of them exist."""
+    """N boxes on a coarse grid, so that many lie in each other or are equal; their labels; which of
+    them exist.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     corner, side = rng.integers(0, 8, (N, 2)), rng.integers(0, 8, (N, 2))
     xyxy = np.concatenate([corner, corner + side], 1).astype(np.float32)

@@ -1,4 +1,6 @@
-"""EfficientSAM in a small configuration against torch, through the real reader, from a picture to its masks."""
+"""EfficientSAM in a small configuration against torch, through the real reader, from a picture to
+its masks.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_efficient_sam(oracle: reference.EfficientSam, tmp_path: Path) -> None:
 def test_the_comparison_can_fail(
     oracle: reference.EfficientSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SAM's own two-way layer, whose second layer does not carry positions on, and whose first has no residual."""
+    """SAM's own two-way layer, whose second layer does not carry positions on, and whose first has
+    no residual.
+    """
     monkeypatch.setattr(decoder.TwoWayLayer, "__call__", two_way.TwoWayLayer.__call__)
     stage = efficient_sam.load(oracle, tmp_path)
     features = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,6 @@
-"""FastSAM against torch in a small configuration; the reference's tensors against the official ones."""
+"""FastSAM against torch in a small configuration; the reference's tensors against the official
+ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`gsam.MaskGenerator` beside a plain reading of the algorithm, on the same logits: the same records in the same order."""
+"""`gsam.MaskGenerator` beside a plain reading of the algorithm, on the same logits: the same
+records in the same order.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def programs(stage: Any) -> tuple[Any, Any]:
 
 
 def asker(stage: PromptableSegmenter, together: int) -> reference.Ask:
-    """The model as the oracle wants it, with batches padded as in the generator, so that rounding is the same too."""
+    """The model as the oracle wants it, with batches padded as in the generator, so that rounding
+    is the same too.
+    """
     embed, prompt = programs(stage)
 
     def ask(pixels: np.ndarray, points: np.ndarray, masks: np.ndarray | None, multimask: bool) -> Any:

@@ -1,4 +1,7 @@
-"""Every family in a small configuration against torch, through the real loader.  ``benchmarks/parity.py`` does full sizes."""
+"""Every family in a small configuration against torch, through the real loader.
+
+``benchmarks/parity.py`` does full sizes.
+"""
 
 from __future__ import annotations
 

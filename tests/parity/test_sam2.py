@@ -1,4 +1,6 @@
-"""SAM 2 in small configurations against transformers, through the real loader, from a picture to its masks."""
+"""SAM 2 in small configurations against transformers, through the real loader, from a picture to
+its masks.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_sam2(tmp_path: Path, size: str) -> None:
 
 
 def test_a_steady_mask_is_kept_and_an_unsteady_one_is_not(tmp_path: Path) -> None:
-    """Both ways of the dynamic choice, against the oracle: the answers of a single mask are token 0's, and are not."""
+    """Both ways of the dynamic choice, against the oracle: the answers of a single mask are token
+    0's, and are not.
+    """
     unsure = sam2.model("even")
     kept = []
     for model, folder in ((unsure, "a"), (sam2.steady(sam2.model("even")), "b")):
@@ -71,7 +75,9 @@ def test_windows_of_the_official_sizes() -> None:
 
 
 def test_a_video_s_file_is_a_picture_s(tmp_path: Path) -> None:
-    """The hub's files have the memory too, which pictures leave out; their configuration is known all the same."""
+    """The hub's files have the memory too, which pictures leave out; their configuration is known
+    all the same.
+    """
     whole = sam2.model("even", video=True)
     loaded = store.load(str(seeded.save(whole, tmp_path)), role="segment")
     assert loaded.config.v21
@@ -102,7 +108,9 @@ def test_the_finer_mask_has_the_tensors_of_the_official_file() -> None:
 
 
 def test_half_precision(tmp_path: Path) -> None:
-    """bfloat16 weights run in bfloat16, and give about what float32 does; logits and IoU stay float32."""
+    """bfloat16 weights run in bfloat16, and give about what float32 does; logits and IoU stay
+    float32.
+    """
     stage = sam2.load(sam2.model("even"), tmp_path)
     half = {k: v if k.endswith("gaussian_matrix") else v.astype(jnp.bfloat16) for k, v in stage.params.items()}
     images, run = gather([prepared(open_image(PICTURE), [stage.view])], [stage.view]), sam2.programs(stage.config)

@@ -1,4 +1,6 @@
-"""SAM 2 on video: what is seen, scored and remembered on every frame, beside transformers on the same weights."""
+"""SAM 2 on video: what is seen, scored and remembered on every frame, beside transformers on the
+same weights.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_several_clicks_and_prompts_on_two_frames(pair: tuple[Any, gsam.VideoPre
 
 
 def test_a_drawn_mask(pair: tuple[Any, gsam.VideoPredictor]) -> None:
-    """Theirs remembers the mask at full size, the original (and ours) the one of low resolution, made large again."""
+    """Theirs remembers the mask at full size, the original (and ours) the one of low resolution,
+    made large again.
+    """
     reference, ours = pair
     frames = oracle.moving(COUNT, number=2)
     drawn = np.zeros((128, 128), bool)

@@ -1,4 +1,6 @@
-"""MobileSAM and SAM-HQ in small configurations against torch, and that the references are what they claim to be."""
+"""MobileSAM and SAM-HQ in small configurations against torch, and that the references are what they
+claim to be.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def test_light_s_early_map_is_160_wide() -> None:
 
 
 def test_the_best_of_three_is_chosen_by_iou(tmp_path: Path) -> None:
-    """Of every token in turn: the reference is told which is best by the IoU head's bias, and so are we."""
+    """Of every token in turn: the reference is told which is best by the IoU head's bias, and so
+    are we.
+    """
     model = sam_family.seed(sam_family.model(HQ))
     image, hq = torch.randn(1, 32, 10, 10), torch.randn(1, 4, 40, 40)
     features = sam_hq.Features(*(jnp.asarray(x[0].movedim(0, -1).numpy()) for x in (image, hq)))

@@ -1,4 +1,6 @@
-"""How pictures travel: views made by the text_caches, batches begun ahead, and what comes back to the host."""
+"""How pictures travel: views made by the text_caches, batches begun ahead, and what comes back to
+the host.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def nano() -> Pipeline:
 
 
 def test_views_made_ahead_are_those_made_late() -> None:
-    """Alone a picture's canvas may be smaller than in company: it is padded then, as if it had been made on the larger."""
+    """Alone a picture's canvas may be smaller than in company: it is padded then, as if it had been
+    made on the larger.
+    """
     pictures = [Picture(picture(40, 50)), Picture(picture(200, 64, 1)), Picture(picture(33, 90, 2))]
     late = gather(pictures, VIEWS)
     ahead = gather([prepared(p, VIEWS) for p in pictures], VIEWS)

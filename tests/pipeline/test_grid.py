@@ -1,4 +1,6 @@
-"""A grid of points as the first step of a pipeline: what it proposes, what follows, recipes and export."""
+"""A grid of points as the first step of a pipeline: what it proposes, what follows, recipes and
+export.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def names_nothing(scene: Scene) -> Scene:
 
 
 def test_it_finds_what_the_generator_finds(nano: Any, scene: np.ndarray) -> None:
-    """At low resolution: most of the same masks, boxes within a cell or two, in the same order of predicted IoU."""
+    """At low resolution: most of the same masks, boxes within a cell or two, in the same order of
+    predicted IoU.
+    """
     pipe = gsam.Pipeline(gsam.GridProposer(nano, 8, **LOOSE), boxes=32, threshold=0.0)
     found = pipe(scene, "thing")
     records = gsam.MaskGenerator(nano, 8, **LOOSE).generate(scene)

@@ -16,7 +16,9 @@ from gsam.types import Boxes, Images, Labels, Masks, Scene, View
 
 
 class BrightDetector:
-    """Finds the bounding box of what is brighter than 128; every query gets it, the first one best."""
+    """Finds the bounding box of what is brighter than 128; every query gets it, the first one
+    best.
+    """
 
     params = {}  # noqa: RUF012
     view = View(32, "longest")
@@ -185,7 +187,9 @@ def test_a_bounded_number_of_programs() -> None:
 
 
 def test_two_labels_for_one_thing() -> None:
-    """A detector that gives its second box another label: kept as it is, or as a duplicate of the better one dropped."""
+    """A detector that gives its second box another label: kept as it is, or as a duplicate of the
+    better one dropped.
+    """
 
     class TwoNames(BrightDetector):
         def detect(self, params, images, text, valid, n):

@@ -49,7 +49,9 @@ def test_a_box_around_a_group_goes_whatever_its_score(score: float) -> None:
 
 
 def test_a_large_thing_with_small_ones_of_its_kind_in_it_stays() -> None:
-    """They fill too little of it, or there is one only, or they are called otherwise, or they are not believed in."""
+    """They fill too little of it, or there is one only, or they are called otherwise, or they are
+    not believed in.
+    """
     large, small, other = (0, 0, 100, 100), (10, 10, 30, 30), (60, 60, 80, 80)
     assert len(left(suppress(scene([large, small, other], [0.5, 0.6, 0.7], [0] * 3, group=0.7)))) == 3
     assert len(left(suppress(scene([AROUND, (12, 10, 68, 58)], [0.5, 0.6], [0] * 2, group=0.7)))) == 2

@@ -94,7 +94,9 @@ def test_a_thing_that_one_tile_sees_whole() -> None:
 
 
 def test_neighbours_stay_apart() -> None:
-    """Two things of one label side by side in the strip that both tiles see, and one of another label on top."""
+    """Two things of one label side by side in the strip that both tiles see, and one of another
+    label on top.
+    """
     one, two = (20, 62, 40, 78), (20, 80, 40, 98)
     parts = [(tile, seen(tile, (*one, 0.9), (*two, 0.8))) for tile in (LEFT, RIGHT)]
     assert len(together(*parts)) == 2
@@ -120,7 +122,9 @@ def test_nothing_found_by_any_tile() -> None:
 
 
 def test_small_things_in_a_large_picture() -> None:
-    """nano sees 160 pixels a side: a scene that is a corner of a large picture is found in tiles only."""
+    """nano sees 160 pixels a side: a scene that is a corner of a large picture is found in tiles
+    only.
+    """
     example = heldout.read(ROOT / "tests" / "data" / "heldout")[0]
     scene, names = example.rgb, sorted(set(example.names))
     height, width = scene.shape[:2]

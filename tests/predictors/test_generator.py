@@ -1,4 +1,6 @@
-"""`MaskGenerator`: programs, memory and models; what it finds is compared in tests/parity/test_mask_generator.py."""
+"""`MaskGenerator`: programs, memory and models; what it finds is compared in
+tests/parity/test_mask_generator.py.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_a_picture_is_encoded_once_a_crop(stage: sam.SamSegmenter, monkeypatch: 
 
 
 def test_memory_does_not_grow_with_the_points(stage: sam.SamSegmenter) -> None:
-    """Of masks of 1.2 MB, thirty-two times as many need hardly more: only what is kept, which is nothing here."""
+    """Of masks of 1.2 MB, thirty-two times as many need hardly more: only what is kept, which is
+    nothing here.
+    """
 
     def peak(side: int) -> int:
         found = gsam.MaskGenerator(stage, side, 16, pred_iou_thresh=-9.0, stability_score_thresh=1.0, progress=False)

@@ -1,4 +1,6 @@
-"""`Predictor`: the words of SamPredictor and SAM2ImagePredictor, on a small SAM with random weights and on known masks."""
+"""`Predictor`: the words of SamPredictor and SAM2ImagePredictor, on a small SAM with random weights
+and on known masks.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def test_a_mask_can_be_refined(predictor: Predictor) -> None:
 
 
 def test_padding_points_and_prompts_changes_nothing(predictor: Predictor, stage: sam.SamSegmenter) -> None:
-    """Five points are padded to eight, three prompts to four: each prompt gives what the model gives it alone, unpadded."""
+    """Five points are padded to eight, three prompts to four: each prompt gives what the model
+    gives it alone, unpadded.
+    """
     rng = np.random.default_rng(1)
     coords, labels = rng.uniform(0, 40, (3, 5, 2)), rng.integers(0, 2, (3, 5))
     boxes = np.array([[1, 2, 30, 30], [5, 5, 90, 35], [0, 0, 10, 10]], float)
@@ -225,7 +229,9 @@ def test_what_a_model_does_not_take() -> None:
 
 
 def test_boxes_bring_their_filled_selves(stage: sam.SamSegmenter) -> None:
-    """A model trained so (nano) gives a box what its pipeline gives it, unless another mask comes along."""
+    """A model trained so (nano) gives a box what its pipeline gives it, unless another mask comes
+    along.
+    """
     config = dataclasses.replace(CONFIG, box_mask_prompt=6.0)
     with_prior = sam.build(config, stage.params)
     p = Predictor(with_prior)

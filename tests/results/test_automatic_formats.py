@@ -1,4 +1,6 @@
-"""Files of everything in a picture, there and back: SA-1B's JSON, the folder of masks, the picture."""
+"""Files of everything in a picture, there and back: SA-1B's JSON, the folder of masks, the
+picture.
+"""
 
 from __future__ import annotations
 

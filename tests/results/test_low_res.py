@@ -1,4 +1,6 @@
-"""Every way of enlarging against torch's own interpolation: also shrinking, and pictures of a pixel."""
+"""Every way of enlarging against torch's own interpolation: also shrinking, and pictures of a
+pixel.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_the_ways_differ() -> None:
 
 
 def test_bicubic_overshoots() -> None:
-    """Between two pixels just below the threshold there may be mask, though no pixel is above it."""
+    """Between two pixels just below the threshold there may be mask, though no pixel is above
+    it.
+    """
     logits = np.full((1, 4, 4), -9.0, np.float32)
     logits[:, 1:3, 1:3] = -0.01
     masks = LowResMasks(logits, 4, (4, 4), (16, 16), upsample="bicubic")

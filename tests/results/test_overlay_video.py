@@ -1,4 +1,6 @@
-"""The video to look at: even sizes, the source's times, stable colours, and nothing half-written."""
+"""The video to look at: even sizes, the source's times, stable colours, and nothing
+half-written.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,9 @@ def square(x: int, y: int, side: int = 4) -> np.ndarray:
 
 
 def example() -> Tracks:
-    """Object 2 (a dog) in frames 0 and 2, object 5 (a cat) in frames 2 and 3; they overlap in frame 2."""
+    """Object 2 (a dog) in frames 0 and 2, object 5 (a cat) in frames 2 and 3; they overlap in frame
+    2.
+    """
     frames = [
         TrackedFrame.of(0, square(0, 0)[None], [2], ["dog"], [0.75], 0.0),
         TrackedFrame.of(1, np.zeros((0, *SIZE), bool), [], [], [], 0.1),

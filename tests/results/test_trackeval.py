@@ -1,7 +1,8 @@
-"""What gsam writes of a video, read and scored by TrackEval, the field's own evaluator (pip install trackeval).
+"""What gsam writes of a video, read and scored by TrackEval, the field's own evaluator (pip install
+trackeval).
 
-On a video with an object that leaves, a track that slips off and one that changes its id, its figures are those that
-`gsam.evaluation.tracking` gives for the same tracks.
+On a video with an object that leaves, a track that slips off and one that changes its id, its
+figures are those that `gsam.evaluation.tracking` gives for the same tracks.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def box(x: int, y: int, w: int = 12, h: int = 10) -> np.ndarray:
 def video(*, true: bool) -> Tracks:
     """Three things: one goes right, one leaves after five frames, one rests.
 
-    What is found of the first slips two pixels off, the second is found too large and the third changes its id (3 to 7).
+    What is found of the first slips two pixels off, the second is found too large and the third
+    changes its id (3 to 7).
     """
     frames = []
     for t in range(FRAMES):
@@ -93,7 +95,8 @@ def test_youtube_vis_results_and_average_precision(tmp_path: Path) -> None:
     metric = trackeval.metrics.TrackMAP({"PRINT_CONFIG": False, "USE_AREA_RANGES": False, "USE_TIME_RANGES": False})
     told = scored(trackeval.datasets.YouTubeVIS(QUIET | folders), metric)
     assert told["dog"]["AP_all"].shape == (10,)
-    # At IoU 0.5, 0.55, ... 0.95: the dog's is 10/14.  Of the others one is found at 12/14, one in parts of 3/8 and 5/8.
+    # At IoU 0.5, 0.55, ... 0.95: the dog's is 10/14.  Of the others one is found at 12/14, one in
+    # parts of 3/8 and 5/8.
     np.testing.assert_allclose(told["dog"]["AP_all"], [1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
     both, one = (51 + 50 * 2 / 3) / 101, 51 / 101  # recall in steps of a hundredth; the second half's precision is 2/3
     np.testing.assert_allclose(told["pedestrian"]["AP_all"], [both] * 3 + [one] * 5 + [0] * 2, atol=1e-6)

@@ -1,4 +1,6 @@
-"""What is held of a video: frames that fit together, labels and scores of a track, masks there and back."""
+"""What is held of a video: frames that fit together, labels and scores of a track, masks there and
+back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every official size, traced without a number: inputs in, shapes out, through the stages a pipeline uses."""
+"""Every official size, traced without a number: inputs in, shapes out, through the stages a
+pipeline uses.
+"""
 
 from __future__ import annotations
 

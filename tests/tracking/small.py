@@ -21,7 +21,9 @@ SIZE = (40, 56)
 
 @functools.cache
 def made(present: float = 4.0) -> tracker.Sam2Tracker:
-    """Random, and of the opinion that objects are there (or, with a negative number, that they are not)."""
+    """Random, and of the opinion that objects are there (or, with a negative number, that they are
+    not).
+    """
     spec = tracker.spec(CONFIG)
     rng = np.random.default_rng(0)
     params: dict[str, Any] = {}

@@ -1,4 +1,6 @@
-"""Text tracking: what is new, what is known, what is lost, on scripted detections and a scripted tracker."""
+"""Text tracking: what is new, what is known, what is lost, on scripted detections and a scripted
+tracker.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def found(pixels: np.ndarray, things: list[tuple[str, float, Box]]) -> Result:
 
 
 class Script:
-    """Things by frame: what the detector finds, and where the tracker then sees the object that was begun there."""
+    """Things by frame: what the detector finds, and where the tracker then sees the object that was
+    begun there.
+    """
 
     def __init__(
         self, things: dict[int, list[tuple[str, float, Box]]], paths: dict[Box, dict[int, Box | None]]

@@ -1,4 +1,6 @@
-"""`gsam.VideoPredictor`: the original's words, what it gets wrong put right, bad input, programs and memory."""
+"""`gsam.VideoPredictor`: the original's words, what it gets wrong put right, bad input, programs
+and memory.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def slot_by_slot() -> Iterator[gsam.VideoPredictor]:
 def test_prompts_on_different_frames(
     case: str, predictor: gsam.VideoPredictor, slot_by_slot: gsam.VideoPredictor
 ) -> None:
-    """On some frame nobody has a pointer from the past: the same masks, however memories are read."""
+    """On some frame nobody has a pointer from the past: the same masks, however memories are
+    read.
+    """
     prompts, given = LATE[case]
     answers = []
     for tracker in (predictor, slot_by_slot):
@@ -74,7 +78,8 @@ def test_prompts_on_different_frames(
         for obj, frame in prompts.items():
             tracker.add_new_points_or_box(state, frame, obj, [[10 + 9 * obj, 15]], [1])
         answers.append(follow(tracker, state, **given))
-    assert answers[0].keys() == answers[1].keys() and len(answers[0]) >= 4
+    assert answers[0].keys() == answers[1].keys()
+    assert len(answers[0]) >= 4
     for frame, masks in answers[0].items():
         np.testing.assert_allclose(answers[1][frame], masks, atol=2e-3)
 
@@ -113,7 +118,9 @@ def test_points_may_be_added_to_points(predictor: gsam.VideoPredictor) -> None:
 
 
 def test_a_correction_on_a_frame_gone_over_counts(predictor: gsam.VideoPredictor) -> None:
-    """The original loses it: the frame is computed anew from memory, and the first frame keeps its old mask."""
+    """The original loses it: the frame is computed anew from memory, and the first frame keeps its
+    old mask.
+    """
     for frame in (0, 3):
         answers = []
         for keeps in (True, False):

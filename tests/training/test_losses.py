@@ -46,7 +46,9 @@ def contrastive(logits: jax.Array, targets: jax.Array) -> jax.Array:
     ],
 )
 def test_the_losses_that_nano_learnt_with_are_optax(written: Loss, used: Loss, soft: bool) -> None:
-    """Values and gradients of the formulas that stood here before; targets broadcast where masks share a truth."""
+    """Values and gradients of the formulas that stood here before; targets broadcast where masks
+    share a truth.
+    """
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(0, 8, (3, 4, 5, 6)), jnp.float32)
     t = jnp.asarray(rng.random((3, 1, 5, 6)), jnp.float32)

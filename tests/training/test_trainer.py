@@ -22,7 +22,9 @@ from gsam.training.trainer import init_state, train
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Line:
-    """Two linears fitted to a line through noise; what goes wrong at which step is up to the test."""
+    """Two linears fitted to a line through noise; what goes wrong at which step is up to the
+    test.
+    """
 
     poison: int = -1
     kill: int = -1

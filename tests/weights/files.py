@@ -32,7 +32,9 @@ class Name:
 
 
 class Call:
-    """What pickles as a call of ``module.name`` with ``args``, and then a state to put into the result."""
+    """What pickles as a call of ``module.name`` with ``args``, and then a state to put into the
+    result.
+    """
 
     def __init__(self, module: str, name: str, *args: Any, state: Any = None) -> None:
         self.module, self.name, self.args, self.state = module, name, args, state
@@ -107,7 +109,9 @@ def entry(shape: Sequence[int], begin: int, end: int, dtype: str = "F32") -> dic
 
 
 def hollow(folder: Path, source: str, config: dict[str, Any]) -> Path:
-    """A checkpoint of a real size in which only names and shapes are written; the rest is a hole in the file."""
+    """A checkpoint of a real size in which only names and shapes are written; the rest is a hole in
+    the file.
+    """
     header, end = {}, 0
     for name, shape in LISTS[source]["keys"].items():
         begin, end = end, end + 4 * math.prod(shape)
@@ -120,7 +124,9 @@ def hollow(folder: Path, source: str, config: dict[str, Any]) -> Path:
 
 
 def official(params: Mapping[str, jax.Array], shapes: Mapping[str, Any], layout: Layout, names: Sequence[str]) -> dict:
-    """Our parameters under official names and in torch's axes: the way back of `gsam.weights.rules.convert`."""
+    """Our parameters under official names and in torch's axes: the way back of
+    `gsam.weights.rules.convert`.
+    """
     back = {rename(name, shapes, layout): name for name in names}
     found = {}
     for path, value in params.items():

@@ -1,4 +1,6 @@
-"""A hub on this machine: what `huggingface_hub` asks for, how the hub answers, and what can go wrong on the way."""
+"""A hub on this machine: what `huggingface_hub` asks for, how the hub answers, and what can go
+wrong on the way.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ PARAMS = files.random(SHAPES)
 
 
 def original() -> dict[str, np.ndarray]:
-    """`PARAMS` as GroundingDINO's own code writes them: torch's axes, stacked attentions, every copy of the box head."""
+    """`PARAMS` as GroundingDINO's own code writes them: torch's axes, stacked attentions, every
+    copy of the box head.
+    """
     out: dict[str, np.ndarray] = {}
     for path, value in PARAMS.items():
         stem, leaf = path.rsplit("/", 1)

@@ -1,4 +1,6 @@
-"""Models from the hub, through the hub's own client: first, again, offline, interrupted, wrong, refused, two at once."""
+"""Models from the hub, through the hub's own client: first, again, offline, interrupted, wrong,
+refused, two at once.
+"""
 
 from __future__ import annotations
 

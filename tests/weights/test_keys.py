@@ -261,7 +261,9 @@ def test_the_count_of_sam2_is_the_file_s_but_for_the_memory(source: str) -> None
 
 @pytest.mark.parametrize("source", [s for s in LISTS if s.startswith("sam2") and "hq" not in s])
 def test_both_layouts_of_sam2_name_the_whole_model_alike(source: str) -> None:
-    """Every tensor, the memory's too, has one name and one shape, whichever kind of file it comes from."""
+    """Every tensor, the memory's too, has one name and one shape, whichever kind of file it comes
+    from.
+    """
     port = importlib.import_module("gsam.models.sam2.port")
     named = []
     for name, layout in zip((source, "hf_" + source.replace("_", "-")), port.TRACKER_LAYOUTS, strict=True):

@@ -1,4 +1,6 @@
-"""Networks pickled whole: their tensors get the names of ``state_dict()``, and nothing in the file is ever executed."""
+"""Networks pickled whole: their tensors get the names of ``state_dict()``, and nothing in the file
+is ever executed.
+"""
 
 from __future__ import annotations
 
@@ -190,7 +192,9 @@ def test_nothing_is_executed(tmp_path: Path, what: str) -> None:
 
 
 def test_what_looks_like_a_class_is_not_looked_up(tmp_path: Path) -> None:
-    """Functions of the packages, names with dots, and their results called again: all are one inert thing or an error."""
+    """Functions of the packages, names with dots, and their results called again: all are one inert
+    thing or an error.
+    """
     marker = tmp_path / "marker"
     command = f"touch {marker}"
     for name in ("modules.module.sys.modules", "functional.os.system", "system", "__builtins__"):
@@ -207,7 +211,9 @@ def test_what_looks_like_a_class_is_not_looked_up(tmp_path: Path) -> None:
     "state", [{"__class__": Name("torch.nn.modules", "X")}, (None, {"__setstate__": 1}), {"state": 1}, 7]
 )
 def test_a_state_is_kept_and_nothing_else(tmp_path: Path, state: Any) -> None:
-    """A pickle that gives an object a state changes nothing of it, nor of its class, nor of the next file's."""
+    """A pickle that gives an object a state changes nothing of it, nor of its class, nor of the
+    next file's.
+    """
     refused(file(tmp_path, {"model": Made(state)}), "checkpoint_format", "no state dict")
     code = b"\x80\x02ctorch.nn.modules\nModule\n" + pickled(state)[2:-1] + b"b."  # put into the class itself
     refused(file(tmp_path, code), "checkpoint_format")

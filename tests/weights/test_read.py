@@ -1,4 +1,6 @@
-"""Reading checkpoint files: every number comes back as it was, and nothing in a file is ever executed."""
+"""Reading checkpoint files: every number comes back as it was, and nothing in a file is ever
+executed.
+"""
 
 from __future__ import annotations
 
@@ -361,7 +363,9 @@ def test_a_storage_beyond_its_entry(tmp_path: Path) -> None:
 
 
 def test_a_pickle_cannot_change_a_checked_view(tmp_path: Path) -> None:
-    """The state a pickle puts into an object would move a view after it was checked, or change what floats are."""
+    """The state a pickle puts into an object would move a view after it was checked, or change what
+    floats are.
+    """
     view = tensor("float32", "0", 4, (2, 2), (2, 1))
     view.state = {"strides": (5, -400)}
     refused(archive(tmp_path / "a.pth", {"a": view}, {"0": bytes(16)}), "checkpoint_format")

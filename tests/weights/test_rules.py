@@ -1,4 +1,6 @@
-"""Names, shapes and numbers that do not fit are refused in words that help; what fits is converted exactly."""
+"""Names, shapes and numbers that do not fit are refused in words that help; what fits is converted
+exactly.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every way of naming a model gives the same numbers, and every way of failing to says what to do."""
+"""Every way of naming a model gives the same numbers, and every way of failing to says what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Role -> a folder that transformers wrote, and some of its tensors by our names in our axes."""
+    """Role -> a folder that transformers wrote, and some of its tensors by our names in our
+    axes.
+    """
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from benchmarks.harness.oracles import seeded

@@ -88,13 +88,17 @@ class Sam2(Sam2Image):
         multimask: bool,
         dynamic: bool = True,
     ) -> ObjectMasks:
-        """Decode as `Sam2Image.decode` does, to one mask per object, its presence and its pointer."""
+        """Decode as `Sam2Image.decode` does, to one mask per object, its presence and its
+        pointer.
+        """
         return self.best_masks(
             self.decode(features, points, labels, mask, has_mask, multimask=multimask, dynamic=dynamic)
         )
 
     def best_masks(self, answer: Answer) -> ObjectMasks:
-        """Choose the mask of each object whose predicted IoU is highest; what is not there has no mask and its own pointer."""
+        """Choose the mask of each object whose predicted IoU is highest; what is not there has no
+        mask and its own pointer.
+        """
         best = answer.iou.argmax(1)[:, None]
         logits = jnp.take_along_axis(answer.logits, best[..., None, None], 1)[:, 0]
         token = jnp.take_along_axis(answer.tokens, best[..., None], 1)[:, 0]

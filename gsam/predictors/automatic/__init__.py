@@ -1,1 +1,3 @@
-"""The parts of `gsam.MaskGenerator`: where to ask, what to keep of the answers, and what is told about them."""
+"""The parts of `gsam.MaskGenerator`: where to ask, what to keep of the answers, and what is told
+about them.
+"""

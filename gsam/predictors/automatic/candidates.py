@@ -1,4 +1,6 @@
-"""The masks that were found, small: boxes, scores and run lengths; duplicates dropped, records made."""
+"""The masks that were found, small: boxes, scores and run lengths; duplicates dropped, records
+made.
+"""
 
 from __future__ import annotations
 
@@ -70,13 +72,16 @@ class Candidates:
 
 
 def cut_off(box: Rectangle, crop: Rectangle, size: tuple[int, int]) -> bool:
-    """Whether a box, in the picture, touches an edge of its crop that is no edge of the picture (h, w)."""
+    """Whether a box, in the picture, touches an edge of its crop that is no edge of the picture (h,
+    w).
+    """
     whole = (0, 0, size[1], size[0])
     return any(abs(b - c) <= EDGE and abs(b - w) > EDGE for b, c, w in zip(box, crop, whole, strict=True))
 
 
 def nms(boxes: NDArray[Any], scores: NDArray[np.float32], overlap: float) -> NDArray[np.int64]:
-    """Rows that no better kept one overlaps by an IoU above ``overlap``, best first; equals stay in order.
+    """Rows that no better kept one overlaps by an IoU above ``overlap``, best first; equals stay in
+    order.
 
     As torchvision's, in float32: two boxes without area overlap in nothing.
     """
@@ -105,9 +110,11 @@ def prefer_small_crops(found: Candidates, overlap: float) -> Candidates:
 
 
 def without_small_regions(found: Candidates, size: tuple[int, int], least: float, overlap: float) -> Candidates:
-    """Every mask without small holes and islands, and no duplicates after that: those that did not change win.
+    """Every mask without small holes and islands, and no duplicates after that: those that did not
+    change win.
 
-    What changed gets a new box and new run lengths; its stability and predicted IoU stay those of the mask before.
+    What changed gets a new box and new run lengths; its stability and predicted IoU stay those of
+    the mask before.
     """
     boxes, counts = found.boxes.copy(), list(found.counts)
     same = np.ones(len(found), np.float32)
@@ -121,7 +128,9 @@ def without_small_regions(found: Candidates, size: tuple[int, int], least: float
 
 
 def records(found: Candidates, size: tuple[int, int], mode: OutputMode) -> list[Record]:
-    """What SamAutomaticMaskGenerator returns: the same keys in the same order, boxes as x y width height."""
+    """Make the records of SamAutomaticMaskGenerator: the same keys in the same order, boxes as x y
+    width height.
+    """
     return [
         {
             "segmentation": segmentation(found.counts[i], size, mode),

@@ -1,4 +1,6 @@
-"""Masks at the size of their crop, looked at in tiles on an accelerator: one program whatever the size of the picture."""
+"""Masks at the size of their crop, looked at in tiles on an accelerator: one program whatever the
+size of the picture.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +73,11 @@ def _look(
     cuts: jax.Array,
     squash: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One tile of the masks ``index`` [K] of logits [N, M, h, w]: pixels above the lowest and the highest cut [K], and those
-    above the middle one, packed [K, TILE, TILE / 8].
+    """One tile of the masks ``index`` [K] of logits [N, M, h, w]: pixels above the lowest and the
+    highest cut [K], and those above the middle one, packed [K, TILE, TILE / 8].
 
-    ``rows`` [TILE, h] and ``columns`` [TILE, w] enlarge; of the tile, ``height`` and ``width`` are crop.
+    ``rows`` [TILE, h] and ``columns`` [TILE, w] enlarge; of the tile, ``height`` and ``width`` are
+    crop.
     """
     chosen = logits.reshape(-1, *logits.shape[2:])[index]
     chosen = jnp.where(squash, jax.nn.sigmoid(chosen), chosen)

@@ -93,7 +93,8 @@ class MaskGenerator:
             range.
 
     Example:
-        >>> generator = gsam.MaskGenerator("nano_sam", 8, pred_iou_thresh=0.5, stability_score_thresh=0.5)
+        >>> loose = dict(pred_iou_thresh=0.5, stability_score_thresh=0.5)
+        >>> generator = gsam.MaskGenerator("nano_sam", points_per_side=8, **loose)
         >>> records = generator.generate("notebooks/scene.png")
         >>> sorted(records[0])[:3], records[0]["segmentation"].shape
         (['area', 'bbox', 'crop_box'], (512, 512))
@@ -251,8 +252,8 @@ class MaskGenerator:
         size: tuple[int, int],
         pool: concurrent.futures.Executor,
     ) -> Candidates:
-        """What is stable and does not end at the crop's edge, of the masks ``index`` of logits [N,
-        M, h, w].
+        """Keep what is stable and does not end at the crop's edge, of the masks ``index`` of logits
+        [N, M, h, w].
         """
         least, (x0, y0, _, _) = self.settings.stability_score_thresh, crop.xyxy
 
@@ -315,7 +316,7 @@ class MaskGenerator:
 
 
 class _Bar:
-    """How many points are done, on a terminal, where it takes long."""
+    """A progress bar of points, on a terminal, where it takes long."""
 
     def __init__(self, total: int, wanted: bool) -> None:
         from tqdm import tqdm

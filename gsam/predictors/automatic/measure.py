@@ -1,4 +1,7 @@
-"""One mask at the size of its crop, looked at in bands on the host: stability, box and run lengths.  numpy only."""
+"""One mask at the size of its crop, looked at in bands on the host: stability, box and run lengths.
+
+numpy only.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +17,32 @@ from gsam.results.masks.low_res import BAND, Band, Upsampling, across_columns, b
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """How low-resolution logits lie over a crop."""
+    """The place of low-resolution logits over a crop."""
 
     source: tuple[int, int]
     """Rows and columns of the logits."""
     side: int
-    """Of the segmenter's square view."""
+    """Side of the segmenter's square view in pixels."""
     content: tuple[int, int]
     """Rows and columns of the view that are picture."""
     size: tuple[int, int]
     """Height and width of the crop."""
     upsample: Upsampling
     cuts: tuple[float, float, float]
-    """Logits above these are the large, the mask itself and the small area: mask_threshold - offset, + 0, + offset."""
+    """Logits above these are the large, the mask itself and the small area: mask_threshold -
+    offset, + 0, + offset.
+    """
 
     @property
     def axes(self) -> tuple[list[Band], list[Band]]:
-        """Of rows and of columns."""
+        """Weights of rows and of columns."""
         rows = bands(self.source[0], self.side, self.content[0], self.size[0], self.upsample)
         return rows, bands(self.source[1], self.side, self.content[1], self.size[1], self.upsample)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """What is known of a mask.  The part that may be set is kept, and its place."""
+    """Measures of a mask.  The part that may be set is kept, and its place."""
 
     large: int
     """Pixels above the lowest cut."""
@@ -50,19 +55,24 @@ class Measured:
 
     @property
     def stability(self) -> np.float32:
-        """Intersection over union of the mask cut too high and too low; not a number where there is nothing."""
+        """Intersection over union of the mask cut too high and too low; not a number where there is
+        nothing.
+        """
         with np.errstate(invalid="ignore"):
             return np.float32(self.small) / np.float32(self.large)
 
     def box(self) -> Rectangle:
-        """The outermost pixels, x0 y0 x1 y1, all inclusive as the original's; zeros where there are none."""
+        """The outermost pixels, x0 y0 x1 y1, all inclusive as the original's; zeros where there are
+        none.
+        """
         return outermost(self.part, self.corner)
 
 
 def measure(logits: NDArray[np.float32], frame: Frame) -> Measured:
     """Logits [h, w] as large as the crop, never more than a band of them at a time.
 
-    Where every pixel is a weighted mean of low-resolution ones, only what touches one above the lowest cut is computed.
+    Where every pixel is a weighted mean of low-resolution ones, only what touches one above the
+    lowest cut is computed.
     """
     cuts = np.array(frame.cuts, np.float32)
     if frame.upsample == "probability":
@@ -94,14 +104,17 @@ def measure(logits: NDArray[np.float32], frame: Frame) -> Measured:
 
 
 def outermost(part: NDArray[np.bool_], corner: tuple[int, int]) -> Rectangle:
-    """The outermost pixels of a mask that is ``part`` [h, w] at ``corner``, inclusive; zeros where there are none."""
+    """The outermost pixels of a mask that is ``part`` [h, w] at ``corner``, inclusive; zeros where
+    there are none.
+    """
     x0, y0, x1, y1 = bounds(part)
     y, x = corner
     return (x0 + x, y0 + y, x1 - 1 + x, y1 - 1 + y) if x1 else (0, 0, 0, 0)
 
 
 def run_lengths(part: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> NDArray[np.int64]:
-    """A mask of ``size`` (H, W) that is ``part`` [h, w] at ``corner`` and empty elsewhere, as COCO's uncompressed counts.
+    """A mask of ``size`` (H, W) that is ``part`` [h, w] at ``corner`` and empty elsewhere, as
+    COCO's uncompressed counts.
 
     Columns one after the other, starting with how many pixels are not set.
     """

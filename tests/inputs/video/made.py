@@ -1,4 +1,6 @@
-"""Videos that tests make: each frame is grey, brighter by the frame, with a red corner at the upper left."""
+"""Videos that tests make: each frame is grey, brighter by the frame, with a red corner at the upper
+left.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def picture(i: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def level(rgb: np.ndarray) -> int:
-    """Which frame it is, by its brightness (each `picture` is 5 brighter than the last); codecs are off by one or two."""
+    """Which frame it is, by its brightness (each `picture` is 5 brighter than the last); codecs are
+    off by one or two.
+    """
     return round((float(np.median(rgb[..., 1])) - 40) / 5)
 
 
@@ -64,7 +68,9 @@ def video(
     sound: bool = False,
     **options: str,
 ) -> bytes:
-    """A file of ``count`` frames, 10 a second or shown at ``times`` (milliseconds), a key frame every ``group``."""
+    """A file of ``count`` frames, 10 a second or shown at ``times`` (milliseconds), a key frame
+    every ``group``.
+    """
     av = pytest.importorskip("av", reason="making a video needs PyAV")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "made"  # a file, because FFmpeg reopens it to move the index to its beginning

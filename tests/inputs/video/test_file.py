@@ -1,4 +1,6 @@
-"""Video files: every frame once, upright, at its own time, from any place, and what is said of files that are no good."""
+"""Video files: every frame once, upright, at its own time, from any place, and what is said of
+files that are no good.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_any_frame_from_anywhere(kind: str, group: int) -> None:
 
 
 def test_groups_that_lean_on_the_one_before() -> None:
-    """After a jump to such a key frame, what is shown before it cannot be decoded, and must not be taken for what it is not."""
+    """After a jump to such a key frame, what is shown before it cannot be decoded, and must not be
+    taken for what it is not.
+    """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as out:
         lean = "open-gop=1:bframes=3:keyint=12:min-keyint=12:scenecut=0"

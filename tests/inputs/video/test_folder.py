@@ -1,4 +1,6 @@
-"""Folders, lists and iterators of pictures: their order, what is missing, and that frames are of one size."""
+"""Folders, lists and iterators of pictures: their order, what is missing, and that frames are of
+one size.
+"""
 
 from __future__ import annotations
 
