@@ -23,7 +23,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gsam.errors import ImageError
 from gsam.inputs import letterbox
-from gsam.ops.resampling import between
 
 if TYPE_CHECKING:
     from gsam.types import View  # which needs JAX; opening an image does not
@@ -103,11 +102,11 @@ def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | No
         side = max(h, w)
         padded = np.full((side, side, 3), view.pad, view.dtype)
         padded[:h, :w] = pixels
-        return _resized(padded, (view.size, view.size), view.filter)
+        return resized(padded, (view.size, view.size), view.filter)
     if view.fit == "letterbox":
         return letterbox.place(pixels, view.size, shape or canvas(view, [(h, w)]), round(view.pad))
     rows, columns = content(view, (h, w))
-    small = _resized(pixels, (rows, columns), view.filter)
+    small = resized(pixels, (rows, columns), view.filter)
     shape = shape or canvas(view, [(h, w)])
     if (rows, columns) == shape:
         return small
