@@ -23,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gsam.errors import ImageError
 from gsam.inputs import letterbox
+from gsam.inputs.resizing import resized
 
 if TYPE_CHECKING:
     from gsam.types import View  # which needs JAX; opening an image does not
