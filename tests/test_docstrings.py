@@ -153,9 +153,9 @@ def missing(name: str, value: Any) -> list[str]:
         function = inspect.unwrap(function_of(value))
         known, wanted = described(doc), parameters(function)
         returns = inspect.signature(function).return_annotation
-        if returns not in (None, "None", inspect.Signature.empty) and not section(doc, ["Returns", "Yields"][0]):
-            if not section(doc, "Yields"):
-                lacks.append("Returns")
+        silent = not section(doc, "Returns") and not section(doc, "Yields")
+        if returns not in (None, "None", inspect.Signature.empty) and silent:
+            lacks.append("Returns")
     return lacks + [f"parameter {p}" for p in wanted if p not in known]
 
 

@@ -30,9 +30,7 @@ def resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[A
 
 
 def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, some rows at a
-    time.
-    """
+    """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, by strips."""
     (top, bottom, down), (left, right, across) = (between(n, m) for n, m in zip(pixels.shape[:2], size, strict=True))
     out = np.empty((*size, 3), np.float32)
     for start in range(0, size[0], 32):
@@ -44,9 +42,7 @@ def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, which is Pillow's filter
-    of a channel of floats.
-    """
+    """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, by Pillow's filter."""
     out = np.empty((*size, 3), np.float32)
     for c in range(3):
         channel = Image.fromarray(pixels[..., c].astype(np.float32))
@@ -55,12 +51,11 @@ def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float3
 
 
 def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to whole
-    grey levels.
+    """scikit-image's ``resize(order=3, anti_aliasing=True, preserve_range=True)``, cut to integers.
 
     To the bit, because cutting makes a level of the last one: in float64, a Gaussian of sigma (f -
     1) / 2 where it shrinks, a cubic spline that goes through the channels too, both mirrored about
-    the outermost pixels, clipped to the picture's range.
+    the outermost pixels, clipped to the image's range.
     """
     from scipy import ndimage
 
@@ -72,9 +67,7 @@ def _spline(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of a square [P, P, 3]: one banded
-    matrix, both ways.
-    """
+    """scikit-image's ``resize(order=1, anti_aliasing=True)`` of [P, P, 3], one matrix per axis."""
     for _ in range(2):
         source, width, channels = pixels.shape
         flat = np.ascontiguousarray(pixels).reshape(source, width * channels)
