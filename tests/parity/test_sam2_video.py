@@ -75,7 +75,7 @@ def test_a_drawn_mask(pair: tuple[Any, gsam.VideoPredictor]) -> None:
     ours.add_new_mask(state, 0, 1, drawn)
     (output,) = state.outputs(0)
     assert output is not None
-    np.testing.assert_allclose(output.mask, first[0], atol=1e-4)
+    np.testing.assert_allclose(output.logits, first[0], atol=1e-4)
     assert output.score == 10.0
     pointer = theirs.session.output_dict_per_obj[0]["cond_frame_outputs"][0]["object_pointer"].numpy().reshape(-1)
     assert np.abs(output.pointer - pointer).max() < 1e-4 * pointer.std()
@@ -84,7 +84,7 @@ def test_a_drawn_mask(pair: tuple[Any, gsam.VideoPredictor]) -> None:
     for frame in range(1, COUNT):
         (seen,) = state.outputs(frame)
         assert seen is not None
-        assert ((seen.mask > 0) == (want.masks[frame][0] > 0)).mean() > 0.99
+        assert ((seen.logits > 0) == (want.masks[frame][0] > 0)).mean() > 0.99
 
 
 def test_an_object_that_is_not_there(tmp_path: Path) -> None:

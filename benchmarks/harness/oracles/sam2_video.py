@@ -180,7 +180,7 @@ def compare(reference: Any, folder: Path, count: int = 9, start: int = 3) -> lis
         list(ours.propagate_in_video(state, start, reverse=reverse))
         want = theirs.propagate(start, reverse=reverse)
         seen = {frame: [o for o in state.outputs(frame) if o is not None] for frame in want.masks}
-        masks = {frame: np.stack([o.mask for o in found]) for frame, found in seen.items()}
+        masks = {frame: np.stack([o.logits for o in found]) for frame, found in seen.items()}
         union = {frame: ((masks[frame] > 0) | (mask > 0)).sum() for frame, mask in want.masks.items()}
         apart = {frame: ((masks[frame] > 0) ^ (mask > 0)).sum() for frame, mask in want.masks.items()}
         scores = [np.abs([o.score for o in seen[f]] - score).max() for f, score in want.scores.items()]
