@@ -123,7 +123,7 @@ class Whole:
         expected = reference.everything(
             boxes, scores, weights, proto.transpose(2, 0, 1), (h, w), size, conf, overlap=stage.iou, most=stage.most
         )
-        answer = self.sam._held(Picture(pixels), images, things)
+        answer = self.sam._to_prompt(Picture(pixels), images, things)
         self.count = len(answer)
         rows.append(Row("number of things found", float(abs(len(answer) - len(expected.scores))), 0.0, "apart"))
         if len(answer) == len(expected.scores):
