@@ -129,6 +129,8 @@ def role_module(family: str, role: str | None) -> Any:
 
 
 def family_modules(family: str) -> tuple[Any, Any]:
-    """The package of a family, and its port."""
+    """Import the package of a family, and its port.  Raises `LookupError` for no family."""
+    if family not in FAMILIES:
+        raise LookupError(f"there is no family {family!r}")
     package = f"gsam.models.{family}"
     return importlib.import_module(package), importlib.import_module(f"{package}.port")

@@ -220,7 +220,7 @@ def load_error(path: Path, given: dict[str, np.ndarray]) -> CheckpointError:
 def test_the_likely_model_is_named(tmp_path: Path, original: dict[str, np.ndarray], monkeypatch: Any) -> None:
     """A file of the nano model under the official model's name."""
     path = state_dict(tmp_path / "sam.pth", original)
-    monkeypatch.setattr(find, "find", lambda name: find.CheckpointSource("sam_vit_b", path, "sam_vit_b"))
+    monkeypatch.setattr(store, "find", lambda name: find.CheckpointSource("sam_vit_b", path, "sam_vit_b"))
     with pytest.raises(CheckpointError, match=r"It looks like nano_sam\.") as error:
         store.load("sam_vit_b")
     assert error.value.code == "checkpoint_mismatch"

@@ -352,7 +352,7 @@ def test_a_cached_hub_model(tmp_path: Path, hub_folders: Any, offline: Path) -> 
 
 def test_the_hub_s_own_variables(tmp_path: Path, hub_folders: Any) -> None:
     hub_cache(tmp_path / "home" / "hub", "some/tiny-sam", hub_folders["segment"][0])
-    code = "from gsam import store; print(store.load('some/tiny-sam').family)"
+    code = "from gsam.weights import store; print(store.load('some/tiny-sam').family)"
     assert in_a_process(code, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1") == "sam"
 
 
