@@ -18,8 +18,10 @@ from gsam.pipeline import Pipeline
 from gsam.pipeline.limits import Limits
 from gsam.registry import FAMILIES
 from gsam.runtime.compilation_cache import enable_compilation_cache
+from gsam.runtime.rebuild import by_recipe
 
 
+@by_recipe
 def load(
     name: str | Path = "nano",
     *,

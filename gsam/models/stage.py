@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from flax import nnx
@@ -30,6 +31,15 @@ class ModelStage(Generic[M]):
 
     module: ClassVar[type[nnx.Module]]
     """The module's class, called with ``config``."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Keep `__repr__` from `dataclasses.dataclass`, which would print every parameter."""
+        super().__init_subclass__(**settings)
+        cls.__repr__ = ModelStage.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        count = sum(math.prod(value.shape) for value in self.params.values())
+        return f"<{type(self).__name__}: {count:,} parameters>"
 
     @classmethod
     def spec_of(cls, config: Any) -> bind.Spec[M]:

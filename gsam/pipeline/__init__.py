@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +26,7 @@ from gsam.results.tracks import TrackedFrame
 from gsam.roles import Stage, Step, Tracker
 from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.memory import release_host_memory
+from gsam.runtime.process import check_process
 from gsam.runtime.program import Program
 from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
@@ -100,6 +102,12 @@ class Pipeline(Steps):
         self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
         self._seen: collections.OrderedDict[bytes, tuple[Images, Any]] = collections.OrderedDict()
         self._encoded = 0
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        steps = " -> ".join(_step_name(step) for step in self.steps.values())
+        where = f"{len(self.devices)} x " if len(self.devices) > 1 else ""
+        return f"<{type(self).__name__} {self.name}: {steps} on {where}{self.devices[0].platform}>"
 
     @functools.cached_property
     def params(self) -> dict[str, Params]:
@@ -296,6 +304,13 @@ class Pipeline(Steps):
         remember: bool = False,
     ) -> _InFlight:
         """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
+        check_process()
+        with self._lock:  # what is remembered and compiled is all threads'
+            return self._begin(batch, thresholds, batch_size, remember)
+
+    def _begin(
+        self, batch: Sequence[tuple[Picture, Queries]], thresholds: Mapping[str, Any], batch_size: int, remember: bool
+    ) -> _InFlight:
         pictures, queries = [p for p, _ in batch], [q for _, q in batch]
         spare = batch_size - len(batch)
         limits = dataclasses.replace(self.limits, **thresholds)
@@ -362,3 +377,7 @@ class Pipeline(Steps):
                 self._asked.popitem(last=False)
         valid = np.arange(count)[None, :] < np.array([len(p) for p in prompts])[:, None]
         return Text(self._asked[prompts, count], jnp.asarray(valid))
+
+
+def _step_name(step: Any) -> str:
+    return getattr(step, "__name__", None) or type(step).__name__

@@ -12,14 +12,17 @@ import jax
 from gsam.pipeline.limits import Limits
 from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppress_contained
 from gsam.roles import EncodesImages, ReadsText, Stage, Step
+from gsam.runtime.rebuild import Rebuildable
 from gsam.text.captions import CaptionPacker
 from gsam.types import Images, Params, Scene, Text, Thresholds, View
 
 ROLES = ("detect", "segment", "classify")
 
 
-class Steps:
+class Steps(Rebuildable):
     """The steps of a pipeline and the pure functions that they make together."""
+
+    _rebuilt_by_name = False
 
     def __init__(self, steps: Sequence[Stage | Step], limits: Limits) -> None:
         if not steps or _role(steps[0], 0) not in ("detect", "ground"):

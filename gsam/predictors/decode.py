@@ -40,6 +40,12 @@ class Prediction(NamedTuple):
     can be a mask prompt.
     """
 
+    def __repr__(self) -> str:
+        best = " ".join(f"{v:.2f}" for v in np.ravel(self.iou)[:6])
+        more = " ..." if np.size(self.iou) > 6 else ""
+        shapes = f"masks {list(self.masks.shape)} {self.masks.dtype}, iou {best}{more}"
+        return f"<Prediction: {shapes}, low_res {list(self.low_res.shape)}>"
+
     @classmethod
     def empty(cls, count: int, low: tuple[int, ...], size: tuple[int, int], logits: bool) -> Prediction:
         """Allocate the answers to several prompts.

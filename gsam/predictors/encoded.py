@@ -15,22 +15,38 @@ from numpy.typing import ArrayLike
 from gsam.inputs.image import Source, content, open_image
 from gsam.models.promptable import PromptableSegmenter
 from gsam.predictors import embedding
+from gsam.predictors.current import CurrentImages
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.encode import Encoder
 from gsam.predictors.prompts import Transform
+from gsam.runtime.rebuild import Rebuildable
 from gsam.types import Images
 
 UNSET = "set an image first: predictor.set_image(...)"
 
 
-class EncodedImages:
-    """The part of `gsam.Predictor` that has to do with images; prompts are the other."""
+class EncodedImages(Rebuildable):
+    """The part of `gsam.Predictor` that has to do with images; prompts are the other.
+
+    Threads may share it: each is answered about the images that it set itself.
+    """
 
     model: PromptableSegmenter
+    name: str
     _encode: Encoder
 
     def __init__(self) -> None:
-        self._embeddings: list[Embedding] = []
+        self._current = CurrentImages()
+
+    def __repr__(self) -> str:
+        try:
+            sizes = [e.size for e in self._embeddings]
+        except RuntimeError:  # of another thread
+            sizes = []
+        state = f"{len(sizes)} images are set" if len(sizes) > 1 else "no image is set"
+        if len(sizes) == 1:
+            state = f"an image of {sizes[0][1]} x {sizes[0][0]} is set"
+        return f"<{type(self).__name__} {self.name} on {self.device.platform}: {state}>"
 
     @property
     def device(self) -> jax.Device:
@@ -38,7 +54,9 @@ class EncodedImages:
         return jax.local_devices()[0]
 
     def set_image(self, image: Source, image_format: Literal["RGB", "BGR"] = "RGB") -> None:
-        """Encode an image, in place of the one before.
+        """Encode an image, in place of the one before; where that fails, no image is set.
+
+        Every thread sets its own; see `gsam.Predictor`.
 
         Args:
             image: uint8 [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
@@ -54,6 +72,7 @@ class EncodedImages:
             >>> predictor.original_size
             (60, 80)
         """
+        self.reset_image()  # what fails must not be answered by the image before
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be 'RGB' or 'BGR', is {image_format!r}")
         if image_format == "BGR":
@@ -72,11 +91,11 @@ class EncodedImages:
             gsam.errors.ImageError: An image cannot be read.
             ValueError: There are no images.
         """
+        self.reset_image()
         pictures = [open_image(image) for image in images]
         if not pictures:
             raise ValueError("no pictures: set_image_batch needs at least one")
-        self.reset_image()
-        self._embeddings = self._encode(pictures)
+        self._current.set(self._encode(pictures))
 
     def set_torch_image(self, transformed_image: ArrayLike, original_image_size: tuple[int, int]) -> None:
         """Encode an image that ``transform.apply_image`` made.
@@ -88,6 +107,7 @@ class EncodedImages:
         Raises:
             ValueError: The shape is not that of this model's view of such an image.
         """
+        self.reset_image()
         view, size = self.model.view, (int(original_image_size[0]), int(original_image_size[1]))
         (rows, columns), pixels = content(view, size), np.asarray(transformed_image)
         if pixels.shape != (1, 3, rows, columns):
@@ -95,12 +115,11 @@ class EncodedImages:
         seen = np.full((1, view.size, view.size, 3), view.pad, np.uint8 if pixels.dtype == np.uint8 else np.float32)
         seen[:, :rows, :columns] = pixels.transpose(0, 2, 3, 1)
         images = Images({view.key: jnp.asarray(seen)}, {view.key: jnp.asarray([[rows, columns]])}, jnp.asarray([size]))
-        self.reset_image()
-        self._embeddings = [Embedding(self._encode.features(images), size, (rows, columns))]
+        self._current.set([Embedding(self._encode.features(images), size, (rows, columns))])
 
     def reset_image(self) -> None:
         """Forget the image, or images."""
-        self._embeddings = []
+        self._current.set(())
 
     reset_predictor = reset_image
 
@@ -127,7 +146,7 @@ class EncodedImages:
     @features.setter
     def features(self, features: Any) -> None:
         old = self._embedding
-        self._embeddings = [Embedding(features, old.size, old.content, old.pixels)]
+        self._current.set([Embedding(features, old.size, old.content, old.pixels)])
 
     @property
     def transform(self) -> Transform:
@@ -154,9 +173,10 @@ class EncodedImages:
         Raises:
             RuntimeError: No image is set.
         """
-        if not self._embeddings:
+        current = self._embeddings
+        if not current:
             raise RuntimeError(UNSET)
-        every = [e.features for e in self._embeddings]
+        every = [e.features for e in current]
         return _channels_first(jax.tree.map(lambda *parts: jnp.concatenate(parts), *every))
 
     def save_embedding(self, path: str | os.PathLike[str]) -> Path:
@@ -184,15 +204,21 @@ class EncodedImages:
         Raises:
             gsam.errors.UsageError: The file is damaged, or of another model.
         """
-        self._embeddings = [embedding.load(Path(path), self._encode.fingerprint)]
+        self.reset_image()
+        self._current.set([embedding.load(Path(path), self._encode.fingerprint)])
+
+    @property
+    def _embeddings(self) -> Sequence[Embedding]:
+        return self._current.get()
 
     @property
     def _embedding(self) -> Embedding:
-        if not self._embeddings:
+        current = self._embeddings
+        if not current:
             raise RuntimeError(UNSET)
-        if len(self._embeddings) > 1:
-            raise RuntimeError(f"{len(self._embeddings)} pictures are set: predict_batch is for them, or set_image one")
-        return self._embeddings[0]
+        if len(current) > 1:
+            raise RuntimeError(f"{len(current)} pictures are set: predict_batch is for them, or set_image one")
+        return current[0]
 
 
 def _channels_first(features: Any) -> Any:

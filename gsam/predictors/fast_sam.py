@@ -28,6 +28,7 @@ from gsam.results.result import BoxClippedMasks, CroppedMasks, Result
 from gsam.roles import ImageTextScorer
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
+from gsam.runtime.rebuild import Rebuildable
 from gsam.types import Images, View
 
 NAME = "object"
@@ -41,7 +42,7 @@ Rank = Callable[[str, Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
 """Scores how well each of some images fits a text: logits."""
 
 
-class FastSAM:
+class FastSAM(Rebuildable):
     """Segment everything in an image in one pass, and select from it by boxes, points or words.
 
     Args:
@@ -66,6 +67,7 @@ class FastSAM:
         if not isinstance(built, FastSamSegmenter):
             raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")
         self.model = built
+        self.name = model if isinstance(model, str) else type(model).__name__
         self._classifier = classifier
         self._params = jax.device_put(self.model.params)
         self._find = Program(self.model.everything, static=["n"])
@@ -101,6 +103,9 @@ class FastSAM:
         limits = [np.float32(own if v is None else v) for v, own in ((conf, stage.conf), (iou, stage.iou))]
         found = self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det)
         return self._to_prompt(picture, images, found)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     @property
     def compilations(self) -> int:
@@ -146,7 +151,7 @@ class FastSAM:
         return stage, Program(stage.embed), Program(stage.compare)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class FastSAMPrompt:
     """The N things found in one image, best first, and the prompts that select from them.
 
@@ -176,6 +181,10 @@ class FastSAMPrompt:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __repr__(self) -> str:
+        height, width = self.picture.pixels.shape[:2]
+        return f"<{type(self).__name__} {width} x {height}: {len(self)} things>"
 
     def everything_prompt(self) -> Result:
         """Select everything.

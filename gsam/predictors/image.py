@@ -40,9 +40,8 @@ class Predictor(EncodedImages):
     images are anything `gsam.inputs.image.open_image` opens; points outside the image, labels other
     than 0 and 1, reversed boxes and numbers that are not finite raise `ValueError` instead of
     giving a mask of something; after `set_image_batch`, `predict` does not pick the last image;
-    prompts of one call may differ in kind and number of points (`predict_many`). Counts are padded
-    to powers of two, so that few programs are compiled, and padding changes no result. nano's boxes
-    bring their filled selves as mask prompt, unless another is given.
+    prompts of one call may differ in kind (`predict_many`); nano's boxes bring themselves, filled,
+    as mask prompt. Threads may share a predictor: each is answered about the image it set itself.
 
     Source: ``segment_anything/predictor.py`` and ``sam2/sam2_image_predictor.py``.
 
@@ -311,20 +310,21 @@ class Predictor(EncodedImages):
             RuntimeError: No image is set.
             ValueError: The lists are not as long as there are images, or a prompt is not valid.
         """
-        if not self._embeddings:
+        current = self._embeddings
+        if not current:
             raise RuntimeError(UNSET)
         batches = (point_coords_batch, point_labels_batch, box_batch, mask_input_batch)
         for batch in batches:
-            if batch is not None and len(batch) != len(self._embeddings):
-                raise ValueError(f"prompts for {len(batch)} pictures, but {len(self._embeddings)} are set")
+            if batch is not None and len(batch) != len(current):
+                raise ValueError(f"prompts for {len(batch)} pictures, but {len(current)} are set")
         every = []
-        for i, embedding in enumerate(self._embeddings):
+        for i, embedding in enumerate(current):
             given = prompts.parse_single_or_batch(*(None if batch is None else batch[i] for batch in batches))
             every.append(prompts.check_prompts(given, self._space(embedding, normalize_coords)))
         shape = PaddedShape.of(every, BLOCK)  # one program for all
         found = [
             self._predict(embedding, checked, multimask_output, return_logits, shape).squeezed()
-            for embedding, checked in zip(self._embeddings, every, strict=True)
+            for embedding, checked in zip(current, every, strict=True)
         ]
         return [p.masks for p in found], [p.iou for p in found], [p.low_res for p in found]
 
@@ -374,8 +374,6 @@ class Predictor(EncodedImages):
             masks = np.take_along_axis(masks, best[..., None, None], 1)
         return to_result(pixels, masks, iou, labels, self.name)
 
-    # Within
-
     def _space(self, embedding: Embedding, normalise: bool | None) -> CoordinateSpace:
         """Coordinates in pixels of the image, or in 0..1 without ``normalise``; None: of the
         view.
@@ -396,5 +394,6 @@ class Predictor(EncodedImages):
         shape: PaddedShape | None = None,
     ) -> Prediction:
         shape = shape or PaddedShape.of([checked], BLOCK)
-        how: dict[str, Any] = {"threshold": self.mask_threshold, "multimask": multimask, "logits": logits}
-        return self._decode.decode_all(embedding, checked, shape, **how)
+        return self._decode.decode_all(
+            embedding, checked, shape, threshold=self.mask_threshold, multimask=multimask, logits=logits
+        )

@@ -18,6 +18,7 @@ from gsam.ops.resize import antialiased
 from gsam.predictors import prompts
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
+from gsam.runtime.rebuild import Rebuildable
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.engine import Engine
 from gsam.tracking.frame_range import frame_range
@@ -30,7 +31,7 @@ SHY = -10.0
 """The greatest logit where another object is more likely, without overlap."""
 
 
-class VideoPredictor:
+class VideoPredictor(Rebuildable):
     """Follow objects through a video by points, boxes and masks.
 
     ``state = predictor.init_state(video)``, prompts on any frame, then ``for frame, ids, masks in
@@ -100,6 +101,7 @@ class VideoPredictor:
         if max_cond_frames_in_attn != -1 and max_cond_frames_in_attn < 2:
             raise UsageError(f"max_cond_frames_in_attn is -1 or at least 2, not {max_cond_frames_in_attn}")
         self.model = tracker(model, **settings) if isinstance(model, str) else model
+        self.name = model if isinstance(model, str) else type(model).__name__
         memory = dataclasses.replace(
             self.model.memory, stride=memory_temporal_stride_for_eval, prompted=max_cond_frames_in_attn
         )
@@ -126,6 +128,9 @@ class VideoPredictor:
             gsam.errors.UsageError: There is no such model, or it is no SAM 2.
         """
         return cls(model_id, **settings)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     @property
     def compilations(self) -> int:

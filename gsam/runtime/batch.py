@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture, canvas, content, make_view
+from gsam.runtime.process import check_process
 from gsam.types import Images, View
 
 
 def gather(pictures: Sequence[Picture], views: Sequence[View]) -> Images:
     """Stack every view of every picture into a batch, and say which part is not padding."""
+    check_process()
     sizes = [p.pixels.shape[:2] for p in pictures]
     shapes = {v.key: canvas(v, sizes) for v in views}
     return Images(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import jax
 
+from gsam.runtime.process import check_process
 from gsam.weights import folders
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs in gsam's cache, if ``JAX_COMPILATION_CACHE_DIR`` is not set."""
+    """Keep compiled programs in gsam's cache, if ``JAX_COMPILATION_CACHE_DIR`` is not set.
+
+    Called before any model is loaded, so a forked child is refused here too (`check_process`).
+    """
+    check_process()
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(folders.cache_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import jax
 
 from gsam.runtime.memory import low_memory_options, release_host_memory
+from gsam.runtime.process import check_process
 
 R = TypeVar("R")
 
@@ -44,6 +45,7 @@ class Program(Generic[R]):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
+        check_process()
         before = self.compilations
         found: R = self._compiled(*args, **kwargs)
         if self.compilations > before:

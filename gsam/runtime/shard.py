@@ -9,12 +9,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gsam.runtime.process import check_process
+
 AXIS = "batch"
 """The one axis of the mesh."""
 
 
 def replicate(values: Any, devices: Sequence[jax.Device]) -> Any:
     """Put a pytree on every device as a whole."""
+    check_process()
     if len(devices) == 1:
         return jax.device_put(values, devices[0])
     return jax.device_put(values, NamedSharding(_mesh(devices), PartitionSpec()))
@@ -25,6 +28,7 @@ def shard_batch(values: Any, devices: Sequence[jax.Device]) -> Any:
 
     An array whose B the number of devices does not divide is whole on each, and so is a scalar.
     """
+    check_process()
     if len(devices) == 1:
         return jax.device_put(values, devices[0])
     mesh = _mesh(devices)

@@ -23,7 +23,7 @@ class EndOfFrames(UsageError):
 WORDS = {"num_frames": "count", "video_height": "height", "video_width": "width", "obj_ids": "ids"}
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Session:
     """The state of a video that is being segmented: frames, objects and their memories.
 
@@ -43,6 +43,10 @@ class Session:
     last: Frame | None = None
     """The frame that was read last."""
     _live: Iterator[Frame] | None = None
+
+    def __repr__(self) -> str:
+        ids = ", ".join(map(repr, self.ids[:5])) + (" ..." if len(self.ids) > 5 else "")
+        return f"<{type(self).__name__} of {self.frames!r}: objects {ids or 'none yet'}>"
 
     @property
     def count(self) -> int | None:

@@ -57,7 +57,7 @@ def features(predictor: Predictor) -> sam2.Features:
 def beside(predictor: Predictor, stage: sam2.Sam2Segmenter, **settings: Any) -> Predictor:
     """Another predictor of the same picture, which is not encoded again."""
     other = Predictor(stage, **settings)
-    other._embeddings = predictor._embeddings
+    other._current = predictor._current
     return other
 
 

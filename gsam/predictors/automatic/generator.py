@@ -44,13 +44,14 @@ from gsam.predictors.automatic.measure import Frame, Measured, measure, run_leng
 from gsam.predictors.automatic.settings import OutputMode, Settings
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
+from gsam.runtime.rebuild import Rebuildable
 from gsam.types import Images, Params
 
 CLAMP = 32.0
 """SAM 2 cuts logits at this before they become a prompt."""
 
 
-class MaskGenerator:
+class MaskGenerator(Rebuildable):
     """Generate masks for everything in an image.
 
     The differences to the original, all where it fails or has no say: crops without a pixel are
@@ -142,6 +143,7 @@ class MaskGenerator:
             multimask_output=multimask_output,
         )
         self.model = cast(PromptableSegmenter, segmenter(model, **settings) if isinstance(model, str) else model)
+        self.name = model if isinstance(model, str) else type(model).__name__
         sure = self.model.default_iou_thresh if pred_iou_thresh is None else pred_iou_thresh
         self.settings = dataclasses.replace(chosen, pred_iou_thresh=sure)
         needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
@@ -151,6 +153,11 @@ class MaskGenerator:
         self._embed = Program(self._features, device.platform)
         self._decode = Program(self._answers, device.platform, static=["multimask", "again"])
         self._on_device = None if device.platform == "cpu" else OnDevice()
+
+    def __repr__(self) -> str:
+        side = self.settings.points_per_side
+        points = "points of its own" if side is None else f"{side} x {side} points"
+        return f"<{type(self).__name__} {self.name}: {points}>"
 
     def generate(self, image: Source) -> list[Record]:
         """Generate masks for everything in an image.
