@@ -41,10 +41,12 @@ class VideoPredictor(Rebuildable):
 
     The differences: a correction on a frame that was gone over already counts (the original loses
     it unless ``add_all_frames_to_correct_as_cond``, which is on here; turn it off for the
-    original's behaviour). ``clear_non_cond_mem_around_input`` works. Small holes are filled on
-    every machine. All objects of a frame are one call. Frames are read when they are needed, a
-    video file's by Pillow's filter as a folder's are; memories lie in host memory, and beyond 128
-    MB in a temporary file, so that a long video needs no more of it than a short one.
+    original's behaviour; but what ``add_new_points_or_box`` and ``add_new_mask`` return for such a
+    frame is always the newest mask, where the original returns the old one).
+    ``clear_non_cond_mem_around_input`` works. Small holes are filled on every machine. All objects
+    of a frame are one call. Frames are read when they are needed, a video file's by Pillow's filter
+    as a folder's are; memories lie in host memory, and beyond 128 MB in a temporary file, so that a
+    long video needs no more of it than a short one.
 
     Source: ``sam2/sam2_video_predictor.py``.
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gsam.text.cleaning import clean
 from gsam.text.processor import Encode
 from gsam.text.templates import Template, allowed, fill, templates
 from gsam.text.tokenizer import Tokenizer
@@ -55,8 +56,8 @@ class Sentences:
         return ids.reshape(len(texts), len(templates(self.template)), self.context)
 
     def token_ids(self, tokenizer: Tokenizer, sentences: Sequence[str]) -> np.ndarray:
-        """Token ids of sentences, [n, T]."""
-        return tokenizer.encode(sentences, self.context)
+        """Token ids of sentences, cleaned as CLIP's were in training, [n, T]."""
+        return tokenizer.encode([clean(s) for s in sentences], self.context)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, Any]:
         """Pack unit vectors of the queries [C, P] and of the negatives [K, P].

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.text.cleaning import clean
 from gsam.text.processor import Encode
 from gsam.text.tokenizer import Tokenizer
 
@@ -33,10 +34,10 @@ class SingleQueries:
         return ("c",)
 
     def tokenize(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """Tokenize texts: ids [C, context]."""
+        """Tokenize texts, cleaned as in training: ids [C, context]."""
         if self.tokenizer is None:
             raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
-        return self.tokenizer.encode([self.template.format(q) for q in texts], self.context)
+        return self.tokenizer.encode([clean(self.template.format(q)) for q in texts], self.context)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
         """Stack the features of each query, [C, D]."""

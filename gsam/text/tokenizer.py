@@ -97,8 +97,8 @@ class Caption:
     def phrase(self, scores: NDArray[np.float32], threshold: float) -> str:
         """Join the words that score above a threshold as GroundingDINO's own demo does.
 
-        Phrases may come out merged, cut or empty: this is for comparing with it, labels are better
-        taken from the queries.
+        Phrases may come out merged, cut or empty, and with blanks at their ends where a point
+        fired: this is for comparing with it, labels are better taken from the queries.
 
         Source: ``get_phrases_from_posmap``.
 
@@ -110,7 +110,7 @@ class Caption:
             The phrase.
         """
         fired = [i for i, s in zip(self.ids, scores, strict=True) if s > threshold and i and i not in self.special]
-        return self.decode(fired).replace(".", "").strip()
+        return self.decode(fired).replace(".", "")
 
 
 def load_tokenizer(path: Path) -> FastTokenizer:

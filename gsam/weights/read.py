@@ -63,7 +63,7 @@ class Tensor:
         span = 1 + sum((n - 1) * s for n, s in zip(self.shape, strides, strict=True))
         item = np.dtype(self.dtype).itemsize
         if self.packed is not None:
-            raw = np.frombuffer(self.packed, np.uint8)[self.offset : self.offset + span * item]
+            raw = np.frombuffer(self.packed, np.uint8)[self.offset : self.offset + span * item].copy()
         else:
             with self.file.open("rb") as file:
                 file.seek(self.offset)

@@ -66,7 +66,7 @@ class Part:
 
     def load(self) -> np.ndarray:
         rows = self.shape[0]
-        return np.asarray(self.whole.load()[self.index * rows : (self.index + 1) * rows])
+        return np.array(self.whole.load()[self.index * rows : (self.index + 1) * rows])  # and let go of the others
 
 
 def unstack(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout) -> dict[str, Any]:
@@ -174,10 +174,13 @@ def precision(path: str, dtype: Any) -> np.dtype[Any]:
 def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout, dtype: Any) -> dict[str, Any]:
     """Read, permute and cast every tensor (but see `EXACT`), one at a time: path -> jax array.
 
+    A parameter may be the very memory of the array that was loaded, so ``load`` must give one that
+    nobody else writes to.
+
     Raises `CheckpointError` for numbers that are not finite, integer weights, and tied tensors that
     differ.
     """
-    import jax.numpy as jnp
+    import jax
 
     moves = plan(tensors, shapes, layout)
     tensors = unstack(tensors, shapes, layout)
@@ -195,5 +198,5 @@ def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: La
             value = value.astype(precision(path, dtype), order="C", copy=False)
         if not np.isfinite(value).all():  # as they are used: 1e300 is finite in float64 only
             raise CheckpointError(f"{move.name} holds numbers that are not finite", "checkpoint_not_finite")
-        params[path] = jnp.asarray(value)
+        params[path] = jax.device_put(value)  # compiles nothing, which jnp.asarray does for every shape
     return params

@@ -248,6 +248,9 @@ def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.GroundingDinoDetector) -
     assert caption.words[:9] == ["[CLS]", "c", "##a", "##t", ".", "o", "##x", ".", "[SEP]"]
     fires = np.isin(caption.words, ["c", "##a", "##t", "."]).astype(np.float32)
     assert caption.phrase(fires, 0.5) == "cat"
+    last = np.zeros(len(caption.ids), np.float32)
+    last[[4, 5, 6]] = 1.0  # the point before it fires too, and leaves its blank as in the original
+    assert caption.phrase(last, 0.5) == " ox"
 
 
 def test_published_values_are_computed(tmp_path: Path, stage: gd.GroundingDinoDetector) -> None:

@@ -38,7 +38,11 @@ class Sam2Segmenter(PromptableSegmenter):
     """
 
     hq_token_only: bool = False
-    """Return HQ-SAM 2's finer mask alone."""
+    """Return HQ-SAM 2's finer mask alone.
+
+    There is one: with ``multimask_output=True`` it comes three times, as in the original, beside
+    the three quality scores of SAM 2's own masks.
+    """
     max_hole_area: float = 0.0
     """Largest hole that becomes mask, in pixels of the low-resolution mask."""
     max_sprinkle_area: float = 0.0
