@@ -107,6 +107,10 @@ class Text:
     """
     valid: jax.Array
     """[B, C] bool: the rest is padding."""
+    groups: jax.Array | None = None
+    """[B, C] int32: the first query with the label of each query; None where every query has a
+    label of its own.
+    """
 
 
 @jax.tree_util.register_dataclass

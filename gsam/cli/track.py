@@ -75,7 +75,7 @@ def track(
         pipeline, queries_of(query), {k: v for k, v in settings.items() if v is not None}, as_json=as_json
     )
     folder = output_folder_of(out, as_json)
-    files = TrackFiles(folder, kinds, items, config.queries.labels, resume) if folder is not None else None
+    files = TrackFiles(folder, kinds, items, config.queries.categories, resume) if folder is not None else None
     with Run(items, files, _nothing if as_json else _summary, as_json=as_json, noun="video") as run:
         tracking = Tracking(config, run, files)
         for item in run.todo:
@@ -134,7 +134,7 @@ class Tracking:
                 self.run.count(len(self._frames(item, frames, None)))
                 return
             began = time.monotonic()
-            head = Head(frames.size, item.name, frames.rate, frames.count, tuple(self.config.queries.labels))
+            head = Head(frames.size, item.name, frames.rate, frames.count, tuple(self.config.queries.categories))
             broken: GsamError | None = None
             with self.files.writer(item, head) as writer:
                 before = len(writer.complete)

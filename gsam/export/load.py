@@ -141,6 +141,9 @@ class Exported(Pipeline):
         features = self.encode(params, images) if features is None else features
         thresholds = self.limits.thresholds if thresholds is None else thresholds
         own = jnp.broadcast_to(thresholds.threshold, tokens.valid.shape)
+        if tokens.groups is None:
+            each = jnp.broadcast_to(jnp.arange(own.shape[1], dtype=jnp.int32), own.shape)
+            tokens = dataclasses.replace(tokens, groups=each)
         thresholds = dataclasses.replace(thresholds, threshold=own)
         counts = [x.shape[1] for slot in self.captions for x in jax.tree.leaves(tokens.stages[slot])]
         captions = ("several" if max(counts) > 1 else "one") if counts else None

@@ -159,7 +159,7 @@ class _Seen:
             else:
                 stages[slot] = jax.tree.map(lambda x, axes=axes: _varying(x, axes, size), leaves)
         valid: Any = _varying(self.text.valid, ("b", "c"), size)
-        return Text(stages, valid)
+        return Text(stages, valid, _varying(self.text.groups, ("b", "c"), size))
 
     def thresholds_of(self, size: Mapping[str, Any]) -> Thresholds:
         """The shapes of thresholds: one of each query's own, the rest numbers."""

@@ -375,8 +375,9 @@ class Pipeline(Steps):
             self._asked[prompts, count] = stack([texts[p] for p in prompts])
             while len(self._asked) > 64:
                 self._asked.popitem(last=False)
-        valid = np.arange(count)[None, :] < np.array([len(p) for p in prompts])[:, None]
-        return Text(self._asked[prompts, count], jnp.asarray(valid))
+        valid = np.array([[bool(p) for p in [*own, *[""] * (count - len(own))]] for own in prompts])
+        groups = np.array([[*q.groups, *range(len(q.groups), count)] for q in queries], np.int32)
+        return Text(self._asked[prompts, count], jnp.asarray(valid), jnp.asarray(groups))
 
 
 def _step_name(step: Any) -> str:

@@ -88,6 +88,7 @@ def to_results(
                 image=picture.name,
                 pixels=picture.pixels,
                 queries=list(asked.names),
+                query_labels=list(asked.labels),
                 pipeline=pipeline,
                 xyxy=np.asarray(boxes.xyxy[i][order], np.float32),
                 label_ids=ids.astype(np.int64),

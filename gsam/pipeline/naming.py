@@ -109,8 +109,10 @@ class MaskLabeler:
         if self._text is None:
             prompts = self.queries.prompts
             count = query_bucket(len(prompts))
-            valid = jnp.arange(count)[None] < len(prompts)
+            padded = [*prompts, *[""] * (count - len(prompts))]
+            groups = [*self.queries.groups, *range(len(prompts), count)]
             caches = text_caches({"classify": self.classifier}, lambda: {"classify": self._params})
-            packed = {slot: cache.encode([*prompts, *[""] * (count - len(prompts))]) for slot, cache in caches.items()}
-            self._text = Text(jax.tree.map(lambda x: x[None], packed), valid)
+            packed = {slot: cache.encode(padded) for slot, cache in caches.items()}
+            valid, own = jnp.asarray([[bool(p) for p in padded]]), jnp.asarray([groups], jnp.int32)
+            self._text = Text(jax.tree.map(lambda x: x[None], packed), valid, own)
         return self._text

@@ -60,7 +60,7 @@ def deduplicated(scene: Scene) -> Kept:
     """The rows that `deduplicate` keeps."""
     rank = jnp.argsort(jnp.where(scene.boxes.valid, -scene.labels.score, jnp.inf), axis=1, stable=True)
     xyxy, valid, index = (take(x, rank) for x in (scene.boxes.xyxy, scene.boxes.valid, scene.labels.index))
-    same, limits = _same(index), scene.thresholds
+    same, limits = _same(scene, index), scene.thresholds
     kept = jax.vmap(without_duplicates, (0, 0, 0, None, None))(
         iou(xyxy, xyxy), same, valid, limits.nms, limits.duplicate
     )
@@ -71,7 +71,7 @@ def deduplicated(scene: Scene) -> Kept:
 def is_group_box(scene: Scene) -> jax.Array:
     """Which boxes [B, N] surround a group, see `gsam.ops.suppression.surrounds_group`."""
     xyxy, valid = scene.boxes.xyxy, scene.boxes.valid
-    same = _same(scene.labels.index) & valid[:, :, None] & valid[:, None, :]
+    same = _same(scene, scene.labels.index) & valid[:, :, None] & valid[:, None, :]
     return surrounds_group(area(xyxy), intersection(xyxy, xyxy), same, scene.thresholds.group)
 
 
@@ -93,11 +93,13 @@ def not_contained(scene: Scene) -> Kept:
     mask = logits[..., step // 2 :: step, step // 2 :: step] > 0
     flat = mask.reshape(*mask.shape[:2], -1).astype(jnp.float32)
     clash = contained(flat.sum(-1), flat @ flat.swapaxes(1, 2), scene.thresholds.inside)
-    return _in_front(jax.vmap(keep_best)(clash & _same(scene.labels.index), scene.boxes.valid))
+    return _in_front(jax.vmap(keep_best)(clash & _same(scene, scene.labels.index), scene.boxes.valid))
 
 
-def _same(index: jax.Array) -> jax.Array:
-    """[B, N, N] bool: which two have one label."""
+def _same(scene: Scene, index: jax.Array) -> jax.Array:
+    """[B, N, N] bool: which two of the queries ``index`` [B, N] have one label."""
+    groups = scene.text.groups
+    index = index if groups is None else take(groups, index)
     return index[:, :, None] == index[:, None, :]
 
 

@@ -34,6 +34,7 @@ class TileDetection:
 
     tile: Rectangle
     label: int
+    """The first query with its label."""
     score: float
     quality: float
     box: NDArray[np.float32]
@@ -108,7 +109,7 @@ def merge(
         image=picture.name,
         pixels=picture.pixels,
         xyxy=np.asarray([f.box for f in things], np.float32).reshape(-1, 4),
-        label_ids=np.asarray([f.label for f in things], np.int64),
+        label_ids=np.asarray([results[i].label_ids[row] for i, row in rows], np.int64),
         labels=[results[i].labels[row] for i, row in rows],
         scores=np.asarray([f.score for f in things], np.float32),
         mask_scores=np.asarray([f.quality for f in things], np.float32),
@@ -122,6 +123,7 @@ def merge(
 def _found(result: Result, tile: Rectangle, source: int) -> list[TileDetection]:
     top, left = tile[:2]
     found = []
+    words = result.query_labels or result.queries
     for row in range(len(result)):
         mask = result.mask(row)
         x0, y0, x1, y1 = bounds(mask)
@@ -130,7 +132,7 @@ def _found(result: Result, tile: Rectangle, source: int) -> list[TileDetection]:
         found.append(
             TileDetection(
                 tile,
-                int(result.label_ids[row]),
+                words.index(words[result.label_ids[row]]),
                 float(result.scores[row]),
                 float(result.mask_scores[row]),
                 result.xyxy[row] + np.asarray([left, top, left, top], np.float32),

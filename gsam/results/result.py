@@ -61,6 +61,8 @@ class Result:
     """[T] words of the caption as the detector read it, if it reads the queries as one."""
     token_scores: NDArray[np.float32] | None = None
     """[N, T] in 0..1: how well each object fits each of ``tokens``."""
+    query_labels: list[str] = dataclasses.field(default_factory=list)
+    """The label of each of ``queries``; empty where these are the queries themselves."""
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -164,7 +166,7 @@ class Result:
         """
         from gsam.results.draw.overlay import draw
 
-        return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, self.queries)
+        return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, self.query_labels or self.queries)
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the objects as plain values for JSON: see `gsam.results.formats.scene_json`.
@@ -186,6 +188,7 @@ class Result:
             size=self.size,
             pipeline=self.pipeline,
             queries=self.queries,
+            query_labels=self.query_labels,
             labels=self.labels,
             label_ids=self.label_ids,
             scores=self.scores,

@@ -87,7 +87,7 @@ class CaptionPacker:
         tokenizer = self._tokenizer
         rows: dict[str, NDArray[Any]] = {**self.tokenize(queries)}
         rows["features"] = np.zeros((*rows["ids"].shape, 0))
-        packed = pack(rows, [True] * len(queries), self.context)
+        packed = pack(rows, [bool(q) for q in queries], self.context)
         ids = packed["ids"].reshape(-1).tolist()
         count, length = packed["ids"].shape
         return Caption(ids, tokenizer.spell(ids), tokenizer.decode, frozenset({BEGIN}), (count, length))

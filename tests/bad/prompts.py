@@ -20,10 +20,16 @@ def ask(query: Query) -> Callable[[Path], Run]:
 
 def labels(*expected: str) -> Callable[[Queries], None]:
     def check(queries: Queries) -> None:
-        assert queries.labels == list(expected)
-        assert len(queries.names) == len(queries.prompts) == len(expected)
+        assert queries.categories == list(expected)
+        assert sum(map(bool, queries.prompts)) == len(expected)
+        assert len(queries.names) == len(queries.prompts) == len(queries.labels)
 
     return check
+
+
+def places(queries: Queries) -> None:
+    assert queries.names == ["", "dog", "N/A", "Dog", "N/A"], "numbers of the given list"
+    assert queries.prompts == ["", "dog", "N/A", "", ""]
 
 
 def written(label: str) -> Callable[[Path], Run]:
@@ -93,6 +99,10 @@ ROWS: list[Row] = [
     Row("22a", "the same in another case", ask("Cat, cat. CAT\n dog"), check=labels("Cat", "dog")),
     Row("22b", "the same, composed otherwise", ask(["caf\u00e9", "cafe\u0301"]), check=labels("caf\u00e9")),
     Row("22c", "the same with more spaces", ask(["red  car", "red car"]), check=labels("red car")),
+    Row("22d", "numbers separated by commas", ask("0,1,2"), check=labels("0", "1", "2")),
+    Row("22e", "full stops and commas of other scripts", ask("猫、犬。鳥"), check=labels("猫", "犬", "鳥")),
+    Row("22f", "a name with a full stop, in quotes", ask('"St. Bernard", cat'), check=labels("St. Bernard", "cat")),
+    Row("22g", "a class list with placeholders and repeats", ask(["", "dog", "N/A", "Dog", "N/A"]), check=places),
     Row("23a", "emoji", ask("🐶, 👩‍🚀"), check=labels("🐶", "👩‍🚀")),
     Row("23b", "Korean", ask("노란 버스. 개"), check=labels("노란 버스", "개")),
     Row("23c", "right to left", ask("كلب, חתול"), check=labels("كلب", "חתול")),

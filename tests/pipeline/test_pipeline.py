@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import gsam
+from gsam.results.formats.coco import coco_of
 from gsam.types import Boxes, Images, Labels, Masks, Scene, View
 
 
@@ -105,6 +106,42 @@ def test_nms_and_threshold_are_run_time_values() -> None:
 
 def test_a_dictionary_names_the_label() -> None:
     assert pipe()(picture(32, 32, (4, 4, 9, 9)), {"a photo of a dog": "pet"}).labels == ["pet"]
+
+
+class EachItsOwn(BrightDetector):
+    """Gives its second box to the second query."""
+
+    def detect(self, params, images, text, valid, n):
+        boxes, labels = super().detect(params, images, text, valid, n)
+        second = jnp.broadcast_to((jnp.arange(n) == 1).astype(jnp.int32), labels.index.shape)
+        return boxes, Labels(second, labels.score, labels.scores)
+
+
+@pytest.mark.parametrize("tile", [0, 48])
+def test_queries_of_one_label_are_suppressed_as_one(tile: int) -> None:
+    p = gsam.Pipeline(EachItsOwn(), BoxSegmenter(), boxes=6, nms=0.5, tile=tile)
+    seen = picture(64, 64, (10, 10, 40, 40))
+    assert p(seen, {"apple": "fruit", "red apple": "fruit"}).labels == ["fruit"]
+    assert sorted(p(seen, {"apple": "fruit", "stone": "mineral"}).labels) == ["fruit", "mineral"]
+    assert p(seen, ["ball", "thing", "Ball"]).query_labels == ["ball", "thing", "ball"]
+
+
+def test_coco_has_the_labels_of_a_mapping_found_or_not() -> None:
+    p = pipe()
+    asked = {"moon": "sky", "ball": "toy", "sun": "sky"}
+    found, nothing = p(picture(64, 64, (10, 10, 40, 40)), asked), p(picture(64, 64, None), asked)
+    for results in ([found], [nothing], [nothing, found], [found, nothing]):
+        coco = coco_of([r.to_dict() for r in results]).to_dict()
+        assert [c["name"] for c in coco["categories"]] == ["sky", "toy"]
+    assert "query_labels" not in p(picture(64, 64, None), "ball").to_dict()
+
+
+def test_label_ids_are_places_in_the_list_that_was_given() -> None:
+    classes = ["", "ball", "BALL", "N/A"]
+    found = pipe()(picture(64, 64, (10, 10, 40, 40)), classes)
+    assert found.queries == classes
+    assert [classes[i] for i in found.label_ids] == found.labels == ["ball"]
+    assert [c["name"] for c in found.to_coco()["categories"]] == ["ball", "N/A"]
 
 
 def test_your_own_step_fits_between() -> None:

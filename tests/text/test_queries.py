@@ -11,7 +11,7 @@ import pytest
 
 from gsam.errors import CheckpointError, QueryError
 from gsam.nano.names import words, write_tokenizer
-from gsam.text.queries import parse_queries
+from gsam.text.queries import join_queries, parse_queries
 from gsam.text.tokenizer import Tokenizer, load_tokenizer
 
 TRICKY = [
@@ -54,7 +54,45 @@ def test_a_list_is_not_split_and_labels_are_verbatim() -> None:
 
 def test_what_differs_in_case_only_is_asked_once() -> None:
     found = parse_queries({"Dog": "first", "dOG": "second", "STRASSE": "a", "straße": "b"})
-    assert (found.names, found.labels) == (["Dog", "STRASSE"], ["first", "a"])
+    assert found.prompts == ["Dog", "", "STRASSE", ""]
+    assert found.categories == ["first", "a"]
+    assert parse_queries("Dog. dog, DOG").names == ["Dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0,1,2,3", ["0", "1", "2", "3"]),
+        ("100,120", ["100", "120"]),
+        ("speed limit 30,50", ["speed limit 30", "50"]),
+        ("number 7,number 9", ["number 7", "number 9"]),
+        ("1,000,000 coins. 3.5 inch disk", ["1,000,000 coins", "3.5 inch disk"]),
+        ("猫、犬。鳥，馬", ["猫", "犬", "鳥", "馬"]),
+        ("قط، كلب", ["قط", "كلب"]),
+        ('"St. Bernard", cat', ["St. Bernard", "cat"]),
+        ('“dog, cat”. "10,5 inch"', ["dog, cat", "10,5 inch"]),
+        ('3.5" disk, 2" nail', ['3.5" disk', '2" nail']),
+        ("people; astronaut | rope", ["people; astronaut | rope"]),
+    ],
+)
+def test_what_separates_and_what_does_not(text: str, names: list[str]) -> None:
+    assert parse_queries(text).names == names
+
+
+def test_numbers_are_places_in_the_list_that_was_given() -> None:
+    classes = ["", "dog", "N/A", "Dog", "cat", "N/A", "--", "pizza"]
+    found = parse_queries(classes)
+    assert found.names == classes
+    assert [classes[i] for i, prompt in enumerate(found.prompts) if prompt] == ["dog", "N/A", "cat", "pizza"]
+    joined = join_queries([found, parse_queries(["", "cat", "bee"])])
+    assert joined.names == [*classes, "bee"]
+    assert joined.prompts[-1] == "bee"
+
+
+def test_groups_are_the_queries_of_one_label() -> None:
+    found = parse_queries({"apple": "fruit", "dog": "animal", "pear": "fruit", "": "background"})
+    assert found.groups == [0, 1, 0, 3]
+    assert found.categories == ["fruit", "animal", "background"]
 
 
 def test_errors_are_value_errors_with_a_code() -> None:

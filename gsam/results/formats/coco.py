@@ -13,8 +13,8 @@ from gsam.files import atomic_file
 class Coco:
     """A data set that grows image by image; it holds run lengths only.
 
-    Ids count from 1 in the order things are added.  Categories are the labels, in the order they
-    were asked for.
+    Ids count from 1 in the order things are added.  Categories are the labels that
+    queries have, found or not, in the order they were asked for.
     """
 
     def __init__(self) -> None:
@@ -24,9 +24,10 @@ class Coco:
 
     def add(self, scene: Mapping[str, Any]) -> None:
         """One image, as `gsam.results.formats.scene_json` describes it."""
-        labels = {s["label_id"]: s["label"] for s in scene["segments"]}
-        for i, query in enumerate(scene["queries"]):
-            self.categories.setdefault(labels.get(i, query), len(self.categories) + 1)
+        asked = scene.get("query_labels") or scene["queries"]
+        for label in (*asked, *(s["label"] for s in scene["segments"])):
+            if label:
+                self.categories.setdefault(label, len(self.categories) + 1)
         image_id = len(self.images) + 1
         name = scene["image"] or f"{image_id}.png"
         self.images.append({"id": image_id, "file_name": name, "width": scene["width"], "height": scene["height"]})

@@ -27,6 +27,7 @@ def scene_dict(
     xyxy: NDArray[Any],
     areas: Sequence[int],
     rles: Sequence[Mapping[str, Any]],
+    query_labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe one image as the JSON does, its segments sorted by score.
 
@@ -42,6 +43,8 @@ def scene_dict(
         xyxy: [N, 4] float boxes x0 y0 x1 y1 in pixels, exclusive right and bottom.
         areas: [N] pixels of each mask.
         rles: [N] masks as COCO run lengths.
+        query_labels: The label of each of ``queries``, written where they are not the queries
+            themselves.
 
     Returns:
         A dictionary of plain values that `json.dumps` writes.
@@ -65,6 +68,7 @@ def scene_dict(
         "height": height,
         "pipeline": pipeline,
         "queries": list(queries),
+        **({"query_labels": list(query_labels)} if list(query_labels) not in ([], list(queries)) else {}),
         "segments": segments,
     }
 
