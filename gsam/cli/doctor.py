@@ -20,10 +20,16 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 PACKAGES = "jax jaxlib flax orbax-checkpoint numpy pillow tokenizers safetensors huggingface-hub pycocotools"
 SCRIPTS = {
     "Latin": "cat",
+    "Greek": "γάτα",
     "Cyrillic": "кот",
+    "Hebrew": "חתול",
     "Arabic": "قط",
     "Devanagari": "बिल्ली",
+    "Bengali": "বিড়াল",
+    "Tamil": "பூனை",
+    "Thai": "แมว",
     "Chinese": "猫",
+    "Japanese": "ねこ",
     "Korean": "고양이",
 }
 Row = tuple[str, str, bool]
@@ -108,7 +114,7 @@ def _letters() -> Iterator[Row]:
     known = ", ".join(s for s in SCRIPTS if s not in missing)
     yield (
         "labels",
-        f"{known} can be drawn" + (f"; not {', '.join(missing)}: install Noto fonts" if missing else ""),
+        f"{known} can be drawn" + (f"; not as written {', '.join(missing)}: install Noto fonts" if missing else ""),
         True,
     )
 

@@ -57,8 +57,14 @@ class Example:
 
     def sheet(self, columns: int = 8) -> Image.Image:
         """All frames with their masks."""
+        clip = self.clip
         return contact_sheet.draw(
-            self.clip.rgb, self.clip.instances, names=self.clip.names, columns=columns, title=self.name
+            clip.rgb,
+            clip.instances,
+            names=clip.names,
+            columns=columns,
+            title=self.name,
+            numbers=range(len(clip.rgb)),
         )
 
 

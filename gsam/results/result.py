@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.errors import UsageError
 from gsam.results.masks.box_clipped import BoxClippedMasks as BoxClippedMasks
 from gsam.results.masks.cropped import CroppedMasks as CroppedMasks
 from gsam.results.masks.low_res import LowResMasks as LowResMasks
@@ -19,15 +20,16 @@ from gsam.results.masks.low_res import LowResMasks as LowResMasks
 if TYPE_CHECKING:
     from PIL import Image
 
-Index = slice | Sequence[int] | NDArray[Any] | int
+Index = slice | Sequence[int] | NDArray[Any] | int | str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
     """N objects of one image: boxes, masks, labels and scores, best first.
 
-    Index it like an array: ``result[result.scores > 0.5]``, ``result[:3]``. Boxes and masks are in
-    pixels of the upright image, boxes exclusive on the right and at the bottom.
+    Index it like an array, ``result[result.scores > 0.5]``, ``result[:3]``, or by a label,
+    ``result["dog"]``. A loop gives one object at a time, with ``label``, ``score``, ``box`` and
+    ``area``. Boxes and masks are in pixels of the upright image, boxes exclusive right and bottom.
 
     Example:
         >>> result = gsam.load("nano")("notebooks/scene.png", "dog. pizza")
@@ -35,6 +37,8 @@ class Result:
         ['dog', 'pizza']
         >>> result[result.labels.index("pizza")].masks.shape
         (1, 512, 512)
+        >>> [one.label for one in result["dog"]]
+        ['dog']
     """
 
     pixels: NDArray[np.uint8]
@@ -126,6 +130,35 @@ class Result:
 
         return [area(rle) for rle in self.rles]
 
+    @property
+    def label(self) -> str:
+        """The label of the only object.  Raises `AttributeError` where there is not exactly one."""
+        self._only("label")
+        return self.labels[0]
+
+    @property
+    def score(self) -> float:
+        """The score of the only object, in 0..1.  Raises as `label` does."""
+        self._only("score")
+        return float(self.scores[0])
+
+    @property
+    def box(self) -> NDArray[np.float32]:
+        """The box [4] of the only object, x0 y0 x1 y1 in pixels.  Raises as `label` does."""
+        self._only("box")
+        return self.xyxy[0]
+
+    @property
+    def area(self) -> int:
+        """The area of the only object's mask in pixels.  Raises as `label` does."""
+        self._only("area")
+        return self.areas[0]
+
+    def _only(self, name: str) -> None:
+        if len(self) != 1:
+            many = {"label": "labels", "score": "scores", "box": "xyxy", "area": "areas"}[name]
+            raise AttributeError(f"{len(self)} objects have no one {name}: see {many}, or loop: for one in result")
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -133,6 +166,8 @@ class Result:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Index) -> Result:
+        if isinstance(index, str):
+            index = self._labelled(index)
         if not isinstance(index, slice | int):
             index = np.asarray(index)
             index = index.astype(int) if index.size == 0 else index
@@ -148,25 +183,45 @@ class Result:
             token_scores=None if self.token_scores is None else self.token_scores[rows],
         )
 
+    def _labelled(self, label: str) -> list[int]:
+        """The rows of a label, none where it was asked for and not found."""
+        known = list(dict.fromkeys([*self.labels, *self.queries]))
+        if label not in known:
+            near = difflib.get_close_matches(label, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, known)) or 'none'}"
+            raise UsageError(f"no label {label!r} in this result; {hint}", "label_unknown")
+        return [i for i, own in enumerate(self.labels) if own == label]
+
     def __repr__(self) -> str:
         counts = {label: self.labels.count(label) for label in dict.fromkeys(self.labels)}
         found = ", ".join(f"{n} {label}" for label, n in counts.items()) or "nothing"
         return f"<Result {self.image or 'picture'} {self.size[1]} x {self.size[0]}: {found}>"
 
-    def plot(self) -> Image.Image:
-        """Draw masks, boxes and labels over the image.
+    def plot(self, *, fill: float | None = None) -> Image.Image:
+        """Draw outlines, boxes and labels over the image.
+
+        Args:
+            fill: Opacity of the colour inside masks: 0 for outlines only, 1 for solid masks; by
+                default a light tint, through which a thing keeps its own colour.
 
         Returns:
             An RGB image of the size of the original.
+
+        Raises:
+            gsam.errors.UsageError: ``fill`` is out of range.
 
         Example:
             >>> result = gsam.load("nano")("notebooks/scene.png", "dog. pizza")
             >>> result.plot().size
             (512, 512)
         """
-        from gsam.results.draw.overlay import draw
+        from gsam.results.draw.overlay import TINT, draw
 
-        return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, self.query_labels or self.queries)
+        if fill is not None and not 0 <= fill <= 1:
+            raise UsageError(f"fill is an opacity from 0 to 1, not {fill!r}")
+        asked = self.query_labels or self.queries
+        opacity = TINT if fill is None else fill
+        return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, asked, fill=opacity)
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the objects as plain values for JSON: see `gsam.results.formats.scene_json`.
@@ -269,6 +324,15 @@ class Result:
         return path
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.plot().save(buffer, "PNG")
-        return buffer.getvalue()
+        from gsam.results.draw.html import png
+
+        return png(self.plot())
+
+    def _repr_html_(self) -> str:
+        from gsam.results.draw.html import page
+
+        rows = [
+            (label, f"{score:.2f}", " ".join(str(round(float(v))) for v in box), area)
+            for label, score, box, area in zip(self.labels, self.scores, self.xyxy, self.areas, strict=True)
+        ]
+        return page(repr(self)[1:-1], self.plot(), ("label", "score", "box", "area"), rows)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrackedFrame:
     """The N objects seen in one frame.
 
@@ -86,6 +86,22 @@ class TrackedFrame:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        things = ", ".join(_named(i, label) for i, label in zip(self.ids.tolist(), self.labels, strict=True))
+        return f"<TrackedFrame {self.index}, {self.size[1]} x {self.size[0]}: {things or 'nothing'}>"
+
+    def _repr_html_(self) -> str:
+        from gsam.results.draw.html import page
+        from gsam.results.draw.tracks_picture import frame_picture
+
+        columns = (self.ids.tolist(), self.labels, self.scores, self.xyxy, self.areas)
+        rows = [
+            (i, label, f"{score:.2f}", " ".join(str(int(v)) for v in box), area)
+            for i, label, score, box, area in zip(*columns, strict=True)
+        ]
+        picture = frame_picture(self.size, self.ids.tolist(), self.labels, self.rles)
+        return page(repr(self)[1:-1], picture, ("id", "label", "score", "box", "area"), rows)
+
     def mask(self, i: int) -> NDArray[np.bool_]:
         """Make the mask of one object.
 
@@ -122,7 +138,7 @@ class TrackedFrame:
         return np.array([bounds(rle) for rle in self.rles], np.float32).reshape(-1, 4)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Tracks:
     """The frames of one video in order, none of them twice."""
 
@@ -181,6 +197,26 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __repr__(self) -> str:
+        things = ", ".join(_named(i, label) for i, label in self.labels.items())
+        return f"<Tracks {self.name}, {self.count} frames of {self.size[1]} x {self.size[0]}: {things or 'nothing'}>"
+
+    def _repr_html_(self) -> str:
+        from gsam.results.draw.html import page
+        from gsam.results.draw.tracks_picture import sheet
+
+        seen: dict[int, list[int]] = {}
+        for frame in self.frames:
+            for i, area in zip(frame.ids.tolist(), frame.areas.tolist(), strict=True):
+                if area:
+                    seen.setdefault(i, []).append(frame.index)
+        labels, scores = self.labels, self.scores
+        rows = [
+            (i, labels[i], f"{scores[i]:.2f}", f"{min(at)} to {max(at)}", len(at)) for i, at in sorted(seen.items())
+        ]
+        picture = sheet([f.index for f in self.frames], lambda place: self._drawn(self.frames[place]))
+        return page(repr(self)[1:-1], picture, ("id", "label", "score", "frames", "seen in"), rows)
+
     def __iter__(self) -> Iterator[TrackedFrame]:
         return iter(self.frames)
 
@@ -225,10 +261,17 @@ class Tracks:
                 out[frame.index] = frame.rles[i] if area(frame.rles[i]) else None
         return out
 
+    def _drawn(self, frame: TrackedFrame) -> NDArray[np.int64]:
+        """The number of the colour in each pixel of a frame [H, W], 0 for none."""
+        drawn = np.zeros(self.size, np.int64)
+        for i, identity in enumerate(frame.ids.tolist()):
+            drawn[frame.mask(i)] = identity + (identity >= 255)  # 255 is what is not judged
+        return drawn
+
     def plot(
         self, frames: Sequence[NDArray[np.uint8]], *, columns: int = 8, zoom: int = 1, title: str = ""
     ) -> Image.Image:
-        """Draw a contact sheet: every frame with every object in the colour of its id.
+        """Draw a contact sheet: every frame under its number, every object in the colour of its id.
 
         Args:
             frames: All ``count`` frames of the video, [H, W, 3] uint8 RGB each.
@@ -242,11 +285,15 @@ class Tracks:
         from gsam.results.draw import contact_sheet
 
         pixels = np.asarray(frames)
-        colours = {identity: identity + (identity >= 255) for identity in self.ids}  # 255 is what is not judged
         drawn = np.zeros((self.count, *self.size), np.int64)
         for frame in self.frames:
-            for i, identity in enumerate(frame.ids.tolist()):
-                drawn[frame.index][frame.mask(i)] = colours[identity]
+            drawn[frame.index] = self._drawn(frame)
         labels = self.labels
         names = [labels.get(k, "") for k in range(1, max(labels, default=0) + 1)]
-        return contact_sheet.draw(pixels, drawn, names=names, columns=columns, zoom=zoom, title=title)
+        return contact_sheet.draw(
+            pixels, drawn, names=names, columns=columns, zoom=zoom, title=title, numbers=range(len(pixels))
+        )
+
+
+def _named(identity: int, label: str) -> str:
+    return f"{label} #{identity}" if label else f"#{identity}"

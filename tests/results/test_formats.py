@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsam.results.draw.overlay import colours
+from gsam.results.draw.colours import colours
 from gsam.results.masks import rle
 from gsam.results.result import LowResMasks, Result
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from gsam.results.draw import fonts as font_files
 from gsam.results.draw import text_rendering
 from gsam.results.draw.text_rendering import drawable, text_picture
 
@@ -17,7 +18,6 @@ WORDS = [
     "γάτα",
     "חתול",
     "قطة",
-    "बिल्ली",
     "猫",
     "ねこ",
     "고양이",
@@ -67,6 +67,66 @@ def test_what_no_font_has_is_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not drawable("🐱 here")
         assert text_rendering._spelled("🐱 here") == "cat face here"
         np.testing.assert_array_equal(alpha("🐱 here"), alpha("cat face here"))
+    finally:
+        text_rendering._font_file.cache_clear()
+
+
+SHAPED = {"बिल्ली": "DEVANAGARI", "বিড়াল": "BENGALI", "பூனை": "TAMIL", "పిల్లి": "TELUGU", "ឆ្មា": "KHMER", "ܩܛܐ": "SYRIAC"}
+
+
+@pytest.mark.usefixtures("fonts")
+@pytest.mark.parametrize(("word", "script"), SHAPED.items())
+def test_a_script_that_must_be_shaped_is_promised_where_it_is(word: str, script: str) -> None:
+    shaped = any(font_files.shapes(file, script) for file in (*text_rendering._installed(), font_files.UNIFONT))
+    assert drawable(word) == shaped
+    assert (alpha(word) > 100).sum() > 20, "drawn all the same"
+
+
+def test_unifont_shapes_arabic_but_no_clusters() -> None:
+    found = {s for s in (*font_files.JOINED, *font_files.CLUSTERED) if font_files.shapes(font_files.UNIFONT, s)}
+    assert "ARABIC" in found
+    assert not found & set(font_files.CLUSTERED)
+
+
+@pytest.mark.parametrize("label", ["café", "yellow café", "naïve", "Żółw", "đèn giao thông", "jalapeño 2"])
+@pytest.mark.usefixtures("fonts")
+def test_one_font_for_one_word(label: str) -> None:
+    runs = [run for run, _ in text_rendering._runs(label, 20)]
+    assert "".join(runs) == label
+    assert all(run.endswith(" ") for run in runs[:-1])
+    if text_rendering._installed():
+        assert runs == [label]
+
+
+def test_fonts_are_not_bold() -> None:
+    if any("DejaVuSans.ttf" in file for file in font_files.installed()):
+        [(_, font)] = text_rendering._runs("кот", 20)
+        assert font is not None
+        assert font.getname()[1] == "Book"
+
+
+EMOJI = {
+    "\U0001f469\u200d\U0001f680": "woman rocket",
+    "\U0001f44d\U0001f3fd thumb": "thumbs up sign thumb",
+    "\u2764\ufe0f\u200d\U0001f525": None,
+    "\U0001f1f0\U0001f1f7": "flag KR",
+    "3\ufe0f\u20e3": "3",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f": "waving black flag GBENG",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467": "man woman girl",
+}
+
+
+@pytest.mark.parametrize("emoji", EMOJI, ids=ascii)
+def test_no_emoji_leaves_a_box(emoji: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_rendering, "_installed", lambda: ())
+    text_rendering._font_file.cache_clear()
+    try:
+        spelled = text_rendering._spelled(emoji)
+        assert EMOJI[emoji] in (spelled, None)
+        assert not set(spelled) & set("\u200d\u200c\ufe0f\u20e3")
+        for run, font in text_rendering._runs(spelled, 20):
+            file = font_files.UNIFONT if font is None else font_files.OWN
+            assert all(letter.isspace() or font_files.has(file, letter) for letter in run)
     finally:
         text_rendering._font_file.cache_clear()
 

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.results.draw.overlay import numbered, paint
+from gsam.results.draw.colours import Colour, numbered
+from gsam.results.draw.outline import paint
 from gsam.results.draw.text_rendering import text_picture
 from gsam.results.masks.rle import encode
 
-GAP = 4
+GAP, PATCH = 4, 12
 GROUND, INK = (250, 250, 250), (40, 40, 44)
+FILL = 0.35
+"""Frames are small here, and no words are in them."""
 
 
 def draw(
@@ -24,13 +27,26 @@ def draw(
     columns: int = 8,
     title: str = "",
     zoom: int = 1,
+    numbers: Sequence[int] | None = None,
 ) -> Image.Image:
-    """Draw frames [T, H, W, 3] with their masks in rows of ``columns``, enlarged ``zoom`` times.
+    """Draw frames with their masks in rows, each under its number.
 
-    ``instances`` [T, H, W] holds the masks: 0 is nothing, k object k, 255 (not judged) grey.
+    Args:
+        frames: [T, H, W, 3] uint8 RGB.
+        instances: [T, H, W], the masks: 0 is nothing, k object k, 255 (not judged) grey; None for
+            no masks.
+        names: [N] of objects 1 to N, listed under the title beside the colours of their masks; an
+            empty one is not.
+        columns: Frames per row.
+        title: A line above the sheet.
+        zoom: By how much frames are enlarged.
+        numbers: [T] numbers of the frames; None for none.
 
-    ``names`` [N], of objects 1 to N, are listed under the title in the colours of their masks; an
-    empty one is not. Raises `ValueError` where frames and masks do not fit.
+    Returns:
+        An RGB image.
+
+    Raises:
+        ValueError: Frames and masks do not fit.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or not len(frames):
         raise ValueError(f"a sheet shows frames [T, H, W, 3], T at least 1, not {frames.shape}")
@@ -40,11 +56,14 @@ def draw(
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     words = [text_picture(title, 14, INK)] if title else []
-    words += [text_picture(f"{k} {name}", 14, numbered(k)) for k, name in enumerate(names, 1) if name]
+    words += [_entry(f"{k} {name}", numbered(k)) for k, name in enumerate(names, 1) if name]
+    captions = [text_picture(str(number), 11, INK) for number in numbers or ()]
+    above = captions[0].height if captions else 0
+    high = above + height + GAP
     room = columns * (width + GAP) - GAP
     head = _laid(words, room)
     top = max((y + word.height + GAP for (_, y), word in zip(head, words, strict=True)), default=0)
-    sheet = Image.new("RGB", (room + 2 * GAP, top + rows * (height + GAP) + GAP), GROUND)
+    sheet = Image.new("RGB", (room + 2 * GAP, top + rows * high + GAP), GROUND)
     for place, word in zip(head, words, strict=True):
         sheet.paste(word, (place[0] + GAP, place[1] + GAP), word)
     for t in range(count):
@@ -52,10 +71,29 @@ def draw(
         if instances is not None:
             shown = instances[t].repeat(zoom, 0).repeat(zoom, 1)
             for k in np.unique(shown[shown > 0]).tolist():
-                paint(picture, encode(shown == k), (128, 128, 128) if k == 255 else numbered(k), max(1, width // 160))
+                paint(
+                    picture,
+                    encode(shown == k),
+                    (128, 128, 128) if k == 255 else numbered(k),
+                    max(1, width // 160),
+                    FILL,
+                )
         y, x = divmod(t, columns)
-        sheet.paste(picture, (GAP + x * (width + GAP), top + GAP + y * (height + GAP)))
+        left, upper = GAP + x * (width + GAP), top + GAP + y * high
+        sheet.paste(picture, (left, upper + above))
+        if captions:
+            sheet.paste(captions[t], (left, upper), captions[t])
     return sheet
+
+
+def _entry(text: str, ink: Colour) -> Image.Image:
+    """Draw a line of the legend: a patch of the colour, and words that can be read beside it."""
+    words = text_picture(text, 14, INK)
+    drawn = Image.new("RGBA", (words.width + PATCH + GAP, words.height))
+    drawn.paste((*INK, 255), (0, 3, PATCH, 3 + PATCH))
+    drawn.paste((*ink, 255), (1, 4, PATCH - 1, 2 + PATCH))
+    drawn.paste(words, (PATCH + GAP, 0))
+    return drawn
 
 
 def _laid(words: Sequence[Image.Image], room: int) -> list[tuple[int, int]]:

@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.results.draw.overlay import numbered, paint
+from gsam.results.draw.colours import numbered
+from gsam.results.draw.outline import paint
+from gsam.results.draw.overlay import line_width
+
+FILL = 0.3
+"""Without words, colours alone tell masks apart."""
 
 
 def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Image.Image:
@@ -18,7 +23,7 @@ def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Ima
     Colours follow the order of the records, so the same records give the same image.
     """
     image = Image.fromarray(pixels)
-    line = max(1, round(min(pixels.shape[:2]) / 400))
+    line = line_width(*pixels.shape[:2])
     for i in sorted(range(len(records)), key=lambda i: -records[i]["area"]):
-        paint(image, records[i]["segmentation"], numbered(i), line)
+        paint(image, records[i]["segmentation"], numbered(i), line, FILL)
     return image

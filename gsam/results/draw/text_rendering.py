@@ -1,37 +1,31 @@
 """Text in any script as an image.
 
-Latin is drawn with Pillow's own font, everything else with the first installed font that has the
-letters, and where none has, with GNU Unifont, which is shipped: plain, but it has every script of
-Unicode's first plane.  What no font has is spelled by its Unicode name, so a label is never a row
-of boxes.
+A label is drawn with one font if one has all of it, else a word is. Letters that no font has are
+spelled by their Unicode names, so a label is never a row of boxes. Scripts whose letters change in
+a word are shaped where a font for them is installed; where none is, they are drawn letter by
+letter, and `drawable` says that this is not how they are written.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import os
+import re
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont
-PLAIN = Path(__file__).parent / "unifont" / "unifont-15.0.01.pcf.gz"
-PLAIN_SIZE = 16
-FOLDERS = (
-    "/usr/share/fonts",
-    "/usr/local/share/fonts",
-    "~/.local/share/fonts",
-    "~/.fonts",
-    "/Library/Fonts",
-    "/System/Library/Fonts",
-    "C:/Windows/Fonts",
-)
-PREFERRED = ("notosans", "dejavusans", "nanumgothic", "malgun", "wqy", "unifont", "arial")
-AVOIDED = ("mono", "serif", "italic", "oblique", "condensed", "light", "thin", "black", "emoji")
+from gsam.results.draw import fonts
+from gsam.results.draw.colours import Colour
+from gsam.results.draw.fonts import OWN, PLAIN_SIZE, UNIFONT, Font
+
+JOINERS = "\u200c\u200d"
+"""Zero-width signs that a shaped script needs."""
+FLAG, TAG = 0x1F1E6, 0xE0020
+"""The first regional indicator, and the first of the tags that follow a black flag."""
+DROPPED = re.compile("[\U0001f3fb-\U0001f3ff\ufe00-\ufe0f\u20e3]")
+"""Tones of skin, variants and keycaps: they change the letter before them, and are no letters."""
 
 
 def text_picture(text: str, size: int, ink: Colour) -> Image.Image:
@@ -53,29 +47,75 @@ def text_picture(text: str, size: int, ink: Colour) -> Image.Image:
 
 
 def drawable(text: str) -> bool:
-    """Return True if every letter is in some font."""
-    return _spelled(text) == text
+    """Return True if text is drawn as it is written: every letter by a font, shaped if need be."""
+    letters = [letter for letter in _clean(text) if not _joins(letter)]
+    return _spelled(text) == _clean(text) and all(
+        any(fonts.shapes(file, script) for file in (*_installed(), UNIFONT))
+        for script in {fonts.script(letter) for letter in letters} - {""}
+    )
+
+
+def _clean(text: str) -> str:
+    """Text in one line without what has no shape: controls, marks of direction, tones of skin."""
+    text = unicodedata.normalize("NFC", DROPPED.sub("", "".join(_flags(text))))
+    kept = []
+    for i, letter in enumerate(text):
+        if letter in JOINERS:
+            if not (i and i + 1 < len(text) and fonts.script(text[i - 1])):
+                continue
+        elif not letter.isspace() and unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn"):
+            continue
+        kept.append(letter)
+    return " ".join("".join(kept).split())
+
+
+def _flags(text: str) -> Iterator[str]:
+    """Letters of countries and regions, which stand for flags, as letters."""
+    for kind, part in itertools.groupby(text, _kind_of_letter):
+        if kind == "country":
+            yield f" flag {''.join(chr(ord(c) - FLAG + ord('A')) for c in part)} "
+        elif kind == "region":
+            yield f" {''.join(chr(ord(c) - TAG + ord(' ')) for c in part if ord(c) < TAG + 95).upper()} "
+        else:
+            yield "".join(part)
+
+
+def _kind_of_letter(letter: str) -> str:
+    if FLAG <= ord(letter) < FLAG + 26:
+        return "country"
+    return "region" if TAG <= ord(letter) < TAG + 96 else ""
 
 
 def _spelled(text: str) -> str:
     """Spell letters that no font has by their names: a cat's face becomes ``cat face``."""
     out = []
-    for letter in text:
+    for letter in _clean(text):
         if _joins(letter) or _font_file(letter) is not None:
             out.append(letter)
         else:
             out.append(" " + unicodedata.name(letter, f"U+{ord(letter):04X}").lower() + " ")
-    return " ".join("".join(out).split()) if len(out) != len("".join(out)) else text
+    return " ".join("".join(out).split())
 
 
 def _runs(text: str, size: int) -> list[tuple[str, Font | None]]:
     """Pieces of text with a font each; None is the plain font."""
+    whole = _common(text, (OWN, *_installed()))
     keys: list[str] = []
-    for letter in text:
-        same = _joins(letter) and bool(keys)
-        keys.append(keys[-1] if same else _font_file(letter) or "")
+    for word in re.findall(r"\s*\S+\s*", text):
+        one = whole if whole is not None else _common(word, (OWN, *_installed(), UNIFONT))
+        for letter in word:
+            same = _joins(letter) and bool(keys)
+            keys.append(one if one is not None else keys[-1] if same else _font_file(letter) or UNIFONT)
     grouped = itertools.groupby(zip(keys, text, strict=True), key=lambda pair: pair[0])
-    return [("".join(c for _, c in group), _open(key, size)) for key, group in grouped]
+    return [("".join(c for _, c in group), fonts.sized(key, size)) for key, group in grouped]
+
+
+def _common(text: str, files: tuple[str, ...]) -> str | None:
+    """The first font that has all letters of a text, if possible one that shapes them; or None."""
+    letters = list(dict.fromkeys(letter for letter in text if not letter.isspace() and letter not in JOINERS))
+    scripts = {fonts.script(letter) for letter in letters} - {""}
+    having = [file for file in files if all(fonts.has(file, letter) for letter in letters)]
+    return next((file for file in having if all(fonts.shapes(file, s) for s in scripts)), having[0] if having else None)
 
 
 def _width(run: str, font: Font | None, size: int) -> int:
@@ -89,10 +129,10 @@ def _plain_run(run: str, size: int) -> Image.Image:
 
     Its size is an exact multiple of the bitmap's where that is near.
     """
-    font = ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
+    font = fonts.unifont()
     mask = Image.new("L", (max(1, round(font.getlength(run))), PLAIN_SIZE))
     ImageDraw.Draw(mask).text((0, 0), run, font=font, fill=255)
-    scale = max(1.0, size * 1.15 / PLAIN_SIZE)
+    scale = max(0.75, size * 1.15 / PLAIN_SIZE)
     whole = max(1, round(scale))
     if abs(whole - scale) > 0.25:
         mask = mask.resize((mask.width * 4, mask.height * 4), Image.Resampling.NEAREST)
@@ -102,52 +142,16 @@ def _plain_run(run: str, size: int) -> Image.Image:
 
 def _joins(letter: str) -> bool:
     """Spaces, combining marks and joiners go with the letter before them."""
-    return letter.isspace() or unicodedata.category(letter) in ("Mn", "Mc", "Me", "Cf")
-
-
-_OWN = "pillow"
+    return letter.isspace() or letter in JOINERS or unicodedata.category(letter) in ("Mn", "Mc", "Me")
 
 
 @functools.lru_cache(maxsize=4096)
 def _font_file(letter: str) -> str | None:
-    """Find a letter's font: a file, `_OWN` for Pillow's font, "" for the plain font; else None."""
-    if letter.isascii() or (unicodedata.name(letter, "").startswith("LATIN") and _has(_OWN, letter)):
-        return _OWN
-    return next((file for file in (*_installed(), _OWN, "") if _has(file, letter)), None)
+    """Find a letter's font: a file, Pillow's own, "" for the plain font; None if none has it."""
+    script = fonts.script(letter)
+    files = [file for file in (OWN, *_installed(), UNIFONT) if fonts.has(file, letter)]
+    return next((file for file in files if script and fonts.shapes(file, script)), files[0] if files else None)
 
 
-def _has(file: str, letter: str) -> bool:
-    """Return True if a font has a letter: it differs from the font's sign for missing ones."""
-    try:
-        font = _open(file, 24) or ImageFont.truetype(str(PLAIN), PLAIN_SIZE)
-        shown, absent = font.getmask(letter), font.getmask("\U0010fffe")
-    except OSError:
-        return False
-    return shown.getbbox() is not None and (shown.size, bytes(shown)) != (absent.size, bytes(absent))
-
-
-@functools.lru_cache(maxsize=64)
-def _open(file: str, size: int) -> Font | None:
-    if file == _OWN:
-        font = ImageFont.load_default(size)
-        return font if isinstance(font, ImageFont.FreeTypeFont) else None
-    return ImageFont.truetype(file, size) if file else None
-
-
-@functools.cache
 def _installed() -> tuple[str, ...]:
-    """Font files of this machine, the readable ones first; at most a few hundred are looked at."""
-    found = sorted(itertools.islice(_files(), 2000), key=_rank)
-    return tuple(str(path) for path in found[:300])
-
-
-def _files() -> Iterator[Path]:
-    for folder in FOLDERS:
-        for place, _, names in os.walk(Path(folder).expanduser()):
-            yield from (Path(place, n) for n in names if n.lower().endswith((".ttf", ".otf", ".ttc")))
-
-
-def _rank(path: Path) -> tuple[int, int, bool, str]:
-    name = path.name.lower().replace("-", "").replace("_", "")
-    family = next((i for i, start in enumerate(PREFERRED) if name.startswith(start)), len(PREFERRED))
-    return (sum(word in name for word in AVOIDED), family, "bold" not in name, name)
+    return fonts.installed()

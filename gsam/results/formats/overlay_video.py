@@ -21,7 +21,10 @@ from PIL import Image
 from gsam.errors import UsageError
 from gsam.files import atomic_path
 from gsam.inputs.video.container import pyav
-from gsam.results.draw.overlay import measures, name, numbered, paint
+from gsam.results.draw.colours import numbered
+from gsam.results.draw.outline import paint
+from gsam.results.draw.overlay import line_width
+from gsam.results.draw.plates import Caption, put
 from gsam.results.tracks import TrackedFrame
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
@@ -40,17 +43,19 @@ def draw(pixels: NDArray[np.uint8], tracked: TrackedFrame | None) -> Image.Image
         return image
     if tracked.size != pixels.shape[:2]:
         raise ValueError(f"frame {tracked.index}: masks of {tracked.size} on a frame of {pixels.shape[:2]}")
-    size, line = measures(*tracked.size)
+    line = line_width(*tracked.size)
     areas, boxes = tracked.areas, tracked.xyxy.astype(int)
     seen = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
-    for i in seen:
-        paint(image, tracked.rles[i], numbered(int(tracked.ids[i])), line)
+    shapes = {i: paint(image, tracked.rles[i], numbered(int(tracked.ids[i])), line) for i in seen}
     by_id = sorted(seen, key=lambda i: int(tracked.ids[i]))
     texts = [
         (tracked.labels[i], f"#{tracked.ids[i]}") if tracked.labels[i] else (f"#{tracked.ids[i]}", "") for i in by_id
     ]
-    inks = [numbered(int(tracked.ids[i])) for i in by_id]
-    name(image, texts, inks, [tuple(boxes[i].tolist()) for i in by_id], size)
+    captions = [
+        Caption(*text, numbered(int(tracked.ids[i])), tuple(boxes[i].tolist()), shapes[i])
+        for text, i in zip(texts, by_id, strict=True)
+    ]
+    put(image, captions, line, keep_numbers=True)
     return image
 
 
