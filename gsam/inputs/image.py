@@ -1,36 +1,40 @@
 """Image input: anything a user may pass -> upright uint8 RGB -> the views the stages ask for.
 
-Pillow and numpy only.  Formats come from an allow-list, sizes are checked before anything is
-decoded, and what a file says about its orientation is obeyed.
+Formats come from an allow-list, sizes are checked before anything is decoded, and what a file says
+about its orientation is obeyed.  docs/images.md lists what opens.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import io
 import os
 import stat
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from gsam.errors import ImageError
 from gsam.inputs import letterbox
-from gsam.inputs.resizing import resized
+from gsam.inputs.arrays import from_array
+from gsam.inputs.decode import FORMATS as FORMATS
+from gsam.inputs.decode import MAX_PIXELS, Options, blamed, from_file, from_pillow
+from gsam.inputs.resizing import reduced, resized
 
 if TYPE_CHECKING:
     from gsam.types import View  # which needs JAX; opening an image does not
 
-Source = str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
-MAX_PIXELS = 100_000_000
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """An array of another library, JAX's for instance."""
+
+    def __array__(self) -> NDArray[Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,39 +49,68 @@ class Picture:
     """Views made already, by `View.key`, on the smallest canvas that holds it alone."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Options:
-    max_pixels: int
-    alpha: str
-    stretch: bool
+Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] | ArrayLike | Picture
 
 
 def open_image(
     source: Source,
     *,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     alpha: Literal["drop", "composite"] = "drop",
     stretch: bool = False,
+    frame: int | None = None,
 ) -> Picture:
-    """Open a path, a PIL image, uint8 RGB [H, W, 3] or the bytes of a file.
+    """Open anything that is an image.
 
-    EXIF orientation is applied.  16-bit images keep their high byte; float images need
-    ``stretch``, which maps their range to 0..255 (and does the same for 16 bits).  Transparency is
-    dropped, or put on white with ``alpha="composite"``. Of an animation or several pages, the first
-    is taken with a warning.  Raises `ImageError`, whose code says what is wrong, and `TypeError`
-    for what is no image at all.
+    EXIF orientation is applied. 16-bit images keep their high byte; a warning says so where grey,
+    or nearly black.
+
+    Args:
+        source: A path (``~`` is your home), the bytes of a file, a file opened in binary mode, a
+            PIL image (read at the frame it is at, and left there), an array (uint8 [H, W, 3] RGB,
+            [H, W, 4] RGBA, [H, W] or [H, W, 1] grey, of numpy, JAX or whatever has ``__array__``),
+            or a `Picture`, which is given back.
+        max_pixels: The largest number of pixels; by default 100 million. Of larger images a
+            temporary file holds the pixels, and they are looked at in tiles (``tile=``).
+        alpha: Drop transparency, or put the image on white with ``"composite"``.
+        stretch: Map the range of the values, over all bands, to 0..255: for floats, which have no
+            range of their own, and for 16 bits of which few are used. 8 bits stay as they are.
+        frame: The page or frame of a file, from 0; by default the first, with a warning where
+            there are several.
+
+    Returns:
+        The image.
+
+    Raises:
+        gsam.errors.ImageError: It cannot be read; the code says why.
+        TypeError: It is no image at all, or an array of other numbers.
+        ValueError: It is an array of another shape.
+
+    Example:
+        >>> from gsam.inputs.image import open_image
+        >>> open_image("notebooks/scene.png").pixels.shape
+        (512, 512, 3)
     """
-    options = _Options(max_pixels, alpha, stretch)
-    if isinstance(source, np.ndarray):
-        return Picture(_array(source, max_pixels))
+    if isinstance(source, Picture):
+        return source
+    options = Options(MAX_PIXELS if max_pixels is None else max_pixels, alpha == "composite", stretch, frame)
     if isinstance(source, Image.Image):
-        with _blame("this picture", options):
-            return Picture(_decode(source, "this picture", options))
+        with blamed("this picture"):
+            return Picture(from_pillow(source, "this picture", options))
     if isinstance(source, bytes | bytearray | memoryview):
-        return Picture(_from_file(io.BytesIO(source), "these bytes", options))
+        return Picture(from_file(io.BytesIO(source), "these bytes", options))
     if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"a picture is a path, a PIL image, a uint8 array or bytes, not {type(source).__name__}")
-    path = Path(source)
+        if callable(getattr(source, "read", None)):
+            return _from_stream(source, options)  # type: ignore[arg-type]
+        if hasattr(source, "__array__"):
+            array = np.asarray(source)
+            given = {"composite": options.composite, "stretch": stretch}
+            return Picture(from_array(array, max_pixels=options.max_pixels, **given))
+        several = ": pipe.stream(pictures, query) takes several" if isinstance(source, list | tuple) else ""
+        raise TypeError(
+            f"a picture is a path, bytes, an open file, a PIL image or a uint8 array, not {type(source).__name__}{several}"
+        )
+    path = expanded(source)
     name = _shown(path)
     try:
         mode = path.stat().st_mode  # before opening: a FIFO would wait for ever
@@ -85,7 +118,7 @@ def open_image(
             kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise ImageError(f"{name}: is {kind}", "image_not_a_file")
         with path.open("rb") as file:
-            return Picture(_from_file(file, name, options), path.name)
+            return Picture(from_file(file, name, options), path.name)
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file", "image_missing") from None
     except PermissionError:
@@ -96,13 +129,30 @@ def open_image(
         raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
 
 
+def expanded(source: str | os.PathLike[str]) -> Path:
+    """Make a path of a name; ``~`` is the user's home, unless a file is called so.
+
+    Raises:
+        gsam.errors.ImageError: The name is empty.
+    """
+    if not os.fspath(source):
+        raise ImageError("an empty text is no path of a picture", "image_missing")
+    path = Path(source)
+    if str(path).startswith("~") and not os.path.lexists(path):
+        with contextlib.suppress(RuntimeError):  # there is no such user
+            return path.expanduser()
+    return path
+
+
 def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> NDArray[Any]:
     """Return a stage's view [S, S, 3] ([H, W, 3] for ``shape``), uint8 or float32 in 0..255."""
     h, w = pixels.shape[:2]
+    if h * w > MAX_PIXELS:
+        pixels = reduced(pixels, MAX_PIXELS)
     if view.fit == "square":
-        side = max(h, w)
+        side = max(pixels.shape[:2])
         padded = np.full((side, side, 3), view.pad, view.dtype)
-        padded[:h, :w] = pixels
+        padded[: pixels.shape[0], : pixels.shape[1]] = pixels
         return resized(padded, (view.size, view.size), view.filter)
     if view.fit == "letterbox":
         return letterbox.place(pixels, view.size, shape or canvas(view, [(h, w)]), round(view.pad))
@@ -187,112 +237,22 @@ def _shortest(view: View, h: int, w: int) -> tuple[int, int]:
     return (size, longer) if h <= w else (longer, size)
 
 
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow was built with."""
-    Image.init()
-    return tuple(f for f in FORMATS if f in Image.OPEN)
-
-
-def _from_file(file: IO[bytes], name: str, options: _Options) -> NDArray[np.uint8]:
-    with _blame(name, options):
-        try:
-            image = Image.open(file, formats=_formats())
-        except UnidentifiedImageError:
-            file.seek(0)
-            raise _refused(file.read(512), name) from None
-        with image:
-            return _decode(image, name, options)
-
-
-@contextlib.contextmanager
-def _blame(name: str, options: _Options) -> Iterator[None]:
-    """Whatever a decoder raises becomes an `ImageError`: a damaged file may trip any line of it."""
+def _from_stream(file: IO[bytes], options: Options) -> Picture:
+    """An open file; what can be rewound is left where it was."""
+    name = getattr(file, "name", None)
+    told = _shown(Path(name)) if isinstance(name, str) and name else "this file"
     try:
-        yield
-    except (ImageError, PermissionError, MemoryError):
-        raise
-    except Image.DecompressionBombError:
-        most = min(options.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or options.max_pixels))
-        raise ImageError(f"{name}: more than {most:,} pixels", "image_too_large") from None
-    except Exception as error:
-        if isinstance(error, EOFError) or any(w in str(error).lower() for w in ("truncated", "not enough data")):
-            raise ImageError(f"{name}: the file is truncated ({error or 'end of file'})", "image_truncated") from None
-        raise ImageError(f"{name}: {error or type(error).__name__}", "image_unreadable") from None
-
-
-def _refused(start: bytes, name: str) -> ImageError:
-    """Describe a file that no allowed format claims, by its first bytes."""
-    text = start.lstrip().lower()
-    if not start:
-        what = "an empty file"
-    elif start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis"):
-        what = "HEIC: convert it to JPEG or PNG, or pass what pillow-heif opens"
-    elif text.startswith((b"<!doctype html", b"<html")):
-        what = "a web page, not a picture"
-    elif text.startswith(b"<svg") or b"<svg" in text:
-        what = "an SVG, a drawing without pixels"
-    elif text.startswith(b"%pdf"):
-        what = "a PDF, not a picture"
-    elif text.startswith((b"%!ps", b"\xc5\xd0\xd3\xc6")):
-        what = "PostScript, which is a program and not run"
-    else:
-        what = f"not a picture of a known format ({', '.join(FORMATS)})"
-    return ImageError(f"{name}: {what}")
-
-
-def _decode(image: Image.Image, name: str, options: _Options) -> NDArray[np.uint8]:
-    if image.width * image.height > options.max_pixels:
-        size = f"{image.width} x {image.height}"
-        raise ImageError(f"{name}: {size} is more than {options.max_pixels:,} pixels", "image_too_large")
-    if image.width == 0 or image.height == 0:
-        raise ImageError(f"{name}: is empty, {image.width} x {image.height}", "image_empty")
-    frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1  # a phone's second image is no animation
-    if frames > 1:
-        warnings.warn(f"{name}: only the first of {frames} frames is used", stacklevel=5)
-        image.seek(0)
-    image.load()
-    with contextlib.suppress(Exception):  # a damaged orientation is no orientation
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep(image, name, options.stretch)
-    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    if options.alpha == "composite" and transparent:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    elif image.mode in ("P", "PA"):
-        image = image.convert("RGBA" if transparent else "RGB")
-    return np.array(image.convert("RGB"))
-
-
-def _deep(image: Image.Image, name: str, stretch: bool) -> NDArray[np.uint8]:
-    """More than 8 bits a pixel: Pillow's own conversion would clip it to white."""
-    values = np.asarray(image).astype(np.float64)
-    if stretch:
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        known = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-        grey = (known - low) / max(high - low, 1e-12) * 255
-    elif image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        kind, code = ("floating-point", "image_float") if image.mode == "F" else ("32-bit", "image_depth")
-        raise ImageError(f"{name}: {kind} pixels have no known range; open it with stretch=True", code)
-    else:
-        warnings.warn(f"{name}: 16 bits a pixel, the high byte is used", stacklevel=6)
-        grey = values // 256
-    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, -1)
-
-
-def _array(array: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
-    if array.ndim != 3 or array.shape[-1] != 3:
-        hint = "; channels come last" if array.ndim == 3 and array.shape[0] == 3 else ""
-        raise ValueError(f"an array must be [H, W, 3] RGB, this one is {list(array.shape)}{hint}")
-    if array.dtype != np.uint8:
-        hint = "; multiply by 255 and convert" if array.dtype.kind == "f" else ""
-        raise TypeError(f"an array must be uint8 (0 to 255), this one is {array.dtype}{hint}")
-    if 0 in array.shape:
-        raise ImageError(f"the picture is empty, {list(array.shape)}", "image_empty")
-    if array.shape[0] * array.shape[1] > max_pixels:
-        raise ImageError(f"{array.shape[1]} x {array.shape[0]} is more than {max_pixels:,} pixels", "image_too_large")
-    return np.ascontiguousarray(array)
+        at = file.tell() if file.seekable() else None
+        if at is not None:
+            file.seek(0)
+        data = file.read()
+        if at is not None:
+            file.seek(at)
+    except (AttributeError, OSError, ValueError) as error:  # closed, or not for reading
+        raise ImageError(f"{told}: cannot be read ({error})", "image_unreadable") from None
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"{told}: open the file in binary mode, open(path, 'rb')")
+    return Picture(from_file(io.BytesIO(data), told, options), Path(name).name if isinstance(name, str) else None)
 
 
 def _shown(path: Path) -> str:

@@ -29,6 +29,25 @@ def resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[A
     return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), _PILLOW[name]))
 
 
+def reduced(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """Shrink a very large image [H, W, 3] to at most ``most`` pixels, by means over squares.
+
+    By bands of rows, so that one that lies in a file is never in memory as a whole.
+    """
+    height, width = pixels.shape[:2]
+    factor = int(np.ceil((height * width / most) ** 0.5))
+    rows, columns = -(-height // factor), -(-width // factor)
+    out = np.empty((rows, columns, 3), np.uint8)
+    at = np.arange(0, width, factor)
+    widths = np.diff(np.append(at, width))[:, None]
+    for i in range(rows):
+        some = pixels[i * factor : (i + 1) * factor].sum(0, dtype=np.uint32)
+        total = np.add.reduceat(some, at, axis=0)
+        share = widths * min(factor, height - i * factor)
+        out[i] = (total + share // 2) // share
+    return out
+
+
 def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, by strips."""
     (top, bottom, down), (left, right, across) = (between(n, m) for n, m in zip(pixels.shape[:2], size, strict=True))
