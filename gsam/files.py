@@ -11,10 +11,50 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 PREFIX = ".gsam-"
 """Files that are not finished begin with this."""
+PARTIAL = ".partial"
+"""Folders that are not finished end with this, after the number of the process."""
+
+
+class Keeper(Protocol):
+    """Says which files of a folder may be replaced, and notes which appear in it."""
+
+    def check(self, path: Path) -> None:
+        """Raise where ``path`` may not be written."""
+
+    def note(self, path: Path, content: Path) -> None:
+        """Note that ``content``, which is finished, is about to appear as ``path``."""
+
+
+_keepers: dict[Path, Keeper] = {}
+
+
+@contextlib.contextmanager
+def kept_by(folder: Path, keeper: Keeper) -> Iterator[None]:
+    """Ask a keeper about every file that appears in a folder, or below it, while the block runs.
+
+    It is asked wherever a file is written by `atomic_file` or `atomic_path`, in any thread.
+
+    Args:
+        folder: The folder.
+        keeper: Is asked before a file is written, and again before it takes its place.
+    """
+    root = Path(os.path.realpath(folder))
+    _keepers[root] = keeper
+    try:
+        yield
+    finally:
+        del _keepers[root]
+
+
+def _keeper_of(path: Path) -> Keeper | None:
+    if not _keepers:
+        return None
+    place = Path(os.path.realpath(path.parent))
+    return next((_keepers[folder] for folder in (place, *place.parents) if folder in _keepers), None)
 
 
 @contextlib.contextmanager
@@ -36,6 +76,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Otherwise like `atomic_file`.
     """
+    if (keeper := _keeper_of(path)) is not None:
+        keeper.check(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
     os.close(handle)
@@ -44,6 +86,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
+        if keeper is not None:
+            keeper.check(path)  # somebody may have put a file there in the meantime
+            keeper.note(path, Path(name))
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -61,7 +106,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Yields:
         The folder to write into, beside ``path``.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

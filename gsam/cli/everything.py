@@ -16,6 +16,7 @@ from gsam.cli.options import (
     AsJson,
     Images,
     Out,
+    Overwrite,
     Recursive,
     Resume,
     command_app,
@@ -28,7 +29,8 @@ from gsam.dataset.outputs import Json, formats_of
 from gsam.dataset.report import describe
 from gsam.dataset.run import Run
 from gsam.dataset.sources import Item
-from gsam.errors import ImageError, UsageError
+from gsam.dataset.stream import NOT_OF_AN_IMAGE
+from gsam.errors import UsageError
 from gsam.registry import roles_of
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def everything(
     as_json: AsJson = False,
     recursive: Recursive = False,
     resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find every mask in images, and name the masks if words are given.
 
@@ -109,10 +112,13 @@ def everything(
     config = RunConfig.from_options(model, classifier, query, given)
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
-    files = MaskFiles(folder, kinds, items, config.names, config.provenance) if folder is not None else None
+    files = None
+    if folder is not None:
+        files = MaskFiles(folder, kinds, items, config.names, lambda: config.recorded, overwrite=overwrite)
     with Run(items, files, _json if as_json else _summary, resume=resume, as_json=as_json) as run:
         if run.todo:
-            run.process(_find(config, run.todo))
+            numbers = {item: number for number, item in enumerate(items)}
+            run.process(_find(config, [(numbers[item], item) for item in run.todo]))
         run.finish()
     if run.exit_code:
         raise typer.Exit(run.exit_code)
@@ -172,9 +178,25 @@ class RunConfig:
 
     @property
     def provenance(self) -> Json:
-        """The provenance written beside the masks, which must be the same for a run to go on."""
+        """The provenance written beside the masks."""
         note: Json = {"model": self.model, "settings": dict(self.options)}
         return {**note, "queries": self.names, "classifier": self.classifier["name"]} if self.queries else note
+
+    @property
+    def recorded(self) -> Json:
+        """What results depend on besides the images, as an output folder's manifest has it."""
+        from gsam.dataset.settings import plain, query_settings, weights_of
+        from gsam.version import __version__
+
+        given = {"stage": self.stage, "options": self.options, "classifier": self.classifier, "limits": self.limits}
+        models = [self.model, *([self.classifier["name"]] if self.queries else [])]
+        return {
+            "gsam": __version__,
+            "model": self.model,
+            **plain(given),
+            "queries": query_settings(self.queries) if self.queries else None,
+            "weights": weights_of(models),
+        }
 
     @property
     def names(self) -> list[str]:
@@ -200,22 +222,24 @@ class RunConfig:
         return lambda pixels: label(pixels, generator.generate(pixels))
 
 
-def _find(config: RunConfig, items: Sequence[Item]) -> Iterator[tuple[Item, ImageMasks | Exception]]:
-    """Load the models at once, and find the masks of one image after the other."""
+def _find(config: RunConfig, items: Sequence[tuple[int, Item]]) -> Iterator[tuple[Item, ImageMasks | Exception]]:
+    """Load the models at once, and find the masks of one image after the other, by its number."""
     find = config.load()
 
     def each() -> Iterator[tuple[Item, ImageMasks | Exception]]:
         from gsam.inputs.image import open_image
         from gsam.results.formats.sa1b import sa1b_dict
 
-        for number, item in enumerate(items):
+        for number, item in items:
             try:
                 pixels = open_image(item.path).pixels
-            except ImageError as error:
+                size = (pixels.shape[0], pixels.shape[1])
+                scene = sa1b_dict(find(pixels), item.name, size, number, gsam=config.provenance)
+            except NOT_OF_AN_IMAGE:
+                raise
+            except Exception as error:
                 yield item, error
                 continue
-            size = (pixels.shape[0], pixels.shape[1])
-            scene = sa1b_dict(find(pixels), item.name, size, number, gsam=config.provenance)
             yield item, ImageMasks(pixels, scene)
 
     return each()

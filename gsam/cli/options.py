@@ -24,7 +24,12 @@ Images = Annotated[list[str], Argument(metavar="PATH...", help="Images, folders 
 Out = Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")]
 Recursive = Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")]
 AsJson = Annotated[bool, Option("--json", help="One line of JSON per image on stdout; no files without -o.")]
-Resume = Annotated[bool, Option("--resume/--overwrite", help="Skip images whose results are all there.")]
+Resume = Annotated[
+    bool, Option("--resume", help="Skip what an earlier run finished with the same settings; do the rest.")
+]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Replace files in the output folder that gsam did not write; never an input.")
+]
 
 
 def command_app() -> typer.Typer:

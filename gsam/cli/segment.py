@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from gsam.cli.options import (
     AsJson,
     Images,
     Out,
+    Overwrite,
     Recursive,
     Resume,
     check_share,
@@ -26,6 +28,7 @@ from gsam.dataset.outputs import formats_of
 from gsam.dataset.report import describe
 from gsam.dataset.run import Run
 from gsam.dataset.scene_files import FORMATS, SceneFiles
+from gsam.dataset.settings import pipeline_settings
 from gsam.dataset.sources import Item
 from gsam.dataset.stream import default_batch_size, stream
 
@@ -61,6 +64,7 @@ def segment(
     batch_size: Annotated[int | None, Option(min=1, help="Images computed together.  [default: by device]")] = None,
     recursive: Recursive = False,
     resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find objects in images by their names.
 
@@ -75,7 +79,8 @@ def segment(
     given: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap}
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
-    files = SceneFiles(folder, kinds, items, queries.names, Path(pipeline).stem) if folder is not None else None
+    settings = functools.partial(pipeline_settings, pipeline, queries, given)
+    files = SceneFiles(folder, kinds, items, settings, overwrite=overwrite) if folder is not None else None
     say = _json if as_json else _details if len(items) == 1 else _summary
     with Run(items, files, say, resume=resume, as_json=as_json) as run:
         if run.todo:

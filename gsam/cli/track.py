@@ -6,31 +6,35 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
-from gsam.cli.options import HELP, Out, command_app, output_folder_of, queries_of
+from gsam.cli.options import HELP, Out, Overwrite, command_app, output_folder_of, queries_of
 from gsam.dataset import signals
 from gsam.dataset.outputs import formats_of
 from gsam.dataset.report import count_labels, display_path
 from gsam.dataset.run import Run
 from gsam.dataset.sources import Item
-from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles, resume_point
-from gsam.errors import GsamError, ImageError, UsageError, VideoError
+from gsam.dataset.stream import NOT_OF_AN_IMAGE
+from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles
+from gsam.dataset.track_lines import Lines
+from gsam.errors import OutputError, UsageError, VideoError
 
 if TYPE_CHECKING:
+    from gsam.dataset.outputs import Json
     from gsam.inputs.video import Frames
     from gsam.pipeline import Pipeline
-    from gsam.results.formats.tracks_jsonl import TracksWriter
     from gsam.results.tracks import TrackedFrame
     from gsam.text.queries import Queries
 
 app = command_app()
 PIPELINE = "nano"
+NOT_OF_A_VIDEO = (*NOT_OF_AN_IMAGE, OutputError)
+"""Errors that every other video would meet too."""
 
 
 @app.command(no_args_is_help=True, context_settings=HELP)
@@ -60,7 +64,8 @@ def track(
     as_json: Annotated[
         bool, Option("--json", help="One line of JSON per frame on stdout; no files without -o.")
     ] = False,
-    resume: Annotated[bool, Option("--resume/--overwrite", help="Go on where an earlier run stopped.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Go on where an earlier run stopped, as if it had not.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Track objects through videos by their names.
 
@@ -75,13 +80,20 @@ def track(
         pipeline, queries_of(query), {k: v for k, v in settings.items() if v is not None}, as_json=as_json
     )
     folder = output_folder_of(out, as_json)
-    files = TrackFiles(folder, kinds, items, config.queries.categories, resume) if folder is not None else None
-    with Run(items, files, _nothing if as_json else _summary, as_json=as_json, noun="video") as run:
+    files = None
+    if folder is not None:
+        files = TrackFiles(
+            folder, kinds, items, config.queries.categories, resume, lambda: config.recorded, overwrite=overwrite
+        )
+    say = _nothing if as_json else _summary
+    with Run(items, files, say, resume=resume, as_json=as_json, noun="video") as run:
         tracking = Tracking(config, run, files)
         for item in run.todo:
             try:
                 tracking.follow(item)
-            except (ImageError, VideoError) as error:
+            except NOT_OF_A_VIDEO:
+                raise
+            except Exception as error:
                 run.record_failure(item, error)
         run.finish()
     if run.exit_code:
@@ -99,6 +111,15 @@ class RunConfig:
     """Settings of `gsam.Pipeline.track`."""
     as_json: bool
     """Whether frames are printed as JSON."""
+
+    @property
+    def recorded(self) -> Json:
+        """What tracks depend on besides the videos, as an output folder's manifest has it."""
+        from gsam.dataset.settings import pipeline_settings, plain
+
+        settings = dict(self.settings)
+        limits = {"threshold": settings.pop("threshold")} if "threshold" in settings else {}
+        return {**pipeline_settings(self.pipeline, self.queries, limits), "tracking": plain(settings)}
 
 
 class Tracking:
@@ -135,43 +156,63 @@ class Tracking:
                 return
             began = time.monotonic()
             head = Head(frames.size, item.name, frames.rate, frames.count, tuple(self.config.queries.categories))
-            broken: GsamError | None = None
-            with self.files.writer(item, head) as writer:
-                before = len(writer.complete)
+            if not self._may_be_written(item, frames):
+                return
+            resumption = self.files.resumption(item, head)
+            lines = Lines(self.files, item, head, resumption.state)
+            broken: Exception | None = None
+            if not resumption.done:
                 try:
-                    self._frames(item, frames, writer)
-                except (ImageError, VideoError) as error:  # what was tracked until here is good
-                    if not writer.complete:
+                    self._frames(item, frames, lines)
+                except NOT_OF_A_VIDEO:
+                    raise
+                except Exception as error:  # what was tracked until here is good
+                    if not lines.complete:
                         raise
                     broken = error
-                new = len(writer.complete) - before
+                finally:
+                    lines.close()
             seconds = time.monotonic() - began
-            video = TrackedVideo(frames, read(writer.path), new, seconds)
+            video = TrackedVideo(frames, read(self.files.jsonl_path(item)), lines.new, seconds)
             with self.run.guarded():
-                written = self.files.write(item, video)
-            self.run.report(item, video, written, complete=broken is None)
+                self.run.keep(item, video, complete=broken is None)
             if broken is not None:
                 raise broken
 
-    def _frames(self, item: Item, frames: Frames, writer: TracksWriter | None) -> set[int]:
+    def _may_be_written(self, item: Item, frames: Frames) -> bool:
+        assert self.files is not None
+        try:
+            self.files.claim_frames(item, frames.count or 0)
+        except UsageError as error:
+            self.run.record_failure(item, error)
+            return False
+        return True
+
+    def _frames(self, item: Item, frames: Frames, lines: Lines | None) -> set[int]:
         """Track frame by frame, from where an earlier run stopped; give the ids seen."""
-        start, next_id = resume_point(writer) if writer is not None else (None, 1)
-        first = start.index + 1 if start is not None else 0
+        start = lines.state if lines is not None else None
+        first = start.frame + 1 if start is not None else 0
         ids: set[int] = set()
-        if start is not None and first == frames.count:
-            return ids
         config = self.config
-        tracked = self.pipe.track(frames, config.queries, start=start, next_id=next_id, **config.settings)
+        tracked = self.pipe.track(frames, config.queries, start=start, **config.settings)
         with self.run.guarded(), self.run.progress((frames.count or 0) - first, "frame") as bar:
-            for frame in tracked:
+            for frame in _read(tracked, item):
                 ids.update(frame.ids.tolist())
-                if writer is not None:
-                    writer.add(frame)
+                if lines is not None:
+                    lines.add(frame, tracked.state)
                 if config.as_json:
                     self.run.print(_json(item, frame))
                 bar.step()
                 signals.check()
         return ids
+
+
+def _read(tracked: Iterator[TrackedFrame], item: Item) -> Iterator[TrackedFrame]:
+    """Give the frames; an error of the system is about the video that is read."""
+    try:
+        yield from tracked
+    except OSError as error:
+        raise VideoError(f"{item.path}: {error.strerror or error}", "video_unreadable") from error
 
 
 def _json(item: Item, frame: TrackedFrame) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gsam.dataset.lock import hold
 from gsam.errors import UsageError
-from gsam.files import PREFIX
+from gsam.files import PARTIAL, PREFIX
 
 LOCK = ".gsam.lock"
 LEFTOVER = f"{PREFIX}*"
@@ -43,6 +46,38 @@ def output_folder(path: Path) -> Iterator[Path]:
         yield path
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Hold the name of a folder that a command is about to make as a whole.
+
+    What killed runs left of it is removed.
+
+    Args:
+        path: The folder; there may be nothing yet.
+
+    Yields:
+        The folder, which the block makes.
+
+    Raises:
+        UsageError: Something is there (``output_exists``), the folder above it cannot be written
+            (``output_not_writable``), or another run makes the same (``output_locked``).
+    """
+    _refuse_existing(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to {path.parent}: {error.strerror}", "output_not_writable") from None
+    with hold(path.with_name(f".gsam.{path.name}.lock"), path):
+        _refuse_existing(path)
+        for leftover in path.parent.glob(f".{_escaped(path.name)}.*{PARTIAL}"):
+            pid = leftover.name[len(path.name) + 2 : -len(PARTIAL)]
+            if re.fullmatch(r"\d+", pid) and not _runs(int(pid)):
+                shutil.rmtree(leftover, ignore_errors=True)
+        yield path
+
+
 def sweep(folders: Iterable[Path]) -> None:
     """Remove files that a killed run left unfinished.
 
@@ -53,3 +88,22 @@ def sweep(folders: Iterable[Path]) -> None:
         for leftover in folder.glob(LEFTOVER):
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already", "output_exists")
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from gsam.dataset.outputs import Json, Outputs
 from gsam.dataset.sources import Item
-
-if TYPE_CHECKING:
-    from gsam.results.formats.coco import Coco
 
 COCO = "coco.json"
 COCO_STEMS = frozenset({Path(COCO).stem})
@@ -20,28 +17,27 @@ R = TypeVar("R")
 
 
 class ImageFiles(Outputs[R]):
-    """Files whose JSON tells whether an image is finished and what belongs into the COCO file.
+    """Files of images, and one COCO file of the run about all of them, in the order of the images.
 
-    A subclass reads the JSON of an image (`read`), says whether it answers the same question
-    (`matches`), and gives its objects in the form of `gsam.results.formats.scene_json`
-    (`coco_scene`).
+    A subclass reads the JSON of an image (`read`) and gives its objects in the form of
+    `gsam.results.formats.scene_json` (`coco_scene`).
     """
 
-    def __init__(self, folder: Path, kinds: Sequence[str], items: Sequence[Item]) -> None:
-        super().__init__(folder, kinds, items)
-        self._coco: Coco | None = None
-        if "coco" in kinds:
-            from gsam.results.formats.coco import Coco
-
-            self._coco = Coco()
+    def __init__(
+        self,
+        folder: Path,
+        kinds: Sequence[str],
+        items: Sequence[Item],
+        settings: Callable[[], Json] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(folder, kinds, items, settings, overwrite=overwrite)
+        self._scenes: dict[str, Json] = {}
 
     @abc.abstractmethod
     def read(self, path: Path) -> Json:
         """Read the JSON of an image.  Raises `ValueError` for anything else."""
-
-    @abc.abstractmethod
-    def matches(self, scene: Json) -> bool:
-        """Tell whether the JSON of an image answers what this run asks."""
 
     @abc.abstractmethod
     def coco_scene(self, scene: Json) -> Json:
@@ -55,33 +51,38 @@ class ImageFiles(Outputs[R]):
         return [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind != "coco"]
 
     def finished(self) -> Set[Item]:
-        """Give the images whose files are all there and answer the same question.
+        """Give the images whose files are all there, made with the same settings.
 
-        Without JSON nothing tells the question, and what belongs into a COCO file is nowhere: then
-        none is finished.
+        What belongs into a COCO file is in the JSON alone: without one, none is finished.
         """
-        if "coco" in self.kinds and "json" not in self.kinds:
+        if "coco" not in self.kinds:
+            return super().finished()
+        if "json" not in self.kinds:
             return frozenset()
-        there = (item for item in self.items if all(path.is_file() for path in self.paths(item)))
-        return {item for item in there if "json" not in self.kinds or self._answered(item)}
+        return {item for item in super().finished() if self._collect(item)}
 
-    def add_to_coco(self, scene: Json) -> None:
-        """Add an image to the COCO file, if the run writes one."""
-        if self._coco is not None:
-            self._coco.add(self.coco_scene(scene))
+    def claim(self, items: Iterable[Item]) -> None:
+        super().claim(items)
+        if "coco" in self.kinds:
+            self.manifest.check(self.folder / COCO, thorough=False)
+
+    def add_to_coco(self, item: Item, scene: Json) -> None:
+        """Keep what the COCO file says of an image, if the run writes one."""
+        if "coco" in self.kinds:
+            self._scenes[item.stem] = self.coco_scene(scene)
 
     def close(self) -> Path | None:
-        if self._coco is None:
+        if "coco" not in self.kinds:
             return None
-        self._coco.write(self.folder / COCO)
+        from gsam.results.formats.coco import coco_of
+
+        scenes = [self._scenes[item.stem] for item in self.items if item.stem in self._scenes]
+        coco_of(scenes).write(self.folder / COCO)
         return self.folder / COCO
 
-    def _answered(self, item: Item) -> bool:
+    def _collect(self, item: Item) -> bool:
         try:
-            scene = self.read(self.json_path(item))
-            if not self.matches(scene):
-                return False
-            self.add_to_coco(scene)
-        except (ValueError, KeyError, TypeError):
+            self.add_to_coco(item, self.read(self.json_path(item)))
+        except (OSError, ValueError, KeyError, TypeError):
             return False
         return True

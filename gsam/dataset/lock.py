@@ -12,13 +12,14 @@ from gsam.errors import UsageError
 
 
 @contextlib.contextmanager
-def hold(lock: Path) -> Iterator[None]:
+def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
     """Hold a lock file while the block runs, and remove it afterwards.
 
     A run that was killed holds nothing: the lock is the system's and goes with its process.
 
     Args:
         lock: The file, in the folder that it guards.
+        guarded: What it guards, where that is not its folder.
 
     Raises:
         UsageError: Another run holds it (``output_locked``).
@@ -35,7 +36,7 @@ def hold(lock: Path) -> Iterator[None]:
         except OSError:
             holder = _holder(file)
             file.close()
-            raise UsageError(f"{lock.parent} is locked by another run{holder}", "output_locked") from None
+            raise UsageError(f"{guarded or lock.parent} is locked by another run{holder}", "output_locked") from None
         if _still_there(file, lock):
             break
         file.close()  # the other run finished and removed it between the two calls

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsam.dataset.image_files import ImageFiles
+from gsam.dataset.manifest import Done
 from gsam.dataset.outputs import Json
 from gsam.dataset.sources import Item
 
@@ -49,15 +49,25 @@ class MaskFiles(ImageFiles[ImageMasks]):
         kinds: Some of `FORMATS`.
         items: Everything the run reads.
         queries: The names that masks may have; none where they have no names.
-        provenance: What is written into each JSON about how its masks were made.
+        settings: Gives what results depend on besides their inputs.
+        overwrite: Whether files in the folder may be replaced that gsam did not write.
     """
 
+    command = "everything"
+
     def __init__(
-        self, folder: Path, kinds: Sequence[str], items: Sequence[Item], queries: Sequence[str], provenance: Json
+        self,
+        folder: Path,
+        kinds: Sequence[str],
+        items: Sequence[Item],
+        queries: Sequence[str],
+        settings: Callable[[], Json] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
-        super().__init__(folder, kinds, items)
+        super().__init__(folder, kinds, items, settings, overwrite=overwrite)
         self.queries = list(queries)
-        self._provenance = json.loads(json.dumps(provenance))
+        self._masks: dict[str, list[Path]] = {}
 
     def paths(self, item: Item) -> list[Path]:
         from gsam.results.formats.mask_folder import METADATA
@@ -65,13 +75,15 @@ class MaskFiles(ImageFiles[ImageMasks]):
         files = [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind in ("json", "png")]
         return [*files, *([self.folder / item.stem / METADATA] if "csv" in self.kinds else [])]
 
+    def is_whole(self, item: Item, done: Done) -> bool:
+        return super().is_whole(item, done) and all(
+            self.manifest.wrote(path, thorough=False) for path in self.manifest.files_of(done) if self._is_mask(path)
+        )
+
     def read(self, path: Path) -> Json:
         from gsam.results.formats import sa1b
 
         return sa1b.read(path)
-
-    def matches(self, scene: Json) -> bool:
-        return bool(scene.get("gsam") == self._provenance)
 
     def coco_scene(self, scene: Json) -> Json:
         """Give boxes exclusive ends and every mask a label."""
@@ -101,18 +113,46 @@ class MaskFiles(ImageFiles[ImageMasks]):
 
     def write(self, item: Item, result: ImageMasks) -> list[Path]:
         from gsam.results.draw import instance_overlay, named_overlay, overlay
-        from gsam.results.formats import mask_folder, sa1b
+        from gsam.results.formats import sa1b
 
         records = result.scene["annotations"]
+        masks: list[Path] = []
         if "csv" in self.kinds:
-            mask_folder.write(records, self.folder / item.stem)
+            with self.attempt():
+                masks = self._write_masks(item, result)
         if "png" in self.kinds:
-            if self.queries:
-                image = named_overlay.draw(result.pixels, records, self.queries)
-            else:
-                image = instance_overlay.draw(result.pixels, records)
-            overlay.write(image, self.folder / f"{item.stem}.png")
+            with self.attempt():
+                if self.queries:
+                    image = named_overlay.draw(result.pixels, records, self.queries)
+                else:
+                    image = instance_overlay.draw(result.pixels, records)
+                overlay.write(image, self.folder / f"{item.stem}.png")
         if "json" in self.kinds:
-            sa1b.write(result.scene, self.json_path(item))
-        self.add_to_coco(result.scene)
+            with self.attempt():
+                sa1b.write(result.scene, self.json_path(item))
+        with self.attempt():
+            self.add_to_coco(item, result.scene)
+        self._masks[item.stem] = masks
         return self.paths(item)
+
+    def finish(self, item: Item, written: Sequence[Path]) -> None:
+        super().finish(item, [*written, *self._masks.pop(item.stem, [])])
+
+    def _write_masks(self, item: Item, result: ImageMasks) -> list[Path]:
+        """Write the folder of masks, and delete those of an earlier run that have no successor."""
+        from gsam.results.formats import mask_folder
+
+        folder, records = self.folder / item.stem, result.scene["annotations"]
+        masks = [folder / mask_folder.name(i) for i in range(len(records))]
+        if self._manifest is not None:
+            for path in (*masks, folder / mask_folder.METADATA):  # all or nothing
+                self._manifest.check(path)
+        mask_folder.write(records, folder)
+        if self._manifest is not None:
+            for path in set(self._manifest.in_folder(folder)) - set(masks):
+                if self._is_mask(path):
+                    self._manifest.delete(path)
+        return masks
+
+    def _is_mask(self, path: Path) -> bool:
+        return path.suffix == ".png" and path.stem.isdigit() and path.parent != self.folder

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from gsam.dataset.report import tell
 from gsam.files import Closing
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Progress(Closing):
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            tell(text)
 
     def step(self) -> None:
         """Count one item more."""
@@ -45,7 +46,7 @@ class Progress(Closing):
             self._bar.update()
         elif self.total > 1 and (time.monotonic() - self._printed > SECONDS or self.done == self.total):
             self._printed = time.monotonic()
-            print(f"gsam: {self.done}/{self.total}", file=sys.stderr, flush=True)
+            tell(f"gsam: {self.done}/{self.total}")
 
     def close(self) -> None:
         """Remove the bar."""

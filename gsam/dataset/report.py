@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from gsam.errors import GsamError
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr; where nobody reads it any more, nothing happens."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what went wrong, with its code.
+
+    Args:
+        error: One of gsam's own, the system's, or any other: then its kind is named too.
+
+    Returns:
+        ``"a.png: no such file [image_missing]"``.
+    """
+    if isinstance(error, GsamError):
+        return f"{error} [{error.code}]"
+    if isinstance(error, OSError) and error.strerror:
+        where = (
+            f"{display_path(Path(os.fsdecode(error.filename)))}: " if isinstance(error.filename, str | bytes) else ""
+        )
+        return f"{where}{error.strerror} [system]"
+    return " ".join([f"{type(error).__name__}:", *str(error).split()[:60]]) + " [internal]"
 
 
 def display_path(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set, Sized
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Generic, NoReturn, Self, TypeVar
 from gsam.dataset import signals
 from gsam.dataset.outputs import Outputs
 from gsam.dataset.progress import Progress
-from gsam.dataset.report import display_path
+from gsam.dataset.report import display_path, explain, tell
 from gsam.dataset.sources import Item
-from gsam.errors import GsamError, ImageError, OutputError
+from gsam.errors import OutputError
 
 R = TypeVar("R", bound=Sized)
 SOME_FAILED = 3
@@ -36,6 +35,7 @@ class Run(Generic[R]):
         failed: Those that could not be read.
         done: How many have a result.
         objects: How many objects were found in them.
+        whole_failed: Whether the file that the run has as a whole could not be written.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Run(Generic[R]):
         self.failed: list[Item] = []
         self.done = self.objects = 0
         self._describe, self._resume, self._as_json = describe, resume, as_json
+        self.whole_failed = False
         self._silent = False
         self._bar: Progress | None = None
         self._folder = contextlib.ExitStack()
@@ -74,8 +75,11 @@ class Run(Generic[R]):
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self.outputs.held())
                 finished: Set[Item] = self.outputs.finished() if self._resume else frozenset()
+                self.todo = [item for item in self.items if item not in finished]
+                self.outputs.claim(self.todo)
                 self._folder = stack.pop_all()
-            self.todo = [item for item in self.items if item not in finished]
+            for why, count in self.outputs.outdated.items():
+                tell(f"gsam: {count} of {len(self.items)} {self.noun}s are done again: {why}")
         return self
 
     def __exit__(
@@ -86,7 +90,7 @@ class Run(Generic[R]):
     @property
     def exit_code(self) -> int:
         """0, or `SOME_FAILED`."""
-        return SOME_FAILED if self.failed else 0
+        return SOME_FAILED if self.failed or self.whole_failed else 0
 
     def process(self, answers: Iterable[tuple[Item, R | Exception]], batch_size: int = 1) -> None:
         """Write and report results as they come, one per item of `todo`.
@@ -105,12 +109,35 @@ class Run(Generic[R]):
                 if isinstance(answer, Exception):
                     self.record_failure(item, answer)
                 else:
-                    self.report(item, answer, self.outputs.write(item, answer) if self.outputs is not None else [])
+                    self.keep(item, answer)
                     results += 1
                 bar.step()
                 if results % batch_size == 0:
                     signals.check()
             signals.check()
+
+    def keep(self, item: Item, result: R, *, complete: bool = True) -> None:
+        """Write the files of a result and report it.
+
+        A format that cannot be written is a failure of the item; the others are there.
+
+        Args:
+            item: The input.
+            result: The objects found in it.
+            complete: False where the input could not be read to its end.
+        """
+        if self.outputs is None:
+            self.report(item, result, [], complete=complete)
+            return
+        written = self.outputs.write(item, result)
+        trouble, self.outputs.trouble = self.outputs.trouble, []
+        if trouble:
+            written = [path for path in written if path.exists()]
+        elif complete:
+            self.outputs.finish(item, written)
+        self.report(item, result, written, complete=complete and not trouble)
+        for error in trouble:
+            self.record_failure(item, error)
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -184,14 +211,15 @@ class Run(Generic[R]):
             item: The input.
             error: Why; it is named unless its message begins with its name.
         """
-        self.failed.append(item)
-        code = error.code if isinstance(error, GsamError) else ImageError.code
-        named = str(error).startswith((display_path(item.path), item.path.name))
-        text = f"gsam: {'' if named else display_path(item.path) + ': '}{error} [{code}]"
+        if item not in self.failed:
+            self.failed.append(item)
+        text = explain(error)
+        if not str(error).startswith((display_path(item.path), item.path.name)):
+            text = f"{display_path(item.path)}: {text}"
         if self._bar is not None:
-            self._bar.print(text)
+            self._bar.print(f"gsam: {text}")
         else:
-            print(text, file=sys.stderr, flush=True)
+            tell(f"gsam: {text}")
 
     def abort(self, error: OSError) -> NoReturn:
         """End the run: the disk is full, or something like it.
@@ -207,7 +235,13 @@ class Run(Generic[R]):
 
         A run of one input that did not fail needs no summary.
         """
-        whole = self.outputs.close() if self.outputs is not None else None
+        whole = None
+        if self.outputs is not None:
+            with self.outputs.attempt():
+                whole = self.outputs.close()
+            for error in self.outputs.trouble:
+                self.whole_failed = True
+                tell(f"gsam: {explain(error)}")
         if len(self.items) > 1 or self.failed:
             seconds = time.monotonic() - self._began
             parts = [f"{self.done} of {len(self.items)} {self.noun}s, {self.objects} objects, {seconds:.1f} s"]
@@ -217,6 +251,6 @@ class Run(Generic[R]):
                 parts.append(f"{len(self.failed)} failed: {', '.join(display_path(i.path) for i in self.failed)}")
             if self.outputs is not None:
                 parts.append(f"results in {self.outputs.folder}")
-            print("gsam: " + "; ".join(parts), file=sys.stderr)
+            tell("gsam: " + "; ".join(parts))
         if whole is not None and not self._as_json:
-            print(f"gsam: {whole}", file=sys.stderr)
+            tell(f"gsam: {whole}")

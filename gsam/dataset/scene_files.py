@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +17,13 @@ FORMATS = ("json", "png", "coco")
 
 
 class SceneFiles(ImageFiles["Result"]):
-    """``scene.json``, ``scene.png`` (the image with masks and labels) and ``coco.json``.
+    """``scene.json``, ``scene.png`` (the image with masks and labels) and ``coco.json``."""
 
-    Args:
-        folder: Where they go.
-        kinds: Some of `FORMATS`.
-        items: Everything the run reads.
-        queries: What is asked for, in the user's words.
-        pipeline: The name of the pipeline as results have it.
-    """
-
-    def __init__(
-        self, folder: Path, kinds: Sequence[str], items: Sequence[Item], queries: Sequence[str], pipeline: str
-    ) -> None:
-        super().__init__(folder, kinds, items)
-        self.queries, self.pipeline = list(queries), pipeline
+    command = "segment"
 
     def read(self, path: Path) -> Json:
         scene: Json = json.loads(path.read_text(encoding="utf-8"))
         return scene
-
-    def matches(self, scene: Json) -> bool:
-        return bool(scene["queries"] == self.queries and scene["pipeline"] == self.pipeline)
 
     def coco_scene(self, scene: Json) -> Json:
         return scene
@@ -49,9 +33,12 @@ class SceneFiles(ImageFiles["Result"]):
         from gsam.results.formats import scene_json
 
         if "png" in self.kinds:
-            overlay.write(result.plot(), self.folder / f"{item.stem}.png")
+            with self.attempt():
+                overlay.write(result.plot(), self.folder / f"{item.stem}.png")
         if "json" in self.kinds:
-            scene_json.write(result.to_dict(), self.json_path(item))
+            with self.attempt():
+                scene_json.write(result.to_dict(), self.json_path(item))
         if "coco" in self.kinds:
-            self.add_to_coco(result.to_dict())
+            with self.attempt():
+                self.add_to_coco(item, result.to_dict())
         return self.paths(item)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsam.dataset.sources import Item
+from gsam.errors import CheckpointError, QueryError, UsageError
 
 if TYPE_CHECKING:
     import jax
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from gsam.pipeline import Pipeline
     from gsam.results.result import Result
     from gsam.text.queries import Query
+
+
+NOT_OF_AN_IMAGE = (CheckpointError, QueryError, UsageError, BrokenPipeError)
+"""Errors that every other image would meet too."""
 
 
 def stream(
@@ -32,6 +37,22 @@ def stream(
     Yields:
         Every item in order, with its result or why it has none.
     """
+    done = 0
+    while done < len(items):
+        try:
+            for answer in _stream(pipe, items[done:], query, batch_size):
+                yield answer
+                done += 1
+        except NOT_OF_AN_IMAGE:
+            raise
+        except Exception:  # of an image in the batch under way: which one, shows when it is alone
+            yield _alone(pipe, items[done], query)
+            done += 1
+
+
+def _stream(
+    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int
+) -> Iterator[tuple[Item, Result | Exception]]:
     failed: dict[Path, Exception] = {}
 
     def note(source: Source, error: Exception) -> None:
@@ -47,6 +68,16 @@ def stream(
         yield item, dataclasses.replace(result, image=item.name)
     for item in waiting:
         yield item, failed.pop(item.path)
+
+
+def _alone(pipe: Pipeline, item: Item, query: Query) -> tuple[Item, Result | Exception]:
+    try:
+        ((_, answer),) = _stream(pipe, [item], query, 1)
+    except NOT_OF_AN_IMAGE:
+        raise
+    except Exception as error:
+        return item, error
+    return item, answer
 
 
 def default_batch_size(devices: Sequence[jax.Device], count: int) -> int:

@@ -35,6 +35,8 @@ from gsam.types import Images, Params, Scene, Text
 
 if TYPE_CHECKING:
     from gsam.tracking.engine import Engine
+    from gsam.tracking.state import TrackingState
+    from gsam.tracking.text_tracking import TrackedVideoFrames
 
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
@@ -171,8 +173,14 @@ class Pipeline(Steps):
         return self._collect(self._dispatch([(picture, queries)], thresholds, 1, remember=True))[0]
 
     def track(
-        self, video: Any, query: Query, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
-    ) -> Iterator[TrackedFrame]:
+        self,
+        video: Any,
+        query: Query,
+        *,
+        start: TrackedFrame | TrackingState | None = None,
+        next_id: int | None = None,
+        **settings: Any,
+    ) -> TrackedVideoFrames:
         """Follow what a query names through a video, frame by frame, with ids that stay.
 
         The pipeline looks at every n-th frame, SAM 2 carries the masks in between. A live source is
@@ -181,16 +189,19 @@ class Pipeline(Steps):
         Args:
             video: As `gsam.VideoPredictor.init_state` takes it.
             query: As for a call.
-            start: Go on after this frame, which was finished before.
-            next_id: The first id for what is new.
+            start: Go on after a frame that was finished before, as if there had been no break: from
+                the ``state()`` of an earlier call's iterator at once; from the frame itself by
+                tracking again what lies before it, for what is hidden on it is not in it.
+            next_id: Not needed any more: ids go on where they were.
             **settings: Fields of `gsam.tracking.text_tracking.TrackingConfig` (``every``,
                 ``match``, ``patience`` ...), and of `gsam.Limits`.
 
         Returns:
-            An iterator over the frames with their objects.
+            An iterator over the frames with their objects; its ``state()`` is for ``start``.
 
         Raises:
-            gsam.errors.UsageError: The pipeline has no tracker, or a setting is out of range.
+            gsam.errors.UsageError: The pipeline has no tracker, a setting is out of range, or
+                ``start`` is not what is found with this video, query and settings.
             gsam.errors.QueryError: Nothing, or too much, is asked for.
             gsam.errors.VideoError: The video cannot be opened, or a frame cannot be read.
 
@@ -200,7 +211,7 @@ class Pipeline(Steps):
             ...     print(frame.index, frame.ids, frame.labels)
         """
         from gsam.inputs.video import open_frames
-        from gsam.tracking.text_tracking import TextTracker, TrackingConfig
+        from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames, TrackingConfig
 
         if self._tracker is None:
             raise UsageError(
@@ -211,7 +222,7 @@ class Pipeline(Steps):
         thresholds = {k: v for k, v in settings.items() if k not in own}
         find: Any = functools.partial(self, query=query, **thresholds)
         parse_queries(query)  # complains now, not on the first frame
-        return TextTracker(self._engine, open_frames(video), find, config).run(start, next_id)
+        return TrackedVideoFrames(TextTracker(self._engine, open_frames(video), find, config), start)
 
     @functools.cached_property
     def _engine(self) -> Engine:

@@ -23,6 +23,7 @@ from gsam.results.tracks import TrackedFrame
 from gsam.tracking.engine import Engine
 from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session
+from gsam.tracking.state import TrackingState, outputs_of, restore
 
 FindObjects = Callable[[NDArray[np.uint8]], Result]
 """Pixels of a frame -> what a pipeline finds there."""
@@ -91,31 +92,62 @@ class TextTracker:
         self.objects: dict[int, LabeledObject] = {}
         self.next_id = 1
         self.last_key_frame: int | None = None
+        self.frame: int | None = None
 
-    def run(self, start: TrackedFrame | None = None, next_id: int = 1) -> Iterator[TrackedFrame]:
-        """Track frame by frame to the end; after ``start``, if a part was finished before."""
+    def run(self, start: TrackedFrame | TrackingState | None = None) -> Iterator[TrackedFrame]:
+        """Track frame by frame to the end; after ``start``, if a part was finished before.
+
+        From a state it goes on at once.  A frame alone does not hold what is hidden, so everything
+        before it is tracked again, and not given.
+
+        Raises:
+            UsageError: ``start`` is a frame, and what is found there is something else
+                (``tracking_start_differs``).
+        """
         first = 0
-        if start is not None:
-            self._resume(start, next_id)
-            first = start.index + 1
+        if isinstance(start, TrackingState):
+            self.restore(start)
+            first = start.frame + 1
         for frame in self.engine.iter_frames(self.state, first, self.state.count):
-            yield self.track_frame(frame)
+            if isinstance(start, TrackedFrame) and frame < start.index:
+                self.advance(frame)
+                continue
+            found = self.track_frame(frame)
+            if isinstance(start, TrackedFrame) and frame == start.index:
+                _check_same(start, found)
+                continue
+            yield found
 
-    def _resume(self, known: TrackedFrame, next_id: int) -> None:
-        """Prompt with the masks of a frame that was finished before; its objects keep their ids."""
-        for i, (number, label, score) in enumerate(
-            zip(known.ids.tolist(), known.labels, known.scores.tolist(), strict=True)
-        ):
-            mask = known.mask(i)
-            if mask.any():
-                tracked = self._add(number, label, float(score)).tracked
-                self.engine.add_mask(self.state, tracked, known.index, sample_mask(mask, self.engine.view_size))
-        self.next_id = max(next_id, self.next_id)
-        self.engine.commit_prompts(self.state)
-        self.last_key_frame = known.index - known.index % self.config.every
+    def snapshot(self) -> TrackingState | None:
+        """Give the state after the last frame; None before the first, and within one."""
+        if self.frame is None:
+            return None
+        objects, arrays = [], {}
+        for number, known in self.objects.items():
+            note, own = outputs_of(number, known.tracked)
+            objects.append({"id": number, "votes": known.votes, "score": known.score, "unseen": known.unseen, **note})
+            arrays |= own
+        note = {"next_id": self.next_id, "last_key_frame": self.last_key_frame, "objects": objects}
+        return TrackingState(self.frame, note, arrays)
+
+    def restore(self, known: TrackingState) -> None:
+        """Go on from a state that `snapshot` gave."""
+        for entry in known.note["objects"]:
+            number = entry["id"]
+            tracked = restore(number, entry, known.arrays, self.state.arrays, self.engine.mask_size)
+            self.state.objects[number] = tracked
+            self.objects[number] = LabeledObject(tracked, dict(entry["votes"]), entry["score"], entry["unseen"])
+        self.next_id, self.last_key_frame = known.note["next_id"], known.note["last_key_frame"]
+        self.frame = known.frame
 
     def track_frame(self, frame: int) -> TrackedFrame:
+        """Go on to the next frame, which may be a key frame, and give what is on it."""
+        self.advance(frame)
+        return self.frame_result(frame)
+
+    def advance(self, frame: int) -> None:
         """Go on to the next frame, which may be a key frame."""
+        self.frame = None  # in between, there is no state to go on from
         self.engine.propagate_frame(self.state, frame)
         visible = self.visible_masks(frame)
         for number, mask in visible.items():
@@ -125,7 +157,7 @@ class TextTracker:
             self._detect(frame, visible)
         for number in [n for n, known in self.objects.items() if known.unseen >= self.config.patience]:
             self._close(number)
-        return self.frame_result(frame)
+        self.frame = frame
 
     def visible_masks(self, frame: int) -> dict[int, Bools]:
         """Low-resolution mask [s, s] of every object over the view, empty where it is not there."""
@@ -236,6 +268,38 @@ class TextTracker:
     def _time(self, frame: int) -> float | None:
         last = self.state.last
         return None if last is None or last.index != frame or last.time is None else float(last.time)
+
+
+class TrackedVideoFrames(Iterator[TrackedFrame]):
+    """The frames of a video as they are tracked, with the state that others can go on from."""
+
+    def __init__(self, tracker: TextTracker, start: TrackedFrame | TrackingState | None = None) -> None:
+        self._tracker, self._frames = tracker, tracker.run(start)
+
+    def __next__(self) -> TrackedFrame:
+        return next(self._frames)
+
+    def state(self) -> TrackingState | None:
+        """Give the state after the frame that was given last.
+
+        Returns:
+            What ``start`` of `gsam.Pipeline.track` takes; None before the first frame.
+        """
+        return self._tracker.snapshot()
+
+
+SAME_RUN = 0.8
+"""Mask IoU of an object on one frame in two runs that are the same but for rounding."""
+
+
+def _check_same(start: TrackedFrame, found: TrackedFrame) -> None:
+    known = {n: start.mask(i) for i, n in enumerate(start.ids.tolist()) if start.areas[i]}
+    again = {n: found.mask(i) for i, n in enumerate(found.ids.tolist())}
+    if known.keys() != again.keys() or any(mask_iou(known[n], again[n]) < SAME_RUN for n in known):
+        text = f"frame {start.index} shows objects {sorted(known)}, tracked again {sorted(again)} or other masks"
+        raise UsageError(
+            f"{text}: go on with the video, query and settings that it was made with", "tracking_start_differs"
+        )
 
 
 def mask_iou(a: Bools, b: Bools) -> float:

@@ -85,11 +85,18 @@ def file_from_hub(repository: str, file: str) -> Path:
 
 def in_hub_cache(repository: str, revision: str | None = None) -> bool:
     """Return True if the weights of a hub model are in the cache."""
+    return cached_folder(repository, revision) is not None
+
+
+def cached_folder(repository: str, revision: str | None = None) -> Path | None:
+    """Find the folder of a hub model in the cache; None if its weights are not in it."""
     import huggingface_hub
 
-    names = ("model.safetensors", "model.safetensors.index.json", FALLBACK)
-    found = (huggingface_hub.try_to_load_from_cache(repository, n, revision=revision) for n in names)
-    return any(isinstance(f, str) for f in found)
+    for name in ("model.safetensors", "model.safetensors.index.json", FALLBACK):
+        found = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 def from_url(url: str, target: Path, sha256: str | None = None) -> Path:

@@ -13,6 +13,7 @@ from PIL import Image
 
 import gsam
 from gsam import cli
+from gsam.dataset import manifest
 from gsam.inputs.image import Source, open_image
 from gsam.results.masks import rle
 from tests.helpers.command import Gsam, in_process
@@ -56,7 +57,8 @@ def picture(path: Path, seed: int = 0) -> Path:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name != manifest.NAME)
+    return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
 def read(path: Path) -> Any:

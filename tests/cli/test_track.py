@@ -15,15 +15,32 @@ from PIL import Image
 
 import gsam
 from gsam.dataset import signals
+from gsam.dataset.manifest import OWN
 from gsam.errors import CheckpointError, VideoError
 from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.results.tracks import TrackedFrame
 from gsam.text.queries import parse_queries
+from gsam.tracking.state import TrackingState
 from tests.bad import videos as bad
 from tests.helpers.command import Gsam, in_process
 from tests.inputs.video import made
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
+
+
+class Tracked:
+    """Frames, and the number of the last one for a state."""
+
+    def __init__(self, frames: Iterator[TrackedFrame]) -> None:
+        self.frames, self.last = frames, -1
+
+    def __iter__(self) -> Iterator[TrackedFrame]:
+        for frame in self.frames:
+            self.last = frame.index
+            yield frame
+
+    def state(self) -> TrackingState:
+        return TrackingState(self.last, {}, {})
 
 
 class Fake:
@@ -32,18 +49,13 @@ class Fake:
     def __init__(self, fails_at: int | None = None) -> None:
         self.fails_at, self.asked = fails_at, list[dict[str, Any]]()
 
-    def track(
-        self, frames: Any, query: Any, *, start: TrackedFrame | None = None, next_id: int = 1, **settings: Any
-    ) -> Iterator[TrackedFrame]:
-        self.asked.append(
-            {
-                "query": parse_queries(query).names,
-                "start": None if start is None else start.index,
-                "next": next_id,
-                **settings,
-            }
-        )
-        for frame in frames.walk(0 if start is None else start.index + 1):
+    def track(self, frames: Any, query: Any, *, start: TrackingState | None = None, **settings: Any) -> Tracked:
+        start_frame = None if start is None else start.frame
+        self.asked.append({"query": parse_queries(query).names, "start": start_frame, **settings})
+        return Tracked(self.frames(frames, 0 if start is None else start.frame + 1))
+
+    def frames(self, frames: Any, first: int) -> Iterator[TrackedFrame]:
+        for frame in frames.walk(first):
             if frame.index == self.fails_at:
                 raise VideoError("the rest cannot be decoded", "video_damaged")
             masks = np.zeros((2, *frame.pixels.shape[:2]), bool)
@@ -79,7 +91,7 @@ def folder(path: Path, count: int = 5) -> Path:
 def test_everything_is_written(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder(tmp_path / "clip")
     assert run("clip", "-q", "dog. red car", "--every", 3, "--format", "jsonl,mp4,davis,youtube_vis,mots") == 0
-    assert fake.asked == [{"query": ["dog", "red car"], "start": None, "next": 1, "every": 3}]
+    assert fake.asked == [{"query": ["dog", "red car"], "start": None, "every": 3}]
     tracks = tracks_jsonl.read(tmp_path / "out" / "clip.jsonl")
     assert [frame.ids.tolist() for frame in tracks] == [[1], [1], [1, 2], [1, 2], [1, 2]]
     assert tracks.queries == ["dog", "red car"]
@@ -104,7 +116,7 @@ def test_a_run_goes_on_where_it_stopped(run: Gsam, fake: Fake, tmp_path: Path) -
     assert tracks_jsonl.complete(path) == [0, 1, 2]  # what was finished stays
     fake.fails_at = None
     assert run("clip", "-q", "dog. red car", "--format", "jsonl,davis", "--resume") == 0
-    assert fake.asked[1] == {"query": ["dog", "red car"], "start": 2, "next": 3}
+    assert fake.asked[1] == {"query": ["dog", "red car"], "start": 2}
     assert tracks_jsonl.complete(path) == [0, 1, 2, 3, 4]
     assert run("clip", "-q", "dog. red car", "--format", "jsonl,davis", "--resume") == 0
     assert len(fake.asked) == 2  # nothing was left to do
@@ -164,7 +176,7 @@ def test_a_video_is_not_overwritten(run: Gsam, fake: Fake, tmp_path: Path, capsy
 def test_a_signal_ends_after_the_frame(run: Gsam, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path / "clip")
     assert run("clip", "-q", "dog. red car", "-o", "whole", "--format", "jsonl") == 0
-    walk, before = fake.track, signal.getsignal(signal.SIGTERM)
+    walk, before = fake.frames, signal.getsignal(signal.SIGTERM)
 
     def interrupted(*arguments: Any, **options: Any) -> Iterator[TrackedFrame]:
         for frame in walk(*arguments, **options):
@@ -172,7 +184,7 @@ def test_a_signal_ends_after_the_frame(run: Gsam, fake: Fake, tmp_path: Path, mo
                 os.kill(os.getpid(), signal.SIGTERM)
             yield frame
 
-    monkeypatch.setattr(fake, "track", interrupted)
+    monkeypatch.setattr(fake, "frames", interrupted)
     monkeypatch.setattr(signals, "_received", None)
     signals.listen()
     try:
@@ -181,8 +193,8 @@ def test_a_signal_ends_after_the_frame(run: Gsam, fake: Fake, tmp_path: Path, mo
         signal.signal(signal.SIGTERM, before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
     assert tracks_jsonl.complete(tmp_path / "cut" / "clip.jsonl") == [0, 1]
-    assert [p.name for p in (tmp_path / "cut").iterdir()] == ["clip.jsonl"]
-    monkeypatch.setattr(fake, "track", walk)
+    assert [p.name for p in (tmp_path / "cut").iterdir() if not p.name.startswith(OWN)] == ["clip.jsonl"]
+    monkeypatch.setattr(fake, "frames", walk)
     monkeypatch.setattr(signals, "_received", None)
     assert run("clip", "-q", "dog. red car", "-o", "cut", "--format", "jsonl", "--resume") == 0
     assert (tmp_path / "cut" / "clip.jsonl").read_bytes() == (tmp_path / "whole" / "clip.jsonl").read_bytes()

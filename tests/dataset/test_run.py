@@ -33,12 +33,18 @@ class Files(Outputs[list[int]]):
         return {item for item in self.items if self.paths(item)[0].is_file()}
 
     def write(self, item: Item, result: list[int]) -> list[Path]:
-        self.paths(item)[0].write_text(str(result))
-        return self.paths(item)
+        (path,) = self.paths(item)
+        path.write_text(str(result))
+        self.manifest.note(path, path)
+        return [path]
 
     def close(self) -> Path | None:
         self.closed += 1
         return self.folder / "whole.txt"
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
 
 
 def say(item: Item, result: list[int], written: Sequence[Path]) -> str:
@@ -60,7 +66,7 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         run.process(answers(run.todo, bad="b"))
         run.finish()
     assert (run.exit_code, run.done, run.objects, run.failed) == (3, 3, 6, [ITEMS[1]])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "c.txt", "d.txt"]
+    assert visible(tmp_path) == ["a.txt", "c.txt", "d.txt"]
     told = capsys.readouterr()
     assert told.out.splitlines() == ["a.png 2", "c.png 2", "d.png 2"]
     first, *_, last, whole = told.err.splitlines()
@@ -97,7 +103,7 @@ def test_a_message_that_names_its_input_does_so_once(capsys: pytest.CaptureFixtu
         run.record_failure(ITEMS[0], ImageError(text, "image_truncated"))
         assert capsys.readouterr().err == f"gsam: {text} [image_truncated]\n"
     run.record_failure(ITEMS[0], MemoryError("too large"))
-    assert capsys.readouterr().err == "gsam: in/a.png: too large [image_unreadable]\n"
+    assert capsys.readouterr().err == "gsam: in/a.png: MemoryError: too large [internal]\n"
 
 
 def test_a_signal_ends_a_run_after_the_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +126,7 @@ def test_a_signal_ends_a_run_after_the_batch(tmp_path: Path, capsys: pytest.Capt
     assert caught.value.code == 130
     assert run.done == 2
     assert files.closed == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    assert visible(tmp_path) == ["a.txt", "b.txt"]
     assert "stopping after this batch" in capsys.readouterr().err
 
 
@@ -143,7 +149,7 @@ def test_files_are_written_when_nobody_reads(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("builtins.print", closed)
     with Run(ITEMS[:1], Files(tmp_path, [], ITEMS[:1]), say) as run:
         run.process(answers(run.todo))
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert visible(tmp_path) == ["a.txt"]
     with pytest.raises(BrokenPipeError), Run(ITEMS[:1], None, say) as run:
         run.process(answers(run.todo))
 

@@ -65,7 +65,7 @@ def test_a_folder_of_masks(tmp_path: Path) -> None:
     mask_folder.write([*RECORDS, RECORDS[0]], folder)
     (folder / "mine.png").write_bytes(b"")
     mask_folder.write(RECORDS, folder)
-    assert sorted(p.name for p in folder.iterdir()) == ["0.png", "1.png", "metadata.csv", "mine.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["0.png", "1.png", "2.png", "metadata.csv", "mine.png"]
     with Image.open(folder / "1.png") as file:
         np.testing.assert_array_equal(np.asarray(file), mask(20, 10, 5) * 255)
     rows = list(csv.reader((folder / "metadata.csv").open()))

@@ -27,20 +27,14 @@ COLUMNS = (
 def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``.
 
-    The table comes last, so that it is there only when all images are; those of an earlier run
-    are removed.
+    The table comes last: what it names is there.  Other files of the folder stay.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / METADATA).unlink(missing_ok=True)
-    for old in folder.glob("*.png"):
-        if old.stem.isdigit() and int(old.stem) >= len(records):
-            old.unlink()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     labels = any("label" in r for r in records)
     table.writerow([*COLUMNS, "label"] if labels else COLUMNS)
     for i, record in enumerate(records):
-        with atomic_file(folder / f"{i}.png") as file:
+        with atomic_file(folder / name(i)) as file:
             Image.fromarray(decode(record["segmentation"]) * np.uint8(255)).save(file, "PNG")
         point = record["point_coords"][0]
         scores = (record["predicted_iou"], record["stability_score"])
@@ -48,6 +42,11 @@ def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
         table.writerow([*row, _cell(record["label"])] if labels else row)
     with atomic_file(folder / METADATA) as file:
         file.write(text.getvalue().encode())
+
+
+def name(index: int) -> str:
+    """The file of a mask."""
+    return f"{index}.png"
 
 
 def _cell(text: str) -> str:

@@ -37,6 +37,10 @@ class Head:
     """Number of frames of the video, if known."""
     queries: tuple[str, ...] = ()
 
+    def fits(self, other: Head) -> bool:
+        """Tell whether two heads are of one video and its queries."""
+        return dataclasses.replace(self, count=other.count) == other
+
     def to_dict(self) -> dict[str, Any]:
         """The line."""
         return {
@@ -88,8 +92,10 @@ class TracksWriter(Closing):
     last line is cut off.
     """
 
-    def __init__(self, path: Path, head: Head) -> None:
+    def __init__(self, path: Path, head: Head, *, last: int | None = None) -> None:
         """Open the file, new or to be continued.
+
+        ``last``: what lies behind this frame is cut off; by default nothing.
 
         Raises `UsageError` where the file there is about another video, other queries, or no tracks
         at all.
@@ -99,20 +105,22 @@ class TracksWriter(Closing):
         self.complete: set[int] = set()
         self._file: IO[bytes] = path.open("ab")
         try:
-            self._go_on(head)
+            self._go_on(head, last)
         except BaseException:
             self._file.close()
             raise
 
-    def _go_on(self, head: Head) -> None:
+    def _go_on(self, head: Head, last: int | None) -> None:
         good, lines = 0, _lines(self.path)
         for end, line in lines:
-            if not good and dataclasses.replace(Head.of(_head(self.path, line)), count=head.count) != head:
+            if not good and not Head.of(_head(self.path, line)).fits(head):
                 raise UsageError(
                     f"{os.fsdecode(self.path)}: holds tracks of another video or other queries; remove it to start anew",
                     "tracks_of_another",
                 )
             if good:
+                if last is not None and line["frame"] > last:
+                    break
                 self.complete.add(line["frame"])
             good = end
         self._file.truncate(good)
@@ -125,12 +133,26 @@ class TracksWriter(Closing):
         self.complete.add(frame.index)
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._file.write(_encoded(line))
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
+
+
+def first_line(head: Head) -> bytes:
+    """The line about a video, as it is written."""
+    return _encoded(head.to_dict())
+
+
+def head_of(path: Path) -> Head:
+    """What a file says of its video.
+
+    Raises `UsageError` for what is no file of tracks.
+    """
+    _, line = next(_lines(path), (0, {}))
+    return Head.of(_head(path, line))
 
 
 def complete(path: Path) -> list[int]:
@@ -193,6 +215,10 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             end += len(raw)
             yield end, line
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:

@@ -1,0 +1,75 @@
+"""What the results of a run depend on besides its inputs, as plain values to note down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gsam.version import __version__
+
+if TYPE_CHECKING:
+    from gsam.text.queries import Queries
+    from gsam.types import Json
+
+SLOTS = {"detector": "detect", "segmenter": "segment", "classifier": "classify", "tracker": "track"}
+"""Arguments of `gsam.load` that put another model into a table of the recipe."""
+
+
+def pipeline_settings(pipeline: str, queries: Queries, given: Mapping[str, object]) -> Json:
+    """Describe what a pipeline finds: recipe, weights, limits, queries.
+
+    Args:
+        pipeline: The name of a recipe, a ``.toml`` or an exported folder, as `gsam.load` takes it.
+        queries: What is asked for.
+        given: Other arguments of `gsam.load`; those that are None were not given.
+
+    Returns:
+        Plain values; the same ones give the same results for the same input.
+
+    Raises:
+        UsageError: There is no such recipe, or it does not fit the schema.
+    """
+    from gsam.build.recipes import read_recipe, recipes
+    from gsam.pipeline.limits import Limits
+
+    known = {k: v for k, v in given.items() if v is not None}
+    exported = Path(pipeline).is_dir() and pipeline not in recipes()
+    recipe = {} if exported else read_recipe(pipeline)
+    masks = "ground" if "ground" in recipe and "segment" not in recipe else "segment"
+    for argument, table in SLOTS.items():
+        if argument in known and not exported:
+            table = masks if table == "segment" else table
+            recipe[table] = {**recipe.get(table, {}), "name": known.pop(argument)}
+    fields = {f.name for f in dataclasses.fields(Limits)}
+    limits = {**dataclasses.asdict(Limits()), **recipe.pop("limits", {})} if not exported else {}
+    limits |= {k: known.pop(k) for k in list(known) if k in fields}
+    models = [table["name"] for table in recipe.values()] if not exported else [pipeline]
+    return {
+        "gsam": __version__,
+        **({} if exported else {"recipe": plain(recipe)}),
+        "limits": plain(limits),
+        "options": plain(known),
+        "queries": query_settings(queries),
+        "weights": weights_of(models),
+    }
+
+
+def query_settings(queries: Queries) -> Json:
+    """Describe what is asked for, and what it is called in the results."""
+    return {"prompts": list(queries.prompts), "names": list(queries.names), "labels": list(queries.labels)}
+
+
+def weights_of(models: list[str]) -> Json:
+    """Give the hashes of the files of models, by the models' names."""
+    from gsam.weights.identity import identity
+
+    return {name: identity(name) for name in models}
+
+
+def plain(value: object) -> Json:
+    """Give a mapping as JSON would give it back; what JSON has no form for becomes its text."""
+    found: Json = json.loads(json.dumps(value, default=str))
+    return found
