@@ -184,7 +184,7 @@ class RunConfig:
 
     @property
     def recorded(self) -> Json:
-        """What results depend on besides the images, as an output folder's manifest has it."""
+        """All that results depend on besides the images, for the manifest of the output folder."""
         from gsam.dataset.settings import plain, query_settings, weights_of
         from gsam.version import __version__
 

@@ -114,7 +114,7 @@ class RunConfig:
 
     @property
     def recorded(self) -> Json:
-        """What tracks depend on besides the videos, as an output folder's manifest has it."""
+        """All that tracks depend on besides the videos, for the manifest of the output folder."""
         from gsam.dataset.settings import pipeline_settings, plain
 
         settings = dict(self.settings)

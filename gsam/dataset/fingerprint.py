@@ -1,4 +1,4 @@
-"""What a file or a folder holds, in a form that is small enough to note down and to compare."""
+"""Fingerprints of files and folders, small enough to be noted down and compared later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Fingerprint:
     ctime: int
     """When anything of it last changed, in nanoseconds; 0 where that is not to be compared."""
     sha256: str | None
-    """Of the contents; None for a large file."""
+    """Hash of the contents; None for a large file."""
 
     @classmethod
     def of(cls, path: Path) -> Self | None:

@@ -39,7 +39,7 @@ class Written:
     mtime: int
     """When it was written, in nanoseconds."""
     sha256: str
-    """Of its contents, or of its first line while it grows."""
+    """Hash of its contents, or of its first line while it grows."""
     growing: bool = False
     """Whether lines are still added to it."""
 

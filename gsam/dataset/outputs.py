@@ -116,7 +116,7 @@ class Outputs(abc.ABC, Generic[R]):
         return None if done.source is not None and done.source.fits(item.path) else f"the {self.noun} changed"
 
     noun: ClassVar[str] = "image"
-    """What an input is called in messages."""
+    """The word for an input in messages."""
 
     def is_whole(self, item: Item, done: Done) -> bool:
         """Tell whether all results of an item are there as they were written."""

@@ -1,4 +1,4 @@
-"""What the results of a run depend on besides its inputs, as plain values to note down."""
+"""The settings that the results of a run depend on, as plain values to be noted down."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Resumption:
     """Where an earlier run of a video stopped."""
 
     state: TrackingState | None = None
-    """What it is gone on from; None for its beginning."""
+    """The state to go on from; None for the beginning of the video."""
     done: bool = False
     """Whether every frame was tracked."""
 

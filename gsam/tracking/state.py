@@ -1,4 +1,4 @@
-"""What a tracker by text knows after a frame, as a value that can be written down and gone on from.
+"""The state of tracking by text after a frame: a value that can be kept in a file and resumed.
 
 A line of results holds what is visible.  What is hidden just then, the votes for labels, how long
 an object was not seen, and the memories are here.

@@ -275,9 +275,16 @@ class TrackedVideoFrames(Iterator[TrackedFrame]):
 
     def __init__(self, tracker: TextTracker, start: TrackedFrame | TrackingState | None = None) -> None:
         self._tracker, self._frames = tracker, tracker.run(start)
+        self._last: TrackedFrame | None = None
 
     def __next__(self) -> TrackedFrame:
-        return next(self._frames)
+        self._last = next(self._frames)
+        return self._last
+
+    @property
+    def last(self) -> TrackedFrame | None:
+        """The frame that was given last; None before the first."""
+        return self._last
 
     def state(self) -> TrackingState | None:
         """Give the state after the frame that was given last.

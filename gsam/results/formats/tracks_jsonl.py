@@ -147,7 +147,7 @@ def first_line(head: Head) -> bytes:
 
 
 def head_of(path: Path) -> Head:
-    """What a file says of its video.
+    """The first line of a file, which is about its video.
 
     Raises `UsageError` for what is no file of tracks.
     """
