@@ -6,16 +6,19 @@ matched, 130 and 143 for SIGINT and SIGTERM.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
 
+from gsam.dataset.report import tell
 from gsam.dataset.signals import Interrupted, listen
 from gsam.errors import GsamError, ImageError, QueryError, UsageError
 
@@ -29,11 +32,32 @@ COMMANDS = {
 }
 
 
+class NobodyReads(BaseException):
+    """Stdout was closed.  Not an `Exception`, which Typer would take for its own."""
+
+
+@contextlib.contextmanager
+def readers() -> Iterator[None]:
+    """Raise `NobodyReads` where the block writes to a stdout that was closed."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise NobodyReads from None
+
+
 class Commands(TyperGroup):
     """A group that imports ``gsam.cli.<name>`` when ``<name>`` is called, not for ``--help``."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with readers():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with readers():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
@@ -83,9 +107,9 @@ def main() -> NoReturn:
     except Interrupted as stop:
         code = stop.code
     except GsamError as error:
-        print(f"gsam: {error} [{error.code}]", file=sys.stderr)
+        tell(f"gsam: {error} [{error.code}]")
         code = 2 if isinstance(error, UsageError | QueryError) else 3 if isinstance(error, ImageError) else 1
-    except BrokenPipeError:
+    except (BrokenPipeError, NobodyReads):
         code = 0
     except Exception as error:
         _unexpected(error)
@@ -104,21 +128,23 @@ def _unexpected(error: Exception) -> None:
         traceback.print_exception(error)
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"gsam: {where}{error.strerror} [system]", file=sys.stderr)
+        tell(f"gsam: {where}{error.strerror} [system]")
     else:
         text = " ".join([f"{type(error).__name__}:", *str(error).split()[:60]])
-        print(f"gsam: {text} [internal]; run with GSAM_TRACEBACK=1 for details", file=sys.stderr)
+        tell(f"gsam: {text} [internal]; run with GSAM_TRACEBACK=1 for details")
 
 
 def _close(code: int) -> int:
-    """Flush stdout and give the exit code.
+    """Flush stdout and stderr, and give the exit code.
 
-    Where nobody reads stdout any more, nothing is said of it, nor by the interpreter's last flush.
+    Where nobody reads them any more, nothing is said of it, nor by the interpreter's last flush.
     """
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # closed from the beginning
+                stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
 
 
@@ -130,4 +156,4 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    tell(f"warning: {' '.join(str(message).split())}")

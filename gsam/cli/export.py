@@ -12,6 +12,7 @@ import typer
 from typer import Argument, Option
 
 from gsam.cli.weights import Dtype
+from gsam.dataset.folder import new_folder
 from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
 
@@ -38,12 +39,21 @@ def export(
 
     `gsam segment -p FOLDER` and `gsam.load(FOLDER)` run them without the models' code.
     """
-    from gsam.export.artefact import PLATFORMS
-
     canvases = [_canvas(text) for text in canvas] if canvas else None
-    if out.exists():  # before anything is downloaded
-        raise UsageError(f"{out} exists already", "output_exists")
+    with new_folder(out):  # before anything is downloaded
+        _export(pipeline, out, dtype, platform, canvases, boxes)
+
+
+def _export(
+    pipeline: str,
+    out: Path,
+    dtype: Dtype | None,
+    platform: list[str] | None,
+    canvases: list[tuple[int, int]] | None,
+    boxes: int | None,
+) -> None:
     import gsam
+    from gsam.export.artefact import PLATFORMS
     from gsam.export.write import export as write
 
     start = time.monotonic()

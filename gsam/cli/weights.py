@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from gsam.errors import CheckpointError, UsageError
+from gsam.dataset.folder import new_folder
+from gsam.errors import CheckpointError
 
 if TYPE_CHECKING:
     from gsam.weights.find import CheckpointSource
@@ -75,10 +76,9 @@ def port(
     """
     from gsam.weights import store
 
-    if folder.exists():
-        raise UsageError(f"{folder} exists already", "output_exists")
-    loaded = store.load(source, dtype=dtype.value)
-    print(store.save(loaded, folder))
+    with new_folder(folder):
+        loaded = store.load(source, dtype=dtype.value)
+        print(store.save(loaded, folder))
 
 
 @app.command(context_settings=HELP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -200,7 +200,10 @@ class TrackFiles(Outputs[TrackedVideo]):
                 self._write_davis(item, tracks)
         if "mots" in self.kinds:
             with self.attempt():
-                mots.write_txt(tracks, self.folder / f"{item.stem}_mots.txt")
+                path = self.folder / f"{item.stem}_mots.txt"
+                classes = mots.write_txt(tracks, path)
+                ids = mots.ids_of(tracks, classes)
+                self._tell_numbers(path, {i: number % mots.INSTANCES for i, number in ids.items()}, "MOTS")
         if "mp4" in self.kinds:
             with self.attempt():
                 write_overlay(tracks, self.folder / f"{item.stem}.mp4", result.frames)
@@ -234,11 +237,17 @@ class TrackFiles(Outputs[TrackedVideo]):
         from gsam.results.formats import davis
 
         (folder,) = self.folders(item)
-        davis.write(tracks, folder)
+        self._tell_numbers(folder, davis.write(tracks, folder), "DAVIS")
         wanted = {davis.name(index) for index in range(tracks.count)}
         for path in self.manifest.in_folder(folder):
             if path.name not in wanted:
                 self.manifest.delete(path)
+
+    def _tell_numbers(self, path: Path, numbers: Mapping[int, int], format: str) -> None:
+        """Say that objects are numbered otherwise than in the JSON lines."""
+        if changed := [f"{i} is {n}" for i, n in numbers.items() if i != n]:
+            some = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
+            tell(f"gsam: {path}: objects are numbered anew, ids so high do not fit {format}: {some}")
 
     def _adopts(self, item: Item) -> bool:
         """Whether JSON lines that are not in the manifest are whole: they are only read then.

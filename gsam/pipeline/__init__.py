@@ -31,12 +31,12 @@ from gsam.runtime.program import Program
 from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
+from gsam.tracking.state import TrackingState
+from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames, TrackingConfig
 from gsam.types import Images, Params, Scene, Text
 
 if TYPE_CHECKING:
     from gsam.tracking.engine import Engine
-    from gsam.tracking.state import TrackingState
-    from gsam.tracking.text_tracking import TrackedVideoFrames
 
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
@@ -211,7 +211,6 @@ class Pipeline(Steps):
             ...     print(frame.index, frame.ids, frame.labels)
         """
         from gsam.inputs.video import open_frames
-        from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames, TrackingConfig
 
         if self._tracker is None:
             raise UsageError(

@@ -271,7 +271,12 @@ class TextTracker:
 
 
 class TrackedVideoFrames(Iterator[TrackedFrame]):
-    """The frames of a video as they are tracked, with the state that others can go on from."""
+    """The frames of a video as they are tracked, with the state that others can go on from.
+
+    Args:
+        tracker: Tracks the video.
+        start: Where it goes on, see `TextTracker.run`; None for the beginning.
+    """
 
     def __init__(self, tracker: TextTracker, start: TrackedFrame | TrackingState | None = None) -> None:
         self._tracker, self._frames = tracker, tracker.run(start)

@@ -67,6 +67,19 @@ def test_ids_that_do_not_fit(number: int) -> None:
         davis.index_map(TrackedFrame.of(6, masks((0, 0)), [number]))
 
 
+def test_ids_above_254_are_numbered_anew(tmp_path: Path) -> None:
+    frames = [TrackedFrame.of(0, masks((0, 0)), [3]), TrackedFrame.of(1, masks((0, 0), (4, 5)), [900, 255])]
+    assert davis.write(Tracks.of(frames), tmp_path / "clip") == {3: 1, 255: 2, 900: 3}
+    found = davis.read(tmp_path / "clip")
+    assert [f.ids.tolist() for f in found] == [[1], [2, 3]]
+    np.testing.assert_array_equal(found.frames[1].masks, masks((4, 5), (0, 0)))  # 255, then 900
+    many = Tracks.of([TrackedFrame.of(i, masks((0, 0)), [i + 1]) for i in range(255)])
+    with pytest.raises(UsageError, match="has 255 objects, DAVIS has room for 254") as caught:
+        davis.write(many, tmp_path / "many")
+    assert caught.value.code == "davis_too_many"
+    assert not (tmp_path / "many").exists()
+
+
 def test_pictures_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no numbered PNG"):
         davis.read(tmp_path)

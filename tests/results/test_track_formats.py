@@ -272,6 +272,29 @@ def test_mots_leaves_out_what_is_not_judged(tmp_path: Path) -> None:
     assert [f.ids.tolist() for f in found] == [[], [1001]]
 
 
+def crowd(ids: list[int], labels: list[str]) -> Tracks:
+    """An object a frame."""
+    frames = [TrackedFrame.of(i, square(0, 0)[None], [n], [labels[i]]) for i, n in enumerate(ids)]
+    return Tracks.of(frames, queries=["dog", "cat"])
+
+
+def test_ids_above_999_are_numbered_by_class(tmp_path: Path) -> None:
+    tracks = crowd([4, 998, 1000, 70_000], ["dog", "cat", "dog", "cat"])
+    classes = mots.write_txt(tracks, tmp_path / "a.txt")
+    assert mots.ids_of(tracks, classes) == {4: 1001, 998: 2001, 1000: 1002, 70_000: 2002}
+    found = mots.read_txt(tmp_path / "a.txt", {1: "dog", 2: "cat"})
+    assert [(f.index, f.ids.tolist(), f.labels) for f in found] == [
+        (0, [1001], ["dog"]), (1, [2001], ["cat"]), (2, [1002], ["dog"]), (3, [2002], ["cat"])
+    ]  # fmt: skip
+    mots.write_png(tracks, tmp_path / "png")
+    assert mots.read_png(tmp_path / "png").ids == [1001, 1002, 2001, 2002]
+    full = crowd(list(range(1, 1001)), ["dog"] * 999 + ["cat"])
+    assert max(mots.ids_of(full, classes).values()) == 2001
+    with pytest.raises(UsageError, match="more objects called 'dog' than the 999") as caught:
+        mots.ids_of(crowd(list(range(1, 1001)), ["dog"] * 1000), classes)
+    assert caught.value.code == "mots_too_many"
+
+
 def test_mots_that_is_none_or_does_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for text, says in [
@@ -288,9 +311,6 @@ def test_mots_that_is_none_or_does_not_fit(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "0.png")
     with pytest.raises(UsageError, match="16 bits a pixel"):
         mots.read_png(tmp_path)
-    big = Tracks.of([TrackedFrame.of(0, square(0, 0)[None], [1000], ["dog"])])
-    with pytest.raises(UsageError, match="object id 1000 is not one of 0 to 999"):
-        mots.write_txt(big, path)
     with pytest.raises(UsageError, match="'dog', which is no class: cow"):
         mots.write_txt(example(), path, {"cow": 1})
     many = Tracks.of(example().frames, queries=[str(i) for i in range(70)])

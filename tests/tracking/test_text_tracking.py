@@ -4,6 +4,11 @@ tracker.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,10 +19,12 @@ import gsam
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.pipeline import Pipeline
+from gsam.results.formats import tracks_jsonl
 from gsam.results.result import CroppedMasks, Result
 from gsam.results.tracks import TrackedFrame
 from gsam.tracking.engine import Engine
 from gsam.tracking.objects import FrameOutput, TrackedObject
+from gsam.tracking.state import TrackingState
 from gsam.tracking.text_tracking import TextTracker, TrackingConfig, mask_iou, sample_mask
 from tests.tracking import small
 
@@ -53,11 +60,11 @@ class Script:
         self, things: dict[int, list[tuple[str, float, Box]]], paths: dict[Box, dict[int, Box | None]]
     ) -> None:
         self.things, self.paths, self.looked = things, paths, list[int]()
+        self.born = dict[int, Box]()
 
     def follower(self, count: int, **settings: Any) -> TextTracker:
         made = Engine.of(small.made())
         follower = TextTracker(made, open_frames(small.frames(count)), self.find, TrackingConfig(**settings))
-        self.born: dict[int, Box] = {}
         self.session = follower.state
         made.add_points = self.add_points  # type: ignore[method-assign]
         made.propagate_frame = self.propagate_frame  # type: ignore[method-assign]
@@ -72,14 +79,14 @@ class Script:
     def add_points(self, state: Any, track: TrackedObject, frame: int, points: Any) -> FrameOutput:
         scale = np.array([56, 40]) / 64
         x0, y0, x1, y1 = np.round((points.xy * scale).reshape(-1)).astype(int).tolist()
-        self.born[id(track)] = (x0, y0, x1, y1)
+        self.born[track.id] = (x0, y0, x1, y1)
         output = self.output(state, (x0, y0, x1, y1))
         track.prompted[frame] = output
         return output
 
     def propagate_frame(self, state: Any, frame: int, reverse: bool = False) -> None:
         for track in state.objects.values():
-            birth = self.born[id(track)]
+            birth = self.born[track.id]
             track.propagated[frame] = self.output(state, self.paths.get(birth, {}).get(frame, birth))
 
     def output(self, state: Any, box: Box | None) -> FrameOutput:
@@ -113,7 +120,7 @@ def test_a_new_object_may_be_begun_by_its_mask() -> None:
 
     def add_mask(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
         given.append(mask)
-        script.born[id(track)] = LEFT
+        script.born[track.id] = LEFT
         track.prompted[frame] = script.output(state, LEFT)
         return track.prompted[frame]
 
@@ -203,6 +210,7 @@ class Whole:
         return gsam.Boxes(half, sure > 0), gsam.Labels(scores.argmax(-1), sure, scores)
 
 
+@functools.cache
 def pipeline() -> Pipeline:
     """Always the same box, and a tiny random tracker."""
     return Pipeline(Whole(), name="whole", tracker=small.made, tracking={"every": 2})
@@ -213,10 +221,100 @@ def test_a_pipeline_follows() -> None:
     told = list(pipe.track(small.frames(5), "thing"))
     assert [frame.index for frame in told] == list(range(5))
     assert told[0].labels == ["thing"] * len(told[0])
-    rest = list(pipe.track(small.frames(5), "thing", start=told[2], next_id=4))
-    assert [frame.index for frame in rest] == [3, 4]
-    assert set(told[2].ids.tolist()) & set(rest[0].ids.tolist()) or not len(told[2])
     with pytest.raises(UsageError, match="has no tracker"):
         list(Pipeline(Whole()).track(small.frames(2), "thing"))
     with pytest.raises(UsageError, match="every"):
         list(pipe.track(small.frames(2), "thing", every=0))
+
+
+def lines(frames: Iterable[TrackedFrame]) -> list[str]:
+    """Frames as they are written."""
+    return [json.dumps(tracks_jsonl.frame_dict(frame)) for frame in frames]
+
+
+FRAMES = 7
+
+
+@pytest.mark.parametrize("cut", range(FRAMES - 1))
+def test_going_on_after_any_frame_gives_what_a_whole_run_gives(cut: int, tmp_path: Path) -> None:
+    pipe = pipeline()
+    run = pipe.track(small.frames(FRAMES), "thing")
+    assert run.state() is None
+    assert run.last is None
+    whole, state = [], None
+    for frame in run:
+        whole.append(frame)
+        if frame.index == cut:
+            state = run.state()
+    assert state is not None
+    assert any(len(frame) for frame in whole)
+    state.write(tmp_path / "state.npz")
+    again = TrackingState.read(tmp_path / "state.npz")
+    assert again.frame == cut
+    from_state = list(pipeline().track(small.frames(FRAMES), "thing", start=again))
+    assert lines(from_state) == lines(whole[cut + 1 :])
+    from_frame = list(pipeline().track(iter(small.frames(FRAMES)), "thing", start=whole[cut], next_id=99))
+    assert [frame.index for frame in from_frame] == list(range(cut + 1, FRAMES))
+
+
+HIDDEN = {
+    0: [("cat", 0.4, LEFT), ("cow", 0.8, RIGHT)],
+    2: [("dog", 0.9, LEFT), ("cow", 0.8, RIGHT)],
+    4: [("cow", 0.8, RIGHT)],
+    6: [("ant", 0.7, LATE), ("cow", 0.8, RIGHT)],
+    8: [("cow", 0.8, RIGHT)],
+}
+"""A cat that becomes a dog by votes, is hidden from 3 to 6 and comes back; a cow that ends."""
+GONE: dict[Box, dict[int, Box | None]] = {LEFT: dict.fromkeys((3, 4, 5, 6)), RIGHT: dict.fromkeys((7, 8, 9))}
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_what_is_hidden_at_the_cut_comes_back(cut: int, tmp_path: Path) -> None:
+    def script() -> Script:
+        return Script(HIDDEN, GONE)
+
+    whole = list(script().follower(11, every=2, patience=5).run())
+    assert ids(whole)[3:8] == [[2], [2], [2], [2, 3], [1, 3]]
+    first, second = script(), script()
+    follower = first.follower(11, every=2, patience=5)
+    part = list(itertools.islice(follower.run(), cut + 1))
+    state = follower.snapshot()
+    assert state is not None
+    second.born |= first.born  # where the scripted tracker saw them begin
+    state.write(tmp_path / "state.npz")
+    rest = list(second.follower(11, every=2, patience=5).run(TrackingState.read(tmp_path / "state.npz")))
+    assert lines([*part, *rest]) == lines(whole)
+    again = list(script().follower(11, every=2, patience=5).run(whole[cut]))
+    assert lines(again) == lines(whole[cut + 1 :])
+
+
+def test_a_frame_of_another_run_is_no_start() -> None:
+    script = Script({0: [("dog", 0.9, LEFT)]}, {})
+    other = TrackedFrame.of(1, rectangle(LATE)[None], [1], ["dog"])
+    with pytest.raises(UsageError, match=r"frame 1 shows objects \[1\]") as caught:
+        list(script.follower(3).run(other))
+    assert caught.value.code == "tracking_start_differs"
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut off", b"{}", b"\x93NUMPY"])
+def test_a_damaged_state_is_no_state(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "state.npz").write_bytes(data)
+    with pytest.raises(UsageError) as caught:
+        TrackingState.read(tmp_path / "state.npz")
+    assert caught.value.code == "tracking_state_unreadable"
+    TrackingState(3, {"objects": []}, {}).write(tmp_path / "state.npz")
+    whole = (tmp_path / "state.npz").read_bytes()
+    (tmp_path / "state.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError):
+        TrackingState.read(tmp_path / "state.npz")
+
+
+def test_there_is_no_state_within_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script({0: [("dog", 0.9, LEFT)], 2: []}, {})
+    follower = script.follower(3, every=2)
+    run = follower.run()
+    next(run), next(run)
+    monkeypatch.setattr(follower, "_detect", lambda *_: [][0])
+    with pytest.raises(IndexError):
+        next(run)
+    assert follower.snapshot() is None

@@ -1,13 +1,15 @@
 """Masks of a video in DAVIS' format: ``<video>/00000.png`` ..., palette PNGs of object ids.
 
-0 is background and 255 what is not judged, so ids are 1 to 254.  A pixel has one id: where masks
-overlap, the lower id wins.
+0 is background and 255 what is not judged, so ids are 1 to 254; a video with others has its objects
+numbered from 1 in the order of their ids.  A pixel has one id: where masks overlap, the lower id
+wins.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +40,28 @@ def palette() -> bytes:
     return rgb.tobytes()
 
 
-def index_map(frame: TrackedFrame) -> NDArray[np.uint8]:
-    """[H, W]: the id of each pixel, the lowest where masks overlap.
+def ids_of(tracks: Tracks) -> dict[int, int]:
+    """Object id -> its number in the images: itself where all fit, else its place, from 1.
 
-    Raises `UsageError` for an id that does not fit a byte.
+    Raises `UsageError` for more objects than there are numbers (``davis_too_many``).
+    """
+    ids = tracks.ids
+    if all(1 <= i <= HIGHEST for i in ids):
+        return {i: i for i in ids}
+    if len(ids) > HIGHEST:
+        raise UsageError(f"{tracks.name} has {len(ids)} objects, DAVIS has room for {HIGHEST}", "davis_too_many")
+    return {i: number for number, i in enumerate(ids, 1)}
+
+
+def index_map(frame: TrackedFrame, ids: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
+    """[H, W]: the number of each pixel, that of the lowest object where masks overlap.
+
+    ``ids``: the number of each object, by default its id.  Raises `UsageError` for one that does
+    not fit a byte.
     """
     out = np.zeros(frame.size, np.uint8)
     for i in np.argsort(-frame.ids, kind="stable"):
-        number = int(frame.ids[i])
+        number = int(frame.ids[i]) if ids is None else ids[int(frame.ids[i])]
         if not 1 <= number <= HIGHEST:
             raise UsageError(
                 f"frame {frame.index}: object id {number} is not one of 1 to {HIGHEST}, which DAVIS has room for"
@@ -63,12 +79,17 @@ def write_frame(ids: NDArray[np.uint8] | TrackedFrame, path: Path) -> None:
         image.save(file, "PNG", optimize=True)
 
 
-def write(tracks: Tracks, folder: Path) -> None:
-    """Write ``folder/00000.png`` ..., one per frame; a frame without objects is all background."""
+def write(tracks: Tracks, folder: Path) -> dict[int, int]:
+    """Write ``folder/00000.png`` ..., one per frame; a frame without objects is all background.
+
+    Returns the number of each object, see `ids_of`, which says what is raised.
+    """
+    ids = ids_of(tracks)
     by_index = {frame.index: frame for frame in tracks}
     for index in range(tracks.count):
         found = by_index.get(index)
-        write_frame(np.zeros(tracks.size, np.uint8) if found is None else found, folder / name(index))
+        write_frame(np.zeros(tracks.size, np.uint8) if found is None else index_map(found, ids), folder / name(index))
+    return ids
 
 
 def name(index: int) -> str:

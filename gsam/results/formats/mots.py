@@ -1,8 +1,9 @@
 """MOTS: tracks as lines of text, or as 16-bit images.
 
-An id is ``class * 1000 + instance``; 0 is background and 10000 what is not judged.  A pixel has one
-id: where masks overlap, the lower object id wins.  A line is ``frame id class height width rle``,
-frames as counted by the data set (KITTI from 0, MOTSChallenge from 1).
+An id is ``class * 1000 + instance``; 0 is background and 10000 what is not judged.  An instance is
+the object's id, or where some are above 999 its place among those of its class, from 1.  A pixel
+has one id: where masks overlap, the lower object id wins.  A line is ``frame id class height width
+rle``, frames as counted by the data set (KITTI from 0, MOTSChallenge from 1).
 """
 
 from __future__ import annotations
@@ -37,18 +38,23 @@ def classes_of(tracks: Tracks) -> dict[str, int]:
 
 
 def ids_of(tracks: Tracks, classes: Mapping[str, int]) -> dict[int, int]:
-    """Each object id as MOTS has it: its class, by its label, and itself as the instance.
+    """Each object id as MOTS has it: its class, by its label, and the instance.
 
-    Raises `UsageError` for an object id that is not within 0 to 999, and for a label without a
-    class.
+    The instance is the id itself where all fit, else the object's place in its class, from 1.
+    Raises `UsageError` for more objects of a class than that (``mots_too_many``), and for a label
+    without a class.
     """
     found = {}
+    fits = all(0 <= identity < INSTANCES for identity in tracks.ids)
+    counts: dict[str, int] = {}
     for identity, label in tracks.labels.items():
-        if not 0 <= identity < INSTANCES:
-            raise UsageError(f"object id {identity} is not one of 0 to {INSTANCES - 1}, which MOTS has room for")
         if label not in classes:
             raise UsageError(f"object {identity} is called {label!r}, which is no class: {', '.join(classes)}")
-        found[identity] = classes[label] * INSTANCES + identity
+        counts[label] = counts.get(label, 0) + 1
+        found[identity] = classes[label] * INSTANCES + (identity if fits else counts[label])
+        if counts[label] >= INSTANCES and not fits:
+            told = f"{tracks.name} has more objects called {label!r} than the {INSTANCES - 1} that MOTS has room for"
+            raise UsageError(told, "mots_too_many")
     return found
 
 
