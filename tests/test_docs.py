@@ -23,7 +23,7 @@ from PIL import Image
 
 import gsam
 from gsam import cli
-from gsam.build import recipes
+from gsam.build import recipes, schema
 from gsam.dataset.outputs import formats_of
 from tests.helpers import stand_ins
 from tests.helpers.command import in_process
@@ -134,7 +134,7 @@ def test_every_key_of_a_recipe_is_said() -> None:
         "[track]",
         "[limits]",
     ]
-    for table, keys in recipes.RECIPE.items():
+    for table, keys in schema.RECIPE.items():
         missing = [key for key in keys - {"name"} if f"`{key}`" not in page]
         assert not missing or table == "limits", f"[{table}] takes {missing}"
 

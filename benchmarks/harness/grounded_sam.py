@@ -53,7 +53,7 @@ class GsamPipeline:
         *_, size, limit = SIZES[setting.small]
         config = dataclasses.replace(found, size=size, limit=limit)
         masks = weights.load(setting, "sam_b", "segment")
-        limits = Limits(boxes=KEPT, threshold=-1.0, nms=1.0, duplicate=1.0, group=1.0, inside=1.0)
+        limits = Limits(boxes=KEPT, threshold=0.0, nms=1.0, duplicate=1.0, group=1.0, inside=1.0)
         self.detector = grounding_dino.build(config, params, LetterTokenizer())
         devices = jax.local_devices(backend=setting.device)
         self.pipe = Pipeline(self.detector, sam.build(*masks), limits=limits, devices=devices)

@@ -5,34 +5,42 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import jax
+from jax.typing import DTypeLike
 
-from gsam.build.recipes import RECIPE, read_recipe, recipes
-from gsam.build.stages import default_dtype, stage
+from gsam.build.devices import devices_of, dtype_of
+from gsam.build.recipes import read_recipe, recipes
+from gsam.build.schema import check_value
+from gsam.build.stages import stage
 from gsam.build.stages import tracker as load_tracker
 from gsam.errors import UsageError
 from gsam.export.artefact import is_exported
 from gsam.pipeline import Pipeline
-from gsam.pipeline.limits import Limits
+from gsam.pipeline.limits import Limits, LimitSettings, check_names, check_phrases
 from gsam.registry import FAMILIES
 from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.runtime.rebuild import by_recipe
 
+DEFAULT = "grounded_sam"
+"""The recipe of `load` and of ``gsam segment``: any words, photographs."""
+OPTIONS = ("detector", "segmenter", "classifier", "tracker", "device", "dtype", "labels")
+"""Arguments of `load` that are no limits."""
+
 
 @by_recipe
 def load(
-    name: str | Path = "nano",
+    name: str | Path = DEFAULT,
     *,
     detector: str | None = None,
     segmenter: str | None = None,
     classifier: str | None = None,
     tracker: str | None = None,
-    device: str | Sequence[jax.Device] | None = None,
-    dtype: Any = None,
+    device: str | jax.Device | Sequence[jax.Device] | None = None,
+    dtype: DTypeLike | None = None,
     labels: Literal["queries", "phrases"] | None = None,
-    **limits: Any,
+    **limits: Unpack[LimitSettings],
 ) -> Pipeline:
     """Build a pipeline from a recipe, a ``.toml`` file, or a folder that `gsam export` wrote.
 
@@ -40,16 +48,19 @@ def load(
     ``"./nano"`` is a folder.
 
     Args:
-        name: The name of a recipe (`recipes`), the path of a ``.toml``, or of an exported folder.
+        name: The name of a recipe (`recipes`), the path of a ``.toml``, or of an exported folder;
+            by default Grounding DINO and SAM, for photographs.  ``"nano"`` needs no download and
+            knows pictograms.
         detector: Any name of a model, in place of the recipe's detector.
         segmenter: The same for the segmenter, also where a recipe begins with ``[ground]``.
         classifier: The same for the classifier.
         tracker: The same for the model that `gsam.Pipeline.track` uses; by default the recipe's, or
             its segmenter where that can track (SAM 2).
-        device: A platform (``"cpu"``, ``"gpu"``, ``"tpu"``: all its local devices) or devices; by
-            default all local devices of JAX's default platform.
-        dtype: Floating-point type of the parameters; by default float32 on CPU and bfloat16
-            elsewhere.
+        device: A platform (``"cpu"``, ``"gpu"``, ``"tpu"``: all its local devices), one of its
+            devices (``"cuda:0"``) or devices of JAX; by default all local devices of JAX's default
+            platform.
+        dtype: Floating-point type of the parameters, ``"float32"``, ``"bfloat16"`` or
+            ``"float16"``; by default float32 on CPU and bfloat16 elsewhere.
         labels: ``"phrases"`` decodes labels as the original demo of Grounding DINO does and
             suppresses nothing unless ``limits`` say so: for comparing, not for use. By default the
             user's words.
@@ -78,8 +89,13 @@ def load(
             "dtype": dtype,
             "labels": labels,
         }
-        return _exported(Path(name), fixed, _devices(device), limits)
+        return _exported(Path(name), fixed, devices_of(device), limits)
     recipe = read_recipe(name)
+    check_names(limits, OPTIONS)
+    limit = Limits().replaced(recipe.get("limits", {})).replaced(limits)
+    check_phrases(limits, "phrases" in (labels, recipe.get("detect", {}).get("labels")))
+    if labels is not None:
+        check_value("labels", labels)
     masks = "ground" if "ground" in recipe and "segment" not in recipe else "segment"
     replaced = {"detect": detector, masks: segmenter, "classify": classifier, "track": tracker}
     if "ground" in recipe and (detector or labels is not None):
@@ -89,16 +105,15 @@ def load(
     if labels is not None:
         recipe["detect"] = {**recipe["detect"], "labels": labels}
     if labels == "phrases":
-        recipe["limits"] = {**recipe.get("limits", {}), **dict.fromkeys(("nms", "duplicate", "group", "inside"), 1.0)}
-    _check_limits(limits)
+        limit = limit.replaced({name: 1.0 for name in ("nms", "duplicate", "group", "inside") if name not in limits})
     enable_compilation_cache()
-    devices = _devices(device)
+    devices = devices_of(device)
+    kind = dtype_of(dtype, devices)
     stages = [
-        stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, dtype or default_dtype(devices))
+        stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, kind)
         for role in ("ground", "detect", "segment", "classify")
         if (table := recipe.get(role))
     ]
-    limit = Limits(**{**recipe.get("limits", {}), **limits})
     track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
     make = functools.partial(load_tracker, track.pop("name")) if track else None
     return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)
@@ -124,18 +139,6 @@ def _exported(
         raise UsageError(
             f"{folder} is an exported pipeline: {given[0]} cannot be changed, export it again with another"
         )
-    _check_limits(limits)
+    Limits().replaced(limits)
     enable_compilation_cache()
     return load_exported(folder, devices=devices, **limits)
-
-
-def _check_limits(limits: Mapping[str, Any]) -> None:
-    allowed = RECIPE["limits"]
-    if unknown := sorted(set(limits) - allowed):
-        raise UsageError(f"no setting {unknown[0]!r}; there are {', '.join(sorted(allowed))}")
-
-
-def _devices(device: str | Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
-    if device is None:
-        return tuple(jax.local_devices())
-    return tuple(jax.local_devices(backend=device)) if isinstance(device, str) else tuple(device)

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gsam.build.stages import GRID_SETTINGS
+from gsam.build.schema import check_recipe
 from gsam.errors import UsageError
-from gsam.pipeline.limits import Limits
 from gsam.weights import folders
-
-_SEGMENT = frozenset({"name", "chunk", "hq_token_only", "dynamic_multimask", "max_hole_area", "max_sprinkle_area"})
-RECIPE: Mapping[str, frozenset[str]] = {
-    "ground": _SEGMENT | GRID_SETTINGS,
-    "detect": frozenset({"name", "template", "span", "labels"}),
-    "segment": _SEGMENT,
-    "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
-    "track": frozenset({"name", "every", "match", "covered", "same", "patience", "most", "prompt"}),
-    "limits": frozenset(f.name for f in dataclasses.fields(Limits)),
-}
-"""The closed schema of ``pipelines/*.toml``: tables and their keys, names and numbers only."""
-KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "span", "labels", "canvas", "prompt"), (str,)),
-    "template": (list, str),
-    "negatives": (list,),
-}
-"""Types of the keys of a recipe that are not numbers."""
-CHOICES: Mapping[str, tuple[str | int, ...]] = {
-    "span": ("mean", "max"),
-    "prompt": ("box", "mask"),
-    "labels": ("queries", "phrases"),
-    "hq_token_only": (0, 1),
-    "dynamic_multimask": (0, 1),
-}
 
 
 def recipes() -> list[str]:
@@ -79,29 +52,8 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         raise UsageError(f"{path.name} is not TOML: {error}") from error
     if "everything" in recipe:  # what [ground] was called before 0.7
         recipe.setdefault("ground", recipe.pop("everything"))
-    _check(recipe, path.name)
+    check_recipe(recipe, path.name)
     return recipe
-
-
-def _check(recipe: Mapping[str, Any], where: str) -> None:
-    if unknown := sorted(set(recipe) - set(RECIPE)):
-        raise UsageError(f"{where}: unknown table [{unknown[0]}]; there are {', '.join(RECIPE)}")
-    for table, values in recipe.items():
-        if not isinstance(values, dict):
-            raise UsageError(f"{where}: {table} must be a table")
-        if unknown := sorted(set(values) - RECIPE[table]):
-            raise UsageError(f"{where}: unknown key {table}.{unknown[0]}; there are {', '.join(sorted(RECIPE[table]))}")
-        for key, value in values.items():
-            wanted = KINDS.get(key, (int, float))
-            if not isinstance(value, wanted) or isinstance(value, bool):
-                raise UsageError(f"{where}: {table}.{key} is {value!r}, a {wanted[-1].__name__} is needed")
-            if key in CHOICES and value not in CHOICES[key]:
-                choices = ", ".join(map(str, CHOICES[key]))
-                raise UsageError(f"{where}: {table}.{key} is {value!r}, it must be one of {choices}")
-        if table != "limits" and "name" not in values:
-            raise UsageError(f"{where}: {table}.name is missing")
-    if ("detect" in recipe) == ("ground" in recipe):
-        raise UsageError(f"{where}: a pipeline begins with [detect] or with [ground]")
 
 
 def _recipe_folder() -> Path:

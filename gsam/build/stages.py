@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 
+from gsam.build.devices import dtype_of
+from gsam.build.schema import GRID_SETTINGS, check_value
 from gsam.errors import UsageError
 from gsam.registry import FAMILIES
 from gsam.roles import Classifier, Detector, Segmenter, Tracker
 from gsam.runtime.compilation_cache import enable_compilation_cache
+from gsam.runtime.settings import unknown_setting
 from gsam.types import View
 from gsam.weights.store import Loaded
 
-GRID_SETTINGS = frozenset(
-    {"points_per_side", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh"}
-)
-"""Settings of `gsam.GridProposer`, which makes a promptable segmenter find everything."""
+INNER = frozenset({"params", "config", "spec", "tokenizer"})
+"""Fields of stages that are no settings."""
 
 
 def detector(name: str, **settings: Any) -> Detector:
@@ -109,8 +111,10 @@ def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) 
     """
     from gsam.weights import store
 
+    for key, value in settings.items():
+        check_value(key, value, table=role)
     enable_compilation_cache()
-    loaded = store.load(name, role=role, dtype=dtype or default_dtype(jax.local_devices()))
+    loaded = store.load(name, role=role, dtype=dtype_of(dtype, jax.local_devices()))
     roles = FAMILIES[loaded.family].roles
     own = {k: v for k, v in settings.items() if k in GRID_SETTINGS}
     on_a_grid = role == "ground" and role not in roles and "segment" in roles
@@ -149,6 +153,9 @@ def _build(loaded: Loaded, role: str, settings: Mapping[str, Any]) -> Any:
     try:
         return module.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
     except TypeError as error:
+        if found := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            known = [f.name for f in dataclasses.fields(module.build.__self__) if f.name not in INNER]
+            raise UsageError(f"{loaded.name!r}: {unknown_setting(found[1], known)}") from None
         raise UsageError(f"{loaded.name!r} does not take this setting: {error}") from error
     except ValueError as error:
         raise UsageError(f"{loaded.name!r}: {error}") from error
@@ -163,8 +170,3 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         fit, size = values["canvas"].split()
         values["canvas"] = View(int(size), cast(Any, fit))
     return values
-
-
-def default_dtype(devices: Sequence[jax.Device]) -> Any:
-    """float32 on CPU, bfloat16 on accelerators."""
-    return jnp.float32 if devices[0].platform == "cpu" else jnp.bfloat16

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.pipeline.finish import to_results
-from gsam.pipeline.limits import Limits
+from gsam.pipeline.limits import Limits, LimitSettings, TrackSettings, check_names
 from gsam.pipeline.prepare import asked, read_ahead
 from gsam.pipeline.steps import Steps
 from gsam.pipeline.text_cache import stack, text_caches
@@ -28,6 +28,7 @@ from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.memory import release_host_memory
 from gsam.runtime.process import check_process
 from gsam.runtime.program import Program
+from gsam.runtime.settings import COUNT
 from gsam.runtime.shapes import images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
@@ -94,10 +95,10 @@ class Pipeline(Steps):
         devices: Sequence[jax.Device] | None = None,
         tracker: Callable[[], Tracker] | None = None,
         tracking: Mapping[str, Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[LimitSettings],
     ) -> None:
         self.name = name
-        super().__init__(steps, dataclasses.replace(limits or Limits(), **settings))
+        super().__init__(steps, (limits or Limits()).replaced(settings))
         self.devices = tuple(devices or jax.local_devices()[:1])
         self._tracker, self._tracking = tracker, dict(tracking or {})
         self._readers = text_caches(self._stages(), lambda: self.params)
@@ -143,7 +144,7 @@ class Pipeline(Steps):
         queries = [parse_queries(query)] * len(many)
         return gather([open_image(i) for i in many], self.views), self._text(queries)
 
-    def __call__(self, image: Source, query: Query, **thresholds: float) -> Result:
+    def __call__(self, image: Source, query: Query, **thresholds: Unpack[LimitSettings]) -> Result:
         """Find what a query names in one image.
 
         The features of the last images are remembered, so that another query costs no image encoder
@@ -153,7 +154,8 @@ class Pipeline(Steps):
             image: The path of a file, a PIL image, uint8 RGB [H, W, 3], or the bytes of a file.
             query: Names separated by ``.``, ``,`` or newlines, a list of them, or ``{query:
                 label}``.
-            **thresholds: Fields of `gsam.Limits` for this call; only ``boxes`` compiles anything.
+            **thresholds: Fields of `gsam.Limits` for this call; ``boxes`` may only be fewer than
+                the pipeline has.
 
         Returns:
             The objects, best first.
@@ -161,16 +163,18 @@ class Pipeline(Steps):
         Raises:
             gsam.errors.ImageError: The image cannot be read.
             gsam.errors.QueryError: Nothing, or too much, is asked for.
+            gsam.errors.UsageError: A setting does not exist or is out of its range.
 
         Example:
             >>> pipe = gsam.load("nano")
             >>> pipe("notebooks/scene.png", {"pizza": "food"}, threshold=0.5).labels
             ['food']
         """
-        picture, queries = open_image(image), parse_queries(query)
-        if self._tiled(picture, thresholds):
-            return self._by_tiles(picture, queries, thresholds, 1 if self.devices[0].platform == "cpu" else 8)
-        return self._collect(self._dispatch([(picture, queries)], thresholds, 1, remember=True))[0]
+        limits, queries = self._limits(thresholds), parse_queries(query)
+        picture = open_image(image)
+        if limits.tiled(picture.pixels.shape):
+            return self._by_tiles(picture, queries, limits, 1 if self.devices[0].platform == "cpu" else 8)
+        return self._collect(self._dispatch([(picture, queries)], limits, 1, remember=True))[0]
 
     def track(
         self,
@@ -179,7 +183,7 @@ class Pipeline(Steps):
         *,
         start: TrackedFrame | TrackingState | None = None,
         next_id: int | None = None,
-        **settings: Any,
+        **settings: Unpack[TrackSettings],
     ) -> TrackedVideoFrames:
         """Follow what a query names through a video, frame by frame, with ids that stay.
 
@@ -216,11 +220,12 @@ class Pipeline(Steps):
             raise UsageError(
                 f"{self.name} has no tracker: a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
             )
-        own = {f.name for f in dataclasses.fields(TrackingConfig)}
-        config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in own})
-        thresholds = {k: v for k, v in settings.items() if k not in own}
-        find: Any = functools.partial(self, query=query, **thresholds)
-        parse_queries(query)  # complains now, not on the first frame
+        names = [f.name for f in dataclasses.fields(TrackingConfig)]
+        config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in names})
+        limits: Any = {k: v for k, v in settings.items() if k not in names}
+        check_names(limits, names)
+        self._limits(limits), parse_queries(query)  # complain now, not on the first frame
+        find: Any = functools.partial(self, query=query, **limits)
         return TrackedVideoFrames(TextTracker(self._engine, open_frames(video), find, config), start)
 
     @functools.cached_property
@@ -238,7 +243,7 @@ class Pipeline(Steps):
         *,
         batch_size: int = 8,
         on_error: Callable[[Source, Exception], None] | None = None,
-        **thresholds: float,
+        **thresholds: Unpack[LimitSettings],
     ) -> Iterator[Result]:
         """Find what a query names in many images, in bounded memory.
 
@@ -259,7 +264,7 @@ class Pipeline(Steps):
         Raises:
             gsam.errors.ImageError: An image cannot be read, without ``on_error``.
             gsam.errors.QueryError: Nothing, or too much, is asked for.
-            ValueError: ``batch_size`` is below 1.
+            gsam.errors.UsageError: A setting does not exist or is out of its range.
 
         Example:
             >>> pipe = gsam.load("nano")
@@ -267,9 +272,16 @@ class Pipeline(Steps):
             >>> [len(result) for result in pipe.stream(paths, "pizza", batch_size=1)]
             [1, 1]
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, at least 1 is needed")
-        pairs = asked(images, query)
+        COUNT.check("batch_size", batch_size)
+        return self._stream(asked(images, query), batch_size, on_error, self._limits(thresholds))
+
+    def _stream(
+        self,
+        pairs: Iterator[tuple[Source, Queries]],
+        batch_size: int,
+        on_error: Callable[[Source, Exception], None] | None,
+        limits: Limits,
+    ) -> Iterator[Result]:
         together = images_per_call(batch_size, self.views, self.devices)
         batch: list[tuple[Picture, Queries]] = []
         begun: collections.deque[_InFlight] = collections.deque()
@@ -279,18 +291,18 @@ class Pipeline(Steps):
                     raise picture
                 on_error(source, picture)
                 continue
-            large = self._tiled(picture, thresholds)
+            large = limits.tiled(picture.pixels.shape)
             if not large:
                 batch.append((picture, queries))
             if batch and (large or len(batch) == together):
-                begun.append(self._dispatch(batch, thresholds, together))
+                begun.append(self._dispatch(batch, limits, together))
                 batch = []
             while len(begun) > (0 if large else AHEAD):
                 yield from self._collect(begun.popleft())
             if large:
-                yield self._by_tiles(picture, queries, thresholds, together)
+                yield self._by_tiles(picture, queries, limits, together)
         if batch:
-            begun.append(self._dispatch(batch, thresholds, together))
+            begun.append(self._dispatch(batch, limits, together))
         while begun:
             yield from self._collect(begun.popleft())
 
@@ -308,7 +320,7 @@ class Pipeline(Steps):
     def _dispatch(
         self,
         batch: Sequence[tuple[Picture, Queries]],
-        thresholds: Mapping[str, Any],
+        limits: Limits,
         batch_size: int,
         *,
         remember: bool = False,
@@ -316,14 +328,13 @@ class Pipeline(Steps):
         """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
         check_process()
         with self._lock:  # what is remembered and compiled is all threads'
-            return self._begin(batch, thresholds, batch_size, remember)
+            return self._begin(batch, limits, batch_size, remember)
 
     def _begin(
-        self, batch: Sequence[tuple[Picture, Queries]], thresholds: Mapping[str, Any], batch_size: int, remember: bool
+        self, batch: Sequence[tuple[Picture, Queries]], limits: Limits, batch_size: int, remember: bool
     ) -> _InFlight:
         pictures, queries = [p for p, _ in batch], [q for _, q in batch]
         spare = batch_size - len(batch)
-        limits = dataclasses.replace(self.limits, **thresholds)
         text = shard_batch(self._text([*queries, *[queries[-1]] * spare]), self.devices)
         images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
         scene = self._decode(self.params, images, text, features, replicate(limits.thresholds, self.devices))
@@ -334,21 +345,18 @@ class Pipeline(Steps):
         captions = next(iter(self.captions.values()), None)
         return to_results(begun.scene, begun.pictures, begun.queries, self.name, self.masking, captions, begun.limits)
 
-    def _tiled(self, picture: Picture, thresholds: Mapping[str, Any]) -> bool:
-        tile = thresholds.get("tile", self.limits.tile)
-        if tile < 0:
-            raise ValueError(f"tile is a side in pixels, or 0 for no tiles, not {tile}")
-        return 0 < tile < max(picture.pixels.shape[:2])
+    def _limits(self, settings: Mapping[str, Any]) -> Limits:
+        """What is kept in a call with these settings."""
+        return self.limits.for_call(settings, phrases=any(c.labels == "phrases" for c in self.captions.values()))
 
-    def _by_tiles(self, picture: Picture, queries: Queries, thresholds: Mapping[str, Any], batch_size: int) -> Result:
+    def _by_tiles(self, picture: Picture, queries: Queries, limits: Limits, batch_size: int) -> Result:
         """One picture as a whole and in tiles, ``batch_size`` of them at a time."""
-        limits = dataclasses.replace(self.limits, **thresholds)
         height, width = picture.pixels.shape[:2]
         rectangles = [(0, 0, height, width), *tiles((height, width), limits.tile, limits.overlap)]
         parts, results = cut(picture, rectangles), []
         for start in range(0, len(parts), batch_size):
             some = parts[start : start + batch_size]
-            results += self._collect(self._dispatch([(p, queries) for p in some], thresholds, batch_size))
+            results += self._collect(self._dispatch([(p, queries) for p in some], limits, batch_size))
         return merge(picture, rectangles, results, limits)
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:

@@ -52,7 +52,7 @@ def to_results(
     results = []
     for i, (picture, asked) in enumerate(zip(pictures, queries, strict=True)):
         order = np.flatnonzero(boxes.valid[i])
-        order = order[np.argsort(-labels.score[i][order], kind="stable")]
+        order = order[np.argsort(-labels.score[i][order], kind="stable")][: limits.boxes]
         low_res: LowResMasks | BoxClippedMasks | None = None
         quality = np.zeros(len(order), np.float32)
         if masks is not None and within is not None:

@@ -6,24 +6,33 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gsam.errors import UsageError
 from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD
 from gsam.ops.grid import point_grid
 from gsam.ops.suppression import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
+from gsam.runtime.settings import SHARE, Number, check_numbers
 from gsam.types import Boxes, Images, Labels, Masks, Params, View
 
 CANDIDATES = 3072
 """Masks that are compared with each other at most, the best by predicted IoU: all three of each of
 32 x 32 points.
 """
+GRID: Mapping[str, Number] = {
+    "points_per_side": Number(1, 1024, whole=True),
+    "pred_iou_thresh": Number(),
+    "stability_score_thresh": Number(high=1),
+    "stability_score_offset": Number(0),
+    "box_nms_thresh": SHARE,
+}
+"""Ranges of the settings of a `GridProposer`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,8 +70,8 @@ class GridProposer:
 
     def __post_init__(self) -> None:
         needs_points(self.segmenter, type(self.segmenter).__name__)
-        if self.points_per_side != int(self.points_per_side) or self.points_per_side < 1:
-            raise UsageError(f"points_per_side is a whole number of at least 1, not {self.points_per_side}")
+        given = {name: value for name in GRID if (value := getattr(self, name)) is not None}
+        check_numbers(given, GRID)
 
     @property
     def params(self) -> Params:

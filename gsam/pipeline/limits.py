@@ -3,46 +3,176 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, TypedDict
 
 import jax.numpy as jnp
 
+from gsam.errors import UsageError
+from gsam.runtime.settings import SHARE, Number, check_numbers, unknown_setting
 from gsam.types import Thresholds
+
+MOST_BOXES = 5000
+"""More would want gigabytes for comparing each with each."""
+ALLOWED: Mapping[str, Number] = {
+    "boxes": Number(1, MOST_BOXES, whole=True),
+    **dict.fromkeys(("threshold", "nms", "duplicate", "group", "inside", "reject", "text_threshold"), SHARE),
+    "mask_threshold": Number(),
+    "tile": Number(16, 65536, whole=True, or_zero=True),
+    "overlap": Number(0, 1, below=True),
+}
+"""Ranges of `Limits`."""
+
+
+class LimitSettings(TypedDict, total=False):
+    """`Limits` as keyword arguments."""
+
+    boxes: int
+    threshold: float
+    nms: float
+    duplicate: float
+    group: float
+    inside: float
+    reject: float
+    mask_threshold: float
+    tile: int
+    overlap: float
+    text_threshold: float
+
+
+class TrackSettings(LimitSettings, total=False):
+    """Settings of `gsam.Pipeline.track`, those of its tracking included."""
+
+    every: int
+    match: float
+    covered: float
+    same: float
+    patience: int
+    most: int
+    prompt: Literal["box", "mask"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits on what a pipeline keeps; only ``boxes`` is a shape, changing the others compiles
-    nothing.
+    """Limits on what a pipeline keeps.
+
+    Only ``boxes`` is a shape: changing the others compiles nothing.
+
+    Args:
+        boxes: Objects per image, at most.  A call may ask for fewer than the pipeline was loaded
+            with.
+        threshold: Drop detections of a lower score, in 0..1.
+        nms: IoU above which the better of two boxes with one label is kept; 1 keeps both.
+        duplicate: IoU above which the better of two boxes with different labels is kept; 1 keeps
+            both.
+        group: Drop a box filled to more than this by two or more smaller ones of its label; 1 keeps
+            it.
+        inside: Share of the smaller of two masks with one label, inside the other, above which the
+            better is kept; 1 keeps both.
+        reject: Drop what the classifier believes in less than this, in 0..1.
+        mask_threshold: Logits above this are mask.
+        tile: Look at an image with a longer side in tiles of so many pixels too, for its small
+            things; 0 for never.
+        overlap: Share of a tile that its neighbour sees too, below 1.
+        text_threshold: Tokens above this make the label where a detector was asked for
+            ``labels="phrases"``; nothing elsewhere.
+
+    Raises:
+        gsam.errors.UsageError: A value is out of its range.
+
+    Example:
+        >>> gsam.Limits(threshold=0.4).nms
+        0.7
     """
 
     boxes: int = 300
-    """Objects per image, at most."""
     threshold: float = 0.3
-    """Drop detections of a lower score, in 0..1."""
     nms: float = 0.7
-    """IoU above which the better of two boxes with one label is kept."""
     duplicate: float = 1.0
-    """IoU above which the better of two boxes with different labels is kept; 1 keeps both."""
     group: float = 0.7
-    """Drop a box filled to more than this by two or more smaller ones of its label; 1 keeps it."""
     inside: float = 0.9
-    """Share of the smaller of two masks with one label, inside the other, above which the better is
-    kept; 1 keeps both.
-    """
     reject: float = 0.0
-    """Drop what the classifier believes in less than this, in 0..1."""
     mask_threshold: float = 0.0
-    """Logits above this are mask."""
     tile: int = 0
-    """Look at an image with a longer side in tiles of so many pixels too, for its small things; 0
-    for never.
-    """
     overlap: float = 0.2
-    """Share of a tile that its neighbour sees too."""
     text_threshold: float = 0.25
-    """Tokens above this make the label where a detector was asked for ``labels="phrases"``."""
+
+    def __post_init__(self) -> None:
+        check_numbers({name: getattr(self, name) for name in ALLOWED}, ALLOWED)
 
     @property
     def thresholds(self) -> Thresholds:
         """The limits that compiled programs take as run-time values."""
         return Thresholds(**{f.name: jnp.float32(getattr(self, f.name)) for f in dataclasses.fields(Thresholds)})
+
+    def tiled(self, shape: Sequence[int]) -> bool:
+        """Tell whether an image is looked at in tiles too.
+
+        Args:
+            shape: [H, W, ...] of the image.
+
+        Returns:
+            True if its longer side is longer than a tile.
+        """
+        return 0 < self.tile < max(shape[:2])
+
+    def replaced(self, settings: Mapping[str, Any]) -> Self:
+        """Put some settings in place of those that are here.
+
+        Args:
+            settings: Names and values.
+
+        Returns:
+            The limits with them.
+
+        Raises:
+            gsam.errors.UsageError: There is no such setting, or a value is out of its range.
+        """
+        check_names(settings)
+        return dataclasses.replace(self, **settings)
+
+    def for_call(self, settings: Mapping[str, Any], *, phrases: bool) -> Self:
+        """Put the settings of one call in place of those that are here.
+
+        Args:
+            settings: Names and values.
+            phrases: Whether labels are decoded as phrases.
+
+        Returns:
+            The limits with them.
+
+        Raises:
+            gsam.errors.UsageError: As of `replaced`, and for a setting that this call cannot obey.
+        """
+        limits = self.replaced(settings)
+        if limits.boxes > self.boxes:
+            text = f"boxes is at most {self.boxes} in a call, as this pipeline was loaded, not {limits.boxes}"
+            raise UsageError(f"{text}: give it to gsam.load(boxes={limits.boxes})")
+        check_phrases(settings, phrases)
+        return limits
+
+
+def check_names(settings: Mapping[str, Any], others: Sequence[str] = ()) -> None:
+    """Refuse names that are none of `Limits`.
+
+    Args:
+        settings: Names and values.
+        others: Names that were taken out before, which may have been meant.
+
+    Raises:
+        gsam.errors.UsageError: There is no such setting.
+    """
+    for name in settings:
+        if name not in ALLOWED:
+            raise unknown_setting(name, (*ALLOWED, *others))
+
+
+def check_phrases(settings: Mapping[str, Any], phrases: bool) -> None:
+    """Refuse a threshold of phrases where labels are the user's words.
+
+    Raises:
+        gsam.errors.UsageError: It would be ignored.
+    """
+    if "text_threshold" in settings and not phrases:
+        text = "text_threshold counts with labels='phrases' only: labels are your own words here, and"
+        raise UsageError(f"{text} `threshold` is compared with the score of a box for them")

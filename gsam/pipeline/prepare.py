@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
+from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.runtime.batch import prepared
 from gsam.text.queries import Queries, Query, parse_queries
@@ -19,6 +21,9 @@ def asked(
     """Every picture with what is asked of it.  Raises `QueryError` at once for a bad query of
     all.
     """
+    if isinstance(images, str | bytes | os.PathLike) or len(getattr(images, "shape", range(4))) < 4:
+        text = "stream() takes many images, one after the other: a list of them, or for a folder"
+        raise UsageError(f"{text} sorted(pathlib.Path('photos').glob('*.jpg'))")
     if query is None:
         return ((source, parse_queries(own)) for source, own in _pairs(images))
     queries = parse_queries(query)

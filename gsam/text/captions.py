@@ -60,7 +60,7 @@ class CaptionPacker:
         Returns:
             Token ids, blocks and positions, [C, T] int32 each.
         """
-        phrases = [self.template.format(q) if q else q for q in texts]
+        phrases = [self.template.replace("{}", q) if q else q for q in texts]
         return tokenize(phrases, self._tokenizer, self.longest)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, NDArray[Any]]:

@@ -37,7 +37,7 @@ class SingleQueries:
         """Tokenize texts, cleaned as in training: ids [C, context]."""
         if self.tokenizer is None:
             raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
-        return self.tokenizer.encode([clean(self.template.format(q)) for q in texts], self.context)
+        return self.tokenizer.encode([clean(self.template.replace("{}", q)) for q in texts], self.context)
 
     def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
         """Stack the features of each query, [C, D]."""

@@ -34,8 +34,8 @@ def templates(template: Template) -> tuple[str, ...]:
         found: tuple[str, ...] = ENSEMBLE if template == "ensemble" else (template,)
     else:
         found = tuple(template)
-    if not found or any("{}" not in t for t in found):
-        raise ValueError(f"a template has a place for the query, {{}}: {template!r} will not do")
+    if not found or any("{}" not in t or set("{}") & set(t.replace("{}", "")) for t in found):
+        raise ValueError(f"a template has a place for the query, {{}}, and no other brackets: {template!r} will not do")
     return found
 
 

@@ -20,6 +20,7 @@ from gsam.nn.prompt import BOTTOM_RIGHT, TOP_LEFT
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
+from gsam.runtime.settings import COUNT, Number, check_numbers
 from gsam.tracking.engine import Engine
 from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session
@@ -29,6 +30,12 @@ FindObjects = Callable[[NDArray[np.uint8]], Result]
 """Pixels of a frame -> what a pipeline finds there."""
 Bools = NDArray[np.bool_]
 PROMPTS = "box", "mask"
+TRACKING: Mapping[str, Number] = {
+    **dict.fromkeys(("every", "patience"), COUNT),
+    "most": Number(1, 1000, whole=True),
+    **dict.fromkeys(("match", "covered", "same"), Number(0, 1, above=True)),
+}
+"""Ranges of the numbers of `TrackingConfig`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +58,7 @@ class TrackingConfig:
     """The tracker's prompt for a new object: its ``"box"``, or the ``"mask"`` of the pipeline."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "patience", "most"):
-            if (value := getattr(self, name)) != int(value) or value < 1:
-                raise UsageError(f"{name} is a whole number of at least 1, not {value!r}")
-        for name in ("match", "covered", "same"):
-            if not 0 < (value := getattr(self, name)) <= 1:
-                raise UsageError(f"{name} is above 0 and at most 1, not {value!r}")
+        check_numbers({name: getattr(self, name) for name in TRACKING}, TRACKING)
         if self.prompt not in PROMPTS:
             raise UsageError(f"prompt is one of {', '.join(PROMPTS)}, not {self.prompt!r}")
 

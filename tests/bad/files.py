@@ -6,10 +6,12 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 
+from gsam.build.pipelines import load
 from gsam.build.recipes import read_recipe
 from gsam.results.result import Result
 from tests.bad.table import Row, Run, error
@@ -84,6 +86,15 @@ def permissions(folder: Path) -> Run:
     return run
 
 
+LIMIT = '[detect]\nname = "a"\n[limits]\n{}\n'
+MORE = '[detect]\nname = "a"\n[{}]\nname = "b"\n{}\n'
+
+
+def limit(id: str, what: str, settings: dict[str, Any], says: str, code: str = "usage") -> Row:
+    """A setting that `gsam.load` refuses, before a model is looked for."""
+    return error(id, what, lambda _: lambda: load("nano", **settings), f"UsageError {code}", says, 2, None)
+
+
 ROWS: list[Row] = [
     wrong("39a", "a recipe that is not TOML", "[detect\nname = 1", "is not TOML"),
     wrong("39b", "a recipe with an unknown table", '[detect]\nname = "a"\n[dettect]\n', r"unknown table \[dettect\]"),
@@ -98,6 +109,29 @@ ROWS: list[Row] = [
     wrong("39g", "a number for a table", "detect = 3\n", "detect must be a table"),
     wrong("39h", "no name", "[detect]\n", r"detect\.name is missing"),
     wrong("39i", "no detector", '[segment]\nname = "a"\n', r"\[detect\]"),
+    wrong("39l", "a number out of its range", LIMIT.format("threshold = 5"), r"limits\.threshold is 5, .* from 0 to 1"),
+    wrong("39m", "a number that is none", LIMIT.format("nms = nan"), r"limits\.nms is nan"),
+    wrong("39n", "fewer than one box", LIMIT.format("boxes = -5"), r"limits\.boxes is -5"),
+    wrong("39o", "boxes that would want gigabytes", LIMIT.format("boxes = 100000"), r"limits\.boxes is 100000"),
+    wrong("39p", "half a pixel", LIMIT.format("tile = 100.5"), r"limits\.tile is 100\.5, .* 0 or a whole number"),
+    wrong("39q", "a tile that is all overlap", LIMIT.format("overlap = 1"), r"limits\.overlap is 1, .* below 1"),
+    wrong("39r", "a template without a place", '[detect]\nname = "a"\ntemplate = "a"\n', r"detect\.template: .*\{\}"),
+    wrong("39s", "a template with other brackets", '[detect]\nname = "a"\ntemplate = "{} {x"\n', "no other brackets"),
+    wrong("39t", "a template that is a number", '[detect]\nname = "a"\ntemplate = [1]\n', r"detect\.template is \[1\]"),
+    wrong(
+        "39u", "a canvas of no fit", MORE.format("classify", 'canvas = "long 160"'), r"classify\.canvas is 'long 160'"
+    ),
+    wrong("39v", "no chunk", MORE.format("segment", "chunk = 0"), r"segment\.chunk is 0"),
+    wrong("39w", "a patience below one", MORE.format("track", "patience = 0"), r"track\.patience is 0"),
+    wrong("39x", "a key with a typing mistake", LIMIT.format("treshold = 0.3"), "did you mean 'threshold'"),
+    limit("39y", "gsam.load: a setting out of its range", {"threshold": float("nan")}, "threshold is nan"),
+    limit("39z", "gsam.load: a setting with a typing mistake", {"segmentor": "a"}, "did you mean 'segmenter'"),
+    limit("39aa", "gsam.load: a setting by another program's name", {"box_threshold": 0.3}, "called 'threshold' here"),
+    limit("39ab", "gsam.load: a device that is not there", {"device": "tpu:0"}, "jax.tpu.", "device_unavailable"),
+    limit("39ac", "gsam.load: another library's device", {"device": "mps"}, "there are cpu, gpu", "device_unavailable"),
+    limit("39ad", "gsam.load: the number of a device", {"device": 0}, "gpu:0"),
+    limit("39ae", "gsam.load: another library's type", {"dtype": "fp16"}, "called 'float16' here", "dtype_unknown"),
+    limit("39af", "gsam.load: a type that is no float", {"dtype": "int8"}, "float32", "dtype_unknown"),
     error(
         "39j",
         "a recipe file that is not there",
