@@ -108,7 +108,7 @@ class Pipeline(Steps):
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
-        steps = " -> ".join(_step_name(step) for step in self.steps.values())
+        steps = " -> ".join(getattr(s, "__name__", type(s).__name__) for s in self.steps.values())
         where = f"{len(self.devices)} x " if len(self.devices) > 1 else ""
         return f"<{type(self).__name__} {self.name}: {steps} on {where}{self.devices[0].platform}>"
 
@@ -396,7 +396,3 @@ class Pipeline(Steps):
         valid = np.array([[bool(p) for p in [*own, *[""] * (count - len(own))]] for own in prompts])
         groups = np.array([[*q.groups, *range(len(q.groups), count)] for q in queries], np.int32)
         return Text(self._asked[prompts, count], jnp.asarray(valid), jnp.asarray(groups))
-
-
-def _step_name(step: Any) -> str:
-    return getattr(step, "__name__", None) or type(step).__name__
