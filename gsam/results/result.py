@@ -185,7 +185,7 @@ class Result:
 
     def _labelled(self, label: str) -> list[int]:
         """The rows of a label, none where it was asked for and not found."""
-        known = list(dict.fromkeys([*self.labels, *self.queries]))
+        known = list(dict.fromkeys([*self.labels, *(self.query_labels or self.queries), *self.queries]))
         if label not in known:
             near = difflib.get_close_matches(label, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, known)) or 'none'}"

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gsam.results.draw.colours import Colour, numbered
-from gsam.results.draw.outline import paint
+from gsam.results.draw.outline import TINT, paint
 from gsam.results.draw.text_rendering import text_picture
 from gsam.results.masks.rle import encode
 
 GAP, PATCH = 4, 12
 GROUND, INK = (250, 250, 250), (40, 40, 44)
-FILL = 0.35
-"""Frames are small here, and no words are in them."""
 
 
 def draw(
@@ -28,6 +26,7 @@ def draw(
     title: str = "",
     zoom: int = 1,
     numbers: Sequence[int] | None = None,
+    fill: float = TINT,
 ) -> Image.Image:
     """Draw frames with their masks in rows, each under its number.
 
@@ -41,6 +40,7 @@ def draw(
         title: A line above the sheet.
         zoom: By how much frames are enlarged.
         numbers: [T] numbers of the frames; None for none.
+        fill: Opacity of the colour inside masks.
 
     Returns:
         An RGB image.
@@ -76,7 +76,7 @@ def draw(
                     encode(shown == k),
                     (128, 128, 128) if k == 255 else numbered(k),
                     max(1, width // 160),
-                    FILL,
+                    fill,
                 )
         y, x = divmod(t, columns)
         left, upper = GAP + x * (width + GAP), top + GAP + y * high

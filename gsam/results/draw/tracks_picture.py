@@ -68,4 +68,4 @@ def sheet(indices: Sequence[int], masks: Callable[[int], NDArray[np.int64]]) -> 
         shown.append(found[::step, ::step])
     instances = np.stack(shown)
     ground = np.full((*instances.shape, 3), GROUND, np.uint8)
-    return contact_sheet.draw(ground, instances, columns=4, numbers=[indices[place] for place in chosen])
+    return contact_sheet.draw(ground, instances, columns=4, fill=FILL, numbers=[indices[place] for place in chosen])
