@@ -169,6 +169,8 @@ class TrackFiles(Outputs[TrackedVideo]):
         if done is not None and path in self.manifest.files_of(done):
             return Resumption(done=True)
         if head.count is not None and frames == list(range(head.count)):
+            if item.stem not in self._adopted:
+                tracks_jsonl.TracksWriter(path, head).close()  # cuts off a line that was torn
             return Resumption(done=True)
         state = self._read_state(item)
         if state is None or frames[: state.frame + 1] != list(range(state.frame + 1)):

@@ -14,16 +14,21 @@ import pytest
 from PIL import Image
 
 import gsam
-from gsam.dataset import signals
+from gsam.dataset import manifest, signals, track_lines
+from gsam.dataset.folder import output_folder
 from gsam.dataset.manifest import OWN
+from gsam.dataset.track_lines import Lines
 from gsam.errors import CheckpointError, VideoError
+from gsam.pipeline import Pipeline
 from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
-from gsam.results.tracks import TrackedFrame
+from gsam.results.tracks import TrackedFrame, Tracks
 from gsam.text.queries import parse_queries
 from gsam.tracking.state import TrackingState
+from gsam.weights.folders import data_folder
 from tests.bad import videos as bad
 from tests.helpers.command import Gsam, in_process
 from tests.inputs.video import made
+from tests.tracking.test_text_tracking import pipeline
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
 
@@ -238,3 +243,250 @@ def test_exit_codes_of_odd_videos(
     (tmp_path / "odd.mp4").write_bytes(data())
     assert run("odd.mp4", "-q", "dog", "--format", "jsonl") == (3 if code else 0)
     assert (f"[{code}]" in capsys.readouterr().err) == bool(code)
+
+
+class Killed(BaseException):
+    """A run that ends without a word, as by SIGKILL."""
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A pipeline with a tracker whose memories matter: random, tiny, real."""
+    pipe = pipeline()
+    monkeypatch.setattr(gsam, "load", lambda name: pipe, raising=False)
+    return pipe
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, number: int, seconds: float) -> None:
+    add = Lines.add
+
+    def dying(lines: Lines, frame: TrackedFrame, *arguments: Any) -> None:
+        add(lines, frame, *arguments)
+        if frame.index == number:
+            assert lines._writer is not None
+            lines._writer.close()
+            monkeypatch.setattr(Lines, "add", add)
+            raise Killed
+
+    monkeypatch.setattr(track_lines, "SECONDS", seconds)
+    monkeypatch.setattr(track_lines, "SHARE", 0)
+    monkeypatch.setattr(Lines, "add", dying)
+    monkeypatch.setattr(Lines, "close", lambda _: None)
+
+
+def results(place: Path) -> dict[str, bytes]:
+    found = (p for p in place.rglob("*") if p.is_file() and not p.name.startswith(OWN))
+    return {p.relative_to(place).as_posix(): p.read_bytes() for p in found}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e6], ids=["with a state", "without"])
+@pytest.mark.parametrize("number", [0, 2, 3, 5])
+def test_killed_after_any_frame_and_resumed_is_as_if_never_killed(
+    run: Gsam, tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, seconds: float
+) -> None:
+    folder(tmp_path / "clip", 6)
+    command = ("clip", "-q", "dog. red car", "--format", "jsonl,davis,mots,youtube_vis")
+    assert run(*command, "-o", "whole") == 0
+    with monkeypatch.context() as patch:
+        kill_after(patch, number, seconds)
+        with pytest.raises(Killed):
+            run(*command, "-o", "cut")
+    assert (tmp_path / "cut" / ".gsam.clip.state.npz").is_file() == (seconds == 0)
+    with (tmp_path / "cut" / "clip.jsonl").open("ab") as file:
+        file.write(b'{"frame": 6, "obj')  # a line that was torn off
+    assert run(*command, "-o", "cut", "--resume") == 0
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+    assert sorted(p.name for p in (tmp_path / "cut").glob(".*")) == [manifest.NAME]
+
+
+def test_a_damaged_state_costs_time_only(
+    run: Gsam, tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "clip", 4)
+    assert run("clip", "-q", "dog", "--format", "jsonl", "-o", "whole") == 0
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2, 0.0)
+        with pytest.raises(Killed):
+            run("clip", "-q", "dog", "--format", "jsonl", "-o", "cut")
+    (tmp_path / "cut" / ".gsam.clip.state.npz").write_bytes(b"PK")
+    assert run("clip", "-q", "dog", "--format", "jsonl", "-o", "cut", "--resume") == 0
+    assert results(tmp_path / "cut") == results(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (["--every", 3], "tracking.every was not given, is 3"),
+        (["--match", 0.25], "tracking.match was not given, is 0.25"),
+        (["--patience", 5], "tracking.patience was not given, is 5"),
+        (["--threshold", 0.5], "limits.threshold was 0.25, is 0.5"),
+        (["-p", "other.toml"], "recipe.track.patience was not given, is 7"),
+    ],
+)
+def test_other_settings_are_refused(
+    run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[Any], says: str
+) -> None:
+    folder(tmp_path / "clip")
+    recipe = (data_folder("pipelines") / "nano.toml").read_text(encoding="utf-8")
+    (tmp_path / "other.toml").write_text(recipe.replace("[track]\n", "[track]\npatience = 7\n"))
+    command = ("clip", "-q", "dog. red car", "--format", "jsonl")
+    for fails_at in (3, None):  # a part of a video, a whole one
+        fake.fails_at = fails_at
+        run(*command, *(["--resume"] if fails_at is None else []))
+        before = results(tmp_path / "out")
+        capsys.readouterr()
+        assert run(*command, *changed, "--resume") == 2
+        told = capsys.readouterr().err
+        assert says in told
+        assert "[resume_differs]" in told
+        assert results(tmp_path / "out") == before
+    assert run(*command, *changed) == 0  # anew
+
+
+def test_a_changed_video_is_refused(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clip.mp4").write_bytes(made.video(6))
+    fake.fails_at = 3
+    assert run("clip.mp4", "-q", "dog", "--format", "jsonl") == 3
+    (tmp_path / "clip.mp4").write_bytes(made.video(5))
+    assert run("clip.mp4", "-q", "dog", "--format", "jsonl", "--resume") == 2
+    assert "the video changed" in capsys.readouterr().err
+
+
+def test_tracks_of_before_are_kept_until_there_is_something_new(
+    run: Gsam, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "clip")
+    assert run("clip", "-q", "dog", "--format", "jsonl") == 0
+    before = results(tmp_path / "out")
+
+    def load(name: str) -> Fake:
+        raise CheckpointError("not in the cache", "hub_offline")
+
+    monkeypatch.setattr(gsam, "load", load, raising=False)
+    assert run("clip", "-q", "cat", "--format", "jsonl") == 1
+    assert results(tmp_path / "out") == before
+
+
+def finished_tracks(path: Path, size: tuple[int, int], count: int, ids: Callable[[int], int], name: str) -> None:
+    """A file that no manifest knows."""
+    mask = np.zeros((1, *size), bool)
+    mask[0, 2:9, 3:12] = True
+    frames = [TrackedFrame.of(i, mask, [ids(i)], ["dog"], [0.9]) for i in range(count)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tracks_jsonl.write(Tracks(frames, size, 5, None, name, ["dog"]), path)
+
+
+def test_tracks_of_others(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(tmp_path / "clip")
+    path = tmp_path / "out" / "clip.jsonl"
+    finished_tracks(path, (20, 30), 5, lambda _: 1, "clip")
+    before = path.read_bytes()
+    assert run("clip", "-q", "dog", "--format", "jsonl") == 2
+    assert "[output_exists]" in capsys.readouterr().err
+    assert run("clip", "-q", "cat", "--format", "jsonl,mots", "--resume") == 2
+    assert "[tracks_of_another]" in capsys.readouterr().err
+    assert run("clip", "-q", "dog", "--format", "jsonl,mots", "--resume") == 0  # whole, so they are only read
+    assert "nothing says with which settings" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert (tmp_path / "out" / "clip_mots.txt").is_file()
+    finished_tracks(path, (20, 30), 3, lambda _: 1, "clip")
+    before = path.read_bytes()
+    assert run("clip", "-q", "dog", "--format", "jsonl", "--resume") == 2
+    assert "[resume_unknown]" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert run("clip", "-q", "dog", "--format", "jsonl", "--resume", "--overwrite") == 0
+    assert tracks_jsonl.complete(path) == [0, 1, 2, 3, 4]
+
+
+def test_ids_without_room_cost_no_format_and_no_video(
+    run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for name in ("one", "two"):
+        folder(tmp_path / name)
+        finished_tracks(out / f"{name}.jsonl", (20, 30), 5, lambda i: 1 if i < 3 else 2000, name)
+    formats = "mp4,davis,mots,youtube_vis"
+    assert run("one", "two", "-q", "dog", "--resume", "--format", formats) == 0
+    assert "objects are numbered anew, ids so high do not fit DAVIS: 2000 is 2" in capsys.readouterr().err
+    assert davis.read(out / "one").ids == [1, 2]
+    assert len(mots.read_txt(out / "two_mots.txt")) == 5
+    assert youtube_vis.read(out / "youtube_vis.json")[1].ids == [1, 2000]
+
+
+def test_a_format_that_cannot_be_written_is_the_video_s_failure_alone(
+    run: Gsam, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, out = davis.write, tmp_path / "out"
+
+    def failing(tracks: Tracks, place: Path) -> dict[int, int]:
+        return [{}][int(tracks.name == "one")] or write(tracks, place)
+
+    monkeypatch.setattr(davis, "write", failing)
+    for name in ("one", "two"):
+        folder(tmp_path / name)
+    assert run("one", "two", "-q", "dog", "--format", "davis,mots,mp4") == 3
+    assert {"one.jsonl", "one_mots.txt", "one.mp4", "two.jsonl", "two_mots.txt", "two.mp4", "two"} <= {
+        p.name for p in out.iterdir()
+    }
+    told = capsys.readouterr().err
+    assert "one: IndexError: list index out of range [internal]" in told
+    assert "1 failed: one" in told
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("codec"), RuntimeError("no memory"), OSError(5, "Input/output error")]
+)
+def test_whatever_is_wrong_with_a_video_costs_no_other(
+    run: Gsam, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    for name in ("one", "two"):
+        folder(tmp_path / name)
+    frames = fake.frames
+
+    def failing(source: Any, first: int) -> Iterator[TrackedFrame]:
+        for frame in frames(source, first):
+            if source.name == "one" and frame.index == 2:
+                raise error
+            yield frame
+
+    monkeypatch.setattr(fake, "frames", failing)
+    assert run("one", "two", "-q", "dog", "--format", "jsonl") == 3
+    assert tracks_jsonl.complete(tmp_path / "out" / "one.jsonl") == [0, 1]
+    assert tracks_jsonl.complete(tmp_path / "out" / "two.jsonl") == [0, 1, 2, 3, 4]
+
+
+def test_images_of_others_are_not_replaced(
+    run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(tmp_path / "clip")
+    folder(tmp_path / "other")
+    mine = tmp_path / "out" / "clip"
+    mine.mkdir(parents=True)
+    (mine / "99999.png").write_bytes(b"mine")
+    (mine / ".gsam-half.png").write_bytes(b"half")
+    assert run("clip", "-q", "dog", "--format", "davis") == 0
+    assert sorted(p.name for p in mine.iterdir()) == [*(f"{i:05d}.png" for i in range(5)), "99999.png"]
+    (mine / "00003.png").write_bytes(b"mine")
+    before = results(tmp_path / "out")
+    assert run("clip", "other", "-q", "dog", "--format", "davis") == 3
+    assert "[output_changed]" in capsys.readouterr().err
+    assert {k: v for k, v in results(tmp_path / "out").items() if k in before} == before
+    assert (tmp_path / "out" / "other" / "00004.png").is_file()
+
+
+def test_two_runs_on_one_folder(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(tmp_path / "clip")
+    with output_folder(tmp_path / "out"):
+        assert run("clip", "-q", "dog") == 2
+        assert "[output_locked]" in capsys.readouterr().err
+        (tmp_path / "out" / "clip.mp4").write_bytes(b"")
+    (tmp_path / "file").touch()
+    assert run("clip", "-q", "dog", "-o", "file") == 2
+
+
+def test_what_a_killed_run_left_is_swept(run: Gsam, fake: Fake, tmp_path: Path) -> None:
+    folder(tmp_path / "clip")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".gsam-abc.mp4").write_bytes(b"half")
+    assert run("clip", "-q", "dog", "--format", "mp4") == 0
+    assert sorted(results(tmp_path / "out")) == ["clip.jsonl", "clip.mp4"]
