@@ -9,12 +9,12 @@ do is a small contract of its own, used wherever a stage has it: `ReadsText`, `E
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
 from gsam.text import TextProcessor
-from gsam.types import Bank, Boxes, Images, Labels, Masks, MemoryConfig, Params, Scene, View
+from gsam.types import Bank, Boxes, Images, Labels, Masks, MemoryConfig, Params, PyTree, Scene, View
 
 Step = Callable[[Scene], Scene]
 """Anything that takes what is known and gives back more (or less) of it."""
@@ -48,7 +48,7 @@ class ReadsText(Protocol):
 class EncodesText(ReadsText, Protocol):
     """A stage with a text encoder; one without it is given the processor's tokens as they are."""
 
-    def embed(self, params: Params, tokens: Any) -> Any:
+    def embed(self, params: Params, tokens: PyTree) -> PyTree:
         """Pure: encode texts; called once per text, then cached.
 
         Args:
@@ -67,7 +67,7 @@ class EncodesImages(Protocol):
     It is kept for the next query; a detector's ``detect`` is given it as ``features``.
     """
 
-    def features(self, params: Params, images: Images) -> Any:
+    def features(self, params: Params, images: Images) -> PyTree:
         """Pure: compute the features of images, once per image.
 
         Args:
@@ -92,7 +92,7 @@ class UpsamplesMasks(Protocol):
 class Detector(Stage, Protocol):
     """Text and image -> boxes.  May be `ReadsText`, `EncodesText` and `EncodesImages`."""
 
-    def detect(self, params: Params, images: Images, text: Any, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
+    def detect(self, params: Params, images: Images, text: PyTree, valid: jax.Array, n: int) -> tuple[Boxes, Labels]:
         """Pure: find the ``n`` best boxes of each image.
 
         Args:
@@ -116,7 +116,7 @@ class Grounder(EncodesImages, Stage, Protocol):
     """
 
     def ground(
-        self, params: Params, images: Images, text: Any, valid: jax.Array, n: int, features: Any
+        self, params: Params, images: Images, text: PyTree, valid: jax.Array, n: int, features: PyTree
     ) -> tuple[Boxes, Labels, Masks]:
         """Pure: find the ``n`` best objects of each image, best first.
 
@@ -143,7 +143,7 @@ class Segmenter(EncodesImages, Stage, Protocol):
     One that takes points and masks too is a `gsam.models.promptable.PromptableSegmenter`.
     """
 
-    def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
+    def segment(self, params: Params, features: PyTree, images: Images, boxes: Boxes) -> Masks:
         """Pure: predict one mask per box.
 
         Args:
@@ -161,7 +161,7 @@ class Segmenter(EncodesImages, Stage, Protocol):
 class Classifier(Stage, Protocol):
     """Image, boxes, masks and text -> labels.  May be `ReadsText` and `EncodesText`."""
 
-    def classify(self, params: Params, scene: Scene, text: Any, valid: jax.Array) -> Scene:
+    def classify(self, params: Params, scene: Scene, text: PyTree, valid: jax.Array) -> Scene:
         """Pure: re-score, re-label or reject (``boxes.valid``) what the scene holds.
 
         Args:
@@ -185,10 +185,10 @@ class ImageTextScorer(EncodesText, Stage, Protocol):
     """
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PyTree:
         """Its sizes; ``image_size`` is the side of the square."""
 
-    def compare(self, params: Params, pixels: jax.Array, text: Any) -> jax.Array:
+    def compare(self, params: Params, pixels: jax.Array, text: PyTree) -> jax.Array:
         """Pure: score squares [N, S, S, 3] uint8 by what `embed` gave, [C, ...]: logits [N, C]."""
 
 
@@ -220,7 +220,7 @@ class Tracker(Protocol):
     def view(self) -> View:
         """A square."""
 
-    def features(self, params: Params, images: Images) -> Any:
+    def features(self, params: Params, images: Images) -> PyTree:
         """Pure: compute the features of frames, once per frame.
 
         Args:
@@ -234,7 +234,7 @@ class Tracker(Protocol):
     def add_points(
         self,
         params: Params,
-        features: Any,
+        features: PyTree,
         points: jax.Array,
         labels: jax.Array,
         mask: jax.Array,
@@ -242,7 +242,7 @@ class Tracker(Protocol):
         bank: Bank | None = None,
         *,
         multimask: bool,
-    ) -> Any:
+    ) -> PyTree:
         """Pure: prompt N objects with points and corners of boxes.
 
         Args:
@@ -259,7 +259,7 @@ class Tracker(Protocol):
             The answers, see `Tracker`.
         """
 
-    def add_mask(self, params: Params, features: Any, masks: jax.Array) -> Any:
+    def add_mask(self, params: Params, features: PyTree, masks: jax.Array) -> PyTree:
         """Pure: prompt N objects with masks.
 
         Args:
@@ -271,7 +271,7 @@ class Tracker(Protocol):
             The answers, see `Tracker`.
         """
 
-    def track(self, params: Params, features: Any, bank: Bank, valid: jax.Array) -> tuple[Any, jax.Array]:
+    def track(self, params: Params, features: PyTree, bank: Bank, valid: jax.Array) -> tuple[PyTree, jax.Array]:
         """Pure: find N objects without a prompt by their memories, and encode those of this frame.
 
         Args:
@@ -285,7 +285,7 @@ class Tracker(Protocol):
         """
 
     def encode_memory(
-        self, params: Params, features: Any, logits: jax.Array, score: jax.Array, prompted: jax.Array
+        self, params: Params, features: PyTree, logits: jax.Array, score: jax.Array, prompted: jax.Array
     ) -> jax.Array:
         """Pure: encode the memories of objects with prompts on this frame.
 

@@ -10,7 +10,8 @@ the upright original image, exclusive on the right and at the bottom.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 import jax
 
@@ -18,6 +19,13 @@ Params = dict[str, jax.Array]
 """A model's tensors by path, ``"image_encoder/blocks/0/attn/qkv/kernel"``: always flat, always
 strings.
 """
+PyTree: TypeAlias = Any
+"""Arrays in containers that JAX knows, in the form that whoever made them understands: the features
+of a model, its text."""
+Json: TypeAlias = dict[str, PyTree]
+"""An object of JSON."""
+JsonMapping: TypeAlias = Mapping[str, Any]
+"""An object of JSON that is only read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Text:
     queries.
     """
 
-    stages: dict[str, Any]
+    stages: dict[str, PyTree]
     """Slot of a stage -> what its text processor packed (`gsam.text.processor`), arrays [B, ...].
     """
     valid: jax.Array

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
+from numpy.typing import DTypeLike
 
 from gsam.build.devices import dtype_of
 from gsam.build.schema import GRID_SETTINGS, check_value
@@ -102,7 +104,7 @@ def tracker(name: str, **settings: Any) -> Tracker:
     return cast(Tracker, stage("track", name, settings))
 
 
-def stage(role: str, name: str, settings: Mapping[str, Any], dtype: Any = None) -> Any:
+def stage(role: str, name: str, settings: Mapping[str, Any], dtype: DTypeLike | None = None) -> Any:
     """Build the stage that plays ``role``, a promptable segmenter on a grid where it is to ground
     and cannot itself.
 

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -25,13 +25,14 @@ from gsam.cli.options import (
     queries_of,
 )
 from gsam.dataset.mask_files import FORMATS, ImageMasks, MaskFiles
-from gsam.dataset.outputs import Json, formats_of
+from gsam.dataset.outputs import formats_of
 from gsam.dataset.report import describe
 from gsam.dataset.run import Run
 from gsam.dataset.sources import Item
 from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.errors import UsageError
 from gsam.registry import roles_of
+from gsam.types import Json, JsonMapping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 app = command_app()
 MODEL = "everything_nano"
-Values = Mapping[str, Any]
+Values = JsonMapping
 """Names and values, as keyword arguments and recipes have them."""
 LIMITS = ("reject", "nms", "duplicate", "inside")
 """The limits of a recipe that say which named masks are kept."""
@@ -171,7 +172,7 @@ class RunConfig:
         by = _recipe(classifier) if classifier is not None else recipe or {}
         if by is not None and "classify" not in by:
             raise UsageError(f"{classifier or model} names nothing by itself: say which classifier does with -c")
-        named: dict[str, Any] = dict(by["classify"]) if by is not None else {"name": classifier}
+        named: Json = dict(by["classify"]) if by is not None else {"name": classifier}
         _needs(named["name"], "classify")
         limits = {k: float(v) for k, v in (by or {}).get("limits", {}).items() if k in LIMITS}
         return cls(name, stage, options, queries, named, limits)
@@ -262,7 +263,7 @@ def _options() -> frozenset[str]:
     return frozenset(inspect.signature(everything).parameters) & {f.name for f in dataclasses.fields(Settings)}
 
 
-def _recipe(name: str) -> dict[str, Any] | None:
+def _recipe(name: str) -> Json | None:
     """Read the recipe of that name or file; None for the name of a model."""
     from gsam.build.recipes import read_recipe, recipes
 

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
@@ -15,6 +15,7 @@ from gsam.cli.weights import Dtype
 from gsam.dataset.folder import new_folder
 from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
+from gsam.types import Json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -57,7 +58,7 @@ def _export(
     from gsam.export.write import export as write
 
     start = time.monotonic()
-    limits: dict[str, Any] = {} if boxes is None else {"boxes": boxes}
+    limits: Json = {} if boxes is None else {"boxes": boxes}
     pipe = gsam.load(pipeline, dtype=None if dtype is None else dtype.value, **limits)
     bar: Progress | None = None
 

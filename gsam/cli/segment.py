@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -30,7 +30,8 @@ from gsam.dataset.run import Run
 from gsam.dataset.scene_files import FORMATS, SceneFiles
 from gsam.dataset.settings import pipeline_settings
 from gsam.dataset.sources import Item
-from gsam.dataset.stream import default_batch_size, stream
+from gsam.dataset.stream import stream
+from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.results.result import Result
@@ -76,7 +77,7 @@ def segment(
     kinds = formats_of(formats, FORMATS)
     check_share(threshold, "a threshold is between 0 and 1")
     check_share(overlap, "an overlap is a share of a tile, 0 to 1", exclusive=True)
-    given: dict[str, Any] = {"threshold": threshold, "tile": tile, "overlap": overlap}
+    given: Json = {"threshold": threshold, "tile": tile, "overlap": overlap}
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
     settings = functools.partial(pipeline_settings, pipeline, queries, given)
@@ -87,8 +88,7 @@ def segment(
             import gsam
 
             pipe = gsam.load(pipeline, **{k: v for k, v in given.items() if v is not None})
-            size = batch_size or default_batch_size(pipe.devices, len(run.todo))
-            run.process(stream(pipe, run.todo, queries, size), size)
+            run.process(stream(pipe, run.todo, queries, batch_size), batch_size or 1)
         run.finish()
     if run.exit_code:
         raise typer.Exit(run.exit_code)

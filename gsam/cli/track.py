@@ -23,6 +23,7 @@ from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles
 from gsam.dataset.track_lines import Lines
 from gsam.errors import OutputError, UsageError, VideoError
+from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.dataset.outputs import Json

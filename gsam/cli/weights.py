@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
 from gsam.dataset.folder import new_folder
 from gsam.errors import CheckpointError
+from gsam.types import JsonMapping
 
 if TYPE_CHECKING:
     from gsam.weights.find import CheckpointSource
@@ -115,7 +116,7 @@ def _print(rows: Iterator[Row]) -> bool:
     return healthy
 
 
-def _entries() -> dict[str, Mapping[str, Any]]:
+def _entries() -> dict[str, JsonMapping]:
     """Give the manifest entries of the official models and of those that ship, by name."""
     import tomllib
 
@@ -125,7 +126,7 @@ def _entries() -> dict[str, Mapping[str, Any]]:
     return {**shipped, **find.manifest()}
 
 
-def _entry(name: str) -> Mapping[str, Any]:
+def _entry(name: str) -> JsonMapping:
     """Give the entry of a model by its name or its id on the hub; empty for any other."""
     entries = _entries()
     by_hub = {e[k]: e for e in entries.values() for k in ("hub", "hub_twin") if k in e}

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from typing import TypeVar
 
-from gsam.dataset.outputs import Json, Outputs
+from gsam.dataset.outputs import Outputs
 from gsam.dataset.sources import Item
+from gsam.types import Json
 
 COCO = "coco.json"
 COCO_STEMS = frozenset({Path(COCO).stem})

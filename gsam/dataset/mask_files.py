@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gsam.dataset.image_files import ImageFiles
 from gsam.dataset.manifest import Done
-from gsam.dataset.outputs import Json
 from gsam.dataset.sources import Item
+from gsam.types import Json
 
 if TYPE_CHECKING:
     import numpy as np

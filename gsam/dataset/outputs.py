@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from gsam.dataset.fingerprint import Fingerprint
 from gsam.dataset.folder import output_folder, sweep
@@ -18,9 +18,8 @@ from gsam.dataset.manifest import Done, Manifest
 from gsam.dataset.sources import Item
 from gsam.errors import UsageError
 from gsam.files import kept_by
+from gsam.types import Json
 
-Json = dict[str, Any]
-"""A JSON object."""
 R = TypeVar("R")
 OF_ONE_FILE = frozenset(
     {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsam.dataset.image_files import ImageFiles
-from gsam.dataset.outputs import Json
 from gsam.dataset.sources import Item
+from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.results.result import Result

@@ -11,8 +11,6 @@ from gsam.dataset.sources import Item
 from gsam.errors import CheckpointError, QueryError, UsageError
 
 if TYPE_CHECKING:
-    import jax
-
     from gsam.inputs.image import Source
     from gsam.pipeline import Pipeline
     from gsam.results.result import Result
@@ -24,7 +22,7 @@ NOT_OF_AN_IMAGE = (CheckpointError, QueryError, UsageError, BrokenPipeError)
 
 
 def stream(
-    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int
+    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int | None = None
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """Ask a pipeline about images.
 
@@ -32,7 +30,7 @@ def stream(
         pipe: The pipeline.
         items: The images.
         query: What to find in each.
-        batch_size: Images computed together.
+        batch_size: Images computed together; None as `gsam.Pipeline.stream` chooses.
 
     Yields:
         Every item in order, with its result or why it has none.
@@ -51,7 +49,7 @@ def stream(
 
 
 def _stream(
-    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int
+    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int | None
 ) -> Iterator[tuple[Item, Result | Exception]]:
     failed: dict[Path, Exception] = {}
 
@@ -78,22 +76,3 @@ def _alone(pipe: Pipeline, item: Item, query: Query) -> tuple[Item, Result | Exc
     except Exception as error:
         return item, error
     return item, answer
-
-
-def default_batch_size(devices: Sequence[jax.Device], count: int) -> int:
-    """Choose how many images to compute together.
-
-    Batches pay on accelerators; on a CPU they only cost memory.
-
-    Args:
-        devices: Those of the pipeline.
-        count: How many images there are.
-
-    Returns:
-        8 per accelerator, 1 per CPU device, less for few images.
-    """
-    each = 1 if all(d.platform == "cpu" for d in devices) else 8
-    wanted = each * max(len(devices), 1)
-    while wanted >= 2 * count:
-        wanted //= 2
-    return max(wanted, 1)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsam.dataset.manifest import OWN
-from gsam.dataset.outputs import Json, Outputs
+from gsam.dataset.outputs import Outputs
 from gsam.dataset.report import tell
 from gsam.dataset.signals import check
 from gsam.dataset.sources import Item
 from gsam.errors import UsageError, VideoError
+from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.inputs.video import Frames

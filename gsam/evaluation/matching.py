@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsam.ops.bounds import bounds
+from gsam.types import Json
 
 Masks = NDArray[np.bool_]
 Right = Callable[[str, str], bool]
@@ -207,7 +207,7 @@ class Tally:
     def _counts_of(self, name: str) -> list[int]:
         return self.names.setdefault(name, [0, 0, 0])
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Json:
         """Return all counts and rates; a mean of nothing is 0."""
         hits, false, missed = (sum(c[k] for c in self.names.values()) for k in range(3))
         return {

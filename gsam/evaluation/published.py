@@ -4,9 +4,8 @@ image."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from PIL import Image
 from gsam.errors import CheckpointError
 from gsam.inputs.image import make_view, open_image
 from gsam.text.tokenizer import Tokenizer, load_tokenizer
-from gsam.types import Images, Params, View
+from gsam.types import Images, JsonMapping, Params, View
 from gsam.weights.folders import cache_folder
 from gsam.weights.store import Loaded
 
@@ -29,7 +28,7 @@ class Unavailable(Exception):
     """The image is not here and cannot be had."""
 
 
-def compare(entry: Mapping[str, Any], loaded: Loaded, image: Path | None = None) -> Iterator[Comparison]:
+def compare(entry: JsonMapping, loaded: Loaded, image: Path | None = None) -> Iterator[Comparison]:
     """Every row of a manifest entry's ``published``, on its image ``published_on`` or a copy of
     that, ``image``.
 
@@ -54,7 +53,7 @@ def reference_image(place: str) -> Path:
         raise Unavailable(f"{error} (or give the picture with --image)") from None
 
 
-Table = Mapping[str, Any]
+Table = JsonMapping
 Part = tuple[str, npt.ArrayLike, npt.ArrayLike, Table]
 
 
@@ -105,14 +104,15 @@ def _grounding_dino(loaded: Loaded, image: np.ndarray, rows: Sequence[Table]) ->
     from gsam.models import grounding_dino
     from gsam.models.grounding_dino.enhancer import Phrases
     from gsam.pipeline import Pipeline
+    from gsam.text.packed import Captions
 
     stage = grounding_dino.build(loaded.config, loaded.params, _tokenizer(loaded))
     pipe = Pipeline(stage)
 
     @jax.jit
-    def run(params: Params, images: Images, text: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        one = {name: leaf[:, 0] for name, leaf in text.items()}
-        phrases = Phrases(one["features"], one["block"], one["position"])
+    def run(params: Params, images: Images, text: Captions[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        one = jax.tree.map(lambda leaf: leaf[:, 0], text)
+        phrases = Phrases(one.features, one.block, one.position)
         logits, boxes = stage.spec.bind(params)(stage.features(params, images), phrases)
         return logits, boxes
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsam.evaluation.matching import MIN_IOU, covered, overlaps
 from gsam.ops.bounds import bounds
-from gsam.results.masks.rle import decode
+from gsam.results.masks.rle import Rle, decode
 from gsam.results.tracks import TrackedFrame, Tracks
+from gsam.types import Json
 
 Mask = NDArray[np.bool_]
 TOLERANCE = 0.008
@@ -244,7 +244,7 @@ def count_identities(
     return IdentityCounts(switches, present, matched, called, false, len(late), len(delays), tuple(sorted(delays)))
 
 
-def total(clips: Iterable[IdentityCounts]) -> dict[str, Any]:
+def total(clips: Iterable[IdentityCounts]) -> Json:
     """Sum the counts over clips, and give rates of them; 0 where there is nothing to divide by."""
     every = list(clips)
     sums = {
@@ -292,7 +292,7 @@ def _frames(found: Tracks, true: Tracks) -> list[tuple[TrackedFrame, TrackedFram
     ]
 
 
-def _dense(mask: dict[str, Any] | None, size: tuple[int, int]) -> Mask:
+def _dense(mask: Rle | None, size: tuple[int, int]) -> Mask:
     return np.zeros(size, bool) if mask is None else decode(mask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from gsam.errors import CheckpointError, UsageError
 from gsam.files import sha256
+from gsam.text import packed
 from gsam.types import Boxes, Images, Labels, Masks, Text, Thresholds
 
 NOTE = "pipeline.json"
@@ -82,7 +84,17 @@ def serialisation() -> Any:
         raise UsageError(text, "export_needs_flatbuffers") from None
     import jax.export
 
+    _register_text()
     return jax.export
+
+
+@functools.cache
+def _register_text() -> None:
+    """Teach `jax.export`, once in a process, the arrays that text becomes."""
+    import jax.export
+
+    for kind in packed.KINDS:
+        jax.export.register_namedtuple_serialization(kind, serialized_name=f"gsam.text.{kind.__name__}")
 
 
 def plain(value: Images | Text | Thresholds | Boxes | Labels | Masks) -> dict[str, Any]:

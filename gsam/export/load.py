@@ -20,7 +20,7 @@ from gsam.pipeline.limits import Limits
 from gsam.runtime.program import Program, R
 from gsam.text import TextProcessor, from_config
 from gsam.text.tokenizer import load_tokenizer
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, Thresholds, View
+from gsam.types import Boxes, Images, Labels, Masks, Params, PyTree, Scene, Text, Thresholds, View
 from gsam.weights.read import read
 
 
@@ -124,7 +124,7 @@ class Exported(Pipeline):
         super().__init__(*steps, **settings)
         self._programs = programs
 
-    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
+    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, PyTree]:
         """Pure.  ``{"features": leaves}``: what is computed once an image."""
         program, images = self._fit(images, "encode")
         return {"features": program.call(_tree(params), plain(images))}
@@ -134,7 +134,7 @@ class Exported(Pipeline):
         params: Mapping[str, Params],
         images: Images,
         tokens: Text,
-        features: Mapping[str, Any] | None = None,
+        features: Mapping[str, PyTree] | None = None,
         thresholds: Thresholds | None = None,
     ) -> Scene:
         """Pure.  As `gsam.Pipeline.apply`."""
@@ -172,7 +172,7 @@ class Exported(Pipeline):
         return best, Images(views, images.content, images.size)
 
     @functools.cached_property
-    def _encode(self) -> Program[dict[str, Any]]:
+    def _encode(self) -> Program[dict[str, PyTree]]:
         return _OnCanvas(self.encode, self.devices[0].platform, self._fit)
 
     @functools.cached_property
@@ -187,13 +187,13 @@ class _OnCanvas(Program[R]):
         super().__init__(function, platform)
         self._fit = fit
 
-    def __call__(self, params: Any, images: Images, *rest: Any) -> R:
+    def __call__(self, params: PyTree, images: Images, *rest: Any) -> R:
         return super().__call__(params, self._fit(images, "encode")[1], *rest)
 
 
 def _step(
     folder: Path, entry: Mapping[str, Any], weights: Mapping[str, Params], programs: Sequence[ExportedProgram]
-) -> Any:
+) -> PyTree:
     if entry["role"] is None:  # a function of the user's, which is in the programs
         return lambda scene: scene
     slot = entry["slot"]
@@ -209,9 +209,9 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
-def _tree(params: Any) -> Any:
+def _tree(params: PyTree) -> PyTree:
     return {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items()}
 
 
-def _compiled(*_: Any) -> Any:
+def _compiled(*_: Any) -> PyTree:
     raise NotImplementedError("this stage is part of the programs of an exported pipeline and does not run by itself")

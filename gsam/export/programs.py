@@ -22,7 +22,7 @@ from gsam.pipeline import Pipeline
 from gsam.pipeline.text_cache import ROWS
 from gsam.roles import EncodesText, ReadsText
 from gsam.text import ModelText, is_model_text
-from gsam.types import Images, Text, Thresholds
+from gsam.types import Images, PyTree, Text, Thresholds
 
 Canvas = tuple[int, int]
 """Rows and columns of a view."""
@@ -71,7 +71,7 @@ def _embed(slot: str, stage: Any, symbols: Symbols) -> ProgramSpec:
         size = dict(zip(axes, symbols(", ".join(axes)), strict=True))
         return _shapes(dict(stage.params)), jax.tree.map(lambda x: _varying(x, axes, size), tokens)
 
-    def embed(params: Any, tokens: Any) -> Any:
+    def embed(params: PyTree, tokens: PyTree) -> PyTree:
         return stage.embed(params, tokens)
 
     return ProgramSpec(f"embed_{slot}", embed, shapes, {"is": "embed", "slot": slot})
@@ -92,17 +92,19 @@ class _Seen:
         note = {"canvas": self.canvas}
         yield ProgramSpec(f"encode{where}", self.encode, self.encode_shapes, {"is": "encode", **note})
         axes = [t.axes for t in self.texts.values()]
-        captions = any("k" in a for a in axes)
+        captions = any("k" in leaf for a in axes for leaf in a)
         for several in (False, True) if captions else (False,):
             name = f"apply{where}{'_several' * several}"
             shapes = functools.partial(self.apply_shapes, captions, several)
             kind = ("several" if several else "one") if captions else None
             yield ProgramSpec(name, self.apply, shapes, {"is": "apply", "captions": kind, **note})
 
-    def encode(self, params: Any, images: Any) -> list[jax.Array]:
+    def encode(self, params: PyTree, images: PyTree) -> list[jax.Array]:
         return jax.tree.leaves(self.pipe.encode(params, Images(**images)))
 
-    def apply(self, params: Any, images: Any, text: Any, thresholds: Any, features: list[jax.Array]) -> dict[str, Any]:
+    def apply(
+        self, params: PyTree, images: PyTree, text: PyTree, thresholds: PyTree, features: list[jax.Array]
+    ) -> dict[str, PyTree]:
         """Return the results as dictionaries; features come as `encode` gives them."""
         known = jax.tree.unflatten(jax.tree.structure(self.features), features)
         scene = self.pipe.apply(params, Images(**images), Text(**text), known, Thresholds(**thresholds))
@@ -132,11 +134,11 @@ class _Seen:
         return {slot: self.pipe.steps[slot].text for slot in self.text.stages}
 
     @functools.cached_property
-    def params(self) -> Any:
+    def params(self) -> PyTree:
         return {slot: _shapes(dict(s.params)) for slot, s in self.pipe.steps.items() if self.pipe.roles[slot]}
 
     @functools.cached_property
-    def features(self) -> Any:
+    def features(self) -> PyTree:
         """The shapes of what `Pipeline.encode` gives for one image."""
         encode = lambda params, images: self.pipe.encode(params, images)  # noqa: E731  # a trace the pipeline does not reuse
         return jax.eval_shape(encode, self.params, self.images_of(1))
@@ -153,13 +155,12 @@ class _Seen:
         """The shapes of a text."""
         stages = {}
         for slot, text in self.texts.items():
-            axes, leaves = text.axes, self.text.stages[slot]
-            if isinstance(axes, dict):
-                stages[slot] = {k: _varying(v, axes[k], size) for k, v in leaves.items()}
-            else:
-                stages[slot] = jax.tree.map(lambda x, axes=axes: _varying(x, axes, size), leaves)
+            leaves, tree = jax.tree.flatten(self.text.stages[slot])
+            shapes = [_varying(x, a, size) for x, a in zip(leaves, text.axes, strict=True)]
+            stages[slot] = jax.tree.unflatten(tree, shapes)
         valid: Any = _varying(self.text.valid, ("b", "c"), size)
-        return Text(stages, valid, _varying(self.text.groups, ("b", "c"), size))
+        groups: Any = _varying(self.text.groups, ("b", "c"), size)
+        return Text(stages, valid, groups)
 
     def thresholds_of(self, size: Mapping[str, Any]) -> Thresholds:
         """The shapes of thresholds: one of each query's own, the rest numbers."""
@@ -172,5 +173,5 @@ def _varying(x: Any, axes: Sequence[str], size: Mapping[str, Any]) -> jax.ShapeD
     return jax.ShapeDtypeStruct((*(size[a] for a in axes), *x.shape[len(axes) :]), x.dtype)
 
 
-def _shapes(values: Any) -> Any:
+def _shapes(values: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class ArrayLike(Protocol):
     """An array of another library, JAX's for instance."""
 
-    def __array__(self) -> NDArray[Any]: ...
+    def __array__(self) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Picture:
     """[H, W, 3] RGB, upright."""
     name: str | None = None
     """The file's name, if it came from one."""
-    views: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    views: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """Views made already, by `View.key`, on the smallest canvas that holds it alone."""
 
 
-Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any] | ArrayLike | Picture
+Source = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | ArrayLike | Picture
 
 
 def open_image(
@@ -144,7 +144,7 @@ def expanded(source: str | os.PathLike[str]) -> Path:
     return path
 
 
-def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> NDArray[Any]:
+def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Return a stage's view [S, S, 3] ([H, W, 3] for ``shape``), uint8 or float32 in 0..255."""
     h, w = pixels.shape[:2]
     if h * w > MAX_PIXELS:

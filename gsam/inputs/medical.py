@@ -300,7 +300,7 @@ def _extra(package: str) -> ModuleType:
         raise UsageError(f"this needs {package}: pip install 'gsam-jax[medical]'", "extra_missing") from None
 
 
-def _bounds(window: Window, values: NDArray[Any]) -> tuple[float, float]:
+def _bounds(window: Window, values: np.ndarray) -> tuple[float, float]:
     """Return the values that become black and white."""
     if window == "percentiles":
         return percentiles(values)
@@ -317,12 +317,12 @@ def _bounds(window: Window, values: NDArray[Any]) -> tuple[float, float]:
     return level - width / 2, level + width / 2
 
 
-def _grey(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+def _grey(values: np.ndarray, low: float, high: float) -> NDArray[np.uint8]:
     spread = (np.clip(values.astype(np.float64), low, high) - low) / max(high - low, 1e-12)
     return np.asarray(spread * 255.0).astype(np.uint8)
 
 
-def _rgb(values: NDArray[Any], bounds: tuple[float, float], keep_black: bool) -> NDArray[np.uint8]:
+def _rgb(values: np.ndarray, bounds: tuple[float, float], keep_black: bool) -> NDArray[np.uint8]:
     grey = _grey(values, *bounds)
     if keep_black:
         grey[values == 0] = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from gsam.ops.resampling import between
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def resized(pixels: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[Any]:
+def resized(pixels: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
     """By one of the filters of `View`: [h, w, 3] -> [H, W, 3]."""
     if name == "gaussian":
         return _gaussian(pixels, size[0])
@@ -48,7 +47,7 @@ def reduced(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
     return out
 
 
-def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+def _linear(pixels: np.ndarray, size: tuple[int, int]) -> NDArray[np.float32]:
     """torch's ``interpolate(mode="bilinear", align_corners=False)`` of floats, by strips."""
     (top, bottom, down), (left, right, across) = (between(n, m) for n, m in zip(pixels.shape[:2], size, strict=True))
     out = np.empty((*size, 3), np.float32)
@@ -60,7 +59,7 @@ def _linear(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     return out
 
 
-def _antialias(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+def _antialias(pixels: np.ndarray, size: tuple[int, int]) -> NDArray[np.float32]:
     """torch's ``interpolate(mode="bilinear", antialias=True)`` of floats, by Pillow's filter."""
     out = np.empty((*size, 3), np.float32)
     for c in range(3):

@@ -14,7 +14,7 @@ from gsam.models.stage import ModelStage
 from gsam.nn.prompt import BOTTOM_RIGHT, PAD, TOP_LEFT
 from gsam.ops.top import in_chunks
 from gsam.ops.views import to_view
-from gsam.types import Boxes, Images, Masks, Params, View
+from gsam.types import Boxes, Images, Masks, Params, PyTree, View
 
 CHUNK, WIDE = 4, 32
 """Prompts at a time on a CPU, whose cache holds their 4 MB each, and on an accelerator."""
@@ -52,7 +52,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
         """The view of an image that the model takes."""
 
     @abc.abstractmethod
-    def features(self, params: Params, images: Images) -> Any:
+    def features(self, params: Params, images: Images) -> PyTree:
         """Compute once per image what all prompts share.  Pure.
 
         Returns:
@@ -61,7 +61,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
 
     @abc.abstractmethod
     def decode(
-        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Any, features: PyTree, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Decode N prompts on one image.
 
@@ -100,7 +100,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
         """
         return logits
 
-    def segment(self, params: Params, features: Any, images: Images, boxes: Boxes) -> Masks:
+    def segment(self, params: Params, features: PyTree, images: Images, boxes: Boxes) -> Masks:
         """Segment one mask per box, as the original does with ``multimask_output=False``.  Pure.
 
         Returns:
@@ -108,7 +108,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
         """
         model = self.spec.bind(params)
 
-        def one_image(features: Any, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def one_image(features: PyTree, xyxy: jax.Array) -> tuple[jax.Array, jax.Array]:
             kinds = [TOP_LEFT, BOTTOM_RIGHT, *[PAD] * self.pads_boxes]
             labels = jnp.broadcast_to(jnp.asarray(kinds), (xyxy.shape[0], len(kinds)))
             points = jnp.pad(xyxy.reshape(-1, 2, 2), ((0, 0), (0, len(kinds) - 2), (0, 0)))
@@ -129,7 +129,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
     def prompt(
         self,
         params: Params,
-        features: Any,
+        features: PyTree,
         points: jax.Array,
         labels: jax.Array,
         mask: jax.Array | None = None,

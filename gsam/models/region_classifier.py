@@ -13,6 +13,7 @@ from gsam.models.stage import TextStage
 from gsam.ops.regions import Regions, average, cut, regions, reweigh, similarity
 from gsam.ops.top import in_chunks
 from gsam.ops.views import normalise
+from gsam.text.packed import RegionText
 from gsam.text.sentences import Sentences
 from gsam.text.templates import Template, templates
 from gsam.types import Labels, Params, Scene, View
@@ -97,7 +98,7 @@ class RegionClassifier(TextStage[Any], abc.ABC):
         """Embed token ids [C, K, T] of C texts in K sentences each as unit vectors [C, P]."""
         return average(self.spec.bind(params).text, tokens)
 
-    def classify(self, params: Params, scene: Scene, text: dict[str, jax.Array], valid: jax.Array) -> Scene:
+    def classify(self, params: Params, scene: Scene, text: RegionText[jax.Array], valid: jax.Array) -> Scene:
         """Re-score and re-label every box, and reject boxes that fit no query.  Pure.
 
         Args:
@@ -109,8 +110,8 @@ class RegionClassifier(TextStage[Any], abc.ABC):
         model = self.spec.bind(params)
         dtype = params[self.last].dtype
         canvas = scene.images.view(self.view)
-        against = jnp.concatenate([text["queries"], text["negatives"]], 1)  # [B, C + K, P]
-        usable = jnp.concatenate([valid, text["allowed"]], 1)[:, None]
+        against = jnp.concatenate([text.queries, text.negatives], 1)  # [B, C + K, P]
+        usable = jnp.concatenate([valid, text.allowed], 1)[:, None]
 
         def work(some: Regions) -> jax.Array:
             side = self.config.image_size

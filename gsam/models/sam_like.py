@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gsam.models.promptable import PromptableSegmenter
 from gsam.ops.views import SAM_MEAN, SAM_STD, inside, normalise
-from gsam.types import Images, Params, View
+from gsam.types import Images, Params, PyTree, View
 
 ONE, THREE = range(1), range(1, 4)
 """Indices of the masks that answer an unambiguous prompt, and an ambiguous one."""
@@ -25,7 +25,7 @@ class SamLikeSegmenter(PromptableSegmenter):
     def view(self) -> View:
         return view(self.config.image_size)
 
-    def features(self, params: Params, images: Images) -> Any:
+    def features(self, params: Params, images: Images) -> PyTree:
         """Encode images as embeddings [B, h, w, C].  Pure."""
         return self.spec.bind(params).image_encoder(self.pixels(params, images))
 
@@ -34,7 +34,7 @@ class SamLikeSegmenter(PromptableSegmenter):
         return pixels(images, self.view, dtype_of(params))
 
     def decode(
-        self, model: Any, features: Any, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Any, features: PyTree, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         return model.decode(features, points, labels, **mask, masks=THREE if multimask else ONE)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from PIL import Image
 from gsam.nano.scenes import IGNORE
 from gsam.ops.bounds import bounds
 
-HostArray = NDArray[Any]
+HostArray = np.ndarray
 A = TypeVar("A", HostArray, jax.Array)
 """NumPy's arrays while a batch is made, JAX's in the compiled step."""
 

@@ -13,7 +13,6 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from gsam.nano.backgrounds import stretch
 from gsam.nano.scenes import IGNORE, Drawn, draw_scene
 from gsam.ops.bounds import bounds
 from gsam.results.masks import rle
+from gsam.types import Json
 
 SETS: dict[str, tuple[int, int, bool, bool]] = {
     "validation": (7001, 640, False, False),
@@ -96,7 +96,7 @@ def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
     (folder / "truth.json").write_text(f'{{{head}, "scenes": [\n{rows}\n]}}\n')
 
 
-def to_dict(example: Example, name: str) -> dict[str, Any]:
+def to_dict(example: Example, name: str) -> Json:
     """The entry of one image in ``truth.json``."""
     h, w = example.rgb.shape[:2]
     objects = [

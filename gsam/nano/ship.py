@@ -16,6 +16,7 @@ from gsam.files import atomic_file, sha256
 from gsam.models import clip, owl_vit, sam, sam2
 from gsam.models.sam2 import tracker
 from gsam.models.sam2.config import NANO
+from gsam.types import Json, JsonMapping
 
 MODELS: dict[str, tuple[str, str, bind.Spec[Any]]] = {
     "detector": ("owl_vit", "nano_owl", owl_vit.spec(owl_vit.VARIANTS["nano_owl"])),
@@ -32,7 +33,7 @@ LIMIT = 16_000_000
 """Bytes that all of ``weights/nano`` may take."""
 
 
-def export(average: Mapping[str, Any], target: Path, spec: bind.Spec[Any]) -> str:
+def export(average: JsonMapping, target: Path, spec: bind.Spec[Any]) -> str:
     """Write ``average`` as float16 safetensors, atomically; returns the sha256.
 
     Raises `ValueError` beyond float16's range.
@@ -49,7 +50,7 @@ def export(average: Mapping[str, Any], target: Path, spec: bind.Spec[Any]) -> st
     return sha256(target)
 
 
-def ship(runs: Path, out: Path) -> dict[str, Any]:
+def ship(runs: Path, out: Path) -> Json:
     """Export every run found in ``runs`` (folders named as `MODELS`) and rewrite
     ``out/manifest.toml``.
 
@@ -100,7 +101,7 @@ def last_results(log: Path) -> dict[str, float]:
     return {k: round(v, 4) for k, v in looks[-1].items() if k not in skip} if looks else {}
 
 
-def written(entries: Mapping[str, Mapping[str, Any]]) -> str:
+def written(entries: Mapping[str, JsonMapping]) -> str:
     """The manifest as TOML: one table a model, its results in a table below."""
     lines = ["# How nano's weights were made.  Written by `python -m gsam.nano ship`; do not edit.", ""]
     for variant, entry in entries.items():
@@ -113,7 +114,7 @@ def written(entries: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _entries(path: Path) -> dict[str, Any]:
+def _entries(path: Path) -> Json:
     import tomllib
 
     return tomllib.loads(path.read_text()) if path.is_file() else {}

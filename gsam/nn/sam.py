@@ -10,6 +10,7 @@ from flax import nnx
 
 from gsam.nn.prompt import ABSENT, PromptEncoder
 from gsam.nn.two_way import MaskDecoder
+from gsam.types import PyTree
 
 
 class EncoderSizes(Protocol):
@@ -71,7 +72,7 @@ class Sam(nnx.Module):
 
     def decode(
         self,
-        features: Any,
+        features: PyTree,
         points: jax.Array,
         labels: jax.Array,
         mask: jax.Array | None = None,

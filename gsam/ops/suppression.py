@@ -8,20 +8,19 @@ described by their areas ``size`` [..., N] and the areas that each two share, ``
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from numpy.typing import NDArray
 
 from gsam.ops.boxes import iou
 
 MEMBER = 0.9
 """Share of an object that must lie in another for it to count as a member of that one's group."""
 
-Array = TypeVar("Array", jax.Array, NDArray[Any])
+Array = TypeVar("Array", jax.Array, np.ndarray)
 State = tuple[jax.Array, jax.Array, jax.Array]
 
 

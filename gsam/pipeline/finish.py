@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture
 from gsam.pipeline.limits import Limits
@@ -103,7 +102,7 @@ def to_results(
     return results
 
 
-def _found(masks: Masks | None, count: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _found(masks: Masks | None, count: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Logits and IoU on the host, the first ``count`` rows at least: few counts, so that few slices
     are compiled.
     """

@@ -18,8 +18,8 @@ from gsam.ops.grid import point_grid
 from gsam.ops.suppression import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
-from gsam.runtime.settings import SHARE, Number, check_numbers
-from gsam.types import Boxes, Images, Labels, Masks, Params, View
+from gsam.runtime.settings import Number, SHARE, check_numbers
+from gsam.types import Boxes, Images, Labels, Masks, Params, PyTree, View
 
 CANDIDATES = 3072
 """Masks that are compared with each other at most, the best by predicted IoU: all three of each of
@@ -88,7 +88,7 @@ class GridProposer:
         """The upsampling of the segmenter's logits to the size of the image."""
         return self.segmenter.upsample
 
-    def features(self, params: Params, images: Images) -> Any:
+    def features(self, params: Params, images: Images) -> PyTree:
         """Compute the segmenter's features of images.
 
         Args:
@@ -101,7 +101,7 @@ class GridProposer:
         return self.segmenter.features(params, images)
 
     def ground(
-        self, params: Params, images: Images, text: object, valid: jax.Array, n: int, features: Any = None
+        self, params: Params, images: Images, text: object, valid: jax.Array, n: int, features: PyTree = None
     ) -> tuple[Boxes, Labels, Masks]:
         """Propose the best masks of each image, all labelled with the first query: a pure function.
 
@@ -153,12 +153,12 @@ class GridProposer:
         inside = jnp.broadcast_to((cells * (logits.shape[-1] / self.view.size))[:, None], (b, n, 2))
         return Boxes(rows["box"], found), labels, Masks(logits, rows["iou"], inside)
 
-    def _decode(self, model: Any, features: Any, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _decode(self, model: Any, features: PyTree, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Points [B, c, 2] in pixels of the view -> logits [B, c, M, h, w] and predicted IoU [B, c,
         M].
         """
 
-        def one(features: Any, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def one(features: PyTree, xy: jax.Array) -> tuple[jax.Array, jax.Array]:
             points = jnp.stack([xy, jnp.zeros_like(xy)], 1)
             kinds = jnp.broadcast_to(jnp.asarray([FOREGROUND, PAD]), points.shape[:2])
             return self.segmenter.decode(model, features, points, kinds, multimask=self.multimask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
 from gsam.runtime.shapes import power_of_two, query_bucket
 from gsam.text.queries import Query, parse_queries
-from gsam.types import Boxes, Images, Labels, Masks, Params, Scene, Text, Thresholds
+from gsam.types import Boxes, Images, JsonMapping, Labels, Masks, Params, PyTree, Scene, Text, Thresholds
 
 CELLS = 64
 """Masks are shown to the classifier on a grid of so many cells a side."""
@@ -54,7 +54,7 @@ class MaskLabeler:
         self._classify = Program(self._names, jax.local_devices()[0].platform)
         self._text: Any = None
 
-    def __call__(self, pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def __call__(self, pixels: NDArray[np.uint8], records: Sequence[JsonMapping]) -> list[dict[str, PyTree]]:
         """Records of ``output_mode="coco_rle"`` of a picture [H, W, 3], those that are named, best
         first.
         """

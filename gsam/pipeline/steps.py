@@ -14,7 +14,7 @@ from gsam.pipeline.suppress import above_threshold, deduplicate, suppress, suppr
 from gsam.roles import EncodesImages, ReadsText, Stage, Step
 from gsam.runtime.rebuild import Rebuildable
 from gsam.text.captions import CaptionPacker
-from gsam.types import Images, Params, Scene, Text, Thresholds, View
+from gsam.types import Images, Params, PyTree, Scene, Text, Thresholds, View
 
 ROLES = ("detect", "segment", "classify")
 
@@ -39,7 +39,7 @@ class Steps(Rebuildable):
         """The views of an image that the stages need, each once."""
         return tuple({s.view.key: s.view for s in self._stages().values()}.values())
 
-    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, Any]:
+    def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, PyTree]:
         """Compute the features of images, once per image whatever the query.
 
         Args:
@@ -49,7 +49,7 @@ class Steps(Rebuildable):
         Returns:
             The features of each stage that has any, by its slot, [B, ...].
         """
-        features: dict[str, Any] = {}
+        features: dict[str, PyTree] = {}
         for slot, stage in self._stages().items():
             if isinstance(stage, EncodesImages):
                 features[slot] = stage.features(params[slot], images)
@@ -61,7 +61,7 @@ class Steps(Rebuildable):
         params: Mapping[str, Params],
         images: Images,
         tokens: Text,
-        features: Mapping[str, Any] | None = None,
+        features: Mapping[str, PyTree] | None = None,
         thresholds: Thresholds | None = None,
     ) -> Scene:
         """Find what the text names in a batch of images: a pure function of fixed shapes.
@@ -111,7 +111,7 @@ class Steps(Rebuildable):
         texts = {slot: stage.text for slot, stage in self._stages().items() if isinstance(stage, ReadsText)}
         return {slot: text for slot, text in texts.items() if isinstance(text, CaptionPacker)}
 
-    def _stages(self) -> dict[str, Any]:
+    def _stages(self) -> dict[str, PyTree]:
         return {slot: step for slot, step in self.steps.items() if self.roles[slot]}
 
 
@@ -121,11 +121,11 @@ def _role(step: Any, place: int) -> str | None:
     return next((role for role in ROLES if hasattr(step, role)), None)
 
 
-def _slots(steps: Sequence[Any]) -> dict[str, Any]:
+def _slots(steps: Sequence[Any]) -> dict[str, PyTree]:
     """A name for every step, its role where it has one: ``detect``, ``step_1``, ``segment``,
     ``classify``, ``classify_4``.
     """
-    slots: dict[str, Any] = {}
+    slots: dict[str, PyTree] = {}
     for i, step in enumerate(steps):
         role = _role(step, i)
         if role is None and not callable(step):

@@ -11,7 +11,7 @@ import numpy as np
 
 from gsam.roles import EncodesText, ReadsText
 from gsam.runtime.program import Program
-from gsam.types import Params
+from gsam.types import Params, PyTree
 
 ROWS = 16
 """Texts embedded at a time, so that one program serves any number of them."""
@@ -25,12 +25,12 @@ class TextEncoderCache:
         """``params`` gives the stage's parameters, on the devices, when they are needed."""
         self._text = stage.text
         self._params = params
-        self._rows: collections.OrderedDict[str, Any] = collections.OrderedDict()
-        self.embed: Program[Any] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
+        self._rows: collections.OrderedDict[str, PyTree] = collections.OrderedDict()
+        self.embed: Program[PyTree] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
         self.encoded = 0
         """Number of texts encoded so far."""
 
-    def encode(self, queries: Sequence[str]) -> Any:
+    def encode(self, queries: Sequence[str]) -> PyTree:
         """The text of one image as the stage is given it.
 
         Args:
@@ -41,7 +41,7 @@ class TextEncoderCache:
         """
         return self._text.pack_text(queries, self.features)
 
-    def features(self, texts: Sequence[str]) -> Any:
+    def features(self, texts: Sequence[str]) -> PyTree:
         """Encode each text; stacked [len(texts), ...], shorter leaves padded with zeros."""
         missing = [t for t in dict.fromkeys(texts) if t not in self._rows]
         for start in range(0, len(missing), ROWS):
@@ -60,7 +60,7 @@ class TextEncoderCache:
         return stacked
 
 
-def stack(values: Sequence[Any]) -> Any:
+def stack(values: Sequence[Any]) -> PyTree:
     """Stack pytrees of one structure, leaves padded with zeros to the largest of each axis."""
     return jax.tree.map(lambda *leaves: _stack(leaves), *values)
 

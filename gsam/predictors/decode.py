@@ -18,7 +18,7 @@ from gsam.predictors.embedding import Embedding
 from gsam.predictors.prompts import PaddedShape, Prompt
 from gsam.results.result import CroppedMasks, LowResMasks, Result
 from gsam.runtime.program import Program
-from gsam.types import Params
+from gsam.types import Params, PyTree
 
 Masks = NDArray[np.bool_] | NDArray[np.float32]
 
@@ -137,7 +137,7 @@ class Decoder:
     def _prompt(
         self,
         params: Params,
-        features: Any,
+        features: PyTree,
         points: jax.Array,
         labels: jax.Array,
         valid: jax.Array,

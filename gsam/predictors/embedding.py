@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from gsam.errors import CheckpointError, UsageError
 from gsam.inputs.image import MAX_PIXELS, content
 from gsam.models.promptable import PromptableSegmenter
-from gsam.types import View
+from gsam.types import PyTree, View
 from gsam.weights import ported
 from gsam.weights.read import read
 
@@ -30,7 +29,7 @@ SAMPLE = 1024
 class Embedding:
     """The part of the model's work that every prompt on an image shares."""
 
-    features: Any
+    features: PyTree
     """The model's, any pytree of arrays [1, ...]."""
     size: tuple[int, int]
     """Height and width of the picture."""
@@ -48,7 +47,7 @@ class ModelFingerprint:
     digest: str
     """Hash of its configuration and its weights, whatever their precision: see `fingerprint`."""
     view: View
-    like: Any
+    like: PyTree
     """The pytree of its features, as shapes and dtypes."""
 
 
@@ -113,7 +112,7 @@ def load(path: Path, model: ModelFingerprint) -> Embedding:
     return Embedding(features, (height, width), content(model.view, (height, width)))
 
 
-def _named(features: Any) -> dict[str, Any]:
+def _named(features: PyTree) -> dict[str, PyTree]:
     """The arrays of a pytree by their paths, ``features`` where it is one array."""
     return {f"features{jax.tree_util.keystr(at)}": x for at, x in jax.tree_util.tree_flatten_with_path(features)[0]}
 

@@ -21,7 +21,7 @@ from gsam.predictors.embedding import Embedding, ModelFingerprint
 from gsam.runtime.batch import gather, image_fingerprint
 from gsam.runtime.program import Program
 from gsam.runtime.shapes import images_per_call, power_of_two
-from gsam.types import Images, Params
+from gsam.types import Images, Params, PyTree
 
 BATCH = 8
 """Images that one call encodes."""
@@ -65,7 +65,7 @@ class Encoder:
         rest = iter(fresh)
         return [next(rest) if known is None else known for known in found]
 
-    def features(self, images: Images, count: int = 1) -> Any:
+    def features(self, images: Images, count: int = 1) -> PyTree:
         """Encode a batch, the first ``count`` images of which are real."""
         self.encoded += count
         return self._embed(self._params, images)
@@ -98,7 +98,7 @@ class Encoder:
         kind = "-".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(self.fingerprint.like)}))
         return folder / f"{self.fingerprint.digest}-{image_fingerprint(pixels).hex()}-{kind}.safetensors"
 
-    def _unstack(self, features: Any) -> list[Any]:
+    def _unstack(self, features: PyTree) -> list[Any]:
         """Pure: cut [B, ...] into B times [1, ...]."""
         count = jax.tree.leaves(features)[0].shape[0]
         return [jax.tree.map(lambda x, i=i: x[i : i + 1], features) for i in range(count)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from gsam.predictors.embedding import Embedding
 from gsam.predictors.encode import Encoder
 from gsam.predictors.prompts import Transform
 from gsam.runtime.rebuild import Rebuildable
-from gsam.types import Images
+from gsam.types import Images, PyTree
 
 UNSET = "set an image first: predictor.set_image(...)"
 
@@ -139,12 +139,12 @@ class EncodedImages(Rebuildable):
         return self._embedding.content
 
     @property
-    def features(self) -> Any:
+    def features(self) -> PyTree:
         """The model's features of the image, a pytree of arrays [1, ...]; they can be set."""
         return self._embedding.features if self._embeddings else None
 
     @features.setter
-    def features(self, features: Any) -> None:
+    def features(self, features: PyTree) -> None:
         old = self._embedding
         self._current.set([Embedding(features, old.size, old.content, old.pixels)])
 
@@ -153,7 +153,7 @@ class EncodedImages(Rebuildable):
         """The map from pixels of an image to those of the view, see `predict_torch`."""
         return Transform(self.model.view)
 
-    def get_image_embedding(self) -> Any:
+    def get_image_embedding(self) -> PyTree:
         """Return the features of the image, channels first.
 
         Returns:
@@ -164,7 +164,7 @@ class EncodedImages(Rebuildable):
         """
         return _channels_first(self._embedding.features)
 
-    def get_image_embeddings(self) -> Any:
+    def get_image_embeddings(self) -> PyTree:
         """Return the features of every image that is set, channels first.
 
         Returns:
@@ -221,5 +221,5 @@ class EncodedImages(Rebuildable):
         return current[0]
 
 
-def _channels_first(features: Any) -> Any:
+def _channels_first(features: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 1), features)

@@ -364,7 +364,7 @@ class Predictor(EncodedImages):
         if pixels is None:
             raise RuntimeError("only an embedding was loaded: give the picture as image=")
         given, iou, _ = prediction
-        masks: NDArray[Any] = given if given.dtype == np.bool_ else given > self.mask_threshold
+        masks: np.ndarray = given if given.dtype == np.bool_ else given > self.mask_threshold
         masks, iou = masks.reshape(-1, *masks.shape[-3:]), iou.reshape(-1, iou.shape[-1])
         if masks.shape[-2:] != pixels.shape[:2]:
             raise ValueError(f"masks of {list(masks.shape[-2:])} are not of this picture, {list(pixels.shape[:2])}")

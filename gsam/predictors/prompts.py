@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from gsam.inputs.image import content, make_view
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, PAD, TOP_LEFT
@@ -86,13 +86,13 @@ class PaddedShape:
         mask_size = None if mask is None else (mask.shape[0], mask.shape[1])
         return cls(min(power_of_two(rows), limit), power_of_two(points), mask_size)
 
-    def pack(self, some: Sequence[Prompt]) -> dict[str, NDArray[Any]]:
+    def pack(self, some: Sequence[Prompt]) -> dict[str, np.ndarray]:
         """Pad prompts to the arguments of `gsam.models.promptable.PromptableSegmenter.prompt`."""
         xy = np.zeros((self.rows, self.points, 2), np.float32)
         kinds = np.full((self.rows, self.points), ABSENT, np.int32)
         for i, prompt in enumerate(some):
             xy[i, : len(prompt.xy)], kinds[i, : len(prompt.kinds)] = prompt.xy, prompt.kinds
-        packed: dict[str, NDArray[Any]] = {"points": xy, "labels": kinds, "valid": np.arange(self.rows) < len(some)}
+        packed: dict[str, np.ndarray] = {"points": xy, "labels": kinds, "valid": np.arange(self.rows) < len(some)}
         if self.mask is not None:
             packed["mask"] = np.zeros((self.rows, *self.mask), np.float32)
             packed["has_mask"] = np.zeros(self.rows, bool)
@@ -234,7 +234,7 @@ def _entries(value: Any, axes: int, name: str, shapes: str) -> list[Any] | None:
     return [array] if array.ndim == axes else list(array)
 
 
-def _numbers(value: Any, name: str, dtype: Any = np.float64) -> NDArray[Any]:
+def _numbers(value: Any, name: str, dtype: DTypeLike | None = np.float64) -> np.ndarray:
     try:
         found = np.asarray(value, dtype)
     except (TypeError, ValueError):
@@ -244,7 +244,7 @@ def _numbers(value: Any, name: str, dtype: Any = np.float64) -> NDArray[Any]:
     return found
 
 
-def _finite(values: NDArray[Any], name: str) -> None:
+def _finite(values: np.ndarray, name: str) -> None:
     known = np.isfinite(values)
     if not known.all():
         raise ValueError(f"{name} holds a number that is not finite, at index {np.argwhere(~known)[0].tolist()}")
@@ -274,7 +274,7 @@ class Transform:
         """The side of the view in pixels."""
         return self.view.size
 
-    def apply_image(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+    def apply_image(self, image: NDArray[np.uint8]) -> np.ndarray:
         """Scale an image as the model sees it, without padding.
 
         Args:

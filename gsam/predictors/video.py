@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -184,7 +184,7 @@ class VideoPredictor(Rebuildable):
         self,
         inference_state: Session,
         frame_idx: int,
-        obj_id: Any,
+        obj_id: Hashable,
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         clear_old_points: bool = True,
@@ -198,7 +198,7 @@ class VideoPredictor(Rebuildable):
         Args:
             inference_state: What `init_state` returned.
             frame_idx: The frame, from 0.
-            obj_id: Any hashable value that names the object.
+            obj_id: Hashable hashable value that names the object.
             points: [P, 2] x y in pixels of the video; None for no points.
             labels: [P], 1 for foreground and 0 for background.
             clear_old_points: Whether these points replace the object's earlier ones on this frame.
@@ -241,13 +241,13 @@ class VideoPredictor(Rebuildable):
         """
         return self.add_new_points_or_box(*args, **kwargs)
 
-    def add_new_mask(self, inference_state: Session, frame_idx: int, obj_id: Any, mask: ArrayLike) -> Answer:
+    def add_new_mask(self, inference_state: Session, frame_idx: int, obj_id: Hashable, mask: ArrayLike) -> Answer:
         """Give an object's mask on a frame, in place of its earlier prompts there.
 
         Args:
             inference_state: What `init_state` returned.
             frame_idx: The frame, from 0.
-            obj_id: Any hashable value that names the object.
+            obj_id: Hashable hashable value that names the object.
             mask: [H, W] bool at the size of the video; of numbers, those other than 0 are object.
 
         Returns:
@@ -271,7 +271,7 @@ class VideoPredictor(Rebuildable):
         return self._answer(inference_state, frame)
 
     def clear_all_prompts_in_frame(
-        self, inference_state: Session, frame_idx: int, obj_id: Any, need_output: bool = True
+        self, inference_state: Session, frame_idx: int, obj_id: Hashable, need_output: bool = True
     ) -> Answer | None:
         """Take back an object's prompts on a frame; its mask there counts as tracked from now on.
 
@@ -293,7 +293,7 @@ class VideoPredictor(Rebuildable):
         return self._answer(inference_state, frame) if need_output else None
 
     def remove_object(
-        self, inference_state: Session, obj_id: Any, strict: bool = False, need_output: bool = True
+        self, inference_state: Session, obj_id: Hashable, strict: bool = False, need_output: bool = True
     ) -> tuple[list[Any], list[tuple[int, NDArray[np.float32]]]]:
         """Forget an object.
 
@@ -394,6 +394,6 @@ class VideoPredictor(Rebuildable):
         return frame, state.ids, masks
 
 
-def squashed(mask: NDArray[Any], side: int) -> NDArray[np.bool_]:
+def squashed(mask: np.ndarray, side: int) -> NDArray[np.bool_]:
     """A mask [H, W] over the square view: anti-aliased bilinear, at least a half."""
     return np.asarray(antialiased((mask != 0).astype(np.float32), side, side)) >= 0.5

@@ -16,11 +16,13 @@ from gsam.errors import UsageError
 from gsam.results.masks.box_clipped import BoxClippedMasks as BoxClippedMasks
 from gsam.results.masks.cropped import CroppedMasks as CroppedMasks
 from gsam.results.masks.low_res import LowResMasks as LowResMasks
+from gsam.results.masks.rle import Rle
+from gsam.types import Json
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Index = slice | Sequence[int] | NDArray[Any] | int | str
+Index = slice | Sequence[int] | np.ndarray | int | str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ class Result:
         return mask
 
     @functools.cached_property
-    def rles(self) -> list[dict[str, Any]]:
+    def rles(self) -> list[Rle]:
         """[N] masks as COCO run lengths, small enough to keep: what is written and drawn."""
         from gsam.results.masks.rle import encode
 
@@ -223,7 +225,7 @@ class Result:
         opacity = TINT if fill is None else fill
         return draw(self.pixels, self.xyxy, self.labels, self.scores, self.rles, asked, fill=opacity)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Describe the objects as plain values for JSON: see `gsam.results.formats.scene_json`.
 
         Returns:
@@ -253,7 +255,7 @@ class Result:
             rles=self.rles,
         )
 
-    def to_coco(self) -> dict[str, Any]:
+    def to_coco(self) -> Json:
         """Describe the objects as a COCO instances data set of this image alone.
 
         Returns:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gsam.results.masks.rle import Rle
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +33,7 @@ class TrackedFrame:
     """[N], the user's words."""
     scores: NDArray[np.float32]
     """[N] in 0..1."""
-    rles: list[dict[str, Any]]
+    rles: list[Rle]
     """[N] masks as COCO run lengths (`gsam.results.masks.rle`)."""
     time: float | None = None
     """Seconds from the first frame, if known."""
@@ -52,9 +54,9 @@ class TrackedFrame:
         cls,
         index: int,
         masks: NDArray[np.bool_],
-        ids: Sequence[int] | NDArray[Any],
+        ids: Sequence[int] | np.ndarray,
         labels: Sequence[str] | None = None,
-        scores: Sequence[float] | NDArray[Any] | None = None,
+        scores: Sequence[float] | np.ndarray | None = None,
         time: float | None = None,
     ) -> TrackedFrame:
         """Make a frame from masks.
@@ -244,7 +246,7 @@ class Tracks:
                 found.setdefault(i, []).append(score)
         return {i: float(np.mean(s)) for i, s in sorted(found.items())}
 
-    def masks_of(self, identity: int) -> list[dict[str, Any] | None]:
+    def masks_of(self, identity: int) -> list[Rle | None]:
         """Collect the masks of one object.
 
         Args:
@@ -255,7 +257,7 @@ class Tracks:
         """
         from gsam.results.masks.rle import area
 
-        out: list[dict[str, Any] | None] = [None] * self.count
+        out: list[Rle | None] = [None] * self.count
         for frame in self.frames:
             for i in np.flatnonzero(frame.ids == identity):
                 out[frame.index] = frame.rles[i] if area(frame.rles[i]) else None

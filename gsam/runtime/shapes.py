@@ -41,3 +41,20 @@ def images_per_call(wanted: int, views: Sequence[View], devices: Sequence[jax.De
     """
     large = max(view.size for view in views) >= FILLS_A_CPU
     return min(len(devices), wanted) if large and devices[0].platform == "cpu" else wanted
+
+
+def default_batch_size(devices: Sequence[jax.Device]) -> int:
+    """Choose how many images to compute together: 8 per accelerator, 1 per device of a CPU.
+
+    Batches pay on accelerators; on a CPU they only cost memory.
+    """
+    return max(len(devices), 1) * (1 if all(d.platform == "cpu" for d in devices) else 8)
+
+
+def filled(count: int, devices: Sequence[jax.Device]) -> int:
+    """The number that the last ``count`` images are filled up to.
+
+    A power of two per device, so that programs are few and all devices have as many.
+    """
+    each = -(-count // max(len(devices), 1))
+    return power_of_two(each) * max(len(devices), 1)

@@ -10,12 +10,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gsam.runtime.process import check_process
+from gsam.types import PyTree
 
 AXIS = "batch"
 """The one axis of the mesh."""
 
 
-def replicate(values: Any, devices: Sequence[jax.Device]) -> Any:
+def replicate(values: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """Put a pytree on every device as a whole."""
     check_process()
     if len(devices) == 1:
@@ -23,7 +24,7 @@ def replicate(values: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.device_put(values, NamedSharding(_mesh(devices), PartitionSpec()))
 
 
-def shard_batch(values: Any, devices: Sequence[jax.Device]) -> Any:
+def shard_batch(values: PyTree, devices: Sequence[jax.Device]) -> PyTree:
     """Put a pytree of arrays [B, ...] on the devices, cut along B into one part per device.
 
     An array whose B the number of devices does not divide is whole on each, and so is a scalar.

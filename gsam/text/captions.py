@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gsam.text.processor import Encode
+from gsam.text.packed import Captions, EncodedPhrases, PhraseTokens
+from gsam.text.processor import Axes, Encode
 from gsam.text.tokenizer import Caption, Tokenizer
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
@@ -42,28 +42,28 @@ class CaptionPacker:
     """Labels to decode: the user's queries, or phrases as in the original's demo."""
 
     @property
-    def axes(self) -> Any:
-        """Axes of a batch's text that vary: [B, captions, T], see `gsam.export.programs`."""
-        return ("b", "k", "t")
+    def axes(self) -> Axes:
+        """Axes of each leaf of a batch's text that vary, see `gsam.export.programs`."""
+        return (("b", "k", "t"),) * len(Captions._fields)
 
     @property
     def token_axes(self) -> tuple[str, ...]:
         """Axes of the tokens that vary."""
         return ("c", "t")
 
-    def tokenize(self, texts: Sequence[str]) -> dict[str, NDArray[np.int32]]:
+    def tokenize(self, texts: Sequence[str]) -> PhraseTokens[np.ndarray]:
         """Tokenize each query as a caption of its own.
 
         Args:
             texts: C queries.
 
         Returns:
-            Token ids, blocks and positions, [C, T] int32 each.
+            The tokens of each.
         """
         phrases = [self.template.replace("{}", q) if q else q for q in texts]
         return tokenize(phrases, self._tokenizer, self.longest)
 
-    def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, NDArray[Any]]:
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> Captions[np.ndarray]:
         """Pack the captions of one image.
 
         Args:
@@ -85,11 +85,11 @@ class CaptionPacker:
             The caption as the detector reads it.
         """
         tokenizer = self._tokenizer
-        rows: dict[str, NDArray[Any]] = {**self.tokenize(queries)}
-        rows["features"] = np.zeros((*rows["ids"].shape, 0))
-        packed = pack(rows, [bool(q) for q in queries], self.context)
-        ids = packed["ids"].reshape(-1).tolist()
-        count, length = packed["ids"].shape
+        tokens = self.tokenize(queries)
+        phrases = EncodedPhrases(*tokens, np.zeros((*tokens.ids.shape, 0)))
+        packed = pack(phrases, [bool(q) for q in queries], self.context)
+        ids = packed.ids.reshape(-1).tolist()
+        count, length = packed.ids.shape
         return Caption(ids, tokenizer.spell(ids), tokenizer.decode, frozenset({BEGIN}), (count, length))
 
     @property
@@ -99,7 +99,7 @@ class CaptionPacker:
         return self.tokenizer
 
 
-def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[str, NDArray[np.int32]]:
+def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> PhraseTokens[np.ndarray]:
     """Tokenize each text as a caption of its own.
 
     Args:
@@ -108,8 +108,7 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[s
         longest: At most this many tokens per text.
 
     Returns:
-        All [C, T]: ``ids`` of ``[CLS] text . [SEP]``, and of each token its ``block`` (0: padding)
-        and ``position`` there.
+        The tokens of each.
     """
     ids = tokenizer.encode([f"{text.lower()} ." for text in texts], longest)
     ids = ids[:, : _padded(int((ids > 0).sum(1).max()))]
@@ -121,24 +120,23 @@ def tokenize(texts: Sequence[str], tokenizer: Tokenizer, longest: int) -> dict[s
             if row[i] in (BEGIN, END, POINT, QUESTION) or i == count - 1:
                 b[start : i + 1], p[start : i + 1] = number, np.arange(i + 1 - start)
                 start, number = i + 1, number + 1
-    return {"ids": ids, "block": block, "position": position}
+    return PhraseTokens(ids, block, position)
 
 
-def pack(rows: dict[str, NDArray[Any]], asked: Sequence[bool], longest: int) -> dict[str, NDArray[Any]]:
+def pack(phrases: EncodedPhrases[np.ndarray], asked: Sequence[bool], longest: int) -> Captions[np.ndarray]:
     """Pack queries into captions.
 
     Args:
-        rows: What `tokenize` returned, with the tokens' ``features`` [C, T, D].
-        asked: Which of the C queries to pack; the others are padding.
+        phrases: C queries, encoded one by one.
+        asked: Which of them to pack; the others are padding.
         longest: At most this many tokens per caption.
 
     Returns:
-        Arrays [captions, T]: those of ``rows``, and ``query``: 1 + the query that a token is a word
-        of, 0 for marks and padding.
+        One caption or more, as many as a power of two.
     """
     spans: list[list[int]] = [[]]
     used = 2
-    counts = (rows["ids"] > 0).sum(1) - 2
+    counts = (phrases.ids > 0).sum(1) - 2
     for i in np.flatnonzero(asked):
         if spans[-1] and used + counts[i] > longest:
             spans.append([])
@@ -146,34 +144,36 @@ def pack(rows: dict[str, NDArray[Any]], asked: Sequence[bool], longest: int) -> 
         spans[-1].append(int(i))
         used += int(counts[i])
     length = _padded(max(2 + int(sum(counts[i] for i in span)) for span in spans))
-    captions = 1 << (len(spans) - 1).bit_length()
-    out = {
-        "features": np.zeros((captions, length, rows["features"].shape[-1]), rows["features"].dtype),
-        **{name: np.zeros((captions, length), np.int32) for name in ("ids", "block", "position", "query")},
-    }
+    shape = 1 << (len(spans) - 1).bit_length(), length
+    features = np.zeros((*shape, phrases.features.shape[-1]), phrases.features.dtype)
+    ids, block, position, query = (np.zeros(shape, np.int32) for _ in range(4))
+    out = Captions(ids, block, position, query, features)
     for k, span in enumerate(spans):
-        _fill({name: value[k] for name, value in out.items()}, rows, span, counts)
+        _fill(Captions(*(leaf[k] for leaf in out)), phrases, span, counts)
     return out
 
 
-def _fill(caption: dict[str, NDArray[Any]], rows: dict[str, NDArray[Any]], span: list[int], counts: Any) -> None:
+def _fill(
+    caption: Captions[np.ndarray], phrases: EncodedPhrases[np.ndarray], span: list[int], counts: np.ndarray
+) -> None:
     at, block = 1, 1
     first = span[0] if span else 0
-    for name in ("ids", "features"):
-        caption[name][0] = rows[name][first, 0]
-    caption["block"][0] = 1
+    ids, features = (caption.ids, phrases.ids), (caption.features, phrases.features)
+    for into, rows in (ids, features):
+        into[0] = rows[first, 0]
+    caption.block[0] = 1
     for i in span:
         here, there = slice(at, at + int(counts[i])), slice(1, 1 + int(counts[i]))
-        for name in ("ids", "features", "position"):
-            caption[name][here] = rows[name][i, there]
-        caption["block"][here] = rows["block"][i, there] - 1 + block
-        block = int(caption["block"][here].max(initial=block))
-        words = ~np.isin(rows["ids"][i, there], (BEGIN, END, POINT, QUESTION))
-        caption["query"][here] = np.where(words, i + 1, 0)
+        for into, rows in (ids, features, (caption.position, phrases.position)):
+            into[here] = rows[i, there]
+        caption.block[here] = phrases.block[i, there] - 1 + block
+        block = int(caption.block[here].max(initial=block))
+        words = ~np.isin(phrases.ids[i, there], (BEGIN, END, POINT, QUESTION))
+        caption.query[here] = np.where(words, i + 1, 0)
         at = here.stop
-    for name in ("ids", "features"):
-        caption[name][at] = rows[name][first, 1 + int(counts[first])]
-    caption["block"][at] = block + 1
+    for into, rows in (ids, features):
+        into[at] = rows[first, 1 + int(counts[first])]
+    caption.block[at] = block + 1
 
 
 def _padded(count: int) -> int:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-Encode = Callable[[Sequence[str]], Any]
+from gsam.types import PyTree
+
+Encode = Callable[[Sequence[str]], PyTree]
 """Texts -> their features, a pytree of numpy arrays with a leading axis of texts."""
+Axes = tuple[tuple[str, ...], ...]
+"""For each leaf of a batch's text, the letters of its leading axes whose length varies."""
 
 
 @runtime_checkable
@@ -17,7 +21,7 @@ class TextProcessor(Protocol):
     The processors of models are in `gsam.text`; `QueryFeatures` is for a stage of your own.
     """
 
-    def tokenize(self, texts: Sequence[str]) -> Any:
+    def tokenize(self, texts: Sequence[str]) -> PyTree:
         """Turn texts into tokens.
 
         Args:
@@ -28,7 +32,7 @@ class TextProcessor(Protocol):
             ``embed``; of a stage without one they are the features themselves.
         """
 
-    def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> PyTree:
         """Put together what the stage is given for one image.
 
         Args:
@@ -57,7 +61,7 @@ class QueryFeatures:
     features: Encode
     """Function from C queries, some of them padding (``""``), to a pytree of arrays [C, ...]."""
 
-    def tokenize(self, texts: Sequence[str]) -> Any:
+    def tokenize(self, texts: Sequence[str]) -> PyTree:
         """Compute the features: there are no tokens.
 
         Args:
@@ -68,7 +72,7 @@ class QueryFeatures:
         """
         return self.features(texts)
 
-    def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> PyTree:
         """Stack the features of each query.
 
         Args:

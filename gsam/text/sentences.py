@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import string
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from gsam.text.cleaning import clean
-from gsam.text.processor import Encode
+from gsam.text.packed import RegionText
+from gsam.text.processor import Axes, Encode
 from gsam.text.templates import Template, allowed, fill, templates
 from gsam.text.tokenizer import Tokenizer
 
@@ -39,9 +40,9 @@ class Sentences:
     negatives: tuple[str, ...] = ()
 
     @property
-    def axes(self) -> Any:
-        """Axes of a batch's text that vary, by the letters of `gsam.export.programs`."""
-        return {"queries": ("b", "c"), "negatives": ("b",), "allowed": ("b",)}
+    def axes(self) -> Axes:
+        """Axes of each leaf of a batch's text that vary, see `gsam.export.programs`."""
+        return ("b", "c"), ("b",), ("b",)
 
     @property
     def token_axes(self) -> tuple[str, ...]:
@@ -59,17 +60,10 @@ class Sentences:
         """Token ids of sentences, cleaned as CLIP's were in training, [n, T]."""
         return tokenizer.encode([clean(s) for s in sentences], self.context)
 
-    def pack_text(self, queries: Sequence[str], encode: Encode) -> dict[str, Any]:
-        """Pack unit vectors of the queries [C, P] and of the negatives [K, P].
-
-        ``allowed`` [K] says which negatives may be used.
-        """
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> RegionText[np.ndarray]:
+        """Pack the unit vectors of the queries of one image and of the negatives."""
         both = encode([*queries, *self.negatives])
-        return {
-            "queries": both[: len(queries)],
-            "negatives": both[len(queries) :],
-            "allowed": allowed(self.negatives, queries),
-        }
+        return RegionText(both[: len(queries)], both[len(queries) :], allowed(self.negatives, queries))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsam.text.cleaning import clean
-from gsam.text.processor import Encode
+from gsam.text.processor import Axes, Encode
 from gsam.text.tokenizer import Tokenizer
 
 
@@ -24,9 +23,9 @@ class SingleQueries:
     template: str = "{}"
 
     @property
-    def axes(self) -> Any:
-        """Axes of a batch's text that vary: [B, C, D], see `gsam.export.programs`."""
-        return ("b", "c")
+    def axes(self) -> Axes:
+        """Axes of each leaf of a batch's text that vary: [B, C, D], see `gsam.export.programs`."""
+        return (("b", "c"),)
 
     @property
     def token_axes(self) -> tuple[str, ...]:
@@ -39,6 +38,6 @@ class SingleQueries:
             raise ValueError("this detector was loaded without a tokenizer, so it cannot read text")
         return self.tokenizer.encode([clean(self.template.replace("{}", q)) for q in texts], self.context)
 
-    def pack_text(self, queries: Sequence[str], encode: Encode) -> Any:
+    def pack_text(self, queries: Sequence[str], encode: Encode) -> np.ndarray:
         """Stack the features of each query, [C, D]."""
         return encode(queries)

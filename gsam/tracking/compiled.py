@@ -21,7 +21,7 @@ from gsam.runtime.shapes import power_of_two
 from gsam.tracking.memory_selection import SelectedMemory, pack
 from gsam.tracking.objects import FrameOutput, Points
 from gsam.tracking.spill_cache import SpillCache
-from gsam.types import Bank, MemoryConfig
+from gsam.types import Bank, MemoryConfig, PyTree
 
 FILLED = 0.1
 """The logit of a filled hole (sam2/utils/misc.py, fill_holes_in_mask_scores)."""
@@ -59,19 +59,19 @@ class CompiledTracker:
     @property
     def compilations(self) -> int:
         """Number of programs compiled so far."""
-        programs: tuple[Program[Any], ...] = (
+        programs: tuple[Program[PyTree], ...] = (
             self._features, self._add_points, self._add_mask, self._track, self._encode_memory, self._fill
         )  # fmt: skip
         return sum(program.compilations for program in programs)
 
-    def features(self, picture: Picture) -> Any:
+    def features(self, picture: Picture) -> PyTree:
         """Features of one frame, on the device, without a leading axis."""
         found = self._features(self._params, gather([picture], [self.tracker.view]))
         return jax.tree.map(lambda x: x[0], found)
 
     def add_points(
         self,
-        features: Any,
+        features: PyTree,
         points: Points,
         previous: NDArray[np.float32] | None,
         selected: SelectedMemory | None,
@@ -95,13 +95,13 @@ class CompiledTracker:
         found = self._add_points(self._params, features, xy, labels, mask, has_mask, bank, multimask=clicks <= 1)
         return self._outputs(found, 1, cache)[0]
 
-    def add_mask(self, features: Any, mask: NDArray[np.bool_], cache: SpillCache) -> FrameOutput:
+    def add_mask(self, features: PyTree, mask: NDArray[np.bool_], cache: SpillCache) -> FrameOutput:
         """Prompt one object with its mask [S, S] over the view."""
         found = self._add_mask(self._params, features, mask[None].astype(np.float32))
         return self._outputs(found, 1, cache)[0]
 
     def track(
-        self, features: Any, selected: Sequence[SelectedMemory], count: int | None, cache: SpillCache
+        self, features: PyTree, selected: Sequence[SelectedMemory], count: int | None, cache: SpillCache
     ) -> list[FrameOutput]:
         """Find objects without a prompt on this frame, all at once."""
         rows = power_of_two(len(selected))
@@ -112,7 +112,7 @@ class CompiledTracker:
             output.memory = np.array(own)
         return outputs
 
-    def encode_memory(self, features: Any, outputs: Sequence[FrameOutput]) -> None:
+    def encode_memory(self, features: PyTree, outputs: Sequence[FrameOutput]) -> None:
         """Give outputs of prompts on one frame their memories."""
         rows, side = power_of_two(len(outputs)), self.tracker.mask_size
         logits, score = np.zeros((rows, side, side), np.float32), np.zeros(rows, np.float32)
@@ -126,7 +126,7 @@ class CompiledTracker:
         arrays: Any = pack(selected, rows, count, self.memory)  # numpy until a program takes them
         return Bank(**arrays)
 
-    def _outputs(self, found: Any, count: int, cache: SpillCache) -> list[FrameOutput]:
+    def _outputs(self, found: PyTree, count: int, cache: SpillCache) -> list[FrameOutput]:
         filled = self._fill(found.logits)  # the memory was encoded before, as in the original
         logits, iou, score, pointer = (np.asarray(x)[:count] for x in found._replace(logits=filled))
         return [
@@ -152,10 +152,10 @@ def wide_products(platform: str) -> Mapping[str, str]:
     return options
 
 
-class FeatureCache(collections.OrderedDict[int, Any]):
+class FeatureCache(collections.OrderedDict[int, PyTree]):
     """The features of the `FRAMES` frames used last, by their numbers."""
 
-    def add(self, frame: int, features: Any) -> Any:
+    def add(self, frame: int, features: PyTree) -> PyTree:
         """Keep the features of a frame, and return them."""
         self[frame] = features
         self.move_to_end(frame)

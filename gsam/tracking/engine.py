@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.memory_selection import select_memory
 from gsam.tracking.objects import FrameOutput, Points, TrackedObject
 from gsam.tracking.session import EndOfFrames, Session
+from gsam.types import PyTree
 
 
 class Engine:
@@ -135,7 +136,7 @@ class Engine:
             yield number
             number += 1
 
-    def features(self, state: Session, frame: int) -> Any:
+    def features(self, state: Session, frame: int) -> PyTree:
         """Features of a frame; those used last are kept."""
         if frame in state.features:
             state.features.move_to_end(frame)

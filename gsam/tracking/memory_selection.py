@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ def closest(frames: Sequence[int], frame: int, most: int) -> tuple[list[int], se
 
 def pack(
     selected: Sequence[SelectedMemory], rows: int, count: int | None, config: MemoryConfig
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, np.ndarray]:
     """Pad what some objects read to the fields of a `gsam.types.Bank`, [rows, ...].
 
     Slots are `FEW`, ``config.slots`` or a multiple of it, so that programs are few.
@@ -100,7 +99,7 @@ def pack(
     slots = FEW if most <= FEW else -(-most // config.slots) * config.slots
     most = max(1, *(len(own.pointers) for own in selected))  # on some frames nobody has one: a row that does not count
     pointers = -(-most // config.pointers) * config.pointers
-    bank: dict[str, NDArray[Any]] = {
+    bank: dict[str, np.ndarray] = {
         "memory": np.zeros((rows, slots, *config.shape), ml_dtypes.bfloat16),
         "age": np.zeros((rows, slots), np.int32),
         "keep": np.zeros((rows, slots), bool),

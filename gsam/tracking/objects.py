@@ -26,7 +26,7 @@ class FrameOutput:
         iou: float,
         pointer: NDArray[np.float32],
         logits: NDArray[np.float32],
-        memory: NDArray[Any] | None = None,
+        memory: np.ndarray | None = None,
     ) -> None:
         """Store an output.
 
@@ -63,12 +63,12 @@ class FrameOutput:
         return (id(self), "memory") in self.cache
 
     @property
-    def memory(self) -> NDArray[Any]:
+    def memory(self) -> np.ndarray:
         """[h w, E] bfloat16.  Raises `KeyError` where there is none."""
         return self.cache[id(self), "memory"]
 
     @memory.setter
-    def memory(self, memory: NDArray[Any]) -> None:
+    def memory(self, memory: np.ndarray) -> None:
         self.cache[id(self), "memory"] = memory
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -73,7 +73,7 @@ class Session:
             raise KeyError(f"{word!r}: there are {', '.join(WORDS)}")
         return getattr(self, WORDS[word])
 
-    def tracked_object(self, obj_id: Any) -> TrackedObject:
+    def tracked_object(self, obj_id: Hashable) -> TrackedObject:
         """Find an object.
 
         Args:

@@ -7,7 +7,6 @@ import tempfile
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 MEMORY_LIMIT = 128 << 20
 """Bytes that stay in memory."""
@@ -22,9 +21,9 @@ class SpillCache:
 
     def __init__(self, limit: int = MEMORY_LIMIT) -> None:
         self.limit = limit
-        self._in_memory: collections.OrderedDict[Any, NDArray[Any]] = collections.OrderedDict()
+        self._in_memory: collections.OrderedDict[Any, np.ndarray] = collections.OrderedDict()
         self._bytes = 0
-        self._on_disk: dict[Any, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+        self._on_disk: dict[Any, tuple[int, tuple[int, ...], np.dtype]] = {}
         self._free: dict[int, list[int]] = {}
         self._file: IO[bytes] | None = None
         self._end = 0
@@ -35,14 +34,14 @@ class SpillCache:
     def __len__(self) -> int:
         return len(self._in_memory) + len(self._on_disk)
 
-    def __setitem__(self, key: Any, value: NDArray[Any]) -> None:
+    def __setitem__(self, key: Any, value: np.ndarray) -> None:
         self.pop(key)
         self._in_memory[key] = value
         self._bytes += value.nbytes
         while self._bytes > self.limit and len(self._in_memory) > 1:
             self._spill(*self._in_memory.popitem(last=False))
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
+    def __getitem__(self, key: Any) -> np.ndarray:
         """Get the array of ``key``.  Raises `KeyError`."""
         if key not in self._in_memory:
             value = self._read(key)
@@ -62,7 +61,7 @@ class SpillCache:
         """Drop all arrays, and the file."""
         self.__init__(self.limit)  # type: ignore[misc]
 
-    def _spill(self, key: Any, value: NDArray[Any]) -> None:
+    def _spill(self, key: Any, value: np.ndarray) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="gsam-")  # noqa: SIM115
         free = self._free.get(value.nbytes)
@@ -75,12 +74,12 @@ class SpillCache:
         self._on_disk[key] = (at, value.shape, value.dtype)
         self._bytes -= value.nbytes
 
-    def _read(self, key: Any) -> NDArray[Any]:
+    def _read(self, key: Any) -> np.ndarray:
         at, shape, dtype = self._on_disk[key]
         assert self._file is not None
         self._file.seek(at)
         return np.frombuffer(self._file.read(_size(shape, dtype)), np.uint8).view(dtype).reshape(shape)
 
 
-def _size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def _size(shape: tuple[int, ...], dtype: np.dtype) -> int:
     return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gsam.files import atomic_file
 
@@ -21,7 +22,7 @@ VERSION = 1
 """Version of the conversion: another one converts again."""
 
 
-def place(folder: Path, name: str, sources: Sequence[Path], dtype: Any) -> Path:
+def place(folder: Path, name: str, sources: Sequence[Path], dtype: DTypeLike) -> Path:
     """Where the converted copy of these files is or will be; files that change get another."""
     seen: list[Any] = [VERSION, str(np.dtype(dtype))]
     for file in sorted(sources):

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike
 
 from gsam.errors import CheckpointError
 from gsam.weights.modules import Inert, inert, named_tensors
@@ -49,13 +49,13 @@ class Tensor:
     offset: int
     """Offset of the first element, in bytes."""
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: DTypeLike
     strides: tuple[int, ...] | None = None
     """In elements; None for contiguous."""
     packed: bytes | None = dataclasses.field(default=None, repr=False)
     """Member that the offset is in, where ``file`` is a zip that holds the checkpoint itself."""
 
-    def load(self) -> NDArray[Any]:
+    def load(self) -> np.ndarray:
         """Read it: a contiguous array of ``shape`` and ``dtype``."""
         if 0 in self.shape:
             return np.zeros(self.shape, self.dtype)
@@ -170,14 +170,14 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 class _Storage(NamedTuple):  # tuples, because a pickle can write into the __dict__ of what has one
     key: str
-    dtype: Any
+    dtype: DTypeLike
     elements: int
 
 
 class _Kind(NamedTuple):
     """Stand-in for ``torch.FloatStorage`` and its like."""
 
-    dtype: Any
+    dtype: DTypeLike
 
 
 class _View(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gsam.errors import CheckpointError
 
@@ -165,13 +166,15 @@ def fit(tensors: Mapping[str, Shaped], layouts: Sequence[Layout], shapes: Mappin
     return max(layouts, key=explained)
 
 
-def precision(path: str, dtype: Any) -> np.dtype[Any]:
+def precision(path: str, dtype: DTypeLike) -> np.dtype:
     """Return the dtype in which a model of ``dtype`` keeps a tensor."""
     wanted = np.dtype(dtype)
     return np.dtype(np.float32) if wanted.itemsize < 4 and path.rsplit("/", 1)[-1] in EXACT else wanted
 
 
-def convert(tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout, dtype: Any) -> dict[str, Any]:
+def convert(
+    tensors: Mapping[str, Any], shapes: Mapping[str, Shaped], layout: Layout, dtype: DTypeLike
+) -> dict[str, Any]:
     """Read, permute and cast every tensor (but see `EXACT`), one at a time: path -> jax array.
 
     A parameter may be the very memory of the array that was loaded, so ``load`` must give one that

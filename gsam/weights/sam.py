@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
+
+from gsam.types import JsonMapping
 
 Renames = tuple[tuple[str, str], ...]
 
@@ -80,7 +81,7 @@ class DecoderSizes(TypedDict):
     mask_chans: int
 
 
-def hugging_face_sizes(values: Mapping[str, Any]) -> tuple[VitSizes, DecoderSizes]:
+def hugging_face_sizes(values: JsonMapping) -> tuple[VitSizes, DecoderSizes]:
     """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's."""
     vision, prompt, decoder = (values.get(f"{k}_config") or {} for k in ("vision", "prompt_encoder", "mask_decoder"))
     width = vision.get("hidden_size", 768)

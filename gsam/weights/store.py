@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gsam.errors import CheckpointError, UsageError
 from gsam.files import atomic_folder
@@ -46,7 +47,7 @@ class Loaded:
     name: str
 
 
-def load(name: str | Path, *, role: str | None = None, dtype: Any = "float32") -> Loaded:
+def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float32") -> Loaded:
     """Find, check and read a model.
 
     Args:
@@ -109,7 +110,7 @@ def _notice(family: str) -> None:
         warnings.warn(notice, stacklevel=3)
 
 
-def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
+def save(loaded: Loaded, folder: Path, *, dtype: DTypeLike | None = None) -> Path:
     """Write a model as an Orbax folder that `load` understands alone; whole or not at all.
 
     ``dtype``: what the numbers are stored as, by default as they are (but see
@@ -132,7 +133,7 @@ def save(loaded: Loaded, folder: Path, *, dtype: Any = None) -> Path:
     return folder
 
 
-def _load_orbax(found: CheckpointSource, dtype: Any) -> Loaded:
+def _load_orbax(found: CheckpointSource, dtype: DTypeLike) -> Loaded:
     import jax
     import orbax.checkpoint as ocp
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from gsam.dataset.sources import Item
-from gsam.dataset.stream import default_batch_size, stream
+from gsam.dataset.stream import stream
 from gsam.errors import ImageError
+from gsam.runtime.shapes import default_batch_size, filled
 from tests.helpers.fake_gsam import FakePipeline
 
 
@@ -37,5 +38,6 @@ def test_order(tmp_path: Path, bad: tuple[int, ...], batch_size: int) -> None:
 
 def test_batches_pay_on_accelerators_only() -> None:
     cpu, gpu = (cast(Any, SimpleNamespace(platform=p)) for p in ("cpu", "gpu"))
-    assert [default_batch_size(d, 100) for d in ((), (cpu,), (cpu,) * 2, (gpu,), (gpu,) * 4)] == [1, 1, 2, 8, 32]
-    assert [default_batch_size((gpu,), count) for count in (1, 2, 4, 5, 8, 9)] == [1, 2, 4, 8, 8, 8]
+    assert [default_batch_size(d) for d in ((), (cpu,), (cpu,) * 2, (gpu,), (gpu,) * 4)] == [1, 1, 2, 8, 32]
+    assert [filled(count, (gpu,)) for count in (1, 2, 3, 5, 8)] == [1, 2, 4, 8, 8]
+    assert [filled(count, (gpu,) * 4) for count in (1, 4, 5, 9)] == [4, 4, 8, 16]

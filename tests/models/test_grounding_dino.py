@@ -21,6 +21,7 @@ from gsam.models import grounding_dino as gd
 from gsam.models.grounding_dino.enhancer import Phrases
 from gsam.runtime.batch import gather
 from gsam.text import captions
+from gsam.text.packed import EncodedPhrases
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, View
 from gsam.weights import store
@@ -78,20 +79,20 @@ def same(a: tuple[Boxes, Labels], b: tuple[Boxes, Labels], side: float, rows: sl
 
 def test_captions() -> None:
     rows = captions.tokenize(["cat", "a dog?b", ""], LetterTokenizer(), 32)
-    assert rows["ids"].shape == (3, 16)
+    assert rows.ids.shape == (3, 16)
     c, a, t, d, o, g, b = (ord(x) for x in "catdogb")
-    assert rows["ids"][0, :8].tolist() == [101, c, a, t, 1012, 102, 0, 0]
-    assert rows["block"][0, :8].tolist() == [1, 2, 2, 2, 2, 3, 0, 0]
-    assert rows["position"][0, :8].tolist() == [0, 0, 1, 2, 3, 0, 0, 0]
-    assert rows["ids"][1, :10].tolist() == [101, a, d, o, g, 1029, b, 1012, 102, 0]
-    assert rows["block"][1, :10].tolist() == [1, 2, 2, 2, 2, 2, 3, 3, 4, 0]
-    assert rows["position"][1, :10].tolist() == [0, 0, 1, 2, 3, 4, 0, 1, 0, 0]
-    rows["features"] = rows["ids"][..., None].astype(np.float32)
-    packed = captions.pack({k: v[[0, 2, 0]] for k, v in rows.items()}, [True, False, True], 32)
-    assert packed["ids"].tolist() == [[101, c, a, t, 1012, c, a, t, 1012, 102, 0, 0, 0, 0, 0, 0]]
-    assert packed["query"].tolist() == [[0, 1, 1, 1, 0, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0]]
-    assert packed["block"].tolist() == [[1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 0, 0, 0, 0, 0, 0]]
-    np.testing.assert_array_equal(packed["features"][..., 0], packed["ids"])
+    assert rows.ids[0, :8].tolist() == [101, c, a, t, 1012, 102, 0, 0]
+    assert rows.block[0, :8].tolist() == [1, 2, 2, 2, 2, 3, 0, 0]
+    assert rows.position[0, :8].tolist() == [0, 0, 1, 2, 3, 0, 0, 0]
+    assert rows.ids[1, :10].tolist() == [101, a, d, o, g, 1029, b, 1012, 102, 0]
+    assert rows.block[1, :10].tolist() == [1, 2, 2, 2, 2, 2, 3, 3, 4, 0]
+    assert rows.position[1, :10].tolist() == [0, 0, 1, 2, 3, 4, 0, 1, 0, 0]
+    encoded = EncodedPhrases(*rows, rows.ids[..., None].astype(np.float32))
+    packed = captions.pack(EncodedPhrases(*(leaf[[0, 2, 0]] for leaf in encoded)), [True, False, True], 32)
+    assert packed.ids.tolist() == [[101, c, a, t, 1012, c, a, t, 1012, 102, 0, 0, 0, 0, 0, 0]]
+    assert packed.query.tolist() == [[0, 1, 1, 1, 0, 3, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0]]
+    assert packed.block.tolist() == [[1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 0, 0, 0, 0, 0, 0]]
+    np.testing.assert_array_equal(packed.features[..., 0], packed.ids)
 
 
 def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
@@ -99,14 +100,14 @@ def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
     alone.
     """
     joint = captions.tokenize(["cat . a dog"], LetterTokenizer(), 32)
-    block = joint["block"]
+    block = joint.block
     sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | np.eye(block.shape[1], dtype=bool)
     run = jax.jit(lambda p, *a: stage.spec.bind(p).text(*a))
-    whole = np.asarray(run(stage.params, joint["ids"], joint["position"], sees))[0]
+    whole = np.asarray(run(stage.params, joint.ids, joint.position, sees))[0]
     packed = text(stage, ["cat", "a dog"])
-    count = int((packed["ids"] > 0).sum())
-    assert packed["ids"][0, :count].tolist() == joint["ids"][0, :count].tolist()
-    np.testing.assert_allclose(packed["features"][0, :count], whole[:count], atol=1e-5)
+    count = int((packed.ids > 0).sum())
+    assert packed.ids[0, :count].tolist() == joint.ids[0, :count].tolist()
+    np.testing.assert_allclose(packed.features[0, :count], whole[:count], atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(75, 101), (50, 157), (101, 99)])
@@ -144,8 +145,8 @@ def test_captions_that_are_too_long_are_read_in_parts(stage: gd.GroundingDinoDet
     images = gather([picture(90, 70)], [stage.view])
     queries = ["elephant", "rhinoceros", "hippopotamus", "zebra"]
     packed = text(stage, queries)
-    assert packed["ids"].shape[0] == 2
-    first, second = ([q for i, q in enumerate(queries) if (packed["query"][k] == i + 1).any()] for k in (0, 1))
+    assert packed.ids.shape[0] == 2
+    first, second = ([q for i, q in enumerate(queries) if (packed.query[k] == i + 1).any()] for k in (0, 1))
     assert first + second == queries
     assert first
     assert second
@@ -164,9 +165,7 @@ def test_a_query_scores_what_its_words_score(stage: gd.GroundingDinoDetector) ->
     for labels, how in ((mean, np.mean), (best, np.max)):
         tokens = np.asarray(labels.tokens[0, :, 0])
         for i in range(2):
-            np.testing.assert_allclose(
-                labels.scores[0, :, i], how(tokens[:, packed["query"][0] == i + 1], 1), atol=1e-6
-            )
+            np.testing.assert_allclose(labels.scores[0, :, i], how(tokens[:, packed.query[0] == i + 1], 1), atol=1e-6)
     assert not np.allclose(mean.scores, best.scores)
 
 
@@ -243,7 +242,7 @@ def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.GroundingDinoDetector) -
     tokenizer = load_tokenizer(small.vocabulary(tmp_path))
     own = dataclasses.replace(stage, tokenizer=tokenizer)
     rows = own.text.tokenize(["Cat", ""])
-    assert rows["ids"][0].tolist() == [101, 202, 300, 319, 1012, 102, 0, 0]
+    assert rows.ids[0].tolist() == [101, 202, 300, 319, 1012, 102, 0, 0]
     caption = own.text.caption(["Cat", "ox"])
     assert caption.words[:9] == ["[CLS]", "c", "##a", "##t", ".", "o", "##x", ".", "[SEP]"]
     fires = np.isin(caption.words, ["c", "##a", "##t", "."]).astype(np.float32)
@@ -268,7 +267,7 @@ def test_published_values_are_computed(tmp_path: Path, stage: gd.GroundingDinoDe
     boxes, logits = published.compare({"published": rows}, loaded, tmp_path / "picture.png")
     own = dataclasses.replace(stage, tokenizer=load_tokenizer(tmp_path))
     parts = text(own, ["a cat"])
-    phrases = Phrases(*(jnp.asarray(parts[k]) for k in ("features", "block", "position")))
+    phrases = Phrases(*(jnp.asarray(leaf) for leaf in (parts.features, parts.block, parts.position)))
     images = gather([Picture(pixels)], [own.view])
     expected = jax.jit(lambda p, i, t: own.spec.bind(p)(own.features(p, i), t))(stage.params, images, phrases)
     np.testing.assert_allclose(boxes[2], np.ravel(expected[1][0, :3, :3]), atol=1e-4)

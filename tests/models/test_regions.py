@@ -49,13 +49,13 @@ def test_a_negative_related_to_a_query_is_not_used(family: str) -> None:
         (["sea", ""], [False, True]),
         (["big red dog"], [True, False]),
     ):
-        assert arranged(stage, queries)["allowed"][0].tolist() == usable
+        assert arranged(stage, queries).allowed[0].tolist() == usable
 
 
 def test_without_negatives_there_are_rows_of_none(stage: Any) -> None:
     text = arranged(stage, ["dog", ""])
-    assert text["negatives"].shape == (1, 0, text["queries"].shape[-1])
-    assert text["allowed"].shape == (1, 0)
+    assert text.negatives.shape == (1, 0, text.queries.shape[-1])
+    assert text.allowed.shape == (1, 0)
 
 
 def test_a_classifier_may_be_switched_off(stage: Any) -> None:
@@ -72,11 +72,9 @@ def test_padding_queries_and_negatives_changes_nothing(stage: Any) -> None:
     np.testing.assert_array_equal(many.labels.index, few.labels.index)
     scene, asked = before(stage, ["cat", "dog"])
     text = arranged(stage, ["cat", "dog"])
-    padded = {
-        "queries": text["queries"],
-        "negatives": jnp.pad(text["negatives"], ((0, 0), (0, 3), (0, 0))),
-        "allowed": jnp.pad(text["allowed"], ((0, 0), (0, 3))),
-    }
+    padded = text._replace(
+        negatives=jnp.pad(text.negatives, ((0, 0), (0, 3), (0, 0))), allowed=jnp.pad(text.allowed, ((0, 0), (0, 3)))
+    )
     again = jax.jit(stage.classify)(stage.params, scene, padded, asked)
     np.testing.assert_allclose(
         again.labels.scores, few.labels.scores, atol=1e-4

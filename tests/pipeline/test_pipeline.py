@@ -182,6 +182,19 @@ def test_stream_keeps_order_and_reports_the_bad(tmp_path: Path) -> None:
         list(p.stream(paths, "dog", batch_size=4))
 
 
+def test_stream_computes_no_more_pictures_than_there_are() -> None:
+    pictures = [picture(64, 64, (8, 8, 20 + i, 40)) for i in range(11)]
+    p = pipe()
+    assert len(list(p.stream(pictures[:2], "dog", batch_size=8))) == 2
+    assert p.counts["pictures"] == 2
+    list(p.stream(pictures[:3], "dog"))  # one after the other on a CPU
+    assert p.counts["pictures"] == 5
+    before = p.compilations
+    list(p.stream(pictures, "dog", batch_size=2))
+    assert p.counts["pictures"] == 17  # the last is filled up to the program that is there
+    assert p.compilations == before
+
+
 def test_stream_is_bounded() -> None:
     taken = []
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from gsam.models import clip, grounding_dino, owl_vit, sam, siglip
+from gsam.text.packed import Captions, PhraseTokens, RegionText
 from gsam.types import Boxes, Images, Labels, Masks, Scene, Text, Thresholds, View
 from gsam.weights.rules import precision
 
@@ -55,11 +56,10 @@ def test_grounding_dino(name: str, dtype) -> None:
     stage = grounding_dino.GroundingDinoDetector(config, spec, params)
     whole = shape(B, 2, dtype=jnp.int32)
     seen = Images({stage.view.key: shape(B, 832, 1088, 3, dtype=jnp.uint8)}, {stage.view.key: whole}, whole)
-    tokens = {k: shape(C, 16, dtype=jnp.int32) for k in ("ids", "block", "position")}
-    features = jax.eval_shape(stage.embed, params, tokens)["features"]
+    tokens = PhraseTokens(*[shape(C, 16, dtype=jnp.int32)] * 3)
+    features = jax.eval_shape(stage.embed, params, tokens).features
     assert (features.shape, features.dtype) == ((C, 16, 256), dtype)
-    text = {k: shape(B, 2, 64, dtype=jnp.int32) for k in ("ids", "block", "position", "query")}
-    text["features"] = shape(B, 2, 64, 256, dtype=dtype)
+    text = Captions(*[shape(B, 2, 64, dtype=jnp.int32)] * 4, shape(B, 2, 64, 256, dtype=dtype))
     valid = shape(B, C, dtype=jnp.bool_)
     boxes, labels = jax.eval_shape(lambda *a: stage.detect(*a, 300), params, seen, text, valid)
     assert (boxes.xyxy.shape, boxes.xyxy.dtype) == ((B, 300, 4), jnp.float32)
@@ -92,11 +92,8 @@ def test_classifiers_of_regions(family, name: str, dtype) -> None:
     for sentences in (1, 7):
         text = jax.eval_shape(stage.embed, params, shape(C, sentences, config.context, dtype=jnp.int32))
         assert text.shape == (C, width)
-    against = {
-        "queries": shape(B, C, width, dtype=text.dtype),
-        "negatives": shape(B, 3, width, dtype=text.dtype),
-        "allowed": shape(B, 3, dtype=jnp.bool_),
-    }
+    queries, negatives = (shape(B, n, width, dtype=text.dtype) for n in (C, 3))
+    against = RegionText(queries, negatives, shape(B, 3, dtype=jnp.bool_))
     labels = Labels(shape(B, N, dtype=jnp.int32), shape(B, N), shape(B, N, C))
     valid = shape(B, C, dtype=jnp.bool_)
     thresholds = Thresholds(*[shape()] * 6)

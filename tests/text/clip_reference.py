@@ -22,7 +22,7 @@ def cleaned(text: str) -> str:
 def encode(
     text: str, letters: Sequence[str], vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]
 ) -> list[int]:
-    """Token ids of a text with both marks: bytes are letters, pairs are merged in the list's order."""
+    """Token ids of a text with both marks: bytes are letters, pairs merge in the list's order."""
     import regex
 
     ranks = {pair: i for i, pair in enumerate(merges)}

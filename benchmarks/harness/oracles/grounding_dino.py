@@ -24,6 +24,7 @@ from benchmarks.harness.oracles import seeded
 from benchmarks.harness.oracles.compare import Row, relative
 from gsam.models import grounding_dino as ours
 from gsam.models.grounding_dino.enhancer import Phrases, Picture
+from gsam.text.packed import Captions
 from gsam.types import Images
 from gsam.weights import store
 
@@ -91,7 +92,7 @@ def batch(pictures: list[np.ndarray], view: Any, shape: tuple[int, int] | None =
     return Images({view.key: jnp.asarray(out)}, {view.key: at}, at)
 
 
-def read(stage: ours.GroundingDinoDetector, queries: list[str]) -> dict[str, np.ndarray]:
+def read(stage: ours.GroundingDinoDetector, queries: list[str]) -> Captions[np.ndarray]:
     """The captions of one picture, without a pipeline."""
     return stage.text.pack_text(
         queries, lambda texts: jax.device_get(jax.jit(stage.embed)(stage.params, stage.text.tokenize(texts)))
@@ -133,14 +134,14 @@ def compare(reference: Any, folder: Path, pixels: np.ndarray, queries: list[str]
     stage = ours.build(loaded.config, loaded.params, LetterTokenizer())
     expected = theirs(reference, pixels, " . ".join(queries) + " .")
     images = batch([pixels], stage.view)
-    text = {k: jnp.asarray(v) for k, v in read(stage, queries).items()}
+    text = jax.tree.map(jnp.asarray, read(stage, queries))
     tokens = expected["logits"].shape[-1]
 
     def run(params: Any, images: Images, text: Any, first: jax.Array) -> tuple[Any, ...]:
         m = stage.spec.bind(params)
         t = m.transformer
         picture = m.picture(images.view(stage.view), images.content[stage.view.key])
-        phrases = Phrases(text["features"], text["block"], text["position"])
+        phrases = Phrases(text.features, text.block, text.position)
         memory, words = t.encoder(picture, m.place(picture), phrases)
         enhanced = Picture(memory, picture.sizes, picture.shapes)
         read = Phrases(words, phrases.block, phrases.position)

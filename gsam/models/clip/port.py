@@ -5,12 +5,10 @@ The original files are TorchScript programs, which are not read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gsam.errors import CheckpointError
 from gsam.models.clip.config import Config
 from gsam.nn.tower import Tower
+from gsam.types import JsonMapping
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -24,7 +22,7 @@ LAYOUTS = (
 MODEL_TYPES = ("clip",)
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are B/32's.
 
     Raises:
@@ -42,7 +40,7 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
     )
 
 
-def tower(values: Mapping[str, Any], width: int, depth: int, heads: int) -> Tower:
+def tower(values: JsonMapping, width: int, depth: int, heads: int) -> Tower:
     """Read the sizes of a tower, with defaults."""
     act = values.get("hidden_act", "quick_gelu")
     if act != "quick_gelu":  # the tensors of both look alike

@@ -19,6 +19,7 @@ from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
 from gsam.text.captions import CaptionPacker
+from gsam.text.packed import Captions, EncodedPhrases, PhraseTokens
 from gsam.types import Boxes, Images, Labels, Params, View
 
 
@@ -60,11 +61,11 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
         longest = min(config.tokens, config.bert.positions)
         return CaptionPacker(self.tokenizer, config.tokens, longest, self.template, self.labels)
 
-    def embed(self, params: Params, tokens: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Add BERT's features [C, T, D] to the tokens, as ``features``.  Pure."""
-        block = tokens["block"]
+    def embed(self, params: Params, tokens: PhraseTokens[jax.Array]) -> EncodedPhrases[jax.Array]:
+        """Add BERT's features to the tokens.  Pure."""
+        block = tokens.block
         sees = (block[:, :, None] == block[:, None, :]) & (block > 0)[:, :, None] | jnp.eye(block.shape[1], dtype=bool)
-        return {**tokens, "features": self.spec.bind(params).text(tokens["ids"], tokens["position"], sees)}
+        return EncodedPhrases(*tokens, self.spec.bind(params).text(tokens.ids, tokens.position, sees))
 
     def features(self, params: Params, images: Images) -> Picture:
         """Encode images up to where they meet the text.  Pure."""
@@ -75,7 +76,7 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
         self,
         params: Params,
         images: Images,
-        text: dict[str, jax.Array],
+        text: Captions[jax.Array],
         valid: jax.Array,
         n: int,
         features: Picture | None = None,
@@ -85,32 +86,32 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
         Args:
             params: The model's parameters.
             images: The images.
-            text: Leaves [B, captions, T, ...] of `embed`'s result.
+            text: Captions of each image, [B, K, T, ...].
             valid: [B, C] bool: which queries are real.
             n: Number of boxes per image.
             features: The result of `features`, if it is known.
         """
         model = self.spec.bind(params)
         picture = self.features(params, images) if features is None else features
-        b, count = text["ids"].shape[:2]
+        b, count = text.ids.shape[:2]
         queries = min(self.config.queries, picture.tokens.shape[1])
 
-        def read(part: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            phrases = Phrases(part["features"].astype(picture.tokens.dtype), part["block"], part["position"])
+        def read(part: Captions[jax.Array]) -> tuple[jax.Array, jax.Array]:
+            phrases = Phrases(part.features.astype(picture.tokens.dtype), part.block, part.position)
             logits, boxes = model(picture, phrases)
             return jax.nn.sigmoid(logits), boxes
 
-        def nothing(part: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            length = part["ids"].shape[1]
+        def nothing(part: Captions[jax.Array]) -> tuple[jax.Array, jax.Array]:
+            length = part.ids.shape[1]
             return jnp.zeros((b, queries, length), jnp.float32), jnp.zeros((b, queries, 4), jnp.float32)
 
         if count == 1:
             found = jax.tree.map(lambda x: x[None], read(jax.tree.map(lambda x: x[:, 0], text)))
         else:
             parts = jax.tree.map(lambda x: x.swapaxes(0, 1), text)
-            found = lax.map(lambda part: lax.cond((part["block"] > 0).any(), read, nothing, part), parts)
+            found = lax.map(lambda part: lax.cond((part.block > 0).any(), read, nothing, part), parts)
         tokens, boxes = found  # [captions, B, Q, T] and [.., 4]
-        scores = jax.vmap(lambda t, q: self.scores(t, q, valid), in_axes=(0, 1))(tokens, text["query"])
+        scores = jax.vmap(lambda t, q: self.scores(t, q, valid), in_axes=(0, 1))(tokens, text.query)
         best = tokens.max(-1) if self.labels == "phrases" else scores.max(-1)
 
         def side_by_side(x: jax.Array) -> jax.Array:  # [captions, B, Q, ...] -> [B, captions * Q, ...]

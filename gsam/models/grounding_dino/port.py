@@ -5,11 +5,9 @@ Hugging Face's includes MM-Grounding-DINO.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gsam.errors import CheckpointError
 from gsam.models.grounding_dino.config import BertConfig, Config, SwinConfig
+from gsam.types import JsonMapping
 from gsam.weights.rules import Layout
 
 _THIRDS = ("query", "key", "value")
@@ -104,7 +102,7 @@ LAYOUTS = (
 MODEL_TYPES = ("grounding-dino", "mm-grounding-dino")
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are the tiny model's.
 
     Raises:

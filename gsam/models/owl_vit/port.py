@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gsam.errors import CheckpointError
 from gsam.models.owl_vit.config import Config
 from gsam.nn.tower import Tower
+from gsam.types import JsonMapping
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -25,7 +23,7 @@ LAYOUTS = (
 MODEL_TYPES = ("owlvit", "owlv2")
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are B/32's or OWLv2's B/16's.
 
     Raises:
@@ -44,7 +42,7 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
     )
 
 
-def _tower(values: Mapping[str, Any], width: int, heads: int) -> Tower:
+def _tower(values: JsonMapping, width: int, heads: int) -> Tower:
     act = values.get("hidden_act", "quick_gelu")
     if act != "quick_gelu":  # the tensors of both look alike
         raise CheckpointError(f"a tower with {act}: only CLIP's quick_gelu is supported", "checkpoint_unknown")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gsam.models.sam.config import Config
+from gsam.types import JsonMapping
 from gsam.weights import sam
 from gsam.weights.rules import Layout
 
@@ -17,7 +15,7 @@ LAYOUTS = (
 MODEL_TYPES = ("sam",)
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are ViT-B's."""
     vit, decoder = sam.hugging_face_sizes(values)
     return Config(**vit, **decoder)

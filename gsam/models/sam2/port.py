@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from gsam.models.sam2.config import Config
+from gsam.types import JsonMapping
 from gsam.weights import sam
 from gsam.weights.rules import Layout
 from gsam.weights.sam import Renames
@@ -123,7 +123,7 @@ def told(config: Config, tensors: Mapping[str, object]) -> Config:
     return dataclasses.replace(config, v21=not _V21.isdisjoint(tensors))
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are SAM 2 tiny's.
 
     Raises:

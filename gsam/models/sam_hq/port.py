@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gsam.models.sam_hq.config import Config
 from gsam.nn.sam_vit import SamVit
+from gsam.types import JsonMapping
 from gsam.weights import sam
 from gsam.weights.rules import Layout
 
@@ -45,7 +43,7 @@ LAYOUTS = (
 MODEL_TYPES = ("sam_hq",)
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are ViT-B's."""
     vit, decoder = sam.hugging_face_sizes(values)
     return Config(SamVit(**vit), **decoder)

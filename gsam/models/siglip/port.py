@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gsam.errors import CheckpointError
 from gsam.models.siglip.config import Config, tower
 from gsam.nn.tower import Tower
+from gsam.types import JsonMapping
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -24,7 +22,7 @@ GEMMA = 256000
 """Size of SigLIP 2's vocabulary; its fixed-resolution models have SigLIP's model type."""
 
 
-def config_from_hf(values: Mapping[str, Any]) -> Config:
+def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are B/16's at 224.
 
     Raises:
@@ -54,7 +52,7 @@ def config_from_hf(values: Mapping[str, Any]) -> Config:
     )
 
 
-def _tower(values: Mapping[str, Any]) -> Tower:
+def _tower(values: JsonMapping) -> Tower:
     """Read the sizes of a tower."""
     act = values.get("hidden_act", "gelu_pytorch_tanh")
     if act != "gelu_pytorch_tanh":  # the tensors of both look alike

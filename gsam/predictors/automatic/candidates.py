@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,12 @@ from gsam.ops.grid import Rectangle
 from gsam.predictors.automatic.measure import area, filled, outermost, run_lengths
 from gsam.predictors.automatic.regions import clean
 from gsam.predictors.automatic.settings import OutputMode
+from gsam.results.masks.rle import Rle, compress
+from gsam.types import Json
 
 EDGE = 20.0
 """Pixels within which a box counts as touching an edge."""
-Record = dict[str, Any]
+Record = Json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ def cut_off(box: Rectangle, crop: Rectangle, size: tuple[int, int]) -> bool:
     return any(abs(b - c) <= EDGE and abs(b - w) > EDGE for b, c, w in zip(box, crop, whole, strict=True))
 
 
-def nms(boxes: NDArray[Any], scores: NDArray[np.float32], overlap: float) -> NDArray[np.int64]:
+def nms(boxes: np.ndarray, scores: NDArray[np.float32], overlap: float) -> NDArray[np.int64]:
     """Rows that no better kept one overlaps by an IoU above ``overlap``, best first; equals stay in
     order.
 
@@ -145,15 +146,13 @@ def records(found: Candidates, size: tuple[int, int], mode: OutputMode) -> list[
     ]
 
 
-def segmentation(counts: NDArray[np.int64], size: tuple[int, int], mode: OutputMode) -> Any:
+def segmentation(counts: NDArray[np.int64], size: tuple[int, int], mode: OutputMode) -> NDArray[np.bool_] | Rle:
     """[H, W] bool, ``{"size", "counts": numbers}``, or the same with COCO's compressed text."""
     if mode == "binary_mask":
         return filled(counts, size)
-    plain = {"size": list(size), "counts": counts.tolist()}
+    plain: Rle = {"size": list(size), "counts": counts.tolist()}
     if mode == "uncompressed_rle":
         return plain
-    from gsam.results.masks.rle import compress
-
     return compress(plain)
 
 

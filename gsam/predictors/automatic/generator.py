@@ -45,7 +45,7 @@ from gsam.predictors.automatic.settings import OutputMode, Settings
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
 from gsam.runtime.rebuild import Rebuildable
-from gsam.types import Images, Params
+from gsam.types import Images, Params, PyTree
 
 CLAMP = 32.0
 """SAM 2 cuts logits at this before they become a prompt."""
@@ -298,12 +298,12 @@ class MaskGenerator(Rebuildable):
         cuts = (cut - offset, cut, cut + offset)
         return Frame((source[0], source[1]), view.size, content(view, size), size, self.model.upsample, cuts)
 
-    def _features(self, params: Params, images: Images) -> Any:
+    def _features(self, params: Params, images: Images) -> PyTree:
         """Pure: what the decoder needs of one picture, without a leading axis."""
         return jax.tree.map(lambda x: x[0], self.model.features(params, images))
 
     def _answers(
-        self, params: Params, features: Any, points: jax.Array, valid: jax.Array, *, multimask: bool, again: bool
+        self, params: Params, features: PyTree, points: jax.Array, valid: jax.Array, *, multimask: bool, again: bool
     ) -> tuple[jax.Array, jax.Array]:
         """Pure: points [N, 2, 2] of which each second one is padding -> logits [N, M, h, w] and
         predicted IoU [N, M].

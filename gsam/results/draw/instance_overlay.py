@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +11,13 @@ from PIL import Image
 from gsam.results.draw.colours import numbered
 from gsam.results.draw.outline import paint
 from gsam.results.draw.overlay import line_width
+from gsam.types import JsonMapping
 
 FILL = 0.3
 """Without words, colours alone tell masks apart."""
 
 
-def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]]) -> Image.Image:
+def draw(pixels: NDArray[np.uint8], records: Sequence[JsonMapping]) -> Image.Image:
     """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"`` over their image [H, W, 3].
 
     Colours follow the order of the records, so the same records give the same image.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,10 @@ from PIL import Image
 from gsam.results.masks.cropped import CroppedMasks
 from gsam.results.masks.rle import decode
 from gsam.results.result import Result
+from gsam.types import JsonMapping
 
 
-def draw(pixels: NDArray[np.uint8], records: Sequence[Mapping[str, Any]], queries: Sequence[str]) -> Image.Image:
+def draw(pixels: NDArray[np.uint8], records: Sequence[JsonMapping], queries: Sequence[str]) -> Image.Image:
     """Draw records over their image.
 
     Args:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from gsam.results.draw.colours import Colour
-from gsam.results.masks.rle import bounds, decode
+from gsam.results.masks.rle import Rle, bounds, decode
 
 TINT = 0.18
 """Opacity of a mask's colour, unless another is asked for."""
@@ -30,7 +29,7 @@ class Shape:
     """[h, w] from there."""
 
 
-def paint(image: Image.Image, rle: dict[str, Any], ink: Colour, line: int, fill: float = TINT) -> Shape:
+def paint(image: Image.Image, rle: Rle, ink: Colour, line: int, fill: float = TINT) -> Shape:
     """Tint a mask and draw its outline, in place.
 
     Args:

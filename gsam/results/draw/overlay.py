@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,11 @@ from gsam.results.draw.colours import colours as colours
 from gsam.results.draw.colours import numbered as numbered
 from gsam.results.draw.outline import TINT, Shape, paint
 from gsam.results.draw.plates import Caption, put
-from gsam.results.masks.rle import area
+from gsam.results.masks.rle import Rle, area
+from gsam.types import Json
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-SETTINGS: dict[str, dict[str, Any]] = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 95}}
+SETTINGS: dict[str, Json] = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 95}}
 """PNG at its quickest, which takes a fifth of the time of the default for a tenth more bytes."""
 
 LEAST = 12
@@ -27,10 +27,10 @@ LEAST = 12
 
 def draw(
     pixels: NDArray[np.uint8],
-    xyxy: NDArray[Any],
+    xyxy: np.ndarray,
     labels: Sequence[str],
-    scores: NDArray[Any],
-    rles: Sequence[dict[str, Any]],
+    scores: np.ndarray,
+    rles: Sequence[Rle],
     queries: Sequence[str] = (),
     *,
     fill: float = TINT,

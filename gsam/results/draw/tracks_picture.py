@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from gsam.results.draw.colours import numbered
 from gsam.results.draw.outline import paint
 from gsam.results.draw.overlay import line_width
 from gsam.results.draw.plates import Caption, put
-from gsam.results.masks.rle import area, bounds
+from gsam.results.masks.rle import Rle, area, bounds
 
 GROUND = 236
 """A light grey."""
@@ -25,9 +24,7 @@ FILL = 0.5
 """There is no picture that the colour would hide."""
 
 
-def frame_picture(
-    size: tuple[int, int], ids: Sequence[int], labels: Sequence[str], rles: Sequence[dict[str, Any]]
-) -> Image.Image:
+def frame_picture(size: tuple[int, int], ids: Sequence[int], labels: Sequence[str], rles: Sequence[Rle]) -> Image.Image:
     """Draw the masks of a frame, each in the colour of its id, with its name.
 
     Args:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from gsam.files import atomic_file
+from gsam.types import Json, JsonMapping
 
 
 class Coco:
@@ -18,11 +18,11 @@ class Coco:
     """
 
     def __init__(self) -> None:
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
+        self.images: list[Json] = []
+        self.annotations: list[Json] = []
         self.categories: dict[str, int] = {}
 
-    def add(self, scene: Mapping[str, Any]) -> None:
+    def add(self, scene: JsonMapping) -> None:
         """One image, as `gsam.results.formats.scene_json` describes it."""
         asked = scene.get("query_labels") or scene["queries"]
         for label in (*asked, *(s["label"] for s in scene["segments"])):
@@ -46,7 +46,7 @@ class Coco:
                 }
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """``images``, ``categories`` and ``annotations``; boxes are x y width height."""
         categories = [{"id": i, "name": label, "supercategory": ""} for label, i in self.categories.items()]
         return {"images": self.images, "categories": categories, "annotations": self.annotations}
@@ -57,7 +57,7 @@ class Coco:
             file.write(json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
-def coco_of(scenes: Iterable[Mapping[str, Any]]) -> Coco:
+def coco_of(scenes: Iterable[JsonMapping]) -> Coco:
     """Make a data set of images, each as `gsam.results.formats.scene_json.scene_dict` gives it."""
     coco = Coco()
     for scene in scenes:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from gsam.files import atomic_file
 from gsam.results.masks.rle import decode
+from gsam.types import JsonMapping
 
 METADATA = "metadata.csv"
 COLUMNS = (
@@ -24,7 +24,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write(records: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def write(records: Sequence[JsonMapping], folder: Path) -> None:
     """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"``.
 
     The table comes last: what it names is there.  Other files of the folder stay.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from PIL import Image
 from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.masks import rle
+from gsam.results.masks.rle import Rle
 from gsam.results.tracks import TrackedFrame, Tracks
 
 INSTANCES = 1000
@@ -86,7 +86,7 @@ def read_txt(path: Path, names: Mapping[int, str] | None = None, *, first: int =
     ``count``: how many frames the video has, if there are more than the last line tells.  Raises
     `UsageError` naming the line that is not in this format.
     """
-    rows: dict[int, list[tuple[int, str, dict[str, Any]]]] = {}
+    rows: dict[int, list[tuple[int, str, Rle]]] = {}
     size: tuple[int, int] | None = None
     for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
         if not line.strip():
@@ -153,6 +153,6 @@ def index_map(frame: TrackedFrame, ids: Mapping[int, int]) -> NDArray[np.uint16]
     return out
 
 
-def _frame(index: int, size: tuple[int, int], row: Sequence[tuple[int, str, dict[str, Any]]]) -> TrackedFrame:
+def _frame(index: int, size: tuple[int, int], row: Sequence[tuple[int, str, Rle]]) -> TrackedFrame:
     ids = np.array([r[0] for r in row], np.int64)
     return TrackedFrame(index, size, ids, [r[1] for r in row], np.ones(len(row), np.float32), [r[2] for r in row])

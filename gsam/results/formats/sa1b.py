@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gsam.files import atomic_file
+from gsam.types import Json, JsonMapping
 
 KEYS = ("segmentation", "bbox", "area", "predicted_iou", "stability_score", "point_coords", "crop_box")
 
 
-def sa1b_dict(
-    records: Sequence[Mapping[str, Any]], name: str, size: tuple[int, int], image_id: int = 0, **more: Any
-) -> dict[str, Any]:
+def sa1b_dict(records: Sequence[JsonMapping], name: str, size: tuple[int, int], image_id: int = 0, **more: Any) -> Json:
     """Convert `gsam.MaskGenerator`'s records (``output_mode="coco_rle"``) of one image.
 
     ``size`` is the image's height and width.
@@ -32,12 +31,12 @@ def sa1b_dict(
     return {"image": image, **more, "annotations": annotations}
 
 
-def dumps(scene: Mapping[str, Any]) -> str:
+def dumps(scene: JsonMapping) -> str:
     """On one line."""
     return json.dumps(scene, ensure_ascii=False, allow_nan=False)
 
 
-def write(scene: Mapping[str, Any], path: Path) -> None:
+def write(scene: JsonMapping, path: Path) -> None:
     """The file, an annotation a line, whole or not at all."""
     head = dumps({k: v for k, v in scene.items() if k != "annotations"})
     lines = ",".join("\n  " + dumps(a) for a in scene["annotations"])
@@ -45,7 +44,7 @@ def write(scene: Mapping[str, Any], path: Path) -> None:
         file.write(f'{head[:-1]}, "annotations": [{lines}{chr(10) * bool(lines)}]}}\n'.encode())
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Json:
     """Read a file of `write` or of the data set.  Raises `ValueError` for anything else."""
     scene: Any = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(scene, dict) or not {"image", "annotations"} <= scene.keys():

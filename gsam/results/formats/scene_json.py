@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gsam.files import atomic_file
+from gsam.results.masks.rle import Rle
+from gsam.types import Json, JsonMapping
 
 
 def scene_dict(
@@ -21,14 +22,14 @@ def scene_dict(
     pipeline: str,
     queries: Sequence[str],
     labels: Sequence[str],
-    label_ids: NDArray[Any],
-    scores: NDArray[Any],
-    mask_scores: NDArray[Any],
-    xyxy: NDArray[Any],
+    label_ids: np.ndarray,
+    scores: np.ndarray,
+    mask_scores: np.ndarray,
+    xyxy: np.ndarray,
     areas: Sequence[int],
-    rles: Sequence[Mapping[str, Any]],
+    rles: Sequence[Rle],
     query_labels: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Json:
     """Describe one image as the JSON does, its segments sorted by score.
 
     Args:
@@ -73,7 +74,7 @@ def scene_dict(
     }
 
 
-def write(scene: Mapping[str, Any], path: Path) -> None:
+def write(scene: JsonMapping, path: Path) -> None:
     """Write what `scene_dict` gave, one segment per line, whole or not at all."""
     head = {key: value for key, value in scene.items() if key != "segments"}
     lines = ",".join("\n  " + dumps(segment) for segment in scene["segments"])

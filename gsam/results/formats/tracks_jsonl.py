@@ -14,13 +14,14 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import numpy as np
 
 from gsam.errors import UsageError
 from gsam.files import Closing
 from gsam.results.tracks import TrackedFrame, Tracks
+from gsam.types import Json
 
 FORMAT = "gsam tracks 1"
 
@@ -41,7 +42,7 @@ class Head:
         """Tell whether two heads are of one video and its queries."""
         return dataclasses.replace(self, count=other.count) == other
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The line."""
         return {
             "format": FORMAT,
@@ -54,13 +55,13 @@ class Head:
         }
 
     @classmethod
-    def of(cls, line: dict[str, Any]) -> Self:
+    def of(cls, line: Json) -> Self:
         """From the line."""
         rate = None if line["rate"] is None else Fraction(line["rate"])
         return cls((line["height"], line["width"]), line["video"], rate, line["count"], tuple(line["queries"]))
 
 
-def frame_dict(frame: TrackedFrame) -> dict[str, Any]:
+def frame_dict(frame: TrackedFrame) -> Json:
     """The line of a frame."""
     rows = zip(frame.ids.tolist(), frame.labels, frame.scores.tolist(), frame.xyxy.tolist(), frame.rles, strict=True)
     objects = [
@@ -71,7 +72,7 @@ def frame_dict(frame: TrackedFrame) -> dict[str, Any]:
     return {"frame": frame.index, "time": time, "objects": objects}
 
 
-def frame_of(line: dict[str, Any], size: tuple[int, int]) -> TrackedFrame:
+def frame_of(line: Json, size: tuple[int, int]) -> TrackedFrame:
     """The inverse of `frame_dict`; boxes are those of the masks."""
     objects = line["objects"]
     return TrackedFrame(
@@ -132,7 +133,7 @@ class TracksWriter(Closing):
         self._write(frame_dict(frame))
         self.complete.add(frame.index)
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def _write(self, line: Json) -> None:
         self._file.write(_encoded(line))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -201,7 +202,7 @@ def write(tracks: Tracks, path: Path) -> None:
             file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, Json]]:
     """The good lines, each with where it ends in the file; what is torn at the end is left out."""
     end = 0
     with path.open("rb") as file:
@@ -217,11 +218,11 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield end, line
 
 
-def _encoded(line: dict[str, Any]) -> bytes:
+def _encoded(line: Json) -> bytes:
     return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _parsed(raw: bytes) -> dict[str, Any] | None:
+def _parsed(raw: bytes) -> Json | None:
     if not raw.endswith(b"\n"):
         return None
     try:
@@ -231,7 +232,7 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
     return line if isinstance(line, dict) else None
 
 
-def _head(path: Path, line: dict[str, Any]) -> dict[str, Any]:
+def _head(path: Path, line: Json) -> Json:
     if line.get("format") != FORMAT:
         raise UsageError(
             f"{os.fsdecode(path)}: is no file of tracks (its first line is not {FORMAT!r})", "tracks_unreadable"

@@ -16,7 +16,9 @@ import numpy as np
 from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.masks import rle
+from gsam.results.masks.rle import Rle
 from gsam.results.tracks import TrackedFrame, Tracks
+from gsam.types import Json
 
 
 class YouTubeVis:
@@ -28,8 +30,8 @@ class YouTubeVis:
     """
 
     def __init__(self, categories: Sequence[str] = ()) -> None:
-        self.videos: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
+        self.videos: list[Json] = []
+        self.annotations: list[Json] = []
         self.categories: dict[str, int] = {}
         for label in categories:
             self._category(label)
@@ -70,7 +72,7 @@ class YouTubeVis:
             )
         return video_id
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """``videos``, ``categories`` and ``annotations``; boxes are x y width height.
 
         Run lengths are numbers, as in the data set's own files: evaluators expect text of results
@@ -83,7 +85,7 @@ class YouTubeVis:
         ]
         return {"videos": self.videos, "categories": categories, "annotations": annotations}
 
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> list[Json]:
         """Return the submission: ``video_id, category_id, segmentations, score`` per track."""
         keys = ("video_id", "category_id", "segmentations", "score")
         return [{k: a[k] for k in keys} for a in self.annotations]
@@ -129,9 +131,9 @@ def read_results(path: Path, dataset: Path) -> list[Tracks]:
     return _videos(json.loads(dataset.read_text(encoding="utf-8")), numbered, os.fsdecode(path))
 
 
-def _videos(data: dict[str, Any], annotations: Sequence[dict[str, Any]], file: str) -> list[Tracks]:
+def _videos(data: Json, annotations: Sequence[Json], file: str) -> list[Tracks]:
     labels = {c["id"]: c["name"] for c in data["categories"]}
-    by_video: dict[int, list[dict[str, Any]]] = {v["id"]: [] for v in data["videos"]}
+    by_video: dict[int, list[Json]] = {v["id"]: [] for v in data["videos"]}
     for entry in annotations:
         if entry["video_id"] not in by_video or entry["category_id"] not in labels:
             raise UsageError(f"{file}: video {entry['video_id']} or category {entry['category_id']} does not exist")
@@ -139,15 +141,15 @@ def _videos(data: dict[str, Any], annotations: Sequence[dict[str, Any]], file: s
     return [_tracks(v, by_video[v["id"]], labels, file) for v in data["videos"]]
 
 
-def _tracks(video: dict[str, Any], entries: Sequence[dict[str, Any]], labels: dict[int, str], file: str) -> Tracks:
+def _tracks(video: Json, entries: Sequence[Json], labels: dict[int, str], file: str) -> Tracks:
     size, length = (int(video["height"]), int(video["width"])), int(video["length"])
-    rows: list[list[tuple[int, str, float, dict[str, Any]]]] = [[] for _ in range(length)]
+    rows: list[list[tuple[int, str, float, Rle]]] = [[] for _ in range(length)]
     for entry in entries:
         if len(entry["segmentations"]) != length:
             raise UsageError(
                 f"{file}: a track of video {video['id']} has {len(entry['segmentations'])} masks for {length} frames"
             )
-        identity = int(entry.get("track_id", entry.get("id", 0)))
+        identity = int(entry["track_id"] if "track_id" in entry else entry.get("id", 0))
         for row, mask in zip(rows, entry["segmentations"], strict=True):
             if mask:
                 row.append((identity, labels[entry["category_id"]], float(entry.get("score", 1.0)), _rle(mask, size)))
@@ -166,7 +168,7 @@ def _tracks(video: dict[str, Any], entries: Sequence[dict[str, Any]], labels: di
     return Tracks(frames, size, length, None, name, list(labels.values()))
 
 
-def _rle(mask: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+def _rle(mask: Rle | list[list[float]], size: tuple[int, int]) -> Rle:
     """Run lengths as text; the data set's own files have them as numbers, some as polygons."""
     if isinstance(mask, list):
         from pycocotools import mask as coco
@@ -176,6 +178,6 @@ def _rle(mask: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     return rle.compress(mask) if isinstance(mask["counts"], list) else mask
 
 
-def _xywh(mask: dict[str, Any]) -> list[int]:
+def _xywh(mask: Rle) -> list[int]:
     x0, y0, x1, y1 = rle.bounds(mask)
     return [x0, y0, x1 - x0, y1 - y0]

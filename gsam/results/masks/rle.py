@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
+class Rle(TypedDict):
+    """A mask as run lengths, column by column, outside first."""
+
+    size: list[int]
+    """[H, W]."""
+    counts: str | list[int]
+    """COCO's text, or the lengths as numbers."""
+
+
+def encode(mask: NDArray[np.bool_]) -> Rle:
     """[H, W] bool -> ``{"size": [H, W], "counts": text}``."""
     from pycocotools import mask as coco
 
@@ -16,21 +25,21 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": [int(s) for s in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def decode(rle: dict[str, Any]) -> NDArray[np.bool_]:
+def decode(rle: Rle) -> NDArray[np.bool_]:
     """The inverse of `encode`."""
     from pycocotools import mask as coco
 
     return coco.decode(_bytes(rle)).astype(bool)
 
 
-def area(rle: dict[str, Any]) -> int:
+def area(rle: Rle) -> int:
     """Pixels inside."""
     from pycocotools import mask as coco
 
     return int(coco.area(_bytes(rle)))
 
 
-def bounds(rle: dict[str, Any]) -> tuple[int, int, int, int]:
+def bounds(rle: Rle) -> tuple[int, int, int, int]:
     """x0 y0 x1 y1 of what is inside, exclusive right and bottom; all zero for an empty mask."""
     from pycocotools import mask as coco
 
@@ -38,12 +47,12 @@ def bounds(rle: dict[str, Any]) -> tuple[int, int, int, int]:
     return (x, y, x + w, y + h) if w and h else (0, 0, 0, 0)
 
 
-def _bytes(rle: dict[str, Any]) -> dict[str, Any]:
+def _bytes(rle: Rle) -> dict[str, list[int] | bytes | str]:
     counts = rle["counts"]
     return {"size": rle["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
 
 
-def compress(rle: dict[str, Any]) -> dict[str, Any]:
+def compress(rle: Rle) -> Rle:
     """Run lengths as numbers -> as text."""
     from pycocotools import mask as coco
 
@@ -52,7 +61,7 @@ def compress(rle: dict[str, Any]) -> dict[str, Any]:
     return {"size": [int(height), int(width)], "counts": short["counts"].decode("ascii")}
 
 
-def decompress(rle: dict[str, Any]) -> dict[str, Any]:
+def decompress(rle: Rle) -> Rle:
     """The inverse of `compress`: run lengths as numbers, column by column, outside first."""
     flat = decode(rle).ravel(order="F")
     counts = np.diff([0, *np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat)]).tolist()
