@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from numpy.typing import DTypeLike
 
 from gsam.errors import UsageError
 
@@ -70,7 +71,7 @@ def _named(text: str) -> tuple[jax.Device, ...]:
     return (found[int(number)],)
 
 
-def dtype_of(dtype: Any, devices: Sequence[jax.Device]) -> Any:
+def dtype_of(dtype: DTypeLike, devices: Sequence[jax.Device]) -> Any:
     """Find the floating-point type that a user names.
 
     Args:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 from numpy.typing import DTypeLike
 
 from gsam.build.devices import dtype_of

@@ -29,12 +29,12 @@ from gsam.runtime.memory import release_host_memory
 from gsam.runtime.process import check_process
 from gsam.runtime.program import Program
 from gsam.runtime.settings import COUNT
-from gsam.runtime.shapes import images_per_call, query_bucket
+from gsam.runtime.shapes import default_batch_size, filled, images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.tracking.state import TrackingState
 from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames, TrackingConfig
-from gsam.types import Images, Params, Scene, Text
+from gsam.types import Images, Params, PyTree, Scene, Text
 
 if TYPE_CHECKING:
     from gsam.tracking.engine import Engine
@@ -103,7 +103,7 @@ class Pipeline(Steps):
         self._tracker, self._tracking = tracker, dict(tracking or {})
         self._readers = text_caches(self._stages(), lambda: self.params)
         self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
-        self._seen: collections.OrderedDict[bytes, tuple[Images, Any]] = collections.OrderedDict()
+        self._seen: collections.OrderedDict[bytes, tuple[Images, dict[str, PyTree]]] = collections.OrderedDict()
         self._encoded = 0
         self._lock = threading.RLock()
 
@@ -241,7 +241,7 @@ class Pipeline(Steps):
         images: Iterable[Source] | Iterable[tuple[Source, Query]],
         query: Query | None = None,
         *,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         on_error: Callable[[Source, Exception], None] | None = None,
         **thresholds: Unpack[LimitSettings],
     ) -> Iterator[Result]:
@@ -253,7 +253,8 @@ class Pipeline(Steps):
             images: Images as `__call__` takes them; pairs of an image and its own query without
                 ``query``.
             query: The query for all images.
-            batch_size: Images computed together.
+            batch_size: Images computed together; by default 8 per accelerator and 1 per device of a
+                CPU, where batches only cost memory.  Fewer images are not filled up to it.
             on_error: Called with an image that cannot be read and its error, and the image is left
                 out; by default the error is raised.
             **thresholds: Fields of `gsam.Limits` for this call.
@@ -272,6 +273,7 @@ class Pipeline(Steps):
             >>> [len(result) for result in pipe.stream(paths, "pizza", batch_size=1)]
             [1, 1]
         """
+        batch_size = default_batch_size(self.devices) if batch_size is None else batch_size
         COUNT.check("batch_size", batch_size)
         return self._stream(asked(images, query), batch_size, on_error, self._limits(thresholds))
 
@@ -285,6 +287,7 @@ class Pipeline(Steps):
         together = images_per_call(batch_size, self.views, self.devices)
         batch: list[tuple[Picture, Queries]] = []
         begun: collections.deque[_InFlight] = collections.deque()
+        full = False
         for (source, queries), picture in read_ahead(pairs, 2 * batch_size, self.views):
             if isinstance(picture, Exception):
                 if on_error is None:
@@ -295,6 +298,7 @@ class Pipeline(Steps):
             if not large:
                 batch.append((picture, queries))
             if batch and (large or len(batch) == together):
+                full = True
                 begun.append(self._dispatch(batch, limits, together))
                 batch = []
             while len(begun) > (0 if large else AHEAD):
@@ -302,7 +306,8 @@ class Pipeline(Steps):
             if large:
                 yield self._by_tiles(picture, queries, limits, together)
         if batch:
-            begun.append(self._dispatch(batch, limits, together))
+            few = min(together, filled(len(batch), self.devices))  # a program for the rest would have to be compiled
+            begun.append(self._dispatch(batch, limits, together if full else few))
         while begun:
             yield from self._collect(begun.popleft())
 
@@ -359,7 +364,7 @@ class Pipeline(Steps):
             results += self._collect(self._dispatch([(p, queries) for p in some], limits, batch_size))
         return merge(picture, rectangles, results, limits)
 
-    def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, Any]:
+    def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, dict[str, PyTree]]:
         """The pictures and their features on the devices; those of the last `REMEMBERED` single
         pictures are kept.
         """
@@ -377,7 +382,7 @@ class Pipeline(Steps):
         return images, features
 
     @functools.cached_property
-    def _encode(self) -> Program[dict[str, Any]]:
+    def _encode(self) -> Program[dict[str, PyTree]]:
         return Program(self.encode, self.devices[0].platform)
 
     @functools.cached_property

@@ -18,7 +18,7 @@ from gsam.ops.grid import point_grid
 from gsam.ops.suppression import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
-from gsam.runtime.settings import Number, SHARE, check_numbers
+from gsam.runtime.settings import SHARE, Number, check_numbers
 from gsam.types import Boxes, Images, Labels, Masks, Params, PyTree, View
 
 CANDIDATES = 3072
