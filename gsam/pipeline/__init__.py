@@ -245,16 +245,13 @@ class Pipeline(Steps):
         on_error: Callable[[Source, Exception], None] | None = None,
         **thresholds: Unpack[LimitSettings],
     ) -> Iterator[Result]:
-        """Find what a query names in many images, in bounded memory.
-
-        While a batch is computed, the next images are read.
+        """Find what a query names in many images, in bounded memory, reading ahead.
 
         Args:
             images: Images as `__call__` takes them; pairs of an image and its own query without
                 ``query``.
             query: The query for all images.
-            batch_size: Images computed together; by default 8 per accelerator and 1 per device of a
-                CPU, where batches only cost memory.  Fewer images are not filled up to it.
+            batch_size: Images computed together; by default 8 per accelerator, 1 per device of a CPU.
             on_error: Called with an image that cannot be read and its error, and the image is left
                 out; by default the error is raised.
             **thresholds: Fields of `gsam.Limits` for this call.
@@ -273,9 +270,9 @@ class Pipeline(Steps):
             >>> [len(result) for result in pipe.stream(paths, "pizza", batch_size=1)]
             [1, 1]
         """
-        batch_size = default_batch_size(self.devices) if batch_size is None else batch_size
-        COUNT.check("batch_size", batch_size)
-        return self._stream(asked(images, query), batch_size, on_error, self._limits(thresholds))
+        size = default_batch_size(self.devices) if batch_size is None else batch_size
+        COUNT.check("batch_size", size)
+        return self._stream(asked(images, query), size, on_error, self._limits(thresholds))
 
     def _stream(
         self,
@@ -287,7 +284,7 @@ class Pipeline(Steps):
         together = images_per_call(batch_size, self.views, self.devices)
         batch: list[tuple[Picture, Queries]] = []
         begun: collections.deque[_InFlight] = collections.deque()
-        full = False
+        full = False  # a program for fewer images than that would have to be compiled
         for (source, queries), picture in read_ahead(pairs, 2 * batch_size, self.views):
             if isinstance(picture, Exception):
                 if on_error is None:
@@ -306,7 +303,7 @@ class Pipeline(Steps):
             if large:
                 yield self._by_tiles(picture, queries, limits, together)
         if batch:
-            few = min(together, filled(len(batch), self.devices))  # a program for the rest would have to be compiled
+            few = min(together, filled(len(batch), self.devices))
             begun.append(self._dispatch(batch, limits, together if full else few))
         while begun:
             yield from self._collect(begun.popleft())
