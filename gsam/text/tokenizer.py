@@ -118,7 +118,8 @@ def load_tokenizer(path: Path) -> FastTokenizer:
 
     Args:
         path: A ``tokenizer.json``, or a folder with one, with CLIP's ``vocab.json`` and
-            ``merges.txt``, or with BERT's ``vocab.txt``.
+            ``merges.txt`` or OpenAI's ``bpe_simple_vocab_16e6.txt.gz``, or with BERT's
+            ``vocab.txt``.
 
     Raises:
         CheckpointError: There is none, or it is not readable.
@@ -139,23 +140,51 @@ def load_tokenizer(path: Path) -> FastTokenizer:
         return FastTokenizer(_clip(path))
     if (path / "vocab.txt").is_file():
         return FastTokenizer(_bert(path / "vocab.txt"))
+    if (path / OPENAI).is_file():
+        return FastTokenizer(_bytes_and_merges(*_openai(path / OPENAI)))
     text = f"no tokenizer.json (nor vocab.json and merges.txt, nor vocab.txt) in {path}"
     raise CheckpointError(text, "tokenizer_missing")
 
 
+OPENAI = "bpe_simple_vocab_16e6.txt.gz"
+"""CLIP's vocabulary as OpenAI ships it."""
+OPENAI_MERGES = 49152 - 256 - 2
+"""Merges that are read of it; the rest of the file is of a larger vocabulary."""
+LONGEST_FILE = 16 << 20
+"""Bytes that it may unpack to."""
+
+
 def _clip(folder: Path) -> Any:
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    return _bytes_and_merges(vocabulary, _merges((folder / "merges.txt").read_text(encoding="utf-8")))
+
+
+def _merges(text: str) -> list[tuple[str, str]]:
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#version")]
+    return [(parts[0], parts[1]) for parts in lines if len(parts) == 2]
+
+
+def _openai(file: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """CLIP's vocabulary and merges, of the list of merges alone."""
+    import gzip
+
+    try:
+        with gzip.open(file) as opened:
+            text = opened.read(LONGEST_FILE).decode()
+    except (OSError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{file} is not a tokenizer: {error}", "tokenizer_invalid") from error
+    merges = _merges(text.split("\n", 1)[-1])[:OPENAI_MERGES]  # the first line is a title
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in plain] + [chr(256 + n) for n in range(256 - len(plain))]
+    words = [*letters, *(c + "</w>" for c in letters), *(a + b for a, b in merges), "<|startoftext|>", "<|endoftext|>"]
+    return {word: i for i, word in enumerate(words)}, merges
+
+
+def _bytes_and_merges(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Any:
     """CLIP's byte-level BPE (openai/CLIP ``simple_tokenizer.py``)."""
     from tokenizers import Regex, models, normalizers, pre_tokenizers, processors
     from tokenizers import Tokenizer as Inner
 
-    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
-    merges = [
-        (a, b)
-        for line in lines
-        if len(parts := line.split()) == 2 and not line.startswith("#version")
-        for a, b in [parts]
-    ]
     begin, end = "<|startoftext|>", "<|endoftext|>"
     model: Any = models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix="</w>", unk_token=end)
     inner = Inner(model)

@@ -16,7 +16,8 @@ from gsam.weights import download
 from gsam.weights.folders import cache_folder, data_folder
 from gsam.weights.hashes import hashes, verify_once
 
-FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip")
+FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip", ".ckpt", ".tar")
+"""Suffixes of files of weights, in any case; a file that is there may have any other, or none."""
 
 
 NANO = {"nano_owl": "detector", "nano_sam": "segmenter", "nano_clip": "classifier", "nano_sam2": "tracker"}
@@ -51,13 +52,15 @@ def find(name: str | Path) -> CheckpointSource:
         return CheckpointSource(text, folder / f"{NANO[text]}.safetensors", text, tokenizer)
     if path.is_dir():
         return CheckpointSource(text, path, tokenizer=tokenizer_in(path))
-    if path.suffix in FILES:
+    if path.suffix.lower() in FILES:
         if not path.is_file():
             raise CheckpointError(f"no such file: {path}", "checkpoint_missing")
         return CheckpointSource(text, path, tokenizer=tokenizer_in(path.parent))
     entry = manifest().get(text)
     if entry is not None:
         return _from_manifest(text, entry)
+    if path.is_file():
+        return CheckpointSource(text, path, tokenizer=tokenizer_in(path.parent))
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         repository, _, revision = text.partition("@")
         folder = download.from_hub(repository, revision or None)
@@ -120,11 +123,11 @@ def tokenizer_files(place: Path) -> list[Path]:
         return [place]
     if (place / "tokenizer.json").is_file():
         return [place / "tokenizer.json"]
-    for files in (("vocab.json", "merges.txt"), ("vocab.txt",)):
+    for files in (("vocab.json", "merges.txt"), ("vocab.txt",), ("bpe_simple_vocab_16e6.txt.gz",)):
         if all((place / f).is_file() for f in files):
             return [place / f for f in files]
     return []
 
 
 def weight_files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [f for f in path.iterdir() if f.suffix in FILES]
+    return [path] if path.is_file() else [f for f in path.iterdir() if f.suffix.lower() in FILES]

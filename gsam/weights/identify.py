@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from gsam.errors import CheckpointError
 from gsam.registry import FAMILIES, family_of
 from gsam.weights.find import FILES, CheckpointSource, manifest
 from gsam.weights.read import Tensor
-from gsam.weights.rules import fit, plan
+from gsam.weights.rules import Layout, fit, plan, rename, unstack
+from gsam.weights.wrappers import prefixes, without
 
 
 def identify(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str | None) -> tuple[str, Any]:
@@ -23,7 +25,7 @@ def identify(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str |
     the hub model is called after.
     """
     family, config = _identified(found, tensors, role)
-    called = _stem(found.path) if found.path.is_file() else _by_hub().get(found.name.partition("@")[0])
+    called = _plain_name(found.path) if found.path.is_file() else _by_hub().get(found.name.partition("@")[0])
     module, port = family_modules(family)
     variants = module.VARIANTS
     if (
@@ -35,9 +37,9 @@ def identify(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str |
     return family, port.told(config, tensors) if hasattr(port, "told") else config
 
 
-def _stem(path: Path) -> str:
+def _plain_name(path: Path) -> str:
     """A file's name without what says how it is packed."""
-    return _stem(path.with_suffix("")) if path.suffix in FILES else path.name
+    return _plain_name(path.with_suffix("")) if path.suffix.lower() in FILES else path.name
 
 
 @functools.cache
@@ -63,11 +65,8 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
         kinds = [t for f in FAMILIES for t in family_modules(f)[1].MODEL_TYPES]
         kind = values.get("model_type")
         raise CheckpointError(f"{described}: model_type {kind!r} is none of {', '.join(kinds)}", "checkpoint_unknown")
-    likely = (
-        likely_variant(tensors, None, role, exact=True)
-        or likely_variant(tensors, None, exact=True)
-        or likely_variant(tensors, None, role)
-    )
+    _refuse_strangers(found.name, tensors)
+    likely = _likely(tensors, role)
     if likely is None:
         some = ", ".join(list(tensors)[:3])
         lacks = "it has no config.json, and " if found.path.is_dir() else ""
@@ -76,6 +75,44 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
     known = family_of(likely)
     assert known is not None
     return known, family_modules(known)[0].VARIANTS[likely]
+
+
+def _refuse_strangers(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError` for models that look like a family's, and are said not to be."""
+    for family in FAMILIES:
+        for pattern, what in getattr(family_modules(family)[1], "STRANGERS", ()):
+            if any(re.fullmatch(pattern, n) for n in tensors):
+                raise CheckpointError(f"{name} is {what}", "checkpoint_unknown")
+
+
+def _likely(tensors: Mapping[str, Tensor], role: str | None) -> str | None:
+    """The variant with these tensors, whatever was put before their names, else the nearest."""
+    some = [without(tensors, prefix) for prefix in prefixes(tensors)]
+    for exact in (True, False):
+        for names in some:
+            roles = (role, None) if exact else (role,)
+            if likely := next((v for r in roles if (v := likely_variant(names, None, r, exact=exact))), None):
+                return likely
+    return None
+
+
+def fitting(
+    tensors: Mapping[str, Tensor], layouts: Sequence[Layout], shapes: Mapping[str, Any]
+) -> tuple[Mapping[str, Tensor], Layout]:
+    """The tensors by the names that a model knows, without what training put before them.
+
+    With the layout that explains most of them.
+    """
+    found: list[tuple[int, Mapping[str, Tensor], Layout]] = []
+    for prefix in prefixes(tensors):
+        names = without(tensors, prefix)
+        layout = fit(names, layouts, shapes)
+        known = sum(rename(n, shapes, layout) in shapes for n in unstack(names, shapes, layout))
+        found.append((known, names, layout))
+        if known >= len(tensors):
+            break
+    _, names, layout = max(found, key=lambda f: f[0])
+    return names, layout
 
 
 def likely_variant(
@@ -87,6 +124,8 @@ def likely_variant(
         if role is not None and role not in roles:
             continue
         module, port = family_modules(family)
+        if not any(_glance(tensors, _stems(family), layout) for layout in port.LAYOUTS):
+            continue  # without building all of its sizes
         for variant in variants:
             if variant == besides:
                 continue
@@ -108,6 +147,30 @@ def likely_variant(
 def parameter_shapes(family: str, config: Any) -> Mapping[str, Any]:
     """Shapes of a model's parameters; building a large one takes a while."""
     return family_modules(family)[0].spec(config).shapes
+
+
+GLANCE = 200
+"""Names that tell a stranger from a family, so that files of very many are answered soon."""
+
+
+def _glance(tensors: Mapping[str, Tensor], stems: frozenset[str], layout: Layout) -> bool:
+    """Return True if more than a tenth of the names, by a sample, are the family's."""
+    names = list(tensors)[:: len(tensors) // GLANCE + 1]
+    some = unstack({name: tensors[name] for name in names}, {}, layout)
+    spare = re.compile("|".join(f"(?:{pattern})" for pattern, _ in layout.unused) or "$^")
+    known = sum(_stem_of(rename(n, {}, layout)) in stems or spare.fullmatch(n) is not None for n in some)
+    return known * 10 > len(some)
+
+
+@functools.cache
+def _stems(family: str) -> frozenset[str]:
+    """Where parameters of a family are, whatever its size: layers are not told apart."""
+    variants = family_modules(family)[0].VARIANTS
+    return frozenset(map(_stem_of, parameter_shapes(family, next(iter(variants.values())))))
+
+
+def _stem_of(path: str) -> str:
+    return re.sub(r"\d+", "0", path.rpartition("/")[0] or path)
 
 
 def _share(tensors: Mapping[str, Tensor], shapes: Mapping[str, Any], layout: Any) -> float:

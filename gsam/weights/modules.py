@@ -12,19 +12,52 @@ import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-PREFIXES = ("torch.nn.", "ultralytics.")
-"""Packages whose classes may be in such a file."""
-BESIDE = frozenset(
-    {
-        ("builtins", "set"),  # every torch module keeps one: the names of its buffers that are not saved
-        ("__builtin__", "set"),
-        ("numpy", "dtype"),  # numbers of the training, beside the network
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "scalar"),
-        ("_codecs", "encode"),
-    }
-)
-"""Other classes in such files, whose objects are never used: they become `Inert` too."""
+PREFIXES = (
+    "__main__.", "__torch__.", "accelerate.", "detectron2.", "fvcore.", "lightning.", "lightning_fabric.", "lightning_utilities.",
+    "mmcv.", "mmdet.", "mmengine.", "numpy.dtypes.", "numpy.random.", "omegaconf.", "pytorch_lightning.", "timm.",
+    "torch.amp.", "torch.cuda.amp.", "torch.distributed.", "torch.nn.", "torch.optim.",
+    "torch.utils.data.", "torchvision.", "transformers.", "ultralytics.", "yacs.",
+)  # fmt: skip
+"""Packages whose classes may be in such a file, or are what training scripts keep."""
+_NUMPY = ("_frombuffer", "_reconstruct", "dtype", "ndarray", "scalar")
+_PATHS = ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath")
+_BUILTINS = (
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range", "set",
+    "slice", "str", "tuple",
+)  # fmt: skip
+_BESIDE: Mapping[str, tuple[str, ...]] = {
+    "__builtin__": (*_BUILTINS, "long", "unicode", "xrange"),
+    "_codecs": ("encode",),
+    "argparse": ("Namespace",),
+    "builtins": _BUILTINS,
+    "collections": ("Counter", "deque"),
+    "copy_reg": ("__newobj__", "_reconstructor"),
+    "copyreg": ("__newobj__", "__newobj_ex__", "_reconstructor"),
+    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
+    "decimal": ("Decimal",),
+    "easydict": ("EasyDict",),
+    "fractions": ("Fraction",),
+    "functools": ("partial",),
+    "numpy": (*_NUMPY, *(f"{k}{n}" for k in ("int", "uint") for n in (8, 16, 32, 64)), "bool_", "float16", "float32", "float64"),
+    "numpy._core.multiarray": _NUMPY,
+    "numpy._core.numeric": _NUMPY,
+    "numpy.core.multiarray": _NUMPY,
+    "numpy.core.numeric": _NUMPY,
+    "pathlib": _PATHS,
+    "pathlib._local": _PATHS,
+    "random": ("Random",),
+    "torch": ("Tensor", "device", "Generator"),
+    "torch._utils": ("_rebuild_device_tensor_from_numpy", "_rebuild_qtensor", "_rebuild_sparse_tensor"),
+    "torch.jit._pickle": (*(f"build_{k}list" for k in ("int", "tensor", "double", "bool")), "restore_type_tag"),
+    "torch.serialization": ("_get_layout",),
+    "torch.storage": ("_load_from_bytes",),
+    "torch.torch_version": ("TorchVersion",),
+    "types": ("SimpleNamespace",),
+    "typing": ("Any", "Dict", "List", "Optional", "Tuple", "Union"),
+    "uuid": ("UUID",),
+    "zoneinfo": ("ZoneInfo._unpickle",),
+}  # fmt: skip
+"""Other names in such files: settings, counters, times and paths, whose objects are never used."""
 DEPTH, PARTS = 64, 100_000
 """Limits of a network's depth and number of parts, so that no file can recurse without end."""
 
@@ -54,13 +87,14 @@ class Inert:
 
 def inert(module: str, name: str) -> bool:
     """Return True if a file may mention this, to be `Inert`."""
-    return module.startswith(PREFIXES) or (module, name) in BESIDE
+    return f"{module}.".startswith(PREFIXES[:2]) or module.startswith(PREFIXES) or name in _BESIDE.get(module, ())
 
 
-def named_tensors(found: Any, kind: type) -> dict[str, Any] | None:
+def named_tensors(found: Any, kind: type, *, script: bool = False) -> dict[str, Any] | None:
     """Collect the tensors, instances of ``kind``, of a network or of a checkpoint that holds one.
 
-    Returns None if there is no network.
+    Returns None if there is no network.  ``script``: the network is a TorchScript program's, whose
+    objects hold parameters, buffers and parts side by side.
 
     Of a checkpoint, the averaged network (``ema``) where there is one, else ``model``.  Raises
     `pickle.UnpicklingError` for what is no tree of modules.
@@ -70,7 +104,7 @@ def named_tensors(found: Any, kind: type) -> dict[str, Any] | None:
     if not isinstance(found, Inert):
         return None
     tensors: dict[str, Any] = {}
-    for count, (name, value) in enumerate(_walk(found, "", 0)):
+    for count, (name, value) in enumerate(_script(found, "", 0) if script else _walk(found, "", 0)):
         if count > PARTS:
             raise pickle.UnpicklingError("a network of too many parts")
         if isinstance(value, kind):
@@ -90,6 +124,19 @@ def _walk(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
             yield from _walk(part, f"{prefix}{name}.", depth + 1)
         elif part is not None:
             raise pickle.UnpicklingError(f"{prefix}{name} is no module")
+
+
+def _script(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Yield what an object of a TorchScript program holds, by its dotted name, and the object."""
+    if depth > DEPTH:
+        raise pickle.UnpicklingError("a network that is too deep, or holds itself")
+    yield prefix, module
+    held = module.state if isinstance(module.state, Mapping) else {}
+    for name, value in held.items():
+        if isinstance(value, Inert):
+            yield from _script(value, f"{prefix}{name}.", depth + 1)
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _table(module: Inert, key: str) -> list[tuple[str, Any]]:

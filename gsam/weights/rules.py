@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -42,6 +43,8 @@ class Layout:
     """Which of our paths are transposed convolutions."""
     stacked: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Tensors that stack several of ours: regular expression, and each part's replacement."""
+    straight: str = r"$^"
+    """Official names, in full, of matrices whose axes are ours: parameters that are no layer's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,18 +142,23 @@ def rename(name: str, shapes: Mapping[str, Shaped], layout: Layout) -> str:
     """Rename an official tensor to our path; a name that is a path already stays."""
     if name in shapes:
         return name
-    for pattern, replacement in layout.renames:
-        name = re.sub(pattern, replacement, name)
-    path = name.replace(".", "/")
+    path = _renamed(name, layout.renames)
     stem, _, leaf = path.rpartition("/")
     if leaf == "weight":
         return next((p for kind in ("kernel", "scale", "embedding") if (p := f"{stem}/{kind}") in shapes), path)
     return path
 
 
+@functools.lru_cache(1 << 16)  # the same names are tried for every variant of a family
+def _renamed(name: str, renames: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name.replace(".", "/")
+
+
 def permutation(name: str, path: str, rank: int, layout: Layout) -> Axes | None:
     """torch's [out, in] and [out, in, h, w] -> [in, out] and [h, w, in, out]."""
-    if name == path or not path.endswith("/kernel"):
+    if name == path or not path.endswith("/kernel") or re.fullmatch(layout.straight, name):
         return None
     if rank != 4:
         return (1, 0) if rank == 2 else None

@@ -28,9 +28,9 @@ from gsam.weights import ported
 from gsam.weights.find import CheckpointSource, find, manifest, tokenizer_files, weight_files
 from gsam.weights.folders import cache_folder
 from gsam.weights.hashes import hub_hash, verify_hash, verify_once
-from gsam.weights.identify import family_modules, identify, likely_variant, role_module
+from gsam.weights.identify import family_modules, fitting, identify, likely_variant, role_module
 from gsam.weights.read import read
-from gsam.weights.rules import convert, fit, precision
+from gsam.weights.rules import convert, precision
 
 ORBAX_NOTE = "gsam.json"
 
@@ -89,7 +89,8 @@ def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float
     module = module or family_modules(family)[0]
     shapes = module.spec(config).shapes
     try:
-        params = convert(tensors, shapes, fit(tensors, module.LAYOUTS, shapes), dtype)
+        tensors, layout = fitting(tensors, module.LAYOUTS, shapes)
+        params = convert(tensors, shapes, layout, dtype)
     except CheckpointError as error:
         likely = likely_variant(tensors, found.variant) if error.code == "checkpoint_mismatch" else None
         hint = f"\n  It looks like {likely}." if likely else ""
