@@ -26,6 +26,7 @@ from gsam.cli.options import (
 )
 from gsam.dataset.mask_files import FORMATS, ImageMasks, MaskFiles
 from gsam.dataset.outputs import formats_of
+from gsam.dataset.progress import saying
 from gsam.dataset.report import describe
 from gsam.dataset.run import Run
 from gsam.dataset.sources import Item
@@ -225,7 +226,8 @@ class RunConfig:
 
 def _find(config: RunConfig, items: Sequence[tuple[int, Item]]) -> Iterator[tuple[Item, ImageMasks | Exception]]:
     """Load the models at once, and find the masks of one image after the other, by its number."""
-    find = config.load()
+    with saying(f"loading {config.model}"):
+        find = config.load()
 
     def each() -> Iterator[tuple[Item, ImageMasks | Exception]]:
         from gsam.inputs.image import open_image

@@ -25,6 +25,7 @@ from gsam.cli.options import (
     queries_of,
 )
 from gsam.dataset.outputs import formats_of
+from gsam.dataset.progress import saying
 from gsam.dataset.report import describe
 from gsam.dataset.run import Run
 from gsam.dataset.scene_files import FORMATS, SceneFiles
@@ -87,7 +88,8 @@ def segment(
         if run.todo:
             import gsam
 
-            pipe = gsam.load(pipeline, **{k: v for k, v in given.items() if v is not None})
+            with saying(f"loading {pipeline}"):
+                pipe = gsam.load(pipeline, **{k: v for k, v in given.items() if v is not None})
             run.process(stream(pipe, run.todo, queries, batch_size), batch_size or 1)
         run.finish()
     if run.exit_code:

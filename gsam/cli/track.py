@@ -16,8 +16,9 @@ from typer import Argument, Option
 from gsam.cli.options import HELP, Out, Overwrite, command_app, output_folder_of, queries_of
 from gsam.dataset import signals
 from gsam.dataset.outputs import formats_of
+from gsam.dataset.progress import saying
 from gsam.dataset.report import count_labels, display_path
-from gsam.dataset.run import Run
+from gsam.dataset.run import FIRST, Run
 from gsam.dataset.sources import Item
 from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles
@@ -140,7 +141,8 @@ class Tracking:
         """The pipeline, loaded when the first frame needs it."""
         import gsam
 
-        return gsam.load(self.config.pipeline)
+        with saying(f"loading {self.config.pipeline}"):
+            return gsam.load(self.config.pipeline)
 
     def follow(self, item: Item) -> None:
         """Track one video, write its files and report it.
@@ -196,8 +198,13 @@ class Tracking:
         ids: set[int] = set()
         config = self.config
         tracked = self.pipe.track(frames, config.queries, start=start, **config.settings)
-        with self.run.guarded(), self.run.progress((frames.count or 0) - first, "frame") as bar:
+        with (
+            self.run.guarded(),
+            self.run.progress((frames.count or 0) - first, "frame") as bar,
+            bar.waiting(FIRST) as come,
+        ):
             for frame in _read(tracked, item):
+                come()
                 ids.update(frame.ids.tolist())
                 if lines is not None:
                     lines.add(frame, tracked.state)

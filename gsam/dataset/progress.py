@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
 
 from gsam.dataset.report import tell
 from gsam.files import Closing
@@ -14,6 +17,32 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 """Between two lines where no terminal is there to show a bar."""
+
+MOMENT = 0.7
+"""Seconds that a terminal may be silent."""
+
+
+@contextlib.contextmanager
+def saying(text: str, say: Callable[[str], None] = tell) -> Iterator[Callable[[], None]]:
+    """Say on a terminal what is going on in the block, unless it is over in a moment.
+
+    Args:
+        text: ``"loading nano"``.
+        say: Prints a line on stderr, from any thread.
+
+    Yields:
+        A function to be called when it is over, if that is before the end of the block.
+    """
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    timer = threading.Timer(MOMENT, say, [f"gsam: {text} ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()
 
 
 class Progress(Closing):
@@ -26,18 +55,44 @@ class Progress(Closing):
 
     def __init__(self, total: int, unit: str = "image") -> None:
         self.total, self.done, self._printed = total, 0, time.monotonic()
+        self.unit = unit
         self._bar: tqdm[None] | None = None
         if total > 1 and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit=unit, file=sys.stderr, leave=False)
 
-    def print(self, text: str) -> None:
-        """Print a line on stderr, above the bar if there is one."""
+    def print(self, text: str, file: TextIO | None = None) -> None:
+        """Print a line, above the bar if there is one.
+
+        Args:
+            text: The line.
+            file: `sys.stdout`, or stderr by default.
+
+        Raises:
+            BrokenPipeError: Nobody reads ``file``, and it is not stderr.
+        """
         if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
+            self._bar.write(text, file=sys.stderr if file is None else file)
+            if file is not None:
+                file.flush()
+        elif file is None:
             tell(text)
+        else:
+            print(text, file=file, flush=True)
+
+    @contextlib.contextmanager
+    def waiting(self, text: str) -> Iterator[Callable[[], None]]:
+        """Say on a terminal what the block waits for, if that takes more than a moment.
+
+        Args:
+            text: What is going on; the unit of the bar is added.
+
+        Yields:
+            A function to be called when it has come.
+        """
+        with saying(f"{text} {self.unit}", self.print) as come:
+            yield come
 
     def step(self) -> None:
         """Count one item more."""

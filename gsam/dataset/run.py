@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set, Sized
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, NoReturn, Self, TypeVar
+from typing import Generic, NamedTuple, NoReturn, Self, TypeVar
 
 from gsam.dataset import signals
 from gsam.dataset.outputs import Outputs
 from gsam.dataset.progress import Progress
 from gsam.dataset.report import display_path, explain, tell
 from gsam.dataset.sources import Item
+from gsam.dataset.writer import AHEAD, Writer
 from gsam.errors import OutputError
 
 R = TypeVar("R", bound=Sized)
 SOME_FAILED = 3
 """Exit code of a run in which some inputs failed."""
+
+
+FIRST = "compiling (once), and computing the first"
+"""Said while a run waits for its first result."""
+
+
+class Kept(NamedTuple):
+    """The files of a result, and the errors of formats that could not be written."""
+
+    written: Sequence[Path]
+    trouble: Sequence[Exception]
 
 
 class Run(Generic[R]):
@@ -103,18 +116,33 @@ class Run(Generic[R]):
             OutputError: Results cannot be written.
             Interrupted: A signal came.
         """
-        with self.guarded(), self.progress(len(self.todo)) as bar:
-            results = 0
-            for item, answer in answers:
-                if isinstance(answer, Exception):
-                    self.record_failure(item, answer)
-                else:
-                    self.keep(item, answer)
-                    results += 1
-                bar.step()
-                if results % batch_size == 0:
-                    signals.check()
+        with self.guarded(), self.progress(len(self.todo)) as bar, Writer(self._write) as writer:
+            try:
+                with bar.waiting(FIRST) as come:
+                    results = 0
+                    for item, answer in answers:
+                        come()
+                        writer.put(item, answer)
+                        self._report_finished(writer, AHEAD if self.outputs is not None else 0)
+                        results += not isinstance(answer, Exception)
+                        if results % batch_size == 0:
+                            signals.check()
+            except BaseException:
+                if not writer.failed:  # what was computed is kept, whatever ends the run
+                    self._report_finished(writer, 0)
+                raise
+            self._report_finished(writer, 0)
             signals.check()
+
+    def _report_finished(self, writer: Writer[R, Kept], most: int) -> None:
+        """Report the results that are written, in order, until at most so many are left."""
+        for item, answer, kept in writer.finished(most):
+            if isinstance(answer, Exception):
+                self.record_failure(item, answer)
+            elif kept is not None:
+                self._tell_kept(item, answer, kept)
+            if self._bar is not None:
+                self._bar.step()
 
     def keep(self, item: Item, result: R, *, complete: bool = True) -> None:
         """Write the files of a result and report it.
@@ -126,17 +154,23 @@ class Run(Generic[R]):
             result: The objects found in it.
             complete: False where the input could not be read to its end.
         """
+        self._tell_kept(item, result, self._write(item, result, complete=complete), complete=complete)
+
+    def _write(self, item: Item, result: R, *, complete: bool = True) -> Kept:
+        """Write the files of a result, in whatever thread: nothing else writes meanwhile."""
         if self.outputs is None:
-            self.report(item, result, [], complete=complete)
-            return
+            return Kept([], [])
         written = self.outputs.write(item, result)
         trouble, self.outputs.trouble = self.outputs.trouble, []
         if trouble:
             written = [path for path in written if path.exists()]
         elif complete:
             self.outputs.finish(item, written)
-        self.report(item, result, written, complete=complete and not trouble)
-        for error in trouble:
+        return Kept(written, trouble)
+
+    def _tell_kept(self, item: Item, result: R, kept: Kept, *, complete: bool = True) -> None:
+        self.report(item, result, kept.written, complete=complete and not kept.trouble)
+        for error in kept.trouble:
             self.record_failure(item, error)
 
     @contextlib.contextmanager
@@ -178,7 +212,10 @@ class Run(Generic[R]):
         if self._silent:
             return
         try:
-            print(text, flush=True)
+            if self._bar is not None:
+                self._bar.print(text, sys.stdout)
+            else:
+                print(text, flush=True)
         except BrokenPipeError:
             if self.outputs is None:
                 raise
