@@ -5,11 +5,13 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gsam.dataset.outputs import Outputs
 from gsam.dataset.sources import Item
-from gsam.types import Json
+
+if TYPE_CHECKING:
+    from gsam.types import Json
 
 COCO = "coco.json"
 COCO_STEMS = frozenset({Path(COCO).stem})

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from gsam.dataset.image_files import ImageFiles
 from gsam.dataset.manifest import Done
 from gsam.dataset.sources import Item
-from gsam.types import Json
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from gsam.types import Json
 
 FORMATS = ("json", "png", "coco", "csv")
 NAME = "object"

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from gsam.dataset.fingerprint import Fingerprint
 from gsam.dataset.folder import output_folder, sweep
@@ -18,7 +18,9 @@ from gsam.dataset.manifest import Done, Manifest
 from gsam.dataset.sources import Item
 from gsam.errors import UsageError
 from gsam.files import kept_by
-from gsam.types import Json
+
+if TYPE_CHECKING:
+    from gsam.types import Json
 
 R = TypeVar("R")
 OF_ONE_FILE = frozenset(

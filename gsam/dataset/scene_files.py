@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from gsam.dataset.image_files import ImageFiles
 from gsam.dataset.sources import Item
-from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.results.result import Result
+    from gsam.types import Json
 
 FORMATS = ("json", "png", "coco")
 

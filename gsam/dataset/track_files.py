@@ -13,13 +13,13 @@ from gsam.dataset.report import tell
 from gsam.dataset.signals import check
 from gsam.dataset.sources import Item
 from gsam.errors import UsageError, VideoError
-from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.inputs.video import Frames
     from gsam.results.formats.tracks_jsonl import Head, TracksWriter
     from gsam.results.tracks import Tracks
     from gsam.tracking.state import TrackingState
+    from gsam.types import Json
 
 FORMATS = ("jsonl", "mp4", "davis", "youtube_vis", "mots")
 YOUTUBE_VIS = "youtube_vis.json"
