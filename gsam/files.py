@@ -30,6 +30,12 @@ class Keeper(Protocol):
 
 
 _keepers: dict[Path, Keeper] = {}
+_everywhere: list[Keeper] = []
+
+
+def ask_everywhere(keeper: Keeper) -> None:
+    """Ask a keeper about every file that this process writes, wherever it is."""
+    _everywhere.append(keeper)
 
 
 @contextlib.contextmanager
@@ -50,11 +56,11 @@ def kept_by(folder: Path, keeper: Keeper) -> Iterator[None]:
         del _keepers[root]
 
 
-def _keeper_of(path: Path) -> Keeper | None:
+def _keepers_of(path: Path) -> list[Keeper]:
     if not _keepers:
-        return None
+        return _everywhere
     place = Path(os.path.realpath(path.parent))
-    return next((_keepers[folder] for folder in (place, *place.parents) if folder in _keepers), None)
+    return [*_everywhere, *(_keepers[folder] for folder in (place, *place.parents) if folder in _keepers)]
 
 
 @contextlib.contextmanager
@@ -76,7 +82,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Otherwise like `atomic_file`.
     """
-    if (keeper := _keeper_of(path)) is not None:
+    for keeper in _keepers_of(path):
         keeper.check(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
@@ -86,7 +92,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
-        if keeper is not None:
+        for keeper in _keepers_of(path):
             keeper.check(path)  # somebody may have put a file there in the meantime
             keeper.note(path, Path(name))
         os.replace(name, path)

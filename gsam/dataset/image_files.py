@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -64,24 +64,20 @@ class ImageFiles(Outputs[R]):
             return frozenset()
         return {item for item in super().finished() if self._collect(item)}
 
-    def claim(self, items: Iterable[Item]) -> None:
-        super().claim(items)
-        if "coco" in self.kinds:
-            self.manifest.check(self.folder / COCO, thorough=False)
-
     def add_to_coco(self, item: Item, scene: Json) -> None:
         """Keep what the COCO file says of an image, if the run writes one."""
         if "coco" in self.kinds:
             self._scenes[item.stem] = self.coco_scene(scene)
 
-    def close(self) -> Path | None:
-        if "coco" not in self.kinds:
-            return None
+    def whole_path(self) -> Path | None:
+        return self.folder / COCO if "coco" in self.kinds else None
+
+    def write_whole(self, path: Path) -> bool:
         from gsam.results.formats.coco import coco_of
 
         scenes = [self._scenes[item.stem] for item in self.items if item.stem in self._scenes]
-        coco_of(scenes).write(self.folder / COCO)
-        return self.folder / COCO
+        coco_of(scenes).write(path)
+        return True
 
     def _collect(self, item: Item) -> bool:
         try:

@@ -193,6 +193,11 @@ class Manifest(Closing):
             return None
         return describe_difference(self._settings.get(done.settings, {}), json.loads(_canonical(settings)))
 
+    def settings_of(self, stem: str) -> Json:
+        """Give the settings that an item was finished with; empty if it never was."""
+        done = self.done(stem)
+        return {} if done is None else self._settings.get(done.settings, {})
+
     def files_of(self, done: Done) -> list[Path]:
         """Name the results of an item."""
         return [self.folder / name for name in done.files]

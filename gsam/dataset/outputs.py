@@ -6,6 +6,7 @@ import abc
 import collections
 import contextlib
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -132,6 +133,8 @@ class Outputs(abc.ABC, Generic[R]):
                 `gsam.dataset.manifest.Manifest.check`; or results of another input
                 (``output_of_another``).
         """
+        if (whole := self.whole_path()) is not None:
+            self._claim_whole(whole)
         for item in items:
             folders = self.folders(item)
             paths = [path for path in self.claimed(item) if path not in folders or not path.is_dir()]
@@ -185,13 +188,43 @@ class Outputs(abc.ABC, Generic[R]):
             source = None
         self._manifest.finish(item.stem, item.path, source, written, self._settings())
 
+    def whole_path(self) -> Path | None:
+        """Name the one file that the run has as a whole; None if it has none."""
+        return None
+
     def close(self) -> Path | None:
         """Write the one file that the run has as a whole, and name it; None if it has none.
 
         Called at the end, and where a signal ends the run: then the file is about what was done
         until then.
         """
-        return None
+        path = self.whole_path()
+        if path is None or not self.write_whole(path):
+            return None
+        if self._manifest is not None:
+            self._manifest.finish(f"/{path.name}", self.folder, None, [path], {"inputs": sorted(self._inputs())})
+        return path
+
+    def write_whole(self, path: Path) -> bool:
+        """Write the one file that the run has as a whole; False where there is nothing for it."""
+        return False
+
+    def _inputs(self) -> set[str]:
+        """Short names of the inputs, alike in all runs."""
+        return {hashlib.sha256(os.fsencode(os.path.realpath(item.path))).hexdigest()[:8] for item in self.items}
+
+    def _claim_whole(self, path: Path) -> None:
+        """Make sure that the file of the run may be written.
+
+        Raises:
+            UsageError: It is not this command's, or says something of inputs that this run does not
+                have.
+        """
+        self.manifest.check(path, thorough=False)
+        before = self.manifest.settings_of(f"/{path.name}")
+        if path.exists() and not self.overwrite and set(before.get("inputs", ())) - self._inputs():
+            text = f"{path} is about other {self.noun}s too, of an earlier run"
+            raise UsageError(f"{text}: choose another -o, or replace it with --overwrite", "output_of_another")
 
     def _is_intact(self, path: Path) -> bool:
         if path.is_dir():

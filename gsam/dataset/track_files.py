@@ -124,8 +124,6 @@ class TrackFiles(Outputs[TrackedVideo]):
         items = list(items)
         self._adopted = {item.stem for item in items if self.resume and self._adopts(item)}
         super().claim(items)
-        if "youtube_vis" in self.kinds:
-            self.manifest.check(self.folder / YOUTUBE_VIS, thorough=False)
 
     def claim_frames(self, item: Item, count: int) -> None:
         """Make sure that the DAVIS images of a video may be written.
@@ -222,9 +220,12 @@ class TrackFiles(Outputs[TrackedVideo]):
         if written:
             self.state_path(item).unlink(missing_ok=True)
 
-    def close(self) -> Path | None:
-        if "youtube_vis" not in self.kinds or not self._tracked:
-            return None
+    def whole_path(self) -> Path | None:
+        return self.folder / YOUTUBE_VIS if "youtube_vis" in self.kinds else None
+
+    def write_whole(self, path: Path) -> bool:
+        if not self._tracked:
+            return False
         from gsam.results.formats import tracks_jsonl
         from gsam.results.formats.youtube_vis import YouTubeVis
 
@@ -232,8 +233,8 @@ class TrackFiles(Outputs[TrackedVideo]):
         for item in self.items:
             if item.stem in self._tracked:
                 data.add(tracks_jsonl.read(self.jsonl_path(item)))
-        data.write(self.folder / YOUTUBE_VIS)
-        return self.folder / YOUTUBE_VIS
+        data.write(path)
+        return True
 
     def _write_davis(self, item: Item, tracks: Tracks) -> None:
         """Write the folder of images, and delete those of an earlier run that have no successor."""

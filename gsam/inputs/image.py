@@ -24,6 +24,7 @@ from gsam.inputs import letterbox
 from gsam.inputs.arrays import from_array
 from gsam.inputs.decode import FORMATS as FORMATS
 from gsam.inputs.decode import MAX_PIXELS, Options, blamed, from_file, from_pillow
+from gsam.inputs.protected import READ
 from gsam.inputs.resizing import reduced, resized
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def open_image(
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise ImageError(f"{name}: is {kind}", "image_not_a_file")
+        READ.add(path)
         with path.open("rb") as file:
             return Picture(from_file(file, name, options), path.name)
     except FileNotFoundError:

@@ -267,3 +267,15 @@ def test_a_manifest_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytes
         work(segment(out, "json", items))
     assert len((out / manifest.NAME).read_bytes().splitlines()) < 20
     assert work(segment(out, "json", items), resume=True) == []
+
+
+def test_the_file_of_a_run_is_not_replaced_by_that_of_other_pictures(tmp_path: Path) -> None:
+    items, out = pictures(tmp_path / "in"), tmp_path / "out"
+    work(segment(out, "coco", items[:3]))
+    work(segment(out, "coco", items))  # those, and one more
+    before = contents(out)
+    assert refused(segment(out, "coco", items[1:])) == "output_of_another"
+    assert refused(segment(out, "coco", pictures(tmp_path / "else", "xy"))) == "output_of_another"
+    assert {k: v for k, v in contents(out).items() if k in before} == before
+    work(segment(out, "coco", items[1:], overwrite=True))
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 3

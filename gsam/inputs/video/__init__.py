@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gsam.errors import VideoError
+from gsam.inputs.protected import READ
 from gsam.inputs.video.folder import SUFFIXES, Pictures, open_folder
 from gsam.inputs.video.source import Frame as Frame
 from gsam.inputs.video.source import Frames as Frames
@@ -61,6 +62,7 @@ def open_frames(
             return open_folder(path, rate=pace, missing=missing, look_ahead=ahead)
         if path.suffix.lower() in SUFFIXES - {".gif"}:
             return Pictures([path], name=name or path.name, rate=pace, look_ahead=ahead)
+        READ.add(path)
         return _file(path, pace, ahead, damaged, name)
     told = name or "pictures"
     if isinstance(source, np.ndarray):
