@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from gsam.dataset.folder import LOCK, output_folder, sweep
+from gsam.dataset.folder import LOCK, new_folder, output_folder, sweep
 from gsam.dataset.lock import hold
 from gsam.errors import UsageError
+from gsam.files import PARTIAL
 
 
 def refused(path: Path) -> str:
@@ -58,3 +61,33 @@ def test_unfinished_files_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     sweep([tmp_path, tmp_path / "no such folder"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "sub"]
+
+
+def test_a_folder_that_is_made_as_a_whole(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "art"
+    with new_folder(place) as path:
+        with pytest.raises(UsageError, match="art is locked by another run") as caught, new_folder(place):
+            raise AssertionError("held")
+        assert caught.value.code == "output_locked"
+        path.mkdir()
+    assert [p.name for p in place.parent.iterdir()] == ["art"]
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for there in (place, tmp_path / "file", tmp_path / "link"):
+        with pytest.raises(UsageError, match="exists already") as caught, new_folder(there):
+            raise AssertionError("held")
+        assert caught.value.code == "output_exists"
+    with pytest.raises(UsageError) as caught, new_folder(tmp_path / "file" / "art"):
+        raise AssertionError("held")
+    assert caught.value.code == "output_not_writable"
+
+
+def test_what_killed_runs_left_of_a_folder_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f".a[t.{dead.pid}", f".a[t.{os.getpid()}", ".a[t.mine", f".other.{dead.pid}"):
+        (tmp_path / f"{name}{PARTIAL}").mkdir()
+    with new_folder(tmp_path / "a[t"):
+        pass
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert left == sorted(f"{n}{PARTIAL}" for n in (f".a[t.{os.getpid()}", ".a[t.mine", f".other.{dead.pid}"))

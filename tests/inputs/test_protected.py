@@ -39,14 +39,16 @@ def overlay_of_a_picture(folder: Path) -> Path:
 def overlay_of_a_video(folder: Path) -> Path:
     pytest.importorskip("av", reason="the extra video is not installed")
     (folder / "a.mp4").write_bytes(made.video(2))
-    with open_frames(folder / "a.mp4") as frames:  # noqa: SIM117
-        with (
-            pytest.raises(UsageError, match="was read as an input"),
-            overlay_video.OverlayVideo(folder / "a.mp4") as out,
-        ):
-            for frame in frames:
-                out.add(frame.pixels)
+    with open_frames(folder / "a.mp4") as frames:
+        pixels = frames[0].pixels
+        with pytest.raises(UsageError, match="was read as an input"):
+            write_video(folder / "a.mp4", pixels)
     return folder / "a.mp4"
+
+
+def write_video(path: Path, pixels: np.ndarray) -> None:
+    with overlay_video.OverlayVideo(path) as out:
+        out.add(pixels)
 
 
 def images_over_frames(folder: Path) -> Path:
