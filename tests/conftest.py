@@ -1,9 +1,17 @@
-"""Tests run in strict dtype promotion and exact matmuls, on four pretended CPU devices."""
+"""Tests run in strict dtype promotion and exact matmuls, on four pretended CPU devices.
+
+Most of their time is compiling, so what is compiled is kept: in ``.pytest_cache/programs``, unless
+``JAX_COMPILATION_CACHE_DIR`` says otherwise.  All workers and the next run read it.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "programs"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
