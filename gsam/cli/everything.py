@@ -15,10 +15,12 @@ from gsam.cli.options import (
     HELP,
     AsJson,
     Images,
+    MaxPixels,
     Out,
     Overwrite,
     Recursive,
     Resume,
+    Stretch,
     command_app,
     images_of,
     output_folder_of,
@@ -99,6 +101,8 @@ def everything(
         bool | None, Option("--multimask/--single-mask", help="All masks per point, or one.  [all]")
     ] = None,
     as_json: AsJson = False,
+    stretch: Stretch = False,
+    max_pixels: MaxPixels = None,
     recursive: Recursive = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -111,7 +115,9 @@ def everything(
     """
     given = {k: v for k, v in locals().items() if k in _options() and v is not None}
     kinds = formats_of(formats, FORMATS)
-    config = RunConfig.from_options(model, classifier, query, given)
+    config = dataclasses.replace(
+        RunConfig.from_options(model, classifier, query, given), stretch=stretch, max_pixels=max_pixels
+    )
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
     files = None
@@ -140,6 +146,10 @@ class RunConfig:
     """``name`` and settings; empty without queries."""
     limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Which of the named masks are kept, see `gsam.pipeline.naming.MaskLabeler`."""
+    stretch: bool = False
+    """As `gsam.inputs.image.open_image` takes it."""
+    max_pixels: int | None = None
+    """As `gsam.inputs.image.open_image` takes it."""
 
     @classmethod
     def from_options(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Values) -> RunConfig:
@@ -198,6 +208,7 @@ class RunConfig:
             **plain(given),
             "queries": query_settings(self.queries) if self.queries else None,
             "weights": weights_of(models),
+            "stretch": self.stretch,
         }
 
     @property
@@ -235,7 +246,7 @@ def _find(config: RunConfig, items: Sequence[tuple[int, Item]]) -> Iterator[tupl
 
         for number, item in items:
             try:
-                pixels = open_image(item.path).pixels
+                pixels = open_image(item.path, stretch=config.stretch, max_pixels=config.max_pixels).pixels
                 size = (pixels.shape[0], pixels.shape[1])
                 scene = sa1b_dict(find(pixels), item.name, size, number, gsam=config.provenance)
             except NOT_OF_AN_IMAGE:

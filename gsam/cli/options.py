@@ -23,6 +23,12 @@ NO_MATCH = 4
 Images = Annotated[list[str], Argument(metavar="PATH...", help="Images, folders of them, or quoted patterns.")]
 Out = Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")]
 Recursive = Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")]
+Stretch = Annotated[
+    bool, Option("--stretch", help="Map the range of 16-bit, 32-bit and float pixels to black and white.")
+]
+MaxPixels = Annotated[
+    int | None, Option("--max-pixels", min=1, help="Largest image in pixels; use --tile too.  [default: 100000000]")
+]
 AsJson = Annotated[bool, Option("--json", help="One line of JSON per image on stdout; no files without -o.")]
 Resume = Annotated[
     bool, Option("--resume", help="Skip what an earlier run finished with the same settings; do the rest.")

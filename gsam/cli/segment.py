@@ -14,10 +14,12 @@ from gsam.cli.options import (
     HELP,
     AsJson,
     Images,
+    MaxPixels,
     Out,
     Overwrite,
     Recursive,
     Resume,
+    Stretch,
     check_share,
     command_app,
     images_of,
@@ -64,6 +66,8 @@ def segment(
     ] = None,
     as_json: AsJson = False,
     batch_size: Annotated[int | None, Option(min=1, help="Images computed together.  [default: by device]")] = None,
+    stretch: Stretch = False,
+    max_pixels: MaxPixels = None,
     recursive: Recursive = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -81,7 +85,7 @@ def segment(
     given: Json = {"threshold": threshold, "tile": tile, "overlap": overlap}
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
-    settings = functools.partial(pipeline_settings, pipeline, queries, given)
+    settings = functools.partial(pipeline_settings, pipeline, queries, {**given, "stretch": stretch or None})
     files = SceneFiles(folder, kinds, items, settings, overwrite=overwrite) if folder is not None else None
     say = _json if as_json else _details if len(items) == 1 else _summary
     with Run(items, files, say, resume=resume, as_json=as_json) as run:
@@ -90,7 +94,8 @@ def segment(
 
             with saying(f"loading {pipeline}"):
                 pipe = gsam.load(pipeline, **{k: v for k, v in given.items() if v is not None})
-            run.process(stream(pipe, run.todo, queries, batch_size), batch_size or 1)
+            found = stream(pipe, run.todo, queries, batch_size, stretch=stretch, max_pixels=max_pixels)
+            run.process(found, batch_size or 1)
         run.finish()
     if run.exit_code:
         raise typer.Exit(run.exit_code)

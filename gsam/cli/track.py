@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from gsam.cli.options import HELP, Out, Overwrite, command_app, output_folder_of, queries_of
+from gsam.cli.options import HELP, MaxPixels, Out, Overwrite, Stretch, command_app, output_folder_of, queries_of
 from gsam.dataset import signals
 from gsam.dataset.outputs import formats_of
 from gsam.dataset.progress import saying
@@ -66,6 +66,8 @@ def track(
     as_json: Annotated[
         bool, Option("--json", help="One line of JSON per frame on stdout; no files without -o.")
     ] = False,
+    stretch: Stretch = False,
+    max_pixels: MaxPixels = None,
     resume: Annotated[bool, Option("--resume", help="Go on where an earlier run stopped, as if it had not.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -79,7 +81,12 @@ def track(
     settings = {"every": every, "match": match, "patience": patience, "threshold": threshold}
     items = _videos(videos)
     config = RunConfig(
-        pipeline, queries_of(query), {k: v for k, v in settings.items() if v is not None}, as_json=as_json
+        pipeline,
+        queries_of(query),
+        {k: v for k, v in settings.items() if v is not None},
+        as_json=as_json,
+        stretch=stretch,
+        max_pixels=max_pixels,
     )
     folder = output_folder_of(out, as_json)
     files = None
@@ -113,6 +120,10 @@ class RunConfig:
     """Settings of `gsam.Pipeline.track`."""
     as_json: bool
     """Whether frames are printed as JSON."""
+    stretch: bool = False
+    """As `gsam.inputs.video.open_frames` takes it."""
+    max_pixels: int | None = None
+    """As `gsam.inputs.video.open_frames` takes it."""
 
     @property
     def recorded(self) -> Json:
@@ -121,7 +132,8 @@ class RunConfig:
 
         settings = dict(self.settings)
         limits = {"threshold": settings.pop("threshold")} if "threshold" in settings else {}
-        return {**pipeline_settings(self.pipeline, self.queries, limits), "tracking": plain(settings)}
+        found = {"tracking": plain(settings), "stretch": self.stretch}
+        return {**pipeline_settings(self.pipeline, self.queries, limits), **found}
 
 
 class Tracking:
@@ -153,7 +165,8 @@ class Tracking:
         from gsam.inputs.video import open_frames
         from gsam.results.formats.tracks_jsonl import Head, read
 
-        with open_frames(item.path) as frames:
+        config = self.config
+        with open_frames(item.path, stretch=config.stretch, max_pixels=config.max_pixels) as frames:
             if self.files is None:
                 self.run.count(len(self._frames(item, frames, None)))
                 return

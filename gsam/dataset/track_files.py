@@ -296,7 +296,8 @@ def write_overlay(tracks: Tracks, path: Path, frames: Frames) -> None:
 
     by_index = {frame.index: frame for frame in tracks}
     last = max(by_index, default=-1)
-    with OverlayVideo(path, frames.rate) as video:
+    sound = getattr(frames, "source", None) if frames.has_sound else None
+    with OverlayVideo(path, frames.rate, pixel_shape=frames.pixel_shape, sound=sound) as video:
         for frame in frames.walk():
             if frame.index > last:
                 break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from gsam.errors import ImageError
 from gsam.inputs.levels import to_rgb
 
 
-def from_array(array: NDArray[np.generic], *, max_pixels: int, composite: bool, stretch: bool) -> NDArray[np.uint8]:
+def from_array(array: NDArray[Any], *, max_pixels: int, composite: bool, stretch: bool) -> NDArray[np.uint8]:
     """Check an array and bring it to [H, W, 3] uint8 RGB.
 
     Args:
@@ -50,7 +52,7 @@ def from_array(array: NDArray[np.generic], *, max_pixels: int, composite: bool, 
     return np.ascontiguousarray(array)
 
 
-def _shape(array: NDArray[np.generic]) -> str:
+def _shape(array: NDArray[Any]) -> str:
     shape = list(array.shape)
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return f"{shape}; channels come last: array.transpose(1, 2, 0)"
@@ -61,7 +63,7 @@ def _shape(array: NDArray[np.generic]) -> str:
     return str(shape)
 
 
-def _advice(array: NDArray[np.generic]) -> str:
+def _advice(array: NDArray[Any]) -> str:
     if array.dtype == bool:
         return "; a mask as an image is array.astype(numpy.uint8) * 255"
     if array.dtype.kind not in "uif" or not array.size:

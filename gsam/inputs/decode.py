@@ -169,7 +169,7 @@ def _decode(
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     elif image.mode in ("P", "PA"):
         image = image.convert("RGBA" if transparent else "RGB")
-    pixels = blank((image.height, image.width, 3), np.uint8)
+    pixels = blank((image.height, image.width, 3), np.dtype(np.uint8))
     for rows in strips(image.height, image.width):
         pixels[rows] = np.asarray(image.crop((0, rows.start, image.width, rows.stop)).convert("RGB"))
     if bits > 8 and options.stretch:

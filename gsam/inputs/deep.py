@@ -19,7 +19,7 @@ def bits_of(image: ImageFile.ImageFile) -> int:
     """Bits of a band of a colour image that is not yet read, 8 where Pillow gives all of them."""
     if image.mode not in ("RGB", "RGBA", "LA") or not image.tile:
         return 8
-    codec, arguments = image.tile[0].codec_name, image.tile[0].args
+    codec, arguments = image.tile[0].codec_name, image.tile[0].args or ""
     if image.format == "PNG":
         return 16 if str(arguments).endswith(";16B") else 8
     if image.format == "PPM" and codec in ("ppm", "ppm_plain"):
@@ -66,10 +66,11 @@ def _png(image: ImageFile.ImageFile, file: IO[bytes]) -> NDArray[np.uint16]:
 
     if image.mode == "LA":  # four bytes a pixel, whatever they mean
         every = read("RGBA", "RGBA")
-        return every.reshape(*every.shape[:2], 2, 2).astype(np.uint16) @ np.array([256, 1], np.uint16)
+        bands = every.reshape(*every.shape[:2], 2, 2).astype(np.uint16)
+        return bands[..., 0] << np.uint16(8) | bands[..., 1]
     raw = f"{image.mode};16B"
     high, low = read(image.mode, raw), read(image.mode, LOW_BYTE[raw])
-    return high.astype(np.uint16) << 8 | low
+    return high.astype(np.uint16) << np.uint16(8) | low
 
 
 def _bits_of_jpeg2000(image: ImageFile.ImageFile) -> int:

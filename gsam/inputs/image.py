@@ -6,7 +6,6 @@ about its orientation is obeyed.  docs/images.md lists what opens.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import os
@@ -24,6 +23,7 @@ from gsam.inputs import letterbox
 from gsam.inputs.arrays import from_array
 from gsam.inputs.decode import FORMATS as FORMATS
 from gsam.inputs.decode import MAX_PIXELS, Options, blamed, from_file, from_pillow
+from gsam.inputs.paths import expanded, shown
 from gsam.inputs.protected import READ
 from gsam.inputs.resizing import reduced, resized
 
@@ -111,8 +111,10 @@ def open_image(
         raise TypeError(
             f"a picture is a path, bytes, an open file, a PIL image or a uint8 array, not {type(source).__name__}{several}"
         )
+    if not os.fspath(source):
+        raise ImageError("an empty text is no path of a picture", "image_missing")
     path = expanded(source)
-    name = _shown(path)
+    name = shown(path)
     try:
         mode = path.stat().st_mode  # before opening: a FIFO would wait for ever
         if not stat.S_ISREG(mode):
@@ -129,21 +131,6 @@ def open_image(
         raise
     except (OSError, ValueError) as error:  # a name that is too long, holds NUL, links to itself
         raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
-
-
-def expanded(source: str | os.PathLike[str]) -> Path:
-    """Make a path of a name; ``~`` is the user's home, unless a file is called so.
-
-    Raises:
-        gsam.errors.ImageError: The name is empty.
-    """
-    if not os.fspath(source):
-        raise ImageError("an empty text is no path of a picture", "image_missing")
-    path = Path(source)
-    if str(path).startswith("~") and not os.path.lexists(path):
-        with contextlib.suppress(RuntimeError):  # there is no such user
-            return path.expanduser()
-    return path
 
 
 def make_view(pixels: NDArray[np.uint8], view: View, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -242,7 +229,7 @@ def _shortest(view: View, h: int, w: int) -> tuple[int, int]:
 def _from_stream(file: IO[bytes], options: Options) -> Picture:
     """An open file; what can be rewound is left where it was."""
     name = getattr(file, "name", None)
-    told = _shown(Path(name)) if isinstance(name, str) and name else "this file"
+    told = shown(Path(name)) if isinstance(name, str) and name else "this file"
     try:
         at = file.tell() if file.seekable() else None
         if at is not None:
@@ -255,8 +242,3 @@ def _from_stream(file: IO[bytes], options: Options) -> Picture:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"{told}: open the file in binary mode, open(path, 'rb')")
     return Picture(from_file(io.BytesIO(data), told, options), Path(name).name if isinstance(name, str) else None)
-
-
-def _shown(path: Path) -> str:
-    """A path for a message, on one line whatever its name."""
-    return repr(str(path)) if not str(path).isprintable() else str(path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from gsam.errors import ImageError
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 IN_MEMORY = 1 << 30
 """Arrays of more bytes are kept in a temporary file that the system maps into memory."""
 STRIP = 1 << 22
@@ -19,13 +21,12 @@ DARK = 64
 """Warn of 16-bit colour where 99 of 100 high bytes are below this."""
 
 
-def blank(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+def blank(shape: tuple[int, ...], dtype: np.dtype[Scalar]) -> NDArray[Scalar]:
     """Make an array of zeros; a large one lies in a file without a name, not in memory."""
-    kind = np.dtype(dtype)
-    if int(np.prod(shape, dtype=object)) * kind.itemsize <= IN_MEMORY:
-        return np.zeros(shape, kind)
+    if int(np.prod(shape, dtype=object)) * dtype.itemsize <= IN_MEMORY:
+        return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(prefix="gsam-") as file:
-        return np.memmap(file, kind, "w+", shape=shape)
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
@@ -35,7 +36,7 @@ def strips(height: int, width: int) -> Iterator[slice]:
 
 
 def to_rgb(
-    values: NDArray[np.generic],
+    values: NDArray[Any],
     name: str,
     *,
     stretch: bool,
@@ -69,7 +70,7 @@ def to_rgb(
     if kind.kind == "b":
         values, kind, bits = values.view(np.uint8), np.dtype(np.uint8), 1
     bits = bits or 8 * kind.itemsize
-    out = blank((*values.shape[:2], 3), np.uint8)
+    out = blank((*values.shape[:2], 3), np.dtype(np.uint8))
     if stretch and not (kind.kind == "u" and bits <= 8):
         low, high = _range(values, unknown)
         span: float | None = max(high - low, 1e-12)
@@ -77,7 +78,7 @@ def to_rgb(
         low, span = 0.0, _span(values, bits, name)
     for rows in strips(*values.shape[:2]):
         part = values[rows]
-        grey = np.asarray(part, np.float64) if span is not None else part
+        grey: NDArray[Any] = np.asarray(part, np.float64) if span is not None else part
         if span is not None:
             known = np.nan_to_num(grey, nan=low, posinf=np.inf, neginf=low)
             grey = np.clip((known - low) / span * 255, 0, 255)
@@ -92,7 +93,7 @@ def to_rgb(
     return out
 
 
-def _span(values: NDArray[np.generic], bits: int, name: str) -> float | None:
+def _span(values: NDArray[Any], bits: int, name: str) -> float | None:
     """Return the value that becomes 255, or None where the highest byte is taken.
 
     Warns of what is lost.
@@ -136,18 +137,18 @@ def _dark(high: float, bits: int) -> str:
     )
 
 
-def _mostly_dark(values: NDArray[np.generic], bits: int) -> bool:
+def _mostly_dark(values: NDArray[Any], bits: int) -> bool:
     step = max(values.shape[0] * values.shape[1] // 1_000_000, 1)
     some = values.reshape(-1, values.shape[-1])[::step].max(-1)
     return bool(np.quantile(some, 0.99) < DARK << (bits - 8))
 
 
-def _extremes(values: NDArray[np.generic]) -> tuple[float, float]:
+def _extremes(values: NDArray[Any]) -> tuple[float, float]:
     found = [(float(values[r].min()), float(values[r].max())) for r in strips(*values.shape[:2])]
     return min(low for low, _ in found), max(high for _, high in found)
 
 
-def _range(values: NDArray[np.generic], unknown: float | None) -> tuple[float, float]:
+def _range(values: NDArray[Any], unknown: float | None) -> tuple[float, float]:
     """The least and the largest finite value; 0 and 1 if there is none."""
     low, high = np.inf, -np.inf
     for rows in strips(*values.shape[:2]):

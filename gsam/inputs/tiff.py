@@ -12,7 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def _alpha(page: tifffile.TiffPage) -> int | None:
     return next((first + i for i, kind in enumerate(page.extrasamples) if int(kind) in (1, 2)), None)
 
 
-def _tag(page: tifffile.TiffPage | tifffile.TiffFrame, code: int) -> object:
+def _tag(page: tifffile.TiffPage | tifffile.TiffFrame, code: int) -> Any:
     tags = getattr(page, "tags", None)
     tag = tags.get(code) if tags is not None else None
     return None if tag is None else tag.value
@@ -176,15 +176,15 @@ def _unmeasured(page: tifffile.TiffPage) -> float | None:
         return None
 
 
-def _from_cmyk(values: NDArray[np.generic], bits: int) -> NDArray[np.uint8]:
-    out = blank((*values.shape[:2], 3), np.uint8)
+def _from_cmyk(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    out = blank((*values.shape[:2], 3), np.dtype(np.uint8))
     for rows in strips(*values.shape[:2]):
         ink = (values[rows] >> (bits - 8)).astype(np.uint8)
         out[rows] = np.asarray(Image.frombytes("CMYK", ink.shape[1::-1], ink.tobytes()).convert("RGB"))
     return out
 
 
-def _on_white(out: NDArray[np.uint8], alpha: NDArray[np.generic], bits: int, multiplied: bool) -> None:
+def _on_white(out: NDArray[np.uint8], alpha: NDArray[Any], bits: int, multiplied: bool) -> None:
     for rows in strips(*alpha.shape):
         share = (alpha[rows].astype(np.float32) / ((1 << bits) - 1))[..., None]
         colour = out[rows].astype(np.float32) * (1 if multiplied else share)

@@ -11,7 +11,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import tifffile
 
 OWN = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 34925: "LZMA", 32773: "PackBits", 50000: "Zstandard"}
-Segment = tuple[int, int, int, NDArray[np.generic]]
+Segment = tuple[int, int, int, NDArray[Any]]
 """First band, row, column, and the values [h, w, bands]."""
 
 
@@ -67,7 +67,7 @@ def segments(page: tifffile.TiffPage, bands: frozenset[int], name: str) -> Itera
         yield band, y, x, values[:rows, :columns]
 
 
-def dtype_of(page: tifffile.TiffPage, name: str) -> np.dtype[np.generic]:
+def dtype_of(page: tifffile.TiffPage, name: str) -> np.dtype[Any]:
     """Return the type of a page's values, in the file's byte order.
 
     Raises:
@@ -86,8 +86,8 @@ def dtype_of(page: tifffile.TiffPage, name: str) -> np.dtype[np.generic]:
 
 
 def _values(
-    page: tifffile.TiffPage, data: bytes, shape: tuple[int, int, int], kind: np.dtype[np.generic], name: str
-) -> NDArray[np.generic]:
+    page: tifffile.TiffPage, data: bytes, shape: tuple[int, int, int], kind: np.dtype[Any], name: str
+) -> NDArray[Any]:
     rows, wide, count = shape
     bits = page.bitspersample
     line = -(-wide * count * bits // 8)
@@ -101,7 +101,7 @@ def _values(
     if page.predictor == 3 and kind.kind == "f":
         return _float_predicted(lines, shape, kind)
     if bits == 8 * kind.itemsize:
-        values: NDArray[np.generic] = lines.view(kind).reshape(shape)
+        values: NDArray[Any] = lines.view(kind).reshape(shape)
     else:
         values = _unpacked(lines, shape, bits, kind)
     if page.predictor == 2:
@@ -147,9 +147,7 @@ def _by_pillow(compression: int, data: bytes, rows: int, line: int) -> bytes:
         return image.tobytes()
 
 
-def _float_predicted(
-    lines: NDArray[np.uint8], shape: tuple[int, int, int], kind: np.dtype[np.generic]
-) -> NDArray[np.generic]:
+def _float_predicted(lines: NDArray[np.uint8], shape: tuple[int, int, int], kind: np.dtype[Any]) -> NDArray[Any]:
     """Undo predictor 3 (Adobe's TIFF Technical Note 3): differences of bytes, the highest first."""
     rows, wide, count = shape
     whole = np.cumsum(lines.reshape(rows, -1, count), axis=1, dtype=np.uint8)
@@ -157,9 +155,7 @@ def _float_predicted(
     return np.ascontiguousarray(planes.swapaxes(1, 2)).view(kind.newbyteorder(">")).reshape(shape)
 
 
-def _unpacked(
-    lines: NDArray[np.uint8], shape: tuple[int, int, int], bits: int, kind: np.dtype[np.generic]
-) -> NDArray[np.generic]:
+def _unpacked(lines: NDArray[np.uint8], shape: tuple[int, int, int], bits: int, kind: np.dtype[Any]) -> NDArray[Any]:
     """Values of any number of bits, the highest first; rows begin at bytes."""
     rows, wide, count = shape
     out = np.empty(shape, kind)
@@ -170,7 +166,7 @@ def _unpacked(
     return out
 
 
-def _foreign(page: tifffile.TiffPage, data: bytes, index: int, name: str) -> NDArray[np.generic]:
+def _foreign(page: tifffile.TiffPage, data: bytes, index: int, name: str) -> NDArray[Any]:
     import tifffile
 
     compression = getattr(page.compression, "name", page.compression)

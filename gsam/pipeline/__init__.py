@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsam.errors import UsageError
-from gsam.inputs.image import Picture, Source, open_image
+from gsam.inputs.image import Picture, Source
 from gsam.pipeline.finish import to_results
-from gsam.pipeline.limits import Limits, LimitSettings, TrackSettings, check_names
-from gsam.pipeline.prepare import asked, read_ahead
+from gsam.pipeline.limits import OPENING, CallSettings, Limits, LimitSettings, OpenSettings, TrackSettings, check_names
+from gsam.pipeline.prepare import asked, opener, read_ahead
 from gsam.pipeline.steps import Steps
 from gsam.pipeline.text_cache import stack, text_caches
-from gsam.pipeline.tile import cut, merge, tiles
+from gsam.pipeline.tile import by_tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
 from gsam.roles import Stage, Step, Tracker
@@ -119,12 +119,15 @@ class Pipeline(Steps):
         release_host_memory()
         return cast(dict[str, Params], params)
 
-    def prepare(self, images: Source | Sequence[Source], query: Query) -> tuple[Images, Text]:
+    def prepare(
+        self, images: Source | Sequence[Source], query: Query, **opening: Unpack[OpenSettings]
+    ) -> tuple[Images, Text]:
         """Prepare the arrays that `apply` takes.
 
         Args:
             images: One image or several, each as `__call__` takes it.
             query: The query, as `__call__` takes it.
+            **opening: ``stretch`` and ``max_pixels``, as for `gsam.inputs.image.open_image`.
 
         Returns:
             The batch of images and its text.
@@ -142,20 +145,20 @@ class Pipeline(Steps):
         """
         many = cast(Sequence[Source], images if isinstance(images, (list, tuple)) else [images])
         queries = [parse_queries(query)] * len(many)
-        return gather([open_image(i) for i in many], self.views), self._text(queries)
+        return gather([*map(opener(opening), many)], self.views), self._text(queries)
 
-    def __call__(self, image: Source, query: Query, **thresholds: Unpack[LimitSettings]) -> Result:
+    def __call__(self, image: Source, query: Query, **thresholds: Unpack[CallSettings]) -> Result:
         """Find what a query names in one image.
 
         The features of the last images are remembered, so that another query costs no image encoder
         (`counts` tells).
 
         Args:
-            image: The path of a file, a PIL image, uint8 RGB [H, W, 3], or the bytes of a file.
+            image: A path, bytes, PIL image or array, see `gsam.inputs.image.open_image`.
             query: Names separated by ``.``, ``,`` or newlines, a list of them, or ``{query:
                 label}``.
             **thresholds: Fields of `gsam.Limits` for this call; ``boxes`` may only be fewer than
-                the pipeline has.
+                the pipeline has. ``stretch`` and ``max_pixels`` as for `open_image`.
 
         Returns:
             The objects, best first.
@@ -171,7 +174,7 @@ class Pipeline(Steps):
             ['food']
         """
         limits, queries = self._limits(thresholds), parse_queries(query)
-        picture = open_image(image)
+        picture = opener(thresholds)(image)
         if limits.tiled(picture.pixels.shape):
             return self._by_tiles(picture, queries, limits, 1 if self.devices[0].platform == "cpu" else 8)
         return self._collect(self._dispatch([(picture, queries)], limits, 1, remember=True))[0]
@@ -198,7 +201,7 @@ class Pipeline(Steps):
                 tracking again what lies before it, for what is hidden on it is not in it.
             next_id: Not needed any more: ids go on where they were.
             **settings: Fields of `gsam.tracking.text_tracking.TrackingConfig` (``every``,
-                ``match``, ``patience`` ...), and of `gsam.Limits`.
+                ``match``, ``patience`` ...), of `gsam.Limits`, ``stretch`` and ``max_pixels``.
 
         Returns:
             An iterator over the frames with their objects; its ``state()`` is for ``start``.
@@ -217,16 +220,16 @@ class Pipeline(Steps):
         from gsam.inputs.video import open_frames
 
         if self._tracker is None:
-            raise UsageError(
-                f"{self.name} has no tracker: a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
-            )
+            told = "a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
+            raise UsageError(f"{self.name} has no tracker: {told}")
         names = [f.name for f in dataclasses.fields(TrackingConfig)]
         config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in names})
-        limits: Any = {k: v for k, v in settings.items() if k not in names}
-        check_names(limits, names)
+        limits: Any = {k: v for k, v in settings.items() if k not in (*names, *OPENING)}
+        check_names(settings, (*names, *OPENING))
         self._limits(limits), parse_queries(query)  # complain now, not on the first frame
+        frames = open_frames(video, stretch=settings.get("stretch", False), max_pixels=settings.get("max_pixels"))
         find: Any = functools.partial(self, query=query, **limits)
-        return TrackedVideoFrames(TextTracker(self._engine, open_frames(video), find, config), start)
+        return TrackedVideoFrames(TextTracker(self._engine, frames, find, config), start)
 
     @functools.cached_property
     def _engine(self) -> Engine:
@@ -243,7 +246,7 @@ class Pipeline(Steps):
         *,
         batch_size: int | None = None,
         on_error: Callable[[Source, Exception], None] | None = None,
-        **thresholds: Unpack[LimitSettings],
+        **thresholds: Unpack[CallSettings],
     ) -> Iterator[Result]:
         """Find what a query names in many images, in bounded memory, reading ahead.
 
@@ -251,7 +254,7 @@ class Pipeline(Steps):
             images: Images as `__call__` takes them; pairs of an image and its own query without
                 ``query``.
             query: The query for all images.
-            batch_size: Images computed together; by default 8 per accelerator, 1 per device of a CPU.
+            batch_size: Images computed together; by default 8 per accelerator, 1 per CPU device.
             on_error: Called with an image that cannot be read and its error, and the image is left
                 out; by default the error is raised.
             **thresholds: Fields of `gsam.Limits` for this call.
@@ -272,11 +275,12 @@ class Pipeline(Steps):
         """
         size = default_batch_size(self.devices) if batch_size is None else batch_size
         COUNT.check("batch_size", size)
-        return self._stream(asked(images, query), size, on_error, self._limits(thresholds))
+        limits, pairs = self._limits(thresholds), asked(images, query)
+        return self._stream(read_ahead(pairs, 2 * size, self.views, opener(thresholds)), size, on_error, limits)
 
     def _stream(
         self,
-        pairs: Iterator[tuple[Source, Queries]],
+        ahead: Iterator[tuple[tuple[Source, Queries], Picture | Exception]],
         batch_size: int,
         on_error: Callable[[Source, Exception], None] | None,
         limits: Limits,
@@ -285,7 +289,7 @@ class Pipeline(Steps):
         batch: list[tuple[Picture, Queries]] = []
         begun: collections.deque[_InFlight] = collections.deque()
         full = False  # a program for fewer images than that would have to be compiled
-        for (source, queries), picture in read_ahead(pairs, 2 * batch_size, self.views):
+        for (source, queries), picture in ahead:
             if isinstance(picture, Exception):
                 if on_error is None:
                     raise picture
@@ -352,14 +356,10 @@ class Pipeline(Steps):
         return self.limits.for_call(settings, phrases=any(c.labels == "phrases" for c in self.captions.values()))
 
     def _by_tiles(self, picture: Picture, queries: Queries, limits: Limits, batch_size: int) -> Result:
-        """One picture as a whole and in tiles, ``batch_size`` of them at a time."""
-        height, width = picture.pixels.shape[:2]
-        rectangles = [(0, 0, height, width), *tiles((height, width), limits.tile, limits.overlap)]
-        parts, results = cut(picture, rectangles), []
-        for start in range(0, len(parts), batch_size):
-            some = parts[start : start + batch_size]
-            results += self._collect(self._dispatch([(p, queries) for p in some], limits, batch_size))
-        return merge(picture, rectangles, results, limits)
+        def find(some: Sequence[Picture]) -> list[Result]:
+            return self._collect(self._dispatch([(p, queries) for p in some], limits, batch_size))
+
+        return by_tiles(picture, limits, batch_size, find)
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, dict[str, PyTree]]:
         """The pictures and their features on the devices; those of the last `REMEMBERED` single

@@ -24,6 +24,17 @@ ALLOWED: Mapping[str, Number] = {
 """Ranges of `Limits`."""
 
 
+class OpenSettings(TypedDict, total=False):
+    """How images are opened, see `gsam.inputs.image.open_image`."""
+
+    stretch: bool
+    max_pixels: int | None
+
+
+OPENING = tuple(OpenSettings.__annotations__)
+"""The names of `OpenSettings`."""
+
+
 class LimitSettings(TypedDict, total=False):
     """`Limits` as keyword arguments."""
 
@@ -40,7 +51,11 @@ class LimitSettings(TypedDict, total=False):
     text_threshold: float
 
 
-class TrackSettings(LimitSettings, total=False):
+class CallSettings(LimitSettings, OpenSettings):
+    """Settings of one call of a `gsam.Pipeline`."""
+
+
+class TrackSettings(CallSettings, total=False):
     """Settings of `gsam.Pipeline.track`, those of its tracking included."""
 
     every: int
@@ -59,8 +74,8 @@ class Limits:
     Only ``boxes`` is a shape: changing the others compiles nothing.
 
     Args:
-        boxes: Objects per image, at most.  A call may ask for fewer than the pipeline was loaded
-            with.
+        boxes: Objects per image, at most; of an image in tiles, per tile.  A call may ask for
+            fewer than the pipeline was loaded with.
         threshold: Drop detections of a lower score, in 0..1.
         nms: IoU above which the better of two boxes with one label is kept; 1 keeps both.
         duplicate: IoU above which the better of two boxes with different labels is kept; 1 keeps
@@ -135,7 +150,7 @@ class Limits:
         """Put the settings of one call in place of those that are here.
 
         Args:
-            settings: Names and values.
+            settings: Names and values; those of `OpenSettings` are no limits.
             phrases: Whether labels are decoded as phrases.
 
         Returns:
@@ -144,6 +159,8 @@ class Limits:
         Raises:
             gsam.errors.UsageError: As of `replaced`, and for a setting that this call cannot obey.
         """
+        check_names(settings, OPENING)
+        settings = {name: value for name, value in settings.items() if name not in OPENING}
         limits = self.replaced(settings)
         if limits.boxes > self.boxes:
             text = f"boxes is at most {self.boxes} in a call, as this pipeline was loaded, not {limits.boxes}"
@@ -157,13 +174,13 @@ def check_names(settings: Mapping[str, Any], others: Sequence[str] = ()) -> None
 
     Args:
         settings: Names and values.
-        others: Names that were taken out before, which may have been meant.
+        others: Names that are right too.
 
     Raises:
         gsam.errors.UsageError: There is no such setting.
     """
     for name in settings:
-        if name not in ALLOWED:
+        if name not in ALLOWED and name not in others:
             raise unknown_setting(name, (*ALLOWED, *others))
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
+from gsam.pipeline.limits import OPENING
 from gsam.runtime.batch import prepared
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.types import View
+
+
+def opener(settings: Mapping[str, Any]) -> Callable[[Source], Picture]:
+    """`open_image` with what the settings of a call say of opening."""
+    return functools.partial(open_image, **{name: settings[name] for name in OPENING if name in settings})
 
 
 def asked(
@@ -38,7 +45,10 @@ def _pairs(items: Iterable[Any]) -> Iterator[tuple[Source, Query]]:
 
 
 def read_ahead(
-    pairs: Iterable[tuple[Source, Queries]], depth: int, views: Sequence[View]
+    pairs: Iterable[tuple[Source, Queries]],
+    depth: int,
+    views: Sequence[View],
+    opened: Callable[[Source], Picture] = open_image,
 ) -> Iterator[tuple[tuple[Source, Queries], Picture | Exception]]:
     """Each pair with its picture, ``views`` made, or the error it gave; in order, at most ``depth``
     held at a time.
@@ -49,7 +59,7 @@ def read_ahead(
         try:
             while True:
                 while len(waiting) < depth and (pair := next(items, None)) is not None:
-                    waiting.append((pair, pool.submit(lambda source: prepared(open_image(source), views), pair[0])))
+                    waiting.append((pair, pool.submit(lambda source: prepared(opened(source), views), pair[0])))
                 if not waiting:
                     return
                 pair, future = waiting.popleft()

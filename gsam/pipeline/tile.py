@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,23 @@ def cut(picture: Picture, rectangles: Sequence[Rectangle]) -> list[Picture]:
     return [Picture(np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), picture.name) for y0, x0, y1, x1 in rectangles]
 
 
+def by_tiles(
+    picture: Picture, limits: Limits, batch_size: int, find: Callable[[Sequence[Picture]], list[Result]]
+) -> Result:
+    """What ``find`` finds in a picture as a whole and in tiles, ``batch_size`` of them at a time.
+
+    A tile is cut out when its turn comes, and not kept.
+    """
+    height, width = picture.pixels.shape[:2]
+    rectangles = [(0, 0, height, width), *tiles((height, width), limits.tile, limits.overlap)]
+    results: list[Result] = []
+    for start in range(0, len(rectangles), batch_size):
+        for result in find(cut(picture, rectangles[start : start + batch_size])):
+            empty = np.broadcast_to(np.uint8(0), result.pixels.shape)
+            results.append(dataclasses.replace(result, pixels=empty))
+    return merge(picture, rectangles, results, limits)
+
+
 def merge(
     picture: Picture,
     rectangles: Sequence[Rectangle],
@@ -97,11 +115,18 @@ def merge(
 ) -> Result:
     """The results of tiles (and of the whole picture, a tile like the others) as one of the
     picture.
+
+    ``limits.boxes`` counts per tile; where a tile has so many, a warning says that it may have
+    more.
     """
     size = (picture.pixels.shape[0], picture.pixels.shape[1])
     found = [f for i, (r, tile) in enumerate(zip(results, rectangles, strict=True)) for f in _found(r, tile, i)]
     things = [_one(same, size) for same in _clusters(found)]
-    things = _suppressed(sorted(things, key=lambda f: -f.score), limits)[: limits.boxes]
+    things = _suppressed(sorted(things, key=lambda f: -f.score), limits)
+    full = sum(len(result) >= limits.boxes for result in results)
+    if full:
+        told = f"{picture.name or 'this picture'}: {full} of {len(results)} tiles hold {limits.boxes} boxes, the most"
+        warnings.warn(f"{told}: more may be there; load with more boxes, or take smaller tiles", stacklevel=4)
     rows = [(f.source, f.row) for f in things]
     first = results[0]
     return dataclasses.replace(

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError, UsageError
-from gsam.inputs.image import MAX_PIXELS, content
+from gsam.inputs.decode import MAX_PIXELS
+from gsam.inputs.image import content
 from gsam.models.promptable import PromptableSegmenter
 from gsam.types import PyTree, View
 from gsam.weights import ported

@@ -53,14 +53,24 @@ class EncodedImages(Rebuildable):
         """The device that images are encoded and prompts are decoded on."""
         return jax.local_devices()[0]
 
-    def set_image(self, image: Source, image_format: Literal["RGB", "BGR"] = "RGB") -> None:
+    def set_image(
+        self,
+        image: Source,
+        image_format: Literal["RGB", "BGR"] = "RGB",
+        *,
+        stretch: bool = False,
+        max_pixels: int | None = None,
+    ) -> None:
         """Encode an image, in place of the one before; where that fails, no image is set.
 
         Every thread sets its own; see `gsam.Predictor`.
 
         Args:
-            image: uint8 [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
+            image: uint8 [H, W, 3], the path of a file, a PIL image, the bytes of a file, or
+                whatever else `gsam.inputs.image.open_image` opens.
             image_format: The order of the channels of an array, ``"RGB"`` or ``"BGR"``.
+            stretch: Map the range of values to 0..255, see `gsam.inputs.image.open_image`.
+            max_pixels: The largest number of pixels; by default 100 million.
 
         Raises:
             gsam.errors.ImageError: The image cannot be read.
@@ -76,23 +86,30 @@ class EncodedImages(Rebuildable):
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be 'RGB' or 'BGR', is {image_format!r}")
         if image_format == "BGR":
-            if not isinstance(image, np.ndarray):
+            if not hasattr(image, "__array__"):
                 raise ValueError("image_format='BGR' is for arrays: a file or a PIL image knows its channels")
-            image = image[..., ::-1]
-        self.set_image_batch([image])
+            array = np.asarray(image)
+            image = (
+                array[..., [2, 1, 0, *range(3, array.shape[-1])]] if array.ndim == 3 and array.shape[-1] > 2 else array
+            )
+        self.set_image_batch([image], stretch=stretch, max_pixels=max_pixels)
 
-    def set_image_batch(self, images: Sequence[Source]) -> None:
+    def set_image_batch(
+        self, images: Sequence[Source], *, stretch: bool = False, max_pixels: int | None = None
+    ) -> None:
         """Encode several images, for `predict_batch`.
 
         Args:
             images: At least one image, each as `set_image` takes it.
+            stretch: Map the range of values to 0..255, see `gsam.inputs.image.open_image`.
+            max_pixels: The largest number of pixels; by default 100 million.
 
         Raises:
             gsam.errors.ImageError: An image cannot be read.
             ValueError: There are no images.
         """
         self.reset_image()
-        pictures = [open_image(image) for image in images]
+        pictures = [open_image(image, stretch=stretch, max_pixels=max_pixels) for image in images]
         if not pictures:
             raise ValueError("no pictures: set_image_batch needs at least one")
         self._current.set(self._encode(pictures))

@@ -73,7 +73,14 @@ class FastSAM(Rebuildable):
         self._find = Program(self.model.everything, static=["n"])
 
     def __call__(
-        self, image: Source, *, conf: float | None = None, iou: float | None = None, max_det: int | None = None
+        self,
+        image: Source,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        max_det: int | None = None,
+        stretch: bool = False,
+        max_pixels: int | None = None,
     ) -> FastSAMPrompt:
         """Segment everything in an image.
 
@@ -85,6 +92,8 @@ class FastSAM(Rebuildable):
             iou: Of boxes that overlap more, keep the best; by default the model's, 0.7 (the demo
                 has 0.9). Another value compiles nothing.
             max_det: At most so many things; by default 300. Another value compiles a program.
+            stretch: Map the range of values to 0..255, see `gsam.inputs.image.open_image`.
+            max_pixels: The largest number of pixels; by default 100 million.
 
         Returns:
             Everything that was found, and the prompts that select from it.
@@ -98,7 +107,7 @@ class FastSAM(Rebuildable):
                 raise ValueError(f"{name} is {value}, it must be in 0..1")
         if max_det is not None and max_det < 1:
             raise ValueError(f"max_det is {max_det}, at least 1 is needed")
-        picture, stage = open_image(image), self.model
+        picture, stage = open_image(image, stretch=stretch, max_pixels=max_pixels), self.model
         images = gather([picture], [stage.view])
         limits = [np.float32(own if v is None else v) for v, own in ((conf, stage.conf), (iou, stage.iou))]
         found = self._find(self._params, images, *limits, n=stage.most if max_det is None else max_det)

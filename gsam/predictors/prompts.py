@@ -205,6 +205,10 @@ def _corners(box: Any, space: CoordinateSpace) -> NDArray[np.float64]:
     _finite(corners, "box")
     if corners[2] < corners[0] or corners[3] < corners[1]:
         raise ValueError("a box is x0 y0 x1 y1 with x0 <= x1 and y0 <= y1")
+    low, high, size = corners[:2], corners[2:], np.array(space.size[::-1])
+    before, behind = (high < 0) | ((high == 0) & (low < 0)), (low > size) | ((low == size) & (high > size))
+    if (before | behind).any():
+        raise ValueError(f"box {corners.tolist()} has no pixel of the picture, {size[0]:g} x {size[1]:g}")
     return corners.reshape(2, 2)
 
 
@@ -214,6 +218,11 @@ def _mask(mask: Any, space: CoordinateSpace) -> NDArray[np.float32] | None:
     if "mask" not in space.prompt_types:
         raise _unknown("mask", space)
     rows, columns = space.mask_size()
+    if _is_mask(_numbers(mask, "mask_input", None)):
+        raise ValueError(
+            "mask_input is logits, above 0 inside, and this is a mask (bool, 0 and 1, or 0 to 255): "
+            "give the low-resolution logits of an earlier answer, or numpy.where(mask, 10.0, -10.0)"
+        )
     given = _numbers(mask, "mask_input", np.float32)
     if given.shape != (1, rows, columns):
         raise ValueError(
@@ -221,6 +230,13 @@ def _mask(mask: Any, space: CoordinateSpace) -> NDArray[np.float32] | None:
         )
     _finite(given, "mask_input")
     return given[0]
+
+
+def _is_mask(values: NDArray[Any]) -> bool:
+    """Whether numbers are bool, unsigned, or go from 0 to exactly 1 or 255, as logits do not."""
+    if values.dtype.kind in "bu" or not values.size:
+        return values.dtype.kind in "bu"
+    return float(values.min()) == 0 and float(values.max()) in (1.0, 255.0)
 
 
 def _entries(value: Any, axes: int, name: str, shapes: str) -> list[Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -65,6 +66,28 @@ def varying() -> bytes:
     return made.video(5, times=VARYING)
 
 
+def unknown_codec() -> bytes:
+    data = made.video(4)
+    at = data.find(b"avc1", data.find(b"stsd"))
+    return data[:at] + b"xyz1" + data[at + 4 :]
+
+
+def joined() -> bytes:
+    """Two recordings, each with its time from zero."""
+    return made.video(30, kind="mpegts") + made.video(12, kind="mpegts")
+
+
+def in_order(frames: list[Frame]) -> None:
+    times = [f.time for f in frames if f.time is not None]
+    assert len(times) == len(frames) == 42
+    assert times == sorted(set(times))
+    assert [made.level(f.pixels) for f in frames] == [*range(30), *range(12)]
+
+
+def open_video(_: Path) -> Run:
+    return lambda: list(open_frames(io.BytesIO(made.video(3)), name="a.mp4"))
+
+
 _BAD: list[Row] = [
     error(
         "54a",
@@ -97,7 +120,48 @@ _BAD: list[Row] = [
         "has no frame 1",
     ),
 ]
+_BAD += [
+    error(
+        "54p",
+        "a codec that is not known here",
+        reads(unknown_codec),
+        "VideoError video_codec_missing",
+        "no decoder for it",
+    ),
+    error("54q", "a video of an empty path", lambda _: lambda: open_frames(""), "VideoError video_missing", "empty"),
+    error(
+        "54r",
+        "a frame over the limit of pixels",
+        reads(lambda: made.video(2), max_pixels=3000),
+        "VideoError video_too_large",
+        "64 x 48 is more than 3,000",
+    ),
+]
 _ODD: list[Row] = [
+    Row(
+        "54s",
+        "H.264 with B-frames in AVI: in the order they are shown",
+        reads(lambda: made.video(5, kind="avi", group=30)),
+        check=shown(0, 100, 200, 300, 400),
+    ),
+    Row("54t", "two recordings in one file: time goes on", reads(joined), check=in_order),
+    Row(
+        "54u",
+        "pixels that are not square: frames as stored",
+        reads(lambda: made.video(2, shape=Fraction(2))),
+        check=shown(0, 100),
+        says="2:1, not square",
+        warns=True,
+    ),
+    Row(
+        "54v",
+        "HDR: told",
+        reads(lambda: made.video(2, transfer=16)),
+        check=shown(0, 100),
+        says="HDR (PQ)",
+        warns=True,
+    ),
+    Row("54w", "a video as an open file", open_video, check=shown(0, 100, 200)),
     Row("54k", "a rate that varies: every frame, at its own time", reads(varying), check=shown(*VARYING)),
     Row("54l", "a video that lies on its side: upright", reads(lambda: made.video(3, turn=90)), check=lying),
     Row("54m", "a video of one frame", reads(lambda: made.video(1)), check=shown(0)),
@@ -111,7 +175,7 @@ _ODD: list[Row] = [
     ),
     Row("54o", "one frame in five of a folder", folder("0.png", "5.png", "10.png"), check=shown(0, 100, 200)),
 ]
-_ELSEWHERE = ("54i", "54j")
+_ELSEWHERE = ("54i", "54j", "54q", "54r", "54w")
 """What a command line cannot be given.
 
 ``tests/cli/test_track.py`` runs `gsam track` on the others that are files.

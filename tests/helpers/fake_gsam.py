@@ -38,11 +38,12 @@ class FakePipeline:
         *,
         batch_size: int = 8,
         on_error: Callable[[Any, Exception], None] | None = None,
+        **opening: Any,
     ) -> Iterator[Result]:
         batch: list[Picture] = []
         for source in images:
             try:
-                batch.append(open_image(source))
+                batch.append(open_image(source, **opening))
             except ValueError as error:
                 assert on_error is not None
                 on_error(source, error)

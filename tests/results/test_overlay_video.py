@@ -132,3 +132,36 @@ def test_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UsageError, match=r"gsam-jax\[video\]"):
         OverlayVideo(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_and_pixel_shape_are_kept(suffix: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="not square"):
+        frames = open_frames(made.video(12, sound=True, shape=Fraction(3, 2)))
+    path = tmp_path / f"a{suffix}"
+    assert frames.has_sound
+    with OverlayVideo(path, frames.rate, pixel_shape=frames.pixel_shape, sound=frames.source) as video:
+        for frame in frames:
+            video.add(frame.pixels, None, frame.time)
+    with av.open(io.BytesIO(frames.source)) as before, av.open(str(path)) as after:
+        assert after.streams.video[0].sample_aspect_ratio == Fraction(3, 2)
+        assert after.streams.audio[0].codec_context.name == "aac"
+        assert sum(1 for _ in after.decode(audio=0)) >= sum(1 for _ in before.decode(audio=0)) - 1
+
+
+def test_sound_that_a_file_cannot_hold_is_said_to_be_lost(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    with av.open(data, "w", format="avi") as container:
+        heard, seen = container.add_stream("pcm_u8", rate=8000, layout="mono"), container.add_stream("mpeg4", rate=10)
+        seen.width, seen.height, seen.pix_fmt = 64, 48, "yuv420p"
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.uint8), "u8", "mono")
+        silence.sample_rate = 8000
+        container.mux(heard.encode(silence))
+        container.mux(seen.encode(av.VideoFrame.from_ndarray(made.picture(0), "rgb24")))
+        container.mux(seen.encode(None))
+    with (
+        pytest.warns(UserWarning, match="has no sound"),
+        OverlayVideo(tmp_path / "a.mp4", sound=data.getvalue()) as video,
+    ):
+        video.add(made.picture(0))
+    assert list(open_frames(tmp_path / "a.mp4"))

@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from gsam.errors import VideoError
+from gsam.inputs.paths import expanded
 from gsam.inputs.protected import READ
-from gsam.inputs.video.folder import SUFFIXES, Pictures, open_folder
+from gsam.inputs.video.folder import SUFFIXES, Opening, Pictures, open_folder
 from gsam.inputs.video.source import Frame as Frame
 from gsam.inputs.video.source import Frames as Frames
 from gsam.inputs.video.stream import Stream
@@ -30,6 +31,8 @@ def open_frames(
     missing: Literal["warn", "raise"] = "warn",
     damaged: Literal["raise", "warn"] = "raise",
     name: str | None = None,
+    stretch: bool = False,
+    max_pixels: int | None = None,
 ) -> Frames:
     """Open whatever has frames; `Frames` are given back as they are.
 
@@ -43,7 +46,9 @@ def open_frames(
     no time.  ``ahead``: how many frames a thread may have ready before they are asked for.
     ``missing``: whether numbers missing in a folder are a warning or an error.  ``damaged``:
     whether what cannot be decoded of a video file is, after everything else was given, an error or
-    a warning.  ``name`` is for messages.
+    a warning.  ``name`` is for messages.  ``stretch`` and ``max_pixels`` are as
+    `gsam.inputs.image.open_image` takes them, for frames that are images; ``max_pixels`` for those
+    of video files too.
 
     Raises `VideoError` (and `ImageError`, for one image among several), whose code says what is
     wrong, `UsageError` where PyAV is needed and missing, and `TypeError` for what is no video at
@@ -51,43 +56,67 @@ def open_frames(
     """
     if isinstance(source, Frames):
         return source
+    opening = Opening(stretch, max_pixels)
     pace = None if rate is None else Fraction(rate).limit_denominator(100_000)
     if pace is not None and pace <= 0:
         raise VideoError(f"{rate} frames a second are no rate", "rate_invalid")
     if isinstance(source, bytes | bytearray | memoryview):
-        return _file(bytes(source), pace, ahead, damaged, name)
+        return _file(bytes(source), pace, ahead, damaged, name, opening)
+    if callable(getattr(source, "read", None)) and not hasattr(source, "convert"):
+        return _file(_content(source), pace, ahead, damaged, name or getattr(source, "name", None), opening)
     if isinstance(source, str | os.PathLike):
-        path = Path(os.fsdecode(source))
+        if not os.fspath(source):
+            raise VideoError("an empty text is no path of a video", "video_missing")
+        path = expanded(os.fsdecode(source))
         if _is_folder(path):
-            return open_folder(path, rate=pace, missing=missing, look_ahead=ahead)
+            return open_folder(path, rate=pace, missing=missing, look_ahead=ahead, opening=opening)
         if path.suffix.lower() in SUFFIXES - {".gif"}:
-            return Pictures([path], name=name or path.name, rate=pace, look_ahead=ahead)
+            return Pictures([path], name=name or path.name, rate=pace, look_ahead=ahead, opening=opening)
         READ.add(path)
-        return _file(path, pace, ahead, damaged, name)
+        return _file(path, pace, ahead, damaged, name, opening)
     told = name or "pictures"
-    if isinstance(source, np.ndarray):
+    if hasattr(source, "__array__") and not hasattr(source, "convert"):
+        source = np.asarray(source)
         if source.ndim != 4:
             raise TypeError(f"a video is an array [T, H, W, 3], this one is {list(source.shape)}")
-        return Pictures(list(source), name=told, rate=pace, look_ahead=ahead)
+        return Pictures(list(source), name=told, rate=pace, look_ahead=ahead, opening=opening)
     if isinstance(source, Sequence):
-        return Pictures(source, name=told, rate=pace, look_ahead=ahead)
+        return Pictures(source, name=told, rate=pace, look_ahead=ahead, opening=opening)
     if isinstance(source, Iterable) and not hasattr(source, "convert"):
-        return Stream(iter(source), name=name or "live", rate=pace, look_ahead=ahead)
+        return Stream(iter(source), name=name or "live", rate=pace, look_ahead=ahead, opening=opening)
     raise TypeError(
         f"frames come from a video, a folder, a list or an array of pictures or an iterator, not {type(source).__name__}"
     )
 
 
 def _file(
-    source: Path | bytes, rate: Fraction | None, ahead: int, damaged: Literal["raise", "warn"], name: str | None
+    source: Path | bytes,
+    rate: Fraction | None,
+    ahead: int,
+    damaged: Literal["raise", "warn"],
+    name: str | None,
+    opening: Opening,
 ) -> Frames:
     from gsam.inputs.video.file import Video
 
-    video = Video(source, damaged=damaged, look_ahead=ahead)
+    video = Video(source, damaged=damaged, look_ahead=ahead, max_pixels=opening.max_pixels)
     if video.still:
-        return Pictures([source], name=name or video.name, rate=rate, look_ahead=ahead)
+        return Pictures([source], name=name or video.name, rate=rate, look_ahead=ahead, opening=opening)
     video.name = name or video.name
     return video
+
+
+def _content(file: IO[bytes]) -> bytes:
+    """All of a file that is open, left where it was if it can be rewound."""
+    at = file.tell() if file.seekable() else None
+    if at is not None:
+        file.seek(0)
+    data = file.read()
+    if at is not None:
+        file.seek(at)
+    if not isinstance(data, bytes | bytearray):
+        raise TypeError("open the video in binary mode, open(path, 'rb')")
+    return bytes(data)
 
 
 def _is_folder(path: Path) -> bool:

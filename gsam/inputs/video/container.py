@@ -12,6 +12,7 @@ from typing import Any
 
 from gsam.errors import UsageError, VideoError
 from gsam.files import Closing
+from gsam.inputs.video.clock import JOIN
 
 MAX_PIXELS = 100_000_000
 """Largest number of pixels of a frame, the limit of single images."""
@@ -34,11 +35,13 @@ class Container(Closing):
     says nothing.  Raises `VideoError` for what is no video.
     """
 
-    def __init__(self, source: Path | bytes, name: str) -> None:
+    def __init__(self, source: Path | bytes, name: str, max_pixels: int | None = None) -> None:
         self.av = pyav()
         self.name = name
         self.error: str | None = None
         """The error that stopped or disturbed the reading, if any."""
+        self.jumped = False
+        """Whether time has gone back, as where two recordings are joined."""
         self.corrupt = 0
         """Frames that came out with faults."""
         self.shown: Fraction | None = None
@@ -60,9 +63,12 @@ class Container(Closing):
             raise VideoError(f"{name}: " + (f"is not a video ({_said(error)})" if start else "is empty")) from None
         try:
             self.stream = self._chosen()
-            w, h = self.stream.width, self.stream.height
-            if w * h > MAX_PIXELS:
-                raise VideoError(f"{name}: {w} x {h} is more than {MAX_PIXELS:,} pixels", "video_too_large")
+            if self.stream.codec_context is None:
+                told = "this FFmpeg has no decoder for it (a camera's raw, encrypted, or newer): convert it to H.264"
+                raise VideoError(f"{name}: {told}", "video_codec_missing")
+            w, h, most = self.stream.width, self.stream.height, max_pixels or MAX_PIXELS
+            if w * h > most:
+                raise VideoError(f"{name}: {w} x {h} is more than {most:,} pixels", "video_too_large")
         except VideoError:
             self.close()
             raise
@@ -93,6 +99,22 @@ class Container(Closing):
     def rate(self) -> Fraction | None:
         """Frames a second, on average."""
         return next((r for r in map(exact, (self.stream.average_rate, self.stream.guessed_rate)) if r), None)
+
+    @property
+    def reorders(self) -> bool:
+        """Whether frames may be stored in another order than they are shown."""
+        return bool(self.stream.codec_context.has_b_frames)
+
+    @property
+    def pixel_shape(self) -> Fraction:
+        """Width of a stored pixel by its height; 1 if the file does not say."""
+        found = exact(self.stream.sample_aspect_ratio)
+        return found if found else Fraction(1)
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether the file has sound too."""
+        return bool(self.container.streams.audio)
 
     @property
     def time_base(self) -> Fraction:
@@ -126,19 +148,21 @@ class Container(Closing):
 
     def __iter__(self) -> Iterator[Any]:
         """Everything that can be decoded from here on, in the order it is shown."""
-        begin = None
+        begin = last = None
         for packet in self.packets():
             try:
                 frames = self.stream.decode(packet)
             except self.av.error.EOFError:
                 return
-            except self.av.error.FFmpegError as error:
+            except Exception as error:  # a damaged file may trip any line of a decoder
                 self.error = self.error or _said(error)
                 continue
             for frame in frames:
                 self.corrupt += bool(frame.is_corrupt)
                 if frame.pts is not None:
                     begin = frame.pts if begin is None else begin
+                    self.jumped |= last is not None and (last - frame.pts) * self.time_base > JOIN
+                    last = frame.pts
                     self.shown = (frame.pts - min(begin, 0) + (frame.duration or 0)) * self.time_base
                 yield frame
 

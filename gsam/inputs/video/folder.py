@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -29,6 +30,17 @@ Such numbers are no counts, but time stamps, perhaps.
 Missing = Literal["warn", "raise"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """How images are opened, see `gsam.inputs.image.open_image`."""
+
+    stretch: bool = False
+    max_pixels: int | None = None
+
+
+PLAIN = Opening()
+
+
 class Pictures(Frames):
     """Images that are there already: opened one by one, in any order."""
 
@@ -40,11 +52,13 @@ class Pictures(Frames):
         rate: Fraction | None = None,
         numbers: Sequence[int] | None = None,
         look_ahead: int = 4,
+        opening: Opening = PLAIN,
     ) -> None:
         """Take ``numbers`` [N] ascending, display times in 1 / ``rate``; by default 0 to N-1."""
         if not len(pictures):
             raise VideoError(f"{name}: no pictures, so no frames", "video_empty")
         self.pictures, self.name, self.rate, self.look_ahead = pictures, name, rate, look_ahead
+        self.opening = opening
         self.time_base = None if rate is None else 1 / rate
         self.numbers = list(range(len(pictures))) if numbers is None else list(numbers)
         self.size = (0, 0)
@@ -64,15 +78,15 @@ class Pictures(Frames):
 
     def _open(self, index: int) -> Frame:
         time = None if self.rate is None else (self.numbers[index] - self.numbers[0]) / self.rate
-        return opened(self.name, index, self.pictures[index], time)
+        return opened(self.name, index, self.pictures[index], time, self.opening)
 
 
-def opened(name: str, index: int, picture: Source, time: Fraction | None) -> Frame:
+def opened(name: str, index: int, picture: Source, time: Fraction | None, opening: Opening = PLAIN) -> Frame:
     """An image as frame ``index`` of ``name``.  Raises `ImageError` or `TypeError` naming both."""
     from gsam.inputs.image import open_image
 
     try:
-        found = open_image(picture)
+        found = open_image(picture, stretch=opening.stretch, max_pixels=opening.max_pixels)
     except (ImageError, TypeError, ValueError) as error:
         told = f"{name}: frame {index}: {error}"
         if isinstance(error, TypeError):
@@ -82,7 +96,12 @@ def opened(name: str, index: int, picture: Source, time: Fraction | None) -> Fra
 
 
 def open_folder(
-    folder: Path, *, rate: Fraction | None = None, missing: Missing = "warn", look_ahead: int = 4
+    folder: Path,
+    *,
+    rate: Fraction | None = None,
+    missing: Missing = "warn",
+    look_ahead: int = 4,
+    opening: Opening = PLAIN,
 ) -> Pictures:
     """Open the images of a folder (`SUFFIXES`; no hidden files) in `ordered` order.
 
@@ -97,7 +116,7 @@ def open_folder(
         raise VideoError(f"{name}: no pictures in this folder", "video_empty")
     files, numbers = ordered(found)
     if numbers is None:
-        return Pictures(files, name=folder.name, rate=rate, look_ahead=look_ahead)
+        return Pictures(files, name=folder.name, rate=rate, look_ahead=look_ahead, opening=opening)
     twice = next((i for i in range(1, len(files)) if numbers[i] == numbers[i - 1]), None)
     if twice is not None:
         raise VideoError(
@@ -106,7 +125,7 @@ def open_folder(
         )
     step = math.gcd(*(b - a for a, b in itertools.pairwise(numbers))) or 1
     if (numbers[-1] - numbers[0]) // step + 1 > SPARSE * len(files):
-        return Pictures(files, name=folder.name, rate=rate, look_ahead=look_ahead)
+        return Pictures(files, name=folder.name, rate=rate, look_ahead=look_ahead, opening=opening)
     there = set(numbers)
     holes = [n for n in range(numbers[0], numbers[-1], step) if n not in there]
     if holes:
@@ -115,7 +134,7 @@ def open_folder(
             raise VideoError(told, "frames_missing")
         warnings.warn(told, stacklevel=3)
     times = [(n - numbers[0]) // step for n in numbers]
-    return Pictures(files, name=folder.name, rate=rate, numbers=times, look_ahead=look_ahead)
+    return Pictures(files, name=folder.name, rate=rate, numbers=times, look_ahead=look_ahead, opening=opening)
 
 
 def ordered(files: Sequence[Path]) -> tuple[list[Path], list[int] | None]:

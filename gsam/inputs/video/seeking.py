@@ -5,11 +5,13 @@ from __future__ import annotations
 import bisect
 import collections
 import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
+import itertools
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any, Self
 
 from gsam.errors import VideoError
+from gsam.inputs.video.clock import Clock
 from gsam.inputs.video.container import Container
 
 KEPT = 100_000_000
@@ -24,10 +26,15 @@ class Index:
     """The time stamps of all frames, in the order they are shown."""
 
     pts: list[int]
-    """Ascending; empty where the file has none, or one twice: then frames are only counted."""
+    """Ascending; empty where they say nothing of the order: then frames are only counted.
+
+    The file has none, or one twice, recordings are joined, or stamps are in the order of storing.
+    """
     keys: list[int]
     """Numbers of the frames from which decoding can start, ascending."""
     count: int
+    stamps: list[int] = dataclasses.field(default_factory=list)
+    """Time stamps of all frames as they are shown, where those of the decoder are wrong."""
 
     @classmethod
     def of(cls, container: Container) -> Self:
@@ -35,10 +42,15 @@ class Index:
 
         Packets that are cut off or not to be shown do not count.
         """
-        shown = [(p.pts, p.is_keyframe) for p in container.packets() if p is not None and _counts(p)]
+        packets = [p for p in container.packets() if p is not None and _counts(p)]
+        shown = [(p.pts, p.is_keyframe) for p in packets]
         stamps = sorted(pts for pts, _ in shown if pts is not None)
-        if len(set(stamps)) != len(shown):
+        decoded = [p.dts for p in packets if p.dts is not None]
+        joined = any(after < before for before, after in itertools.pairwise(decoded))
+        if joined or len(set(stamps)) != len(shown):
             return cls([], [], len(shown))
+        if container.reorders and len(shown) > 1 and stamps == [pts for pts, _ in shown]:
+            return cls([], [], len(shown), stamps)  # AVI: stamps in the order of storing, not of showing
         keys = [bisect.bisect_left(stamps, pts) for pts, key in shown if key]
         return cls(stamps, sorted(keys), len(shown))
 
@@ -56,16 +68,19 @@ class Index:
 class Seeker:
     """One decoder that jumps to where it is asked to, and keeps what it passed on the way."""
 
-    def __init__(self, source: Path | bytes, name: str, index: Index) -> None:
-        self.source, self.name, self.index = source, name, index
-        self._kept: collections.OrderedDict[int, Any] = collections.OrderedDict()
+    def __init__(self, opened: Callable[[], Container], name: str, index: Index) -> None:
+        self.opened, self.name, self.index = opened, name, index
+        self._kept: collections.OrderedDict[int, tuple[Any, Fraction | None]] = collections.OrderedDict()
         self._container: Container | None = None
-        self._coming: Iterator[tuple[int, Any]] = iter(())
+        self._coming: Iterator[tuple[int, tuple[Any, Fraction | None]]] = iter(())
         self._next = -1
         """The number of the frame that the decoder gives next, -1 if it does not run."""
 
-    def decoded(self, i: int) -> Any:
-        """Frame ``i`` as PyAV has it.  Raises `VideoError` where it cannot be decoded."""
+    def decoded(self, i: int) -> tuple[Any, Fraction | None]:
+        """Frame ``i`` as PyAV has it, and its time where frames are only counted.
+
+        Raises `VideoError` where it cannot be decoded.
+        """
         if i in self._kept:
             return self._kept[i]
         keys = self.index.keys
@@ -98,20 +113,21 @@ class Seeker:
         if self._container is None or k < 0:
             if self._container is not None:
                 self._container.close()
-            self._container = Container(self.source, self.name)
+            self._container = self.opened()
         self._next = first = self.index.keys[k] if k >= 0 else 0
         if k >= 0:
             self._container.seek(self.index.pts[first])
         if not self.index.pts:
-            self._coming = enumerate(self._container)
+            clock = Clock(self._container.time_base, self._container.rate, self.index.stamps)
+            self._coming = enumerate((f, clock.time(f)) for f in self._container)
             return
         numbered = ((self.index.number(f.pts), f) for f in self._container)
         # What is shown before the key frame refers to frames that were not decoded.
-        self._coming = ((n, f) for n, f in numbered if n is not None and n >= first)
+        self._coming = ((n, (f, None)) for n, f in numbered if n is not None and n >= first)
 
-    def _keep(self, i: int, frame: Any) -> None:
+    def _keep(self, i: int, frame: tuple[Any, Fraction | None]) -> None:
         self._kept[i] = frame
-        size = sum(plane.buffer_size for plane in frame.planes)
+        size = sum(plane.buffer_size for plane in frame[0].planes)
         while len(self._kept) > 1 and len(self._kept) * size > KEPT:
             self._kept.popitem(last=False)
 

@@ -47,6 +47,10 @@ class Frames(Closing):
     look_ahead: int
     """Number of frames that a thread may have ready before they are needed."""
     seekable: bool = True
+    pixel_shape: Fraction = Fraction(1)
+    """Width of a pixel by its height, upright."""
+    has_sound: bool = False
+    """Whether the file has sound, which frames have not."""
 
     @property
     @abc.abstractmethod

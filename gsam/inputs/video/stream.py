@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gsam.errors import UsageError, VideoError
+from gsam.inputs.video.folder import PLAIN, Opening, opened
 from gsam.inputs.video.source import Frame, Frames
 
 if TYPE_CHECKING:
@@ -23,9 +24,16 @@ class Stream(Frames):
     seekable = False
 
     def __init__(
-        self, pictures: Iterator[Source], *, name: str = "live", rate: Fraction | None = None, look_ahead: int = 4
+        self,
+        pictures: Iterator[Source],
+        *,
+        name: str = "live",
+        rate: Fraction | None = None,
+        look_ahead: int = 4,
+        opening: Opening = PLAIN,
     ) -> None:
         self.name, self.rate, self.look_ahead = name, rate, look_ahead
+        self._opening = opening
         self.time_base = None if rate is None else 1 / rate
         self._rest: Iterator[Source] | None = pictures
         try:
@@ -50,6 +58,4 @@ class Stream(Frames):
         raise UsageError(f"{self.name}: is live, frame {index} cannot be sought", "video_not_seekable")
 
     def _made(self, index: int, picture: Source) -> Frame:
-        from gsam.inputs.video.folder import opened
-
-        return opened(self.name, index, picture, None if self.rate is None else index / self.rate)
+        return opened(self.name, index, picture, None if self.rate is None else index / self.rate, self._opening)

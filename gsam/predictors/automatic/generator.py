@@ -159,11 +159,14 @@ class MaskGenerator(Rebuildable):
         points = "points of its own" if side is None else f"{side} x {side} points"
         return f"<{type(self).__name__} {self.name}: {points}>"
 
-    def generate(self, image: Source) -> list[Record]:
+    def generate(self, image: Source, *, stretch: bool = False, max_pixels: int | None = None) -> list[Record]:
         """Generate masks for everything in an image.
 
         Args:
-            image: uint8 RGB [H, W, 3], the path of a file, a PIL image, or the bytes of a file.
+            image: uint8 RGB [H, W, 3], the path of a file, a PIL image, the bytes of a file, or
+                whatever else `gsam.inputs.image.open_image` opens.
+            stretch: Map the range of values to 0..255, see `gsam.inputs.image.open_image`.
+            max_pixels: The largest number of pixels; by default 100 million.
 
         Returns:
             One dictionary per mask, best first: ``segmentation`` (by ``output_mode``), ``area`` in
@@ -174,7 +177,7 @@ class MaskGenerator(Rebuildable):
         Raises:
             gsam.errors.ImageError: The image cannot be read.
         """
-        picture = open_image(image)
+        picture = open_image(image, stretch=stretch, max_pixels=max_pixels)
         return records(self.find(picture.pixels), _size(picture.pixels), self.settings.output_mode)
 
     def find(self, pixels: NDArray[np.uint8]) -> Candidates:

@@ -1,7 +1,7 @@
 """A video to look at: each frame with its objects' masks in their own colours, labels and ids.
 
 H.264 in yuv420p, which plays everywhere, by PyAV (the extra ``video``); BT.709 colours, said so in
-the file; without sound.
+the file; the pixel shape and the sound of the original, where they are given.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gsam.results.draw.colours import numbered
 from gsam.results.draw.outline import paint
 from gsam.results.draw.overlay import line_width
 from gsam.results.draw.plates import Caption, put
+from gsam.results.formats.overlay_sound import Sound
 from gsam.results.tracks import TrackedFrame
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
@@ -67,14 +68,23 @@ class OverlayVideo:
     """
 
     def __init__(
-        self, path: str | Path, rate: Fraction | None = None, time_base: Fraction | None = None, *, quality: int = 20
+        self,
+        path: str | Path,
+        rate: Fraction | None = None,
+        time_base: Fraction | None = None,
+        *,
+        quality: int = 20,
+        pixel_shape: Fraction = Fraction(1),
+        sound: Path | bytes | None = None,
     ) -> None:
         """Open the file for writing.
 
         ``rate``: frames per second (25 if unknown), for the file's head and for frames without a
         time. ``time_base``: the unit of their times, so that they are kept exactly; 1/90000 s, or
         one that fits ``rate``, if it is not given. ``quality`` is x264's ``crf``: 0 is lossless, 51
-        the worst.
+        the worst. ``pixel_shape``: width of a pixel by its height, which a player obeys.
+        ``sound``: a video whose sound is copied, from its first image on; a warning says where the
+        new file cannot hold it.
 
         Raises `UsageError` without PyAV, without an encoder for H.264, or for a file that does not
         end in one of `SUFFIXES`.
@@ -89,7 +99,8 @@ class OverlayVideo:
             raise UsageError("this PyAV cannot write H.264: install the one of 'gsam-jax[video]'", "extra_missing")
         self.rate = rate or Fraction(25)
         self.base = time_base or Fraction(1, math.lcm(self.rate.numerator, 90_000))
-        self.quality = quality
+        self.quality, self.pixel_shape = quality, pixel_shape
+        self._sound = None if sound is None else Sound(sound)
         self.count = 0
         self.size = (0, 0)
         self._last = -1
@@ -117,6 +128,8 @@ class OverlayVideo:
         frame = self.av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p", dst_colorspace=BT709)
         frame.pts, frame.time_base = at, self.base
         self._container.mux(self._stream.encode(frame))
+        if self._sound is not None:
+            self._sound.copy(self._container, at * self.base)
         self._last = at
         self.count += 1
 
@@ -133,6 +146,10 @@ class OverlayVideo:
         codec.time_base = self.base
         codec.colorspace = codec.color_primaries = codec.color_trc = BT709
         codec.color_range = LIMITED
+        codec.sample_aspect_ratio = self.pixel_shape
+        if self._sound is not None:
+            self._sound.join(self._container, self.path.name)
+            self._stack.callback(self._sound.close)
         self.size = (height, width)
 
     def __enter__(self) -> Self:
@@ -145,6 +162,8 @@ class OverlayVideo:
         if error is None and self._container is not None:
             try:
                 self._container.mux(self._stream.encode(None))
+                if self._sound is not None:
+                    self._sound.copy(self._container, (self._last + 1) * self.base)
             except BaseException as worse:
                 self._stack.__exit__(type(worse), worse, worse.__traceback__)
                 raise

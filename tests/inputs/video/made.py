@@ -66,6 +66,8 @@ def video(
     matrix: Sequence[int] | None = None,
     group: int = 12,
     sound: bool = False,
+    shape: Fraction | None = None,
+    transfer: int | None = None,
     **options: str,
 ) -> bytes:
     """A file of ``count`` frames, 10 a second or shown at ``times`` (milliseconds), a key frame
@@ -74,7 +76,7 @@ def video(
     av = pytest.importorskip("av", reason="making a video needs PyAV")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "made"  # a file, because FFmpeg reopens it to move the index to its beginning
-        write(av, place, count, size, kind, codec, times, turn, matrix, group, sound, options)
+        write(av, place, count, size, kind, codec, times, turn, matrix, group, sound, options, shape, transfer)
         return place.read_bytes()
 
 
@@ -91,6 +93,8 @@ def write(
     group: int,
     sound: bool,
     options: dict[str, str],
+    shape: Fraction | None = None,
+    transfer: int | None = None,
 ) -> None:
     with av.open(str(place), "w", format=kind, options=options) as container:
         stream = container.add_stream(codec, rate=10, options={"g": str(group)})
@@ -99,6 +103,10 @@ def write(
         stream.width, stream.height, stream.pix_fmt = size[1], size[0], "yuv420p"
         base = Fraction(1, 10) if kind == "avi" else MS  # AVI knows one rate, and no time stamps
         stream.codec_context.time_base = base
+        if shape is not None:
+            stream.codec_context.sample_aspect_ratio = shape
+        if transfer is not None:
+            stream.codec_context.color_trc = transfer
         if turn is not None:
             stream.set_display_rotation(turn)
         if matrix is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -323,3 +324,46 @@ def test_no_jax() -> None:
     code = f"import sys, numpy; {use}; print('jax' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def joined() -> bytes:
+    return made.video(30, kind="mpegts") + made.video(12, kind="mpegts")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: made.video(24, kind="avi"),
+        lambda: made.video(24, kind="avi", group=100),
+        lambda: made.video(24, kind="avi", codec="mpeg4"),
+        joined,
+        lambda: made.video(
+            12, times=(0, 100, 200, 300, 90_000, 90_100, 90_200, 90_300, 90_400, 90_500, 90_600, 90_700)
+        ),
+    ],
+    ids=["avi", "avi-one-key", "avi-mpeg4", "joined", "hole"],
+)
+def test_a_frame_by_its_number_is_that_frame(make: Callable[[], bytes]) -> None:
+    frames = open_frames(make())
+    every = list(frames)
+    times = [f.time for f in every]
+    assert times == sorted(times)
+    for i in [*range(len(every) - 1, -1, -3), *range(0, len(every), 5)]:
+        np.testing.assert_array_equal(frames[i].pixels, every[i].pixels)
+        assert frames[i].time == times[i]
+    assert [f.index for f in frames.walk(3, 9, 2)] == [3, 5, 7]
+    assert [f.time for f in frames.walk(3, 9, 2)] == times[3:9:2]
+
+
+def test_pixel_shape_is_that_of_the_upright_frame() -> None:
+    with pytest.warns(UserWarning, match="2:1"):
+        assert open_frames(made.video(2, shape=Fraction(2))).pixel_shape == 2
+    with pytest.warns(UserWarning, match="1:2"):
+        assert open_frames(made.video(2, shape=Fraction(2), turn=90)).pixel_shape == Fraction(1, 2)
+
+
+def test_deep_frames_of_a_folder_are_stretched(tmp_path: Path) -> None:
+    values = np.arange(12 * 16, dtype=np.uint16).reshape(12, 16)
+    for i in range(2):
+        Image.fromarray(values + i).save(tmp_path / f"{i}.png")
+    assert [f.pixels.max() for f in open_frames(tmp_path, stretch=True)] == [255, 255]

@@ -1,0 +1,21 @@
+"""Names of files as a user gives them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def expanded(source: str | os.PathLike[str]) -> Path:
+    """Make a path of a name; ``~`` is the user's home, unless a file is called so."""
+    path = Path(source)
+    if str(path).startswith("~") and not os.path.lexists(path):
+        with contextlib.suppress(RuntimeError):  # there is no such user
+            return path.expanduser()
+    return path
+
+
+def shown(path: Path) -> str:
+    """A path for a message, on one line whatever its name."""
+    return repr(str(path)) if not str(path).isprintable() else str(path)
