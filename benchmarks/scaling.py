@@ -117,14 +117,11 @@ def _median(work: Callable[[], Any], repeats: int = 5) -> float:
 
 
 def starts() -> dict[str, Table]:
-    """Time whole processes from nothing to nano's first result; return the table by its heading."""
-    runs = start.starts(3)
-    titles = {
-        "warm": "`gsam segment` on nano to the first result, programs in the cache (goal: <= 5 s)",
-        "cold": "the same, empty cache",
-        "help": "`gsam --help`",
-    }
-    measured = {title: runs[k] for k, title in titles.items()} | from_artefact(3)
+    """Time Python from nothing to nano's first result; return the table by its heading.
+
+    The command's start is `benchmarks.start`'s.
+    """
+    measured = from_artefact(3)
     out = ["| start | median | range |", "|---|---|---|"]
     for title, each in measured.items():
         out.append(f"| {title} | {statistics.median(each):.2f} s | {min(each):.2f} to {max(each):.2f} |")

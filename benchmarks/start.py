@@ -46,6 +46,8 @@ def starts(repeats: int) -> dict[str, list[float]]:
                 "-m",
                 "gsam",
                 "segment",
+                "-p",
+                "nano",
                 str(SCENE),
                 "-q",
                 "dog. pizza",
@@ -110,7 +112,7 @@ Made by `python -m benchmarks.start` on {datetime.date.today()}: {platform.machi
 
 | what | median | range |
 |---|---|---|
-| `gsam segment scene.png -q "dog. pizza"` on nano, warm compile cache | {middle["warm"]:.2f} s | {spread["warm"]} |
+| `gsam segment scene.png -q "dog. pizza" -p nano`, warm compile cache | {middle["warm"]:.2f} s | {spread["warm"]} |
 | the same with an empty compile cache | {middle["cold"]:.2f} s | {spread["cold"]} |
 | `gsam --help` | {middle["help"]:.2f} s | {spread["help"]} |
 | programs compiled for 50 images of 50 sizes, 10 query lists, one by one and in batches | {programs} | |

@@ -19,9 +19,14 @@ class Case:
     models: frozenset[str]
     """The checkpoints that it needs, see `benchmarks.harness.checkpoints`."""
     peers: tuple[str, ...]
-    """The forms of torch that it is compared with; those behind a ``+`` only with ``--full``."""
+    """The forms of torch that it is compared with, see `benchmarks.harness.torch_cases`.
+
+    Those behind a ``+`` only with ``--full``; those behind a ``~`` are shown beside and not judged.
+    """
     omitted: tuple[str, ...] = ()
     """Forms that this run leaves out."""
+    beside: tuple[str, ...] = ()
+    """Forms of another precision, which are no peers of this one."""
     goal: float | None = None
     """The goal, in ``unit``; None for none."""
     measure: Literal["close", "masks", "boxes", "scenes"] = "close"
@@ -43,9 +48,13 @@ class Case:
 
     def with_peers(self, full: bool) -> Case:
         """Return the case as it is run: with every form, or without those of ``--full``."""
-        kept = tuple(form for form in self.peers if full or not form.startswith("+"))
-        omitted = tuple(form.lstrip("+") for form in self.peers if form not in kept)
-        return dataclasses.replace(self, peers=tuple(form.lstrip("+") for form in kept), omitted=omitted)
+        kept = [form for form in self.peers if full or not form.startswith("+")]
+        return dataclasses.replace(
+            self,
+            peers=tuple(form.lstrip("+~") for form in kept),
+            omitted=tuple(form.lstrip("+~") for form in self.peers if form not in kept),
+            beside=tuple(form.lstrip("+~") for form in kept if form.lstrip("+").startswith("~")),
+        )
 
     def reduced(self) -> Case:
         """Return the case with little work and no goal, to try a script on a CPU."""
@@ -66,7 +75,7 @@ def _encoder(size: str, **more: Any) -> Case:
         f"SAM ViT-{size.upper()} encoder, 1024 x 1024",
         "encoder",
         f"sam_{size}",
-        "sdpa onnx +compile +eager",
+        "sdpa onnx compile ~bf16 +eager",
         goal=1.0,
         tolerance=1e-4,
         rounds=2,
@@ -81,7 +90,7 @@ def _decoder(prompts: int, goal: float, **more: Any) -> Case:
         f"SAM decoder, {prompts} box{'es' * (prompts > 1)}",
         "decoder",
         "sam_b",
-        ("sdpa compile +eager" if prompts == 1 else "sdpa +eager +compile"),
+        ("sdpa compile" if prompts == 1 else "compile_by_1 sdpa_by_4 +compile +sdpa"),
         goal=goal,
         options={"prompts": prompts},
         items=prompts,
@@ -102,7 +111,7 @@ CPU = (
         "a click on an image encoded before, to three masks of 1024 x 1536",
         "click",
         "sam_b",
-        "sdpa +eager",
+        "sdpa compile +eager",
         measure="masks",
         tolerance=1e-4,
         goal=0.5,
@@ -182,7 +191,36 @@ CPU = (
         rounds=2,
         options={"kind": "again"},
     ),
-    _case("owlv2", "OWLv2 base, 960 x 960, 8 names", "owlv2", "owl_2", "sdpa +eager", rounds=2, full=True),
+    _case(
+        "sam2_encoder",
+        "SAM 2 Hiera-T encoder, 1024 x 1024",
+        "sam2_encoder",
+        "sam2",
+        "sdpa compile ~bf16",
+        goal=0.9,
+        rounds=2,
+    ),
+    _case(
+        "owl",
+        "OWL-ViT B/32, 768 x 768, 8 names",
+        "owl",
+        "owl_1",
+        "sdpa compile ~bf16 +eager",
+        goal=0.9,
+        rounds=3,
+        options={"name": "owl_1"},
+    ),
+    _case(
+        "owlv2",
+        "OWLv2 base, 960 x 960, 8 names",
+        "owl",
+        "owl_2",
+        "sdpa +compile +eager",
+        goal=0.9,
+        rounds=2,
+        full=True,
+        options={"name": "owl_2"},
+    ),
     _case("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +eager +compile", rounds=7, full=True),
     _case(
         "folder_16",
@@ -293,7 +331,16 @@ GPU = (
         unit="milliseconds",
         inner=10,
     ),
-    _case("owlv2", "OWLv2 base, 960 x 960", "owlv2", "owl_2", "sdpa", unit="milliseconds", inner=5),
+    _case(
+        "owlv2",
+        "OWLv2 base, 960 x 960",
+        "owl",
+        "owl_2",
+        "sdpa",
+        unit="milliseconds",
+        inner=5,
+        options={"name": "owl_2"},
+    ),
     _case("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +compile", unit="milliseconds", inner=10),
     _prompts(16),
     _prompts(256),

@@ -1,7 +1,7 @@
 """Seeded checkpoints in the layout of the hub, the same for every side of a comparison.
 
 A checkpoint is called by its family and size: ``sam_b``, ``sam_l``, ``sam_h``, ``sam_smooth``,
-``sam2``, ``owl_2``, ``clip_b``, ``dino``.  Writing them needs torch and transformers.
+``sam2``, ``owl_1``, ``owl_2``, ``clip_b``, ``dino``.  Writing them needs torch and transformers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def _model(name: str, small: bool) -> Any:
 
         return sam2_video.model(sam2_video.tiny(True) if small else transformers.Sam2VideoConfig())
     if kind == "owl":
-        return seeded.owl("tiny" if small else "base_patch16")
+        sizes = {"1": "base_patch32", "2": "base_patch16"}
+        return seeded.owl("tiny" if small else sizes[size], int(size))
     if kind == "clip":
         return seeded.clip("tiny" if small else "base_patch32")
     from benchmarks.harness.oracles import grounding_dino

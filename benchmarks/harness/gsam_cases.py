@@ -164,10 +164,23 @@ class GsamCases:
         run = self.jit(lambda value, xy, weight: sample(value, shapes, xy, weight))
         return lambda number: {"sampled": run(value, xy, weight)}
 
-    def owlv2(self) -> Run:
+    def sam2_encoder(self) -> Run:
+        from gsam.models import sam2
+
+        stage = sam2.build(*self.load("sam2", "segment"))
+        pixels = self.put(jnp.asarray(inputs.pixels(1, stage.config.image_size), self.dtype))
+
+        def work(params: Any, pixels: jax.Array) -> dict[str, Any]:
+            model = stage.spec.bind(params)
+            return dict(zip(inputs.STRIDES, model.without_memory(model.encode(pixels)), strict=True))
+
+        run = self.jit(work)
+        return lambda number: run(stage.params, pixels)
+
+    def owl(self, name: str) -> Run:
         from gsam.models import owl_vit
 
-        config, params = self.load("owl_2", "detect")
+        config, params = self.load(name, "detect")
         spec = owl_vit.spec(config)
         pixels = self.put(jnp.asarray(inputs.pixels(1, config.image_size), self.dtype))
         ids = self.put(inputs.token_ids(8, config.context, config.vocab))

@@ -12,6 +12,8 @@ FEATURE_MAPS = ((104, 136), (52, 68), (26, 34), (13, 17))
 """Grounding DINO's feature maps of an 800 x 1066 image on its canvas of 832 x 1088."""
 CURRENT_FRAME = 9
 """The frame of a video that is tracked; the first has a prompt, and all before it are in memory."""
+STRIDES = ("stride 4", "stride 8", "stride 16")
+"""What SAM 2's image encoder gives, the finest map first."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

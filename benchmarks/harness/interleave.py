@@ -50,7 +50,8 @@ def build(case: Case, workers: Any, folder: Path) -> tuple[dict[str, float], dic
     ours = dict(np.load(folder / "gsam.npz"))
     for form in first.keys() - {"gsam"}:
         # Rounding to bfloat16 swaps ranks and single pixels; `benchmarks.smoke` is in float32.
-        measure, allowed = ("rough", ROUGH) if workers.setting.half else (case.measure, case.tolerance)
+        rough = workers.setting.half or form in case.beside
+        measure, allowed = ("rough", ROUGH) if rough else (case.measure, case.tolerance)
         found = MEASURES[measure](ours, dict(np.load(folder / f"{form}.npz")))
         differences[form] = found
         if not found <= allowed:
@@ -127,11 +128,12 @@ def summary(calls: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any
 def peak_memories(case: Case, setting: Setting) -> dict[str, float]:
     """Return peak resident bytes by form, of fresh processes that build the case and call it once.
 
-    ``compile`` and ``onnx`` are left out: they make another form of the model first, in the same
-    process.
+    ``compile``, ``bf16`` and ``onnx`` are left out: they make another form of the model first, in
+    the same process.
     """
     found = {}
-    for form in ("gsam", *(form for form in case.peers if form not in ("compile", "onnx"))):
+    plain = [form for form in case.peers if form.partition("_by_")[0] not in ("compile", "bf16", "onnx")]
+    for form in ("gsam", *plain):
         worker = Worker(form, setting)
         answer = worker.call("build", method=case.method, options=dict(case.options), save=None)
         if "failed" not in answer:

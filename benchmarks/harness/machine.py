@@ -33,6 +33,13 @@ def processor() -> str:
     return f"{model}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
+def processor_flags() -> frozenset[str]:
+    """Return the names of the instructions that the processor has, as Linux calls them."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return frozenset(word for line in lines if line.startswith(("flags", "Features")) for word in line.split())
+
+
 def versions() -> dict[str, str]:
     """Return the version of each of `PACKAGES`, or ``"absent"``."""
     found = {}

@@ -23,20 +23,25 @@ FLAGS = (
 TITLES = {"cpu": "gsam beside its peers on a CPU", "gpu": "gsam beside its peers on an accelerator"}
 
 
-def fastest_peer(measured: Mapping[str, Any]) -> str | None:
-    """Return the peer to which gsam's ratio is the largest."""
-    ratios = measured.get("ratios", {})
-    return max(ratios, key=lambda form: ratios[form]["median"], default=None)
+def fastest_peer(case: Case, measured: Mapping[str, Any]) -> str | None:
+    """Return the peer to which gsam's ratio is the largest, of quiet pairs where there are any."""
+    ratios = {form: r for form, r in measured.get("ratios", {}).items() if form not in case.beside}
+    return max(ratios, key=lambda form: ratios[form]["quiet_median"] or ratios[form]["median"], default=None)
 
 
 def verdict(case: Case, measured: Mapping[str, Any]) -> str:
-    """Return ``met``, ``missed``, or nothing where there is no goal."""
-    peer = fastest_peer(measured)
+    """Return ``met``, ``missed``, or nothing where there is no goal.
+
+    A ratio is judged by quiet pairs only.
+    """
+    peer = fastest_peer(case, measured)
     if case.goal is None or (peer is None and case.unit == "ratio"):
         return ""
+    if case.unit == "ratio" and not measured["ratios"][peer]["quiet"]:
+        return "not judged: no quiet pair"
     seconds = measured["seconds"]["gsam"]
     met = {
-        "ratio": lambda: measured["ratios"][peer]["median"] <= case.goal,
+        "ratio": lambda: measured["ratios"][peer]["quiet_median"] <= case.goal,
         "per_second": lambda: case.items / seconds >= case.goal,
         "milliseconds": lambda: 1e3 * seconds <= case.goal,
     }[case.unit]()
@@ -48,14 +53,17 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
-def line(case: Case, measured: Mapping[str, Any]) -> str:
-    """Write the case's row of the table of times."""
+def line(case: Case, measured: Mapping[str, Any], precision: str = "float32") -> str:
+    """Write the case's row of the table of times, computed in ``precision``."""
     if "skipped" in measured:
-        return f"| {case.title} | not measured: {measured['skipped']} | | | | |"
+        return f"| {case.title} | {precision} | not measured: {measured['skipped']} | | | | |"
     if "wrong" in measured:
-        return f"| {case.title} | **not timed**: {measured['wrong']} | | | | |"
-    peer, seconds = fastest_peer(measured), measured["seconds"]
+        return f"| {case.title} | {precision} | **not timed**: {measured['wrong']} | | | | |"
+    peer, seconds = fastest_peer(case, measured), measured["seconds"]
     others = ", ".join(f"{form} {duration(seconds[form])}" for form in case.peers if form in seconds)
+    others += "".join(
+        f"; gsam / {form} {measured['ratios'][form]['median']:.2f}" for form in case.beside if form in seconds
+    )
     absent = [f"{form}: {why}" for form, why in measured["absent"].items()]
     absent += [f"{', '.join(case.omitted)}: only with --full"] if case.omitted else []
     ratio = quiet = ""
@@ -68,7 +76,7 @@ def line(case: Case, measured: Mapping[str, Any]) -> str:
     rate = f" ({case.items / seconds['gsam']:.3g}/s)" if case.unit == "per_second" else ""
     missing = f" (not measured: {'; '.join(absent)})" if absent else ""
     return (
-        f"| {case.title} | {duration(seconds['gsam'])}{rate} | {others}{missing} | {ratio} | "
+        f"| {case.title} | {precision} | {duration(seconds['gsam'])}{rate} | {others}{missing} | {ratio} | "
         f"{goal} {verdict(case, measured)} | {quiet} |"
     )
 
@@ -112,10 +120,11 @@ def page(report: Mapping[str, Any], cases: Mapping[str, Case]) -> str:
     out += [
         f"Made by `{report['command']}` on {report['date']}: {report['machine']}{device}. It took {report['took']:.0f} s.",
         "",
-        "| what | gsam | peers | gsam / fastest peer | goal | quiet pairs |",
-        "|---|---|---|---|---|---|",
+        "| what | precision | gsam | peers | gsam / fastest peer | goal | quiet pairs |",
+        "|---|---|---|---|---|---|---|",
     ]
-    out += [line(cases[name], measured) for name, measured in report["rows"].items()]
+    precision = "bfloat16" if report["kind"] == "gpu" else "float32"
+    out += [line(cases[name], measured, precision) for name, measured in report["rows"].items()]
     if report.get("memory"):
         out += ["", "| peak memory | gsam | peers | gsam / leanest peer | goal |", "|---|---|---|---|---|"]
         out += [memory_line(cases[name], found) for name, found in report["memory"].items()]
@@ -155,11 +164,13 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         "All sides run on the same seeded random weights and inputs, in float32 on a CPU and in bfloat16 on an "
         "accelerator, each in a process of its own that stays loaded. They are called in turns, one at a time, and the "
         "side that begins changes. Nothing is timed before its output agrees with gsam's. A row is judged by the "
-        "fastest peer: the largest median of ratios of neighbouring calls; the spread is in brackets.",
+        "fastest peer in its precision: the largest median of ratios of neighbouring calls; the spread is in brackets.",
         f"A pair is quiet when others used less than {BUSY} cores during both calls, time the host took included; the "
-        f"number behind it is their median. Load before the run: {report['load']}.",
+        f"number behind it is their median, by which goals are judged. Load before the run: {report['load']}.",
         "eager, sdpa and compile are transformers' models in torch with that attention, and torch.compile of the sdpa "
-        "form; onnx is ONNX Runtime on an export of the same model.",
+        "form; by_1 and by_4 take prompts one by one and four at a time, as torch is fastest on a CPU; bf16 is the compiled "
+        "form under autocast to bfloat16, shown beside and not judged: XLA has no fast bfloat16 on a CPU; onnx is ONNX "
+        "Runtime on an export of the same model.",
         "Peak memory: the most that was resident in a fresh process that loads and calls once, compiled programs "
         "coming from gsam's cache as in every start but the first.",
         "Versions: " + ", ".join(f"{k} {v}" for k, v in report["versions"].items()) + ".",

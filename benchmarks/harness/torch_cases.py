@@ -1,7 +1,9 @@
 """The peers' side of every case.
 
-Forms: transformers' models in torch with eager or sdpa attention, the sdpa form under
-torch.compile, and ONNX Runtime for the encoder.
+Forms: transformers' models in torch with eager or sdpa attention; ``compile``, the sdpa form under
+torch.compile; ``bf16``, that under autocast to bfloat16, where the processor has instructions for
+it; ``compile_by_1`` and ``sdpa_by_4``, which take a decoder's prompts one by one and four at a
+time, as is fastest on a CPU; and ONNX Runtime for the encoder.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import grounded_sam, inputs
+from benchmarks.harness import grounded_sam, inputs, machine
 from benchmarks.harness.checkpoints import SMOOTH
 from benchmarks.harness.images import draw_image, open_or_draw
 from benchmarks.harness.setting import Setting
@@ -32,7 +34,11 @@ class TorchCases:
     def __init__(self, setting: Setting, form: str) -> None:
         import torch
 
-        self.setting, self.form = setting, form
+        self.setting = setting
+        self.form, _, together = form.partition("_by_")
+        self.together = int(together or 0)
+        if self.form == "bf16" and not has_bfloat16():
+            raise AbsentPeer("this processor has no instructions for bfloat16")
         self.device = "cuda" if setting.device == "gpu" else "cpu"
         self.dtype = torch.bfloat16 if setting.half else torch.float32
         torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -48,7 +54,7 @@ class TorchCases:
         run = getattr(self, name)(**options)
 
         def without_gradients(number: int) -> dict[str, Any]:
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.form == "bf16"):
                 return run(number)
 
         return without_gradients
@@ -75,7 +81,7 @@ class TorchCases:
         """Return the checkpoint ``name`` as transformers' class ``kind``, in this form."""
         import transformers
 
-        attention = {"sdpa": "sdpa", "compile": "sdpa"}.get(self.form, "eager")
+        attention = "eager" if self.form in ("eager", "onnx") else "sdpa"
         try:
             model = getattr(transformers, kind).from_pretrained(
                 self.setting.folder / name, attn_implementation=attention
@@ -88,7 +94,7 @@ class TorchCases:
         """Return ``module``, under torch.compile if that is the form."""
         import torch
 
-        return torch.compile(module) if self.form == "compile" else module
+        return torch.compile(module) if self.form in ("compile", "bf16") else module
 
     def encoder(self, size: str, batch: int = 1) -> Run:
         sam = self.load(f"sam_{size}", "SamModel")
@@ -127,6 +133,8 @@ class TorchCases:
         return lambda number: {"embedding": session.run(None, {name: values})[0].transpose(0, 2, 3, 1)}
 
     def decoder(self, prompts: int) -> Run:
+        import torch
+
         sam = self.load("sam_b", "SamModel")
         grid = sam.config.prompt_encoder_config.image_embedding_size
         embedding = inputs.embedding(grid, sam.config.prompt_encoder_config.hidden_size).transpose(2, 0, 1)[None]
@@ -135,8 +143,10 @@ class TorchCases:
         run = self.compiled(sam)
 
         def decode(number: int) -> dict[str, Any]:
-            out = run(image_embeddings=features, input_boxes=boxes, multimask_output=True)
-            return {"logits": out.pred_masks[0], "iou": out.iou_scores[0]}
+            parts = boxes.split(self.together or prompts, 1)
+            found = [run(image_embeddings=features, input_boxes=part, multimask_output=True) for part in parts]
+            logits, iou = [out.pred_masks[0] for out in found], [out.iou_scores[0] for out in found]
+            return {"logits": torch.cat(logits), "iou": torch.cat(iou)}
 
         return decode
 
@@ -152,9 +162,10 @@ class TorchCases:
         point = torch.tensor([[[[120.0 * scale, 90.0 * scale]]]], device=self.device)
         label = torch.ones((1, 1, 1), dtype=torch.long, device=self.device)
         content = tuple(int(x * scale + 0.5) for x in size)
+        run = self.compiled(sam)
 
         def click(number: int) -> dict[str, Any]:
-            out = sam(image_embeddings=features, input_points=point, input_labels=label, multimask_output=True)
+            out = run(image_embeddings=features, input_points=point, input_labels=label, multimask_output=True)
             return {"masks": upsample(out.pred_masks[0].float(), side, content, size)[0].cpu().numpy()}
 
         return click
@@ -176,17 +187,30 @@ class TorchCases:
         run = self.compiled(MultiScaleDeformableAttention())
         return lambda number: {"sampled": run(value, sizes, shapes, starts, xy, weight, 64)}
 
-    def owlv2(self) -> Run:
+    def sam2_encoder(self) -> Run:
+        model = self.load("sam2", "Sam2Model")
+        pixels = self.put(inputs.pixels(1, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
+        run = self.compiled(model.get_image_embeddings)
+
+        def encode(number: int) -> dict[str, Any]:
+            found = [x.permute(0, 2, 3, 1) for x in run(pixels)]
+            return dict(zip(inputs.STRIDES, found, strict=True))
+
+        return encode
+
+    def owl(self, name: str) -> Run:
         import torch
 
-        model = self.load("owl_2", "Owlv2ForObjectDetection")
+        model = self.load(name, "Owlv2ForObjectDetection" if name == "owl_2" else "OwlViTForObjectDetection")
         text = model.config.text_config
         pixels = self.put(inputs.pixels(1, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
         words = inputs.token_ids(8, text.max_position_embeddings, text.vocab_size).astype(np.int64)
         ids = torch.from_numpy(words).to(self.device)
 
+        run = self.compiled(model)
+
         def detect(number: int) -> dict[str, Any]:
-            out = model(input_ids=ids, pixel_values=pixels)
+            out = run(input_ids=ids, pixel_values=pixels)
             return {"logits": out.logits, "boxes": out.pred_boxes}
 
         return detect
@@ -281,6 +305,11 @@ def upsample(logits: Any, side: int, content: tuple[int, int], size: tuple[int, 
 
     view = interpolate(logits, (side, side), mode="bilinear", align_corners=False)[..., : content[0], : content[1]]
     return interpolate(view, size, mode="bilinear", align_corners=False) > 0
+
+
+def has_bfloat16() -> bool:
+    """Return whether this processor multiplies in bfloat16."""
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & machine.processor_flags())
 
 
 def _provide_nms() -> None:

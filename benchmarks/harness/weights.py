@@ -14,6 +14,7 @@ from gsam.weights import store
 FAMILIES = {
     "sam": ("gsam.models.sam", "sam_vit_{}", "nano_sam"),
     "owl": ("gsam.models.owl_vit", "owlv2_base_patch16", "nano_owl"),
+    "sam2": ("gsam.models.sam2", "sam2_hiera_tiny", "nano_sam2"),
     "clip": ("gsam.models.clip", "clip_vit_base_patch32", "nano_clip"),
     "dino": ("gsam.models.grounding_dino", "grounding_dino_tiny", "grounding_dino_tiny"),
 }

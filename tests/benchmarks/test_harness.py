@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,41 @@ def test_ratios_are_of_pairs() -> None:
 
 def test_busy_pairs_are_not_quiet() -> None:
     workers = Workers(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [1.0] * 3, others=0.3))
-    ratio = interleave.measure(CASE, workers)["ratios"]["eager"]
+    found = interleave.measure(CASE, workers)
+    ratio = found["ratios"]["eager"]
     assert (ratio["quiet"], ratio["quiet_median"]) == (0, None)
+    assert report.verdict(CASE, found) == "not judged: no quiet pair"
+
+
+def test_another_precision_is_shown_beside_and_not_judged() -> None:
+    case = dataclasses.replace(CASE, peers=("eager", "~bf16", "+sdpa")).with_peers(full=False)
+    assert (case.peers, case.beside, case.omitted) == (("eager", "bf16"), ("bf16",), ("sdpa",))
+    workers = Workers(gsam=Fake(0, [1.0] * 3), eager=Fake(0, [2.0] * 3), bf16=Fake(0.01, [0.5] * 3))
+    found = interleave.measure(case, workers)  # the difference is within bfloat16's
+    assert report.fastest_peer(case, found) == "eager"
+    assert report.verdict(case, found) == "met"
+    row = report.line(case, found)
+    assert "| a fake | float32 | 1.00 s | eager 2.00 s, bf16 500 ms; gsam / bf16 2.00" in row
+    assert "**0.50** (0.50 to 0.50) to eager" in row
+
+
+def test_a_page_is_kept_where_a_case_had_no_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import __main__ as command
+
+    told = {
+        "kind": "cpu", "small": False, "command": "c", "date": "today", "machine": "a machine", "versions": {},
+        "load": "0", "rows": {"post": {"skipped": "no time was left"}},
+    }  # fmt: skip
+    monkeypatch.setattr(command, "run", lambda *args: told)
+    monkeypatch.setattr(command, "PAGES", tmp_path)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "cpu"])
+    assert command.main() == 0
+    assert not any(tmp_path.iterdir())
+    shown = capsys.readouterr()
+    assert "not measured: no time was left" in shown.out
+    assert "the page stays as it was" in shown.err
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
@@ -90,4 +124,4 @@ def test_page() -> None:
         "versions": machine.versions(), "load": "0", "took": 1.0,
         "rows": {"fake": interleave.measure(CASE, workers)},
     }  # fmt: skip
-    assert "| a fake | 1.00 s | eager 2.00 s |" in report.page(json.loads(json.dumps(told)), {"fake": CASE})
+    assert "| a fake | float32 | 1.00 s | eager 2.00 s |" in report.page(json.loads(json.dumps(told)), {"fake": CASE})

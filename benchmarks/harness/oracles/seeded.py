@@ -75,7 +75,7 @@ def sam(size: str) -> Any:
 
 
 def owl(size: str, version: int = 2) -> Any:
-    """Return ``tiny`` or ``base_patch16`` of OWL-ViT (1) or OWLv2 (2)."""
+    """Return ``tiny``, ``base_patch16`` or ``base_patch32`` of OWL-ViT (1) or OWLv2 (2)."""
     name = "Owlv2" if version == 2 else "OwlViT"
     if size == "tiny":
         text = dict(
@@ -93,7 +93,7 @@ def owl(size: str, version: int = 2) -> Any:
         config = getattr(transformers, f"{name}Config")(text_config=text, vision_config=vision, projection_dim=32)
     else:
         image = 960 if version == 2 else 768
-        config = getattr(transformers, f"{name}Config")(vision_config=dict(image_size=image, patch_size=16))
+        config = getattr(transformers, f"{name}Config")(vision_config=dict(image_size=image, patch_size=int(size[-2:])))
     model = seed(getattr(transformers, f"{name}ForObjectDetection")(config))
     model.layer_norm.eps = 1e-6
     for head in (model.box_head, getattr(model, "objectness_head", None)):
