@@ -17,6 +17,7 @@ from gsam.errors import CheckpointError, UsageError
 from gsam.inputs.decode import MAX_PIXELS
 from gsam.inputs.image import content
 from gsam.models.promptable import PromptableSegmenter
+from gsam.roles import Tracker
 from gsam.types import PyTree, View
 from gsam.weights import ported
 from gsam.weights.read import read
@@ -52,14 +53,14 @@ class ModelFingerprint:
     """The pytree of its features, as shapes and dtypes."""
 
 
-def fingerprint(model: PromptableSegmenter) -> str:
+def fingerprint(model: PromptableSegmenter | Tracker) -> str:
     """32 hex digits of a model's family, configuration, view and weights.
 
     Of every tensor some numbers are looked at, rounded to bfloat16, so that a model in half
     precision is the same one.
     """
     family = type(model).__module__.replace("gsam.models.", "gsam.segment.")  # where they were in 0.6
-    described = [family, repr(model.config), model.view.key]
+    described = [family, repr(getattr(model, "config", None)), model.view.key]
     digest = hashlib.blake2b("\n".join(described).encode(), digest_size=16)
     for name, value in sorted(model.params.items()):
         flat = np.asarray(value).reshape(-1)

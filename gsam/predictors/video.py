@@ -16,9 +16,9 @@ from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.ops.resize import antialiased
 from gsam.predictors import prompts
+from gsam.predictors.video_state import KeepsStates
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
-from gsam.runtime.rebuild import Rebuildable
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.engine import Engine
 from gsam.tracking.frame_range import frame_range
@@ -31,7 +31,7 @@ SHY = -10.0
 """The greatest logit where another object is more likely, without overlap."""
 
 
-class VideoPredictor(Rebuildable):
+class VideoPredictor(KeepsStates):
     """Follow objects through a video by points, boxes and masks.
 
     ``state = predictor.init_state(video)``, prompts on any frame, then ``for frame, ids, masks in

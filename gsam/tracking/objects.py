@@ -47,6 +47,11 @@ class FrameOutput:
         for name in ("logits", "memory"):
             self.cache.pop((id(self), name))
 
+    def copied(self, cache: SpillCache) -> FrameOutput:
+        """Copy the output, with its large arrays in another cache."""
+        memory = self.memory if self.has_memory else None
+        return FrameOutput(cache, self.score, self.iou, self.pointer, self.logits, memory)
+
     @property
     def logits(self) -> NDArray[np.float32]:
         """[4h, 4w] over the view, holes filled."""
@@ -103,6 +108,33 @@ class TrackedObject:
     """
     visited: dict[int, bool] = dataclasses.field(default_factory=dict)
     """Frames that a propagation went over, and whether in reverse."""
+
+    def copied(self, cache: SpillCache) -> TrackedObject:
+        """Copy the object.
+
+        Args:
+            cache: Where the large arrays of the copy are kept.
+
+        Returns:
+            One with outputs of its own.
+        """
+        known: dict[int, FrameOutput] = {}
+
+        def own(place: dict[int, FrameOutput]) -> dict[int, FrameOutput]:
+            for output in place.values():
+                if id(output) not in known:
+                    known[id(output)] = output.copied(cache)
+            return {frame: known[id(output)] for frame, output in place.items()}
+
+        return dataclasses.replace(
+            self,
+            points=dict(self.points),
+            masks=dict(self.masks),
+            prompted=own(self.prompted),
+            propagated=own(self.propagated),
+            pending={kind: own(place) for kind, place in self.pending.items()},
+            visited=dict(self.visited),
+        )
 
     def latest(self, frame: int) -> FrameOutput | None:
         """Find the newest output on a frame.

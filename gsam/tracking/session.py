@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,34 @@ class Session:
     def __repr__(self) -> str:
         ids = ", ".join(map(repr, self.ids[:5])) + (" ..." if len(self.ids) > 5 else "")
         return f"<{type(self).__name__} of {self.frames!r}: objects {ids or 'none yet'}>"
+
+    def __copy__(self) -> Self:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        raise UsageError(
+            "a session holds an open video and cannot be pickled: copy.deepcopy copies it, and "
+            "predictor.save_state writes it to a file",
+            "not_picklable",
+        )
+
+    def copy(self) -> Self:
+        """Copy the objects with their prompts and memories; the video is shared.
+
+        Returns:
+            A session that goes on by itself.
+
+        Raises:
+            gsam.errors.UsageError: The source is live (``video_live``): its frames pass only once.
+        """
+        if not self.frames.seekable:
+            raise UsageError(f"{self.frames.name} is live: its frames pass only once", "video_live")
+        other = type(self)(self.frames, self.memory, last=self.last)
+        other.objects = {name: tracked.copied(other.arrays) for name, tracked in self.objects.items()}
+        return other
 
     @property
     def count(self) -> int | None:
