@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gsam.build.stages import tracker as tracker
     from gsam.errors import GsamError as GsamError
     from gsam.inputs import medical as medical
+    from gsam.inputs.image import open_image as open_image
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.pipeline.grid import GridProposer as GridProposer
     from gsam.pipeline.limits import Limits as Limits
@@ -43,6 +44,7 @@ _HOME = {
     "gsam.build.recipes": ("recipes",),
     "gsam.build.stages": ("classifier", "detector", "segmenter", "tracker"),
     "gsam.errors": ("GsamError",),
+    "gsam.inputs.image": ("open_image",),
     "gsam.predictors.fast_sam": ("FastSAM",),
     "gsam.predictors.automatic.generator": ("MaskGenerator",),
     "gsam.pipeline": ("Pipeline",),

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -210,7 +210,8 @@ class Tracking:
         first = start.frame + 1 if start is not None else 0
         ids: set[int] = set()
         config = self.config
-        tracked = self.pipe.track(frames, config.queries, start=start, **config.settings)
+        settings: Any = config.settings
+        tracked = self.pipe.track(frames, config.queries, start=start, **settings)
         with (
             self.run.guarded(),
             self.run.progress((frames.count or 0) - first, "frame") as bar,

@@ -77,4 +77,4 @@ def _advice(array: NDArray[Any]) -> str:
             if array.dtype.kind == "f"
             else ("; convert it: array.astype(numpy.uint8)")
         )
-    return f", from {low:g} to {high:g}; open_image(array, stretch=True) maps that range to 0..255"
+    return f", from {low:g} to {high:g}; gsam.open_image(array, stretch=True) maps that range to 0..255"

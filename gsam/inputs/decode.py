@@ -197,4 +197,4 @@ def _deep_colour(
 
 def _warn_of_frames(name: str, count: int) -> None:
     told = f"{name}: only the first of {count} frames is used"
-    warnings.warn(f"{told}; open_image(path, frame=1) takes another", stacklevel=6)
+    warnings.warn(f"{told}; gsam.open_image(path, frame=1) takes another", stacklevel=6)

@@ -88,8 +88,7 @@ def open_image(
         ValueError: It is an array of another shape.
 
     Example:
-        >>> from gsam.inputs.image import open_image
-        >>> open_image("notebooks/scene.png").pixels.shape
+        >>> gsam.open_image("notebooks/scene.png").pixels.shape
         (512, 512, 3)
     """
     if isinstance(source, Picture):

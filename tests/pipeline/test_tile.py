@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,29 @@ def asked(pipe: gsam.Pipeline, large: np.ndarray, scene: np.ndarray, names: list
     tiled = pipe(large, names, tile=side, overlap=0.2)
     streamed = list(pipe.stream([large, scene], names, batch_size=4, tile=side))
     return pipe(large, names), tiled, pipe(scene, names), streamed
+
+
+def test_the_number_of_boxes_counts_per_tile() -> None:
+    def many(tile: tuple[int, int, int, int], count: int) -> Result:
+        y0, x0 = tile[:2]
+        return seen(tile, *[(y0 + 9 * i, x0, y0 + 9 * i + 6, x0 + 20, 0.9) for i in range(count)])
+
+    left, right = (0, 0, 100, 80), (0, 80, 100, 160)
+    assert len(together((left, many(left, 9)), (right, many(right, 9)))) == 18
+    with pytest.warns(UserWarning, match="1 of 2 tiles hold 10 boxes, the most"):
+        assert len(together((left, many(left, 10)), (right, many(right, 9)))) == 19
+
+
+def test_tiles_are_cut_when_their_turn_comes() -> None:
+    from gsam.pipeline.tile import by_tiles
+
+    asked: list[list[tuple[int, int]]] = []
+
+    def find(some: Sequence[Picture]) -> list[Result]:
+        asked.append([p.pixels.shape[:2] for p in some])
+        return [seen((0, 0, *p.pixels.shape[:2])) for p in some]
+
+    result = by_tiles(Picture(np.zeros((90, 300, 3), np.uint8)), Limits(tile=100, overlap=0.0), 2, find)
+    assert asked == [[(90, 300), (90, 100)], [(90, 100), (90, 100)]]
+    assert result.pixels.shape == (90, 300, 3)
+    assert len(result) == 0
