@@ -95,6 +95,7 @@ def root(
 def main() -> NoReturn:
     """Run the command line and exit with the code of what happened."""
     listen()
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the same bytes whatever the locale, whatever a file is called
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -115,6 +116,17 @@ def main() -> NoReturn:
         _unexpected(error)
         code = 1
     sys.exit(_close(code))
+
+
+def _open_streams() -> None:
+    """Open what was closed when the process began, so that no file of ours gets its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _unexpected(error: Exception) -> None:
@@ -141,8 +153,7 @@ def _close(code: int) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:  # closed from the beginning
-                stream.flush()
+            stream.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code

@@ -27,7 +27,6 @@ from gsam.errors import OutputError, UsageError, VideoError
 from gsam.types import Json
 
 if TYPE_CHECKING:
-    from gsam.dataset.outputs import Json
     from gsam.inputs.video import Frames
     from gsam.pipeline import Pipeline
     from gsam.results.tracks import TrackedFrame

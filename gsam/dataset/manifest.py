@@ -78,6 +78,8 @@ class Done:
     """The input."""
     files: tuple[str, ...]
     """Its results, from the output folder on."""
+    number: int | None = None
+    """Its place among the inputs, where a result says it."""
 
 
 class Manifest(Closing):
@@ -100,8 +102,8 @@ class Manifest(Closing):
         self._done: dict[tuple[str, str], Done] = {}
         self._item_of: dict[str, tuple[str, str]] = {}
         self._settings: dict[str, Json] = {}
-        self._lines, self._file, self._lock = 0, None, threading.Lock()
-        self._file: IO[bytes] | None
+        self._lines, self._lock = 0, threading.Lock()
+        self._file: IO[bytes] | None = None
         self._load()
 
     def check(self, path: Path, *, thorough: bool = True) -> None:
@@ -163,7 +165,13 @@ class Manifest(Closing):
             path.unlink(missing_ok=True)
 
     def finish(
-        self, stem: str, path: Path, source: Fingerprint | None, files: Sequence[Path], settings: JsonMapping
+        self,
+        stem: str,
+        path: Path,
+        source: Fingerprint | None,
+        files: Sequence[Path],
+        settings: JsonMapping,
+        number: int | None = None,
     ) -> None:
         """Note that an item has all its results.
 
@@ -173,13 +181,14 @@ class Manifest(Closing):
             source: The input as it was when it was read.
             files: Its results.
             settings: What they depend on besides the input.
+            number: The input's place among all, where a result says it.
         """
         key = _key_of(settings)
         with self._lock:
             if key not in self._settings:
                 self._settings[key] = dict(settings)
                 self._append({"settings": key, "are": self._settings[key]})
-            done = Done(key, os.path.realpath(path), source, tuple(self._key(file) for file in files))
+            done = Done(key, os.path.realpath(path), source, tuple(self._key(file) for file in files), number)
             self._keep_done((self.command, stem), done)
             self._append(_done_line(self.command, stem, done))
 
@@ -267,7 +276,7 @@ class Manifest(Closing):
             self._keep_file(key, Written(**line))
         elif "item" in line:
             source = Fingerprint.parse(line["source"])
-            done = Done(line["with"], line["path"], source, tuple(line["files"]))
+            done = Done(line["with"], line["path"], source, tuple(line["files"]), line.get("number"))
             self._keep_done((line["command"], line["item"]), done)
         elif "settings" in line:
             self._settings[line["settings"]] = line["are"]
@@ -310,15 +319,8 @@ def _short(value: object) -> str:
 
 def _done_line(command: str, stem: str, done: Done) -> Json:
     source = None if done.source is None else done.source.to_dict()
-    files = list(done.files)
-    return {
-        "item": stem,
-        "command": command,
-        "path": done.path,
-        "source": source,
-        "with": done.settings,
-        "files": files,
-    }
+    line: Json = {"item": stem, "command": command, "path": done.path, "source": source, "with": done.settings}
+    return {**line, "files": list(done.files), "number": done.number}
 
 
 def _canonical(settings: JsonMapping) -> str:

@@ -69,12 +69,16 @@ class MaskFiles(ImageFiles[ImageMasks]):
         super().__init__(folder, kinds, items, settings, overwrite=overwrite)
         self.queries = list(queries)
         self._masks: dict[str, list[Path]] = {}
+        self._numbers = {item: number for number, item in enumerate(items)}
 
     def paths(self, item: Item) -> list[Path]:
         from gsam.results.formats.mask_folder import METADATA
 
         files = [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind in ("json", "png")]
         return [*files, *([self.folder / item.stem / METADATA] if "csv" in self.kinds else [])]
+
+    def number_of(self, item: Item) -> int | None:
+        return self._numbers[item] if "json" in self.kinds else None
 
     def is_whole(self, item: Item, done: Done) -> bool:
         return super().is_whole(item, done) and all(

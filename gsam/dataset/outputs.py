@@ -115,6 +115,8 @@ class Outputs(abc.ABC, Generic[R]):
         """Say why an item that was finished is to be done again; None if it is not."""
         if why := self.manifest.difference(done, settings):
             return why
+        if done.number != self.number_of(item):
+            return f"the {self.noun} has another number among all"
         return None if done.source is not None and done.source.fits(item.path) else f"the {self.noun} changed"
 
     noun: ClassVar[str] = "image"
@@ -155,6 +157,10 @@ class Outputs(abc.ABC, Generic[R]):
         """Name those of `paths` that are going to be written: here all."""
         return self.paths(item)
 
+    def number_of(self, item: Item) -> int | None:
+        """Give an item's place among all, where a result says it.  Here None."""
+        return None
+
     def folders(self, item: Item) -> list[Path]:
         """Name those of `paths` that are folders of files.  Here none."""
         return []
@@ -186,7 +192,7 @@ class Outputs(abc.ABC, Generic[R]):
         source = Fingerprint.of(item.path)
         if source is not None and max(source.mtime, source.ctime) > self._began:  # it may not be what was read
             source = None
-        self._manifest.finish(item.stem, item.path, source, written, self._settings())
+        self._manifest.finish(item.stem, item.path, source, written, self._settings(), self.number_of(item))
 
     def whole_path(self) -> Path | None:
         """Name the one file that the run has as a whole; None if it has none."""

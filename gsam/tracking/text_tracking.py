@@ -25,6 +25,7 @@ from gsam.tracking.engine import Engine
 from gsam.tracking.objects import Points, TrackedObject
 from gsam.tracking.session import Session
 from gsam.tracking.state import TrackingState, outputs_of, restore
+from gsam.types import Json
 
 FindObjects = Callable[[NDArray[np.uint8]], Result]
 """Pixels of a frame -> what a pipeline finds there."""
@@ -124,7 +125,8 @@ class TextTracker:
         """Give the state after the last frame; None before the first, and within one."""
         if self.frame is None:
             return None
-        objects, arrays = [], {}
+        objects: list[Json] = []
+        arrays: dict[str, NDArray[np.generic]] = {}
         for number, known in self.objects.items():
             note, own = outputs_of(number, known.tracked)
             objects.append({"id": number, "votes": known.votes, "score": known.score, "unseen": known.unseen, **note})
