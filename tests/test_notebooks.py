@@ -9,11 +9,15 @@ import base64
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from tests.helpers.command import in_process
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LARGEST = 500_000
@@ -63,3 +67,22 @@ def test_nothing_of_the_machine_is_kept(path: Path) -> None:
 def test_the_first_shows_a_table_too() -> None:
     html = ["".join(o["data"].get("text/html", "")) for c in cells(NOTEBOOKS[0]) for o in c["outputs"] if "data" in o]
     assert any("<table>" in text for text in html)
+
+
+def test_the_picture_of_the_front_page_is_what_its_command_makes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of the same numbers: to a grey level or two on another processor."""
+    root = Path(__file__).parents[1]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    [line] = [
+        part for part in re.split(r" && |\n", text) if "segment notebooks/scene.png" in part and "--json" not in part
+    ]
+    monkeypatch.chdir(root)
+    words = shlex.split(line)[1:]
+    words[words.index("-o") + 1] = str(tmp_path)
+    assert in_process(monkeypatch)(*words) == 0
+    shown, made = (
+        np.asarray(Image.open(p)).astype(int) for p in (root / "notebooks/result.png", tmp_path / "scene.png")
+    )
+    assert (np.abs(shown - made).max(-1) > 8).mean() < 0.002

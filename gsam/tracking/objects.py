@@ -48,7 +48,14 @@ class FrameOutput:
             self.cache.pop((id(self), name))
 
     def copied(self, cache: SpillCache) -> FrameOutput:
-        """Copy the output, with its large arrays in another cache."""
+        """Copy the output.
+
+        Args:
+            cache: Where the large arrays of the copy are kept.
+
+        Returns:
+            One of the same numbers.
+        """
         memory = self.memory if self.has_memory else None
         return FrameOutput(cache, self.score, self.iou, self.pointer, self.logits, memory)
 

@@ -110,7 +110,7 @@ def _candidates(size: Size, box: Rectangle, limit: Size) -> tuple[NDArray[np.int
     w, h = size
     x0, y0, x1, y1 = box
     middle = (y0 + y1 - h) / 2
-    near = [
+    near: list[tuple[float, float]] = [
         (x0, y0 - h),
         (x1 - w, y0 - h),
         (x0, y1),
