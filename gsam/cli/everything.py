@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from typer import Option
@@ -35,17 +35,17 @@ from gsam.dataset.sources import Item
 from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.errors import UsageError
 from gsam.registry import roles_of
-from gsam.types import Json, JsonMapping
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from gsam.text.queries import Queries
+    from gsam.types import Json, JsonMapping
 
 app = command_app()
 MODEL = "everything_nano"
-Values = JsonMapping
+Values: TypeAlias = "JsonMapping"
 """Names and values, as keyword arguments and recipes have them."""
 LIMITS = ("reject", "nms", "duplicate", "inside")
 """The limits of a recipe that say which named masks are kept."""

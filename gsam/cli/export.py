@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -15,7 +15,9 @@ from gsam.cli.weights import Dtype
 from gsam.dataset.folder import new_folder
 from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
-from gsam.types import Json
+
+if TYPE_CHECKING:
+    from gsam.types import Json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -34,10 +34,10 @@ from gsam.dataset.scene_files import FORMATS, SceneFiles
 from gsam.dataset.settings import pipeline_settings
 from gsam.dataset.sources import Item
 from gsam.dataset.stream import stream
-from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.results.result import Result
+    from gsam.types import Json
 
 app = command_app()
 

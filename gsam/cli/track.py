@@ -24,13 +24,13 @@ from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles
 from gsam.dataset.track_lines import Lines
 from gsam.errors import OutputError, UsageError, VideoError
-from gsam.types import Json
 
 if TYPE_CHECKING:
     from gsam.inputs.video import Frames
     from gsam.pipeline import Pipeline
     from gsam.results.tracks import TrackedFrame
     from gsam.text.queries import Queries
+    from gsam.types import Json
 
 app = command_app()
 PIPELINE = "nano"

@@ -12,9 +12,9 @@ from typer import Argument, Option
 
 from gsam.dataset.folder import new_folder
 from gsam.errors import CheckpointError
-from gsam.types import JsonMapping
 
 if TYPE_CHECKING:
+    from gsam.types import JsonMapping
     from gsam.weights.find import CheckpointSource
     from gsam.weights.store import Loaded
 
