@@ -54,7 +54,7 @@ def from_file(file: IO[bytes], name: str, options: Options) -> NDArray[np.uint8]
                 problem = error  # Pillow may know better
         image, why = _by_pillow(file, start)
         if image is None:
-            raise problem or ImageError(f"{name}: {why}")
+            raise ImageError(str(problem or f"{name}: {why}"))
         with image:
             return _decode(image, name, options, file, count)
 

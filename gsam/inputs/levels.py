@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gsam.errors import ImageError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-IN_MEMORY = 1 << 30
+IN_MEMORY = 1 << 29
 """Arrays of more bytes are kept in a temporary file that the system maps into memory."""
 STRIP = 1 << 22
 """Values that are converted at a time."""
@@ -70,6 +70,8 @@ def to_rgb(
     if kind.kind == "b":
         values, kind, bits = values.view(np.uint8), np.dtype(np.uint8), 1
     bits = bits or 8 * kind.itemsize
+    if kind == np.uint8 and bits == 8 and values.ndim == 3 and not inverted and unknown is None:
+        return values  # which may be as large as memory
     out = blank((*values.shape[:2], 3), np.dtype(np.uint8))
     if stretch and not (kind.kind == "u" and bits <= 8):
         low, high = _range(values, unknown)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.errors import ImageError, UsageError
+from gsam.inputs.paths import expanded
 
 WINDOWS: dict[str, tuple[float, float]] = {
     "soft_tissue": (40.0, 400.0),
@@ -177,7 +178,7 @@ def open_volume(path: str | os.PathLike[str], series: str | None = None) -> Volu
         gsam.errors.ImageError: The file cannot be read.
         gsam.errors.UsageError: nibabel or pydicom is missing, or there are several series.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.exists():
         raise ImageError(f"{path}: no such file", "image_missing")
     if path.name.endswith((".nii", ".nii.gz")):

@@ -79,6 +79,8 @@ def opened(file: IO[bytes], name: str, frame: int = 0) -> Iterator[Opened]:
     try:
         tif = tifffile.TiffFile(file)
         count = len(tif.pages)
+        if not count:
+            raise ValueError("no page can be found")
         if not 0 <= frame < count:
             raise ImageError(f"{name}: has no page {frame}, it has {count}", "image_no_frame")
         page = tif.pages[frame]

@@ -326,6 +326,13 @@ ROWS: list[Row] = [
         "compressed by 50999",
     ),
     error(
+        "14k",
+        "a TIFF whose directory is nowhere",
+        opens(b"II*\0" + bytes(200), "a.tif"),
+        "ImageError image_unreadable",
+        "directory is damaged",
+    ),
+    error(
         "14j",
         "a 16-bit TIFF cut in half",
         opens(tiff(DEEP)[: 200 + DEEP.nbytes // 2], "a.tif"),
