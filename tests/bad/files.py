@@ -10,9 +10,11 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from PIL import Image
 
 from gsam.build.pipelines import load
 from gsam.build.recipes import read_recipe
+from gsam.inputs.image import open_image
 from gsam.results.result import Result
 from tests.bad.table import Row, Run, error
 
@@ -95,6 +97,12 @@ def limit(id: str, what: str, settings: dict[str, Any], says: str, code: str = "
     return error(id, what, lambda _: lambda: load("nano", **settings), f"UsageError {code}", says, 2, None)
 
 
+def over_the_input(folder: Path) -> Run:
+    Image.new("RGB", (9, 8)).save(folder / "a.png")
+    open_image(folder / "a.png")
+    return lambda: result().save(folder / "a.png")
+
+
 ROWS: list[Row] = [
     wrong("39a", "a recipe that is not TOML", "[detect\nname = 1", "is not TOML"),
     wrong("39b", "a recipe with an unknown table", '[detect]\nname = "a"\n[dettect]\n', r"unknown table \[dettect\]"),
@@ -163,6 +171,15 @@ ROWS: list[Row] = [
     ),
     error("40d", "the disk is full while COCO is written", full("a.coco.json"), "OSError", "No space", 1, None),
     error("41", "a file where the output folder should be", file_for_a_folder, "FileExistsError", "out", 2, None),
+    error(
+        "41r",
+        "saving over an image that was read",
+        over_the_input,
+        "UsageError output_is_input",
+        "was read as an input",
+        2,
+        None,
+    ),
     Row("42a", "a link where an output should be: replaced, not followed", linked, http=None),
     Row("42b", "a new folder, and the permissions the user's umask gives", permissions, http=None),
 ]
