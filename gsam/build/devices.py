@@ -71,7 +71,7 @@ def _named(text: str) -> tuple[jax.Device, ...]:
     return (found[int(number)],)
 
 
-def dtype_of(dtype: DTypeLike, devices: Sequence[jax.Device]) -> Any:
+def dtype_of(dtype: DTypeLike | None, devices: Sequence[jax.Device]) -> Any:
     """Find the floating-point type that a user names.
 
     Args:

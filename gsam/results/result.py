@@ -217,7 +217,8 @@ class Result:
             >>> result.plot().size
             (512, 512)
         """
-        from gsam.results.draw.overlay import TINT, draw
+        from gsam.results.draw.outline import TINT
+        from gsam.results.draw.overlay import draw
 
         if fill is not None and not 0 <= fill <= 1:
             raise UsageError(f"fill is an opacity from 0 to 1, not {fill!r}")

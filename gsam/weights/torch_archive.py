@@ -81,7 +81,7 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
         raise pickle.UnpicklingError("a tensor without a storage")
     if storage.dtype is None:
         return Inert()
-    view = _View(storage, *_numbers((offset,)), _numbers(size), _numbers(stride))
+    view = _View(storage, _numbers((offset,))[0], _numbers(size), _numbers(stride))
     last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.strides, strict=True))
     if min((view.offset, *view.shape, *view.strides)) < 0 or (0 not in view.shape and last >= storage.elements):
         raise pickle.UnpicklingError("a tensor that reaches beyond its storage")
