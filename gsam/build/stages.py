@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -13,11 +14,12 @@ from numpy.typing import DTypeLike
 
 from gsam.build.devices import dtype_of
 from gsam.build.schema import GRID_SETTINGS, check_value
-from gsam.errors import UsageError
+from gsam.errors import CheckpointError, UsageError
 from gsam.registry import FAMILIES
 from gsam.roles import Classifier, Detector, Segmenter, Tracker
 from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.runtime.settings import unknown_setting
+from gsam.text.tokenizer import OPENAI, FastTokenizer, load_tokenizer
 from gsam.types import View
 from gsam.weights.store import Loaded
 
@@ -147,10 +149,9 @@ def check_role(name: str, roles: Mapping[str, str], role: str) -> None:
 
 
 def _build(loaded: Loaded, role: str, settings: Mapping[str, Any]) -> Any:
-    from gsam.text.tokenizer import load_tokenizer
-
     module = importlib.import_module(FAMILIES[loaded.family].roles[role])
     tokenizer = load_tokenizer(loaded.tokenizer) if loaded.tokenizer else None
+    _check_tokenizer(loaded, getattr(module.build, "__self__", None), tokenizer)
     try:
         return module.build(loaded.config, loaded.params, tokenizer, **_settings(settings))
     except TypeError as error:
@@ -160,6 +161,35 @@ def _build(loaded: Loaded, role: str, settings: Mapping[str, Any]) -> Any:
         raise UsageError(f"{loaded.name!r} does not take this setting: {error}") from error
     except ValueError as error:
         raise UsageError(f"{loaded.name!r}: {error}") from error
+
+
+def _check_tokenizer(loaded: Loaded, kind: Any, tokenizer: FastTokenizer | None) -> None:
+    """Refuse a stage that reads text without a tokenizer, or with another model's.
+
+    Raises:
+        CheckpointError: There is none (``tokenizer_missing``), or it knows more tokens than the
+            model has (``tokenizer_mismatch``).
+    """
+    from gsam.models.stage import TextStage
+
+    if not (isinstance(kind, type) and issubclass(kind, TextStage)):
+        return
+    path = Path(loaded.name).expanduser()
+    where = path if path.is_dir() else path.parent
+    if tokenizer is None:
+        place = f"in {where}" if path.exists() else "beside its weights"
+        raise CheckpointError(
+            f"{loaded.name} has no tokenizer, and it reads text: looked {place} for tokenizer.json, for vocab.json with "
+            f"merges.txt or {OPENAI} (CLIP, OWL), and for vocab.txt (Grounding DINO). Copy them there from the model it "
+            "was trained from",
+            "tokenizer_missing",
+        )
+    vocab = getattr(loaded.config, "vocab", None) or getattr(getattr(loaded.config, "bert", None), "vocab", None)
+    if vocab is not None and loaded.family != "siglip" and tokenizer.size > vocab:
+        text = (
+            f"{loaded.name}: the tokenizer has {tokenizer.size:,} tokens and the model {vocab:,}; it is another model's"
+        )
+        raise CheckpointError(text, "tokenizer_mismatch")
 
 
 def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:

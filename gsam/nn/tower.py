@@ -10,7 +10,7 @@ of the highest id.  SigLIP's towers are made of the same layers, with another GE
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,18 @@ from flax import nnx
 
 from gsam.bind import param
 from gsam.nn.attention import attend
-from gsam.nn.layers import Activation, Embedding, FeedForward, LayerNorm, Linear, PatchEmbed, gelu_tanh, quick_gelu
+from gsam.nn.layers import (
+    Activation,
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    Linear,
+    PatchEmbed,
+    gelu,
+    gelu_tanh,
+    quick_gelu,
+)
+from gsam.weights.fields import Fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Tower:
     mlp_ratio: int = 4
     mlp: int = 0
     """Width inside the MLP where it is no multiple of ``width``, else 0."""
-    act: Literal["quick_gelu", "gelu_tanh"] = "quick_gelu"
+    act: Literal["quick_gelu", "gelu", "gelu_tanh"] = "quick_gelu"
     eps: float = 1e-5
 
     @property
@@ -41,7 +52,31 @@ class Tower:
         return self.mlp or self.mlp_ratio * self.width
 
 
-ACTS: dict[str, Activation] = {"quick_gelu": quick_gelu, "gelu_tanh": gelu_tanh}
+def tower_of(fields: Fields, official: Tower) -> Tower:
+    """Read a tower of a Hugging Face ``config.json``; what it leaves out is the official one's.
+
+    Raises:
+        CheckpointError: Sizes that cannot be, or an activation that is not known.
+    """
+    width, heads = fields.size("hidden_size", official.width), fields.size("num_attention_heads", official.heads)
+    hidden = fields.size("intermediate_size", official.hidden)
+    fields.divides(width, heads, "heads")
+    fields.only(num_channels=3)
+    whole = hidden % width == 0
+    return Tower(
+        width,
+        fields.layers("num_hidden_layers", official.depth),
+        heads,
+        hidden // width if whole else 4,
+        0 if whole else hidden,
+        cast(Any, fields.word("hidden_act", ACT_WORDS, next(k for k, v in ACT_WORDS.items() if v == official.act))),
+        fields.number("layer_norm_eps", official.eps, 1e-12, 1.0),
+    )
+
+
+ACT_WORDS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
+"""Hugging Face's names of activations, and ours."""
+ACTS: dict[str, Activation] = {"quick_gelu": quick_gelu, "gelu": gelu, "gelu_tanh": gelu_tanh}
 
 
 class Attention(nnx.Module):
@@ -140,9 +175,13 @@ class TextEmbeddings(nnx.Module):
 
 
 class TextTower(nnx.Module):
-    """Causal text transformer: ids [C, T], padded with 0 -> [C, D] at the last token."""
+    """Causal text transformer: ids [C, T], padded with 0 -> [C, D] at the last token.
 
-    def __init__(self, tower: Tower, vocab: int, context: int) -> None:
+    That is the first ``end``, or the highest id where there is none.
+    """
+
+    def __init__(self, tower: Tower, vocab: int, context: int, end: int | None = None) -> None:
+        self.end = end
         self.embeddings = TextEmbeddings(vocab, context, tower.width)
         self.encoder = Encoder(tower)
         self.final_layer_norm = LayerNorm(tower.width, tower.eps)
@@ -150,7 +189,8 @@ class TextTower(nnx.Module):
     def __call__(self, ids: jax.Array) -> jax.Array:
         causal = np.tril(np.ones((ids.shape[-1],) * 2, bool))
         x = self.final_layer_norm(self.encoder(self.embeddings(ids), causal))
-        return jnp.take_along_axis(x, ids.argmax(-1)[:, None, None], 1)[:, 0]
+        last = ids.argmax(-1) if self.end is None else (ids == self.end).argmax(-1)
+        return jnp.take_along_axis(x, last[:, None, None], 1)[:, 0]
 
 
 def normalise(x: jax.Array, eps: float = 0.0) -> jax.Array:

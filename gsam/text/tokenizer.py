@@ -60,6 +60,11 @@ class FastTokenizer:
             row[: len(found)] = found
         return ids
 
+    @property
+    def size(self) -> int:
+        """Number of tokens, added ones included."""
+        return int(self._inner.get_vocab_size(True))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids -> text, marks included."""
         return str(self._inner.decode(list(ids), skip_special_tokens=False))

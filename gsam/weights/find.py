@@ -50,7 +50,9 @@ def find(name: str | Path) -> CheckpointSource:
         folder = data_folder("nano")
         tokenizer = folder / "tokenizer.json" if text in ("nano_owl", "nano_clip") else None
         return CheckpointSource(text, folder / f"{NANO[text]}.safetensors", text, tokenizer)
+    _refuse_dangling(path)
     if path.is_dir():
+        path = model_folder(path)
         return CheckpointSource(text, path, tokenizer=tokenizer_in(path))
     if path.suffix.lower() in FILES:
         if not path.is_file():
@@ -63,7 +65,7 @@ def find(name: str | Path) -> CheckpointSource:
         return CheckpointSource(text, path, tokenizer=tokenizer_in(path.parent))
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         repository, _, revision = text.partition("@")
-        folder = download.from_hub(repository, revision or None)
+        folder = model_folder(download.from_hub(repository, revision or None))
         return CheckpointSource(text, folder, tokenizer=tokenizer_in(folder), downloaded=True)
     near = difflib.get_close_matches(text, names(), 3)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; `gsam weights list` shows the names"
@@ -130,4 +132,54 @@ def tokenizer_files(place: Path) -> list[Path]:
 
 
 def weight_files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [f for f in path.iterdir() if f.suffix.lower() in FILES]
+    """List the files of weights that a file or folder is.
+
+    Raises:
+        CheckpointError: One is a link to nothing, as in a hub's cache that was copied in part.
+    """
+    found = [path] if path.is_file() else [f for f in path.iterdir() if f.suffix.lower() in FILES]
+    for file in found:
+        _refuse_dangling(file)
+    return found
+
+
+def model_folder(folder: Path) -> Path:
+    """Return the folder of weights that a folder means: itself, or what a hub's cache has in it.
+
+    Raises:
+        CheckpointError: It has no weights, and folders in it do: they are named.
+    """
+    for name in ("config.json", "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"):
+        _refuse_dangling(folder / name)
+    if weight_files(folder):
+        return folder
+    if (folder / "snapshots").is_dir():
+        return _snapshot(folder)
+    inside = sorted(f for f in folder.iterdir() if f.is_dir() and (weight_files(f) or (f / "gsam.json").is_file()))
+    if inside and not (folder / "gsam.json").is_file():
+        some = ", ".join(str(f) for f in inside[:3]) + (", ..." if len(inside) > 3 else "")
+        text = f"{folder} has no weights itself: name the folder in it that you mean, {some}"
+        raise CheckpointError(text, "checkpoint_missing")
+    return folder
+
+
+def _snapshot(folder: Path) -> Path:
+    """Return the snapshot that a model's folder in the hub's cache has as its main one."""
+    found = sorted(f for f in (folder / "snapshots").iterdir() if f.is_dir())
+    main = folder / "refs" / "main"
+    revision = main.read_text().strip() if main.is_file() else ""
+    chosen = [f for f in found if f.name == revision] or found
+    if len(chosen) != 1:
+        some = ", ".join(str(f) for f in found[:3]) or "none is there"
+        text = f"{folder} is a model in the hub's cache: name one of its snapshots ({some}), or its hub id"
+        raise CheckpointError(text, "checkpoint_missing")
+    return model_folder(chosen[0])
+
+
+def _refuse_dangling(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path} is a link to nothing: a cache that was cleaned, or copied without its blobs. Load the model again, "
+            "or copy it with links followed (cp -rL)",
+            "checkpoint_missing",
+        )

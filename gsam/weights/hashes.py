@@ -48,12 +48,21 @@ def verify_once(path: Path, sha256: str) -> None:
     file = path.resolve()  # the hub's cache has links
     if not file.is_file():
         raise CheckpointError(f"no such file: {path}, which the manifest has a sha256 of", "checkpoint_missing")
-    known = file.stat()
-    seen = json.dumps([str(file), known.st_size, known.st_mtime_ns, sha256])
-    note = cache_folder() / "verified" / hashlib.sha256(seen.encode()).hexdigest()[:32]
-    if note.is_file():
+    if _note(file, sha256).is_file():
         return
     verify_hash(file, sha256)
+    remember(file, sha256)
+
+
+def remember(path: Path, sha256: str) -> None:
+    """Note that a file, as it is now, has this SHA-256."""
     with contextlib.suppress(OSError):
+        note = _note(path.resolve(), sha256)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.touch()
+
+
+def _note(file: Path, sha256: str) -> Path:
+    known = file.stat()
+    seen = json.dumps([str(file), known.st_size, known.st_mtime_ns, sha256])
+    return cache_folder() / "verified" / hashlib.sha256(seen.encode()).hexdigest()[:32]

@@ -12,6 +12,7 @@ from typing import Any
 
 from gsam.errors import CheckpointError
 from gsam.registry import FAMILIES, family_of
+from gsam.weights.fields import shown
 from gsam.weights.find import FILES, CheckpointSource, manifest
 from gsam.weights.read import Tensor
 from gsam.weights.rules import Layout, fit, plan, rename, unstack
@@ -54,19 +55,17 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
         return known, module.VARIANTS[found.variant]
     described = (found.path if found.path.is_dir() else found.path.parent) / "config.json"
     if found.path.is_dir() and described.is_file():
-        try:
-            values = json.loads(described.read_text())
-            for family in FAMILIES:
-                _, port = family_modules(family)
-                if values.get("model_type") in port.MODEL_TYPES:
-                    return family, port.config_from_hf(values)
-        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-            raise CheckpointError(f"{described} is no model's configuration: {error}", "checkpoint_format") from None
-        kinds = [t for f in FAMILIES for t in family_modules(f)[1].MODEL_TYPES]
-        kind = values.get("model_type")
-        raise CheckpointError(f"{described}: model_type {kind!r} is none of {', '.join(kinds)}", "checkpoint_unknown")
+        return _described(described, tensors)
+    if re.search(r"-\d{5}-of-\d{5}\.", found.path.name):
+        text = f"{found.path} is one of several shards of a model: name its folder, {found.path.parent}"
+        raise CheckpointError(text, "checkpoint_mismatch")
+    beside = not found.path.is_dir() and described.is_file()
+    if beside and found.path.stem in ("model", "pytorch_model"):
+        return _described(described, tensors)  # a folder as transformers writes it, by its file
     _refuse_strangers(found.name, tensors)
     likely = _likely(tensors, role)
+    if likely is None and beside:
+        return _described(described, tensors)
     if likely is None:
         some = ", ".join(list(tensors)[:3])
         lacks = "it has no config.json, and " if found.path.is_dir() else ""
@@ -75,6 +74,52 @@ def _identified(found: CheckpointSource, tensors: Mapping[str, Tensor], role: st
     known = family_of(likely)
     assert known is not None
     return known, family_modules(known)[0].VARIANTS[likely]
+
+
+MOST_TEXT = 1 << 24
+"""Bytes of the longest ``config.json`` that is read."""
+_DEPTH = re.compile(r"num_hidden_layers|(en|de)coder_layers|depths|blocks_per_stage")
+
+
+def _described(described: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Any]:
+    """Family and configuration by a ``config.json``."""
+    try:
+        if described.stat().st_size > MOST_TEXT:
+            raise ValueError(f"it has more than {MOST_TEXT:,} bytes")
+        values = json.loads(described.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it is no table")
+        family = next((f for f in FAMILIES if values.get("model_type") in family_modules(f)[1].MODEL_TYPES), None)
+        if family is None:
+            kinds = ", ".join(t for f in FAMILIES for t in family_modules(f)[1].MODEL_TYPES)
+            text = f"{described}: model_type {shown(values.get('model_type'))} is none of {kinds}"
+            raise CheckpointError(text, "checkpoint_unknown")
+        if (layers := _layers(values)) > len(tensors):
+            text = f"{described} asks for {layers:,} layers, and the file has {len(tensors):,} tensors"
+            raise CheckpointError(text, "checkpoint_mismatch")
+        config = family_modules(family)[1].config_from_hf(values)
+        parameter_shapes(family, config)
+    except CheckpointError as error:
+        text = str(error)
+        place = text.replace("config.json", str(described), 1) if text.startswith("config.json") else text
+        raise CheckpointError(place if str(described) in place else f"{described}: {place}", error.code) from None
+    except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError) as error:
+        text = f"{described} is no model's configuration: {error}"
+        raise CheckpointError(text, "checkpoint_format") from None
+    return family, config
+
+
+def _layers(values: Any, depth: int = 0) -> int:
+    """Number of layers that a configuration asks for, in all of its tables."""
+    if not isinstance(values, dict) or depth > 4:
+        return 0
+    total = 0
+    for key, value in values.items():
+        if _DEPTH.fullmatch(str(key)):
+            some = value if isinstance(value, list) else [value]
+            total += sum(v for v in some if type(v) is int and v > 0)
+        total += _layers(value, depth + 1)
+    return total
 
 
 def _refuse_strangers(name: str, tensors: Mapping[str, Tensor]) -> None:

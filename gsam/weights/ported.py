@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from gsam import files
+from gsam.errors import CheckpointError
 from gsam.files import atomic_file
+from gsam.weights import hashes
 
 NAMES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "uint8": "U8", "bool": "BOOL",
@@ -39,6 +42,27 @@ def keep(params: Mapping[str, Any], target: Path) -> None:
     """
     with contextlib.suppress(OSError):
         write(params, target)
+        sha256 = files.sha256(target)
+        with atomic_file(_note(target)) as file:
+            file.write(f"{sha256}\n".encode())
+        hashes.remember(target, sha256)
+
+
+def intact(copy: Path) -> bool:
+    """Return True for a copy that is as it was written, by its SHA-256.
+
+    It is computed once, and again after the file changed.
+    """
+    try:
+        hashes.verify_once(copy, _note(copy).read_text().strip())
+    except (OSError, ValueError, CheckpointError):
+        return False
+    return True
+
+
+def _note(copy: Path) -> Path:
+    """Where the hash of a copy is kept."""
+    return copy.parent.with_name(f"{copy.parent.name}-sha256") / f"{copy.name}.sha256"
 
 
 def write(params: Mapping[str, Any], target: Path, note: Mapping[str, str] | None = None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from gsam.errors import CheckpointError
 from gsam.weights import wrappers
+from gsam.weights.find import weight_files
 from gsam.weights.tensor import Tensor as Tensor
 from gsam.weights.torch_archive import read_archive
 
@@ -75,9 +76,13 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return _read_file(folder / name)
-    single = sorted(folder.glob("*.safetensors"))
-    if len(single) == 1:
-        return _read_file(single[0])
+    for found in (sorted(folder.glob("*.safetensors")), weight_files(folder)):
+        if len(found) == 1:
+            return _read_file(found[0])
+        if found:
+            names = ", ".join(sorted(f.name for f in found)[:3])
+            text = f"{folder} has several files of weights ({names}) and no model.safetensors: name the file"
+            raise CheckpointError(text, "checkpoint_missing")
     raise CheckpointError(f"no model.safetensors or pytorch_model.bin in {folder}", "checkpoint_missing")
 
 

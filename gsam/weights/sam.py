@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from gsam.types import JsonMapping
+from gsam.weights.fields import Fields
 
 Renames = tuple[tuple[str, str], ...]
 
@@ -82,22 +83,41 @@ class DecoderSizes(TypedDict):
 
 
 def hugging_face_sizes(values: JsonMapping) -> tuple[VitSizes, DecoderSizes]:
-    """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's."""
-    vision, prompt, decoder = (values.get(f"{k}_config") or {} for k in ("vision", "prompt_encoder", "mask_decoder"))
-    width = vision.get("hidden_size", 768)
+    """A Hugging Face ``config.json`` as our sizes; what it leaves out is ViT-B's.
+
+    Raises:
+        CheckpointError: A size that cannot be, or a model that computes otherwise than SAM.
+    """
+    fields = Fields(values)
+    vision, prompt, decoder = (fields.part(f"{k}_config") for k in ("vision", "prompt_encoder", "mask_decoder"))
+    vision.only(hidden_act="gelu", layer_norm_eps=1e-6, num_channels=3)
+    vision.only(qkv_bias=True, use_abs_pos=True, use_rel_pos=True)
+    prompt.only(hidden_act="gelu", layer_norm_eps=1e-6, num_point_embeddings=4)
+    decoder.only(hidden_act="relu", num_hidden_layers=2, attention_downsample_rate=2)
+    decoder.only(layer_norm_eps=(1e-6, 1e-5))  # the original's 1e-5 counts: Hugging Face writes 1e-6
+    decoder.only(num_multimask_outputs=3, iou_head_depth=3)
+    width, heads = vision.size("hidden_size", 768), vision.size("num_attention_heads", 12)
+    side, patch = vision.side("image_size", 1024), vision.side("patch_size", 16)
+    prompt.only(image_size=(side, [side, side]), patch_size=(patch, [patch, patch]))
+    prompt.only(image_embedding_size=(side // patch, [side // patch, side // patch]))
+    hidden = vision.size("mlp_dim", round(width * vision.number("mlp_ratio", 4.0)))
+    vision.divides(width, heads, "heads")
+    vision.divides(hidden, width, "units (hidden_size)")
+    vision.divides(side, patch, "pixels (patch_size)")
+    depth = vision.layers("num_hidden_layers", 12)
     vit = VitSizes(
         width=width,
-        depth=vision.get("num_hidden_layers", 12),
-        heads=vision.get("num_attention_heads", 12),
-        global_blocks=tuple(vision.get("global_attn_indexes", (2, 5, 8, 11))),
-        image_size=vision.get("image_size", 1024),
-        patch=vision.get("patch_size", 16),
-        window=vision.get("window_size", 14),
-        mlp_ratio=(vision.get("mlp_dim") or 4 * width) // width,
-        out_chans=vision.get("output_channels", 256),
+        depth=depth,
+        heads=heads,
+        global_blocks=vision.sizes("global_attn_indexes", (2, 5, 8, 11), most=depth - 1, least=0),
+        image_size=side,
+        patch=patch,
+        window=vision.size("window_size", 14, side // patch),
+        mlp_ratio=hidden // width,
+        out_chans=vision.size("output_channels", 256),
     )
     return vit, DecoderSizes(
-        decoder_heads=decoder.get("num_attention_heads", 8),
-        decoder_mlp=decoder.get("mlp_dim", 2048),
-        mask_chans=prompt.get("mask_input_channels", 16),
+        decoder_heads=decoder.size("num_attention_heads", 8),
+        decoder_mlp=decoder.size("mlp_dim", 2048),
+        mask_chans=prompt.size("mask_input_channels", 16),
     )

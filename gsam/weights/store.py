@@ -73,7 +73,8 @@ def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float
         return _load_orbax(found, dtype)
     part = f"{found.name}-track" if role == "track" else found.name
     kept = ported.place(cache_folder() / "ported", part, weight_files(found.path), dtype) if found.downloaded else None
-    if kept is not None and kept.is_file():
+    again = kept is not None and kept.is_file() and ported.intact(kept)  # a damaged copy is made anew
+    if kept is not None and again:
         tensors = read(kept)
     else:
         if found.sha256:
@@ -95,7 +96,7 @@ def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float
         likely = likely_variant(tensors, found.variant) if error.code == "checkpoint_mismatch" else None
         hint = f"\n  It looks like {likely}." if likely else ""
         raise CheckpointError(f"{found.name}: {error}{hint}", error.code) from None
-    if kept is not None and not kept.is_file():
+    if kept is not None and not again:
         ported.keep(params, kept)
     _notice(family)
     return Loaded(family, config, params, found.tokenizer, found.name)

@@ -89,3 +89,22 @@ def test_a_file_that_is_not_what_the_hub_said(tmp_path: Path, monkeypatch: pytes
     blob.write_bytes(raw)
     with pytest.raises(CheckpointError, match=f"expected {digest}"):
         store.load("nano_sam_again", role="segment")
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "a bit", "its hash gone", "its hash wrong", "no safetensors"])
+def test_a_damaged_copy_is_made_anew(hub: Path, damage: str) -> None:
+    first = store.load("some model", role="segment").params
+    (file,) = kept()
+    whole = file.read_bytes()
+    (note,) = file.parent.with_name("ported-sha256").iterdir()
+    if damage.startswith("its hash"):
+        note.unlink() if damage.endswith("gone") else note.write_text("0" * 64)
+    else:
+        flipped = whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]
+        broken = {"cut short": whole[:-100], "empty": b"", "a bit": flipped, "no safetensors": b"x" * 1000}[damage]
+        file.write_bytes(broken)
+    again = store.load("some model", role="segment").params
+    assert kept() == [file]
+    assert file.read_bytes() == whole
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, again[name])

@@ -163,9 +163,9 @@ CONFIGS = {
     "numbers that are words": ('{"model_type": "clip", "vision_config": {"hidden_size": "x"}}', "checkpoint_format"),
     "no width": ('{"model_type": "clip", "vision_config": {"hidden_size": 0}}', "checkpoint_format"),
     "another size": ('{"model_type": "clip"}', "checkpoint_mismatch"),
-    "another activation": ('{"model_type": "clip", "text_config": {"hidden_act": "gelu"}}', "checkpoint_unknown"),
+    "another activation": ('{"model_type": "clip", "text_config": {"hidden_act": "relu"}}', "checkpoint_unknown"),
     "OWL's other activation": (
-        '{"model_type": "owlvit", "vision_config": {"hidden_act": "gelu"}}',
+        '{"model_type": "owlvit", "vision_config": {"hidden_act": "relu"}}',
         "checkpoint_unknown",
     ),
 }

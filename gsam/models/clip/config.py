@@ -18,6 +18,8 @@ class Config:
     patch: int
     vocab: int = 49408
     context: int = 77
+    end: int | None = None
+    """Token that a text is read at, where tokens were added above it; None for the highest id."""
 
 
 _B, _L = Tower(768, 12, 12), Tower(1024, 24, 16)

@@ -20,7 +20,7 @@ class Clip(nnx.Module):
 
     def __init__(self, config: Config) -> None:
         self.vision_model = VisionTower(config.vision, config.image_size, config.patch)
-        self.text_model = TextTower(config.text, config.vocab, config.context)
+        self.text_model = TextTower(config.text, config.vocab, config.context, config.end)
         self.visual_projection = Linear(config.vision.width, config.projection, bias=False)
         self.text_projection = Linear(config.text.width, config.projection, bias=False)
         self.logit_scale = param()

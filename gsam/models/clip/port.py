@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gsam.errors import CheckpointError
 from gsam.models.clip.config import Config
-from gsam.nn.tower import Tower
+from gsam.nn.tower import Tower, tower_of
 from gsam.types import JsonMapping
+from gsam.weights.fields import WORDS, Fields
 from gsam.weights.rules import Layout
 from gsam.weights.tensor import Tensor
 
@@ -84,26 +84,29 @@ def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are B/32's.
 
     Raises:
-        CheckpointError: A tower with another activation than CLIP's.
+        CheckpointError: Sizes that cannot be, or a model that computes otherwise than CLIP.
     """
-    vision, text = values.get("vision_config") or {}, values.get("text_config") or {}
+    fields = Fields(values)
+    vision, text = fields.part("vision_config"), fields.part("text_config")
+    side, patch = vision.side("image_size", 224), vision.side("patch_size", 32)
+    vision.divides(side, patch, "pixels (patch_size)")
+    vocab = text.size("vocab_size", 49408, WORDS)
     return Config(
-        vision=tower(vision, 768, 12, 12),
-        text=tower(text, 512, 12, 8),
-        projection=values.get("projection_dim", 512),
-        image_size=vision.get("image_size", 224),
-        patch=vision.get("patch_size", 32),
-        vocab=text.get("vocab_size", 49408),
-        context=text.get("max_position_embeddings", 77),
+        vision=tower_of(vision, Tower(768, 12, 12)),
+        text=tower_of(text, Tower(512, 12, 8)),
+        projection=fields.size("projection_dim", 512),
+        image_size=side,
+        patch=patch,
+        vocab=vocab,
+        context=text.size("max_position_embeddings", 77),
+        end=_end(text, vocab),
     )
 
 
-def tower(values: JsonMapping, width: int, depth: int, heads: int) -> Tower:
-    """Read the sizes of a tower, with defaults."""
-    act = values.get("hidden_act", "quick_gelu")
-    if act != "quick_gelu":  # the tensors of both look alike
-        raise CheckpointError(f"a tower with {act}: only CLIP's quick_gelu is supported", "checkpoint_unknown")
-    width = values.get("hidden_size", width)
-    hidden = values.get("intermediate_size", 4 * width)
-    depth, heads = values.get("num_hidden_layers", depth), values.get("num_attention_heads", heads)
-    return Tower(width, depth, heads, hidden // width)
+def _end(text: Fields, vocab: int) -> int | None:
+    """Token that a text is read at, None where it is the highest.
+
+    2 stands for that in configurations from before it was read; so it is in Hugging Face's code.
+    """
+    end = text.size("eos_token_id", 49407, WORDS, 0)
+    return None if end in (2, vocab - 1) or ("eos_token_id" not in text and end >= vocab) else end

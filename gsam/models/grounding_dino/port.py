@@ -8,6 +8,7 @@ from __future__ import annotations
 from gsam.errors import CheckpointError
 from gsam.models.grounding_dino.config import BertConfig, Config, SwinConfig
 from gsam.types import JsonMapping
+from gsam.weights.fields import LAYERS, WORDS, Fields
 from gsam.weights.rules import Layout
 
 _THIRDS = ("query", "key", "value")
@@ -109,44 +110,65 @@ def config_from_hf(values: JsonMapping) -> Config:
         CheckpointError: A model of another kind than the official ones.
     """
     scaled = values.get("model_type") == "mm-grounding-dino"
-    swin, bert = values.get("backbone_config") or {}, values.get("text_config") or {}
-    shared = values.get("decoder_bbox_embed_share", not scaled)
+    fields = Fields(values)
+    swin, bert = fields.part("backbone_config"), fields.part("text_config")
+    shared = fields.flag("decoder_bbox_embed_share", not scaled)
     unknown = {
-        "a backbone other than Swin": swin.get("model_type", "swin") != "swin",
+        "a backbone other than Swin": swin.values.get("model_type", "swin") != "swin",
+        "another text backbone than BERT": bert.values.get("model_type", "bert") != "bert",
         "learned position codes": values.get("position_embedding_type", "sine") != "sine",
-        "one stage": not (values.get("two_stage", True) and values.get("embedding_init_target", True)),
-        "box heads shared, class heads not": scaled and values.get("decoder_cls_embed_share", False) != shared,
-        "a first box head shared with the decoder's": values.get("two_stage_bbox_embed_share", False),
+        "one stage": not (fields.flag("two_stage", True) and fields.flag("embedding_init_target", True)),
+        "box heads shared, class heads not": scaled and fields.flag("decoder_cls_embed_share", False) != shared,
+        "a first box head shared with the decoder's": fields.flag("two_stage_bbox_embed_share", False),
     }
     if reasons := [name for name, true in unknown.items() if true]:
         raise CheckpointError(f"a Grounding DINO with {reasons[0]} is not supported", "checkpoint_unknown")
+    fields.only(activation_function="relu", layer_norm_eps=1e-5, positional_embedding_temperature=20, query_dim=4)
+    width, heads = fields.size("d_model", 256), fields.size("encoder_attention_heads", 8)
+    hidden, points = fields.size("encoder_ffn_dim", 2048), fields.size("encoder_n_points", 4)
+    fields.only(decoder_attention_heads=heads, decoder_ffn_dim=hidden, decoder_n_points=points)
+    fields.divides(width, heads, "heads")
     return Config(
-        swin=SwinConfig(
-            swin.get("embed_dim", 96),
-            tuple(swin.get("depths", (2, 2, 6, 2))),
-            tuple(swin.get("num_heads", (3, 6, 12, 24))),
-            swin.get("window_size", 7),
-            swin.get("patch_size", 4),
-            round(swin.get("mlp_ratio", 4)),
-            tuple(i - 1 for i in swin.get("out_indices", (2, 3, 4))),
-        ),
-        bert=BertConfig(
-            bert.get("hidden_size", 768),
-            bert.get("num_hidden_layers", 12),
-            bert.get("num_attention_heads", 12),
-            bert.get("intermediate_size", 3072),
-            bert.get("vocab_size", 30522),
-            bert.get("max_position_embeddings", 512),
-        ),
-        width=values.get("d_model", 256),
-        encoder_layers=values.get("encoder_layers", 6),
-        decoder_layers=values.get("decoder_layers", 6),
-        heads=values.get("encoder_attention_heads", 8),
-        hidden=values.get("encoder_ffn_dim", 2048),
-        levels=values.get("num_feature_levels", 4),
-        points=values.get("encoder_n_points", 4),
-        queries=values.get("num_queries", 900),
-        tokens=values.get("max_text_len", 256),
+        swin=_swin(swin),
+        bert=_bert(bert),
+        width=width,
+        encoder_layers=fields.layers("encoder_layers", 6),
+        decoder_layers=fields.layers("decoder_layers", 6),
+        heads=heads,
+        hidden=hidden,
+        levels=fields.size("num_feature_levels", 4, 8),
+        points=points,
+        queries=fields.size("num_queries", 900),
+        tokens=fields.size("max_text_len", 256, 4096),
         shared_heads=shared,
         scaled=scaled,
+    )
+
+
+def _swin(fields: Fields) -> SwinConfig:
+    fields.only(hidden_act="gelu", layer_norm_eps=1e-5, num_channels=3, qkv_bias=True, use_absolute_embeddings=False)
+    width, depths = fields.size("embed_dim", 96), fields.sizes("depths", (2, 2, 6, 2), most=LAYERS)
+    heads = fields.sizes("num_heads", (3, 6, 12, 24), len(depths))
+    for i, count in enumerate(heads):
+        fields.divides(width << i, count, "heads")
+    names = fields.values.get("out_features") if "out_indices" not in fields else None
+    if names is not None and names != [f"stage{i}" for i in (2, 3, 4)]:
+        fields.only(out_features=(["stage2", "stage3", "stage4"],))
+    out = fields.sizes("out_indices", (2, 3, 4), most=len(depths))
+    window, patch = fields.size("window_size", 7, 1024), fields.side("patch_size", 4)
+    return SwinConfig(width, depths, heads, window, patch, fields.multiple("mlp_ratio", 4), tuple(i - 1 for i in out))
+
+
+def _bert(fields: Fields) -> BertConfig:
+    fields.only(hidden_act="gelu", layer_norm_eps=1e-12, position_embedding_type="absolute", is_decoder=False)
+    fields.only(type_vocab_size=2)
+    width, heads = fields.size("hidden_size", 768), fields.size("num_attention_heads", 12)
+    fields.divides(width, heads, "heads")
+    return BertConfig(
+        width,
+        fields.layers("num_hidden_layers", 12),
+        heads,
+        fields.size("intermediate_size", 3072),
+        fields.size("vocab_size", 30522, WORDS),
+        fields.size("max_position_embeddings", 512),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gsam.errors import CheckpointError
 from gsam.models.owl_vit.config import Config
-from gsam.nn.tower import Tower
+from gsam.nn.tower import Tower, tower_of
 from gsam.types import JsonMapping
+from gsam.weights.fields import WORDS, Fields
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -27,25 +27,19 @@ def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are B/32's or OWLv2's B/16's.
 
     Raises:
-        CheckpointError: A tower with another activation than CLIP's.
+        CheckpointError: Sizes that cannot be, or a model that computes otherwise than OWL.
     """
     second = values.get("model_type") == "owlv2"
-    vision, text = values.get("vision_config") or {}, values.get("text_config") or {}
+    fields = Fields(values)
+    vision, text = fields.part("vision_config"), fields.part("text_config")
+    side, patch = vision.side("image_size", 960 if second else 768), vision.side("patch_size", 16 if second else 32)
+    vision.divides(side, patch, "pixels (patch_size)")
     return Config(
-        vision=_tower(vision, 768, 12),
-        text=_tower(text, 512, 8),
-        image_size=vision.get("image_size", 960 if second else 768),
-        patch=vision.get("patch_size", 16 if second else 32),
+        vision=tower_of(vision, Tower(768, 12, 12)),
+        text=tower_of(text, Tower(512, 12, 8)),
+        image_size=side,
+        patch=patch,
         objectness=second,
-        vocab=text.get("vocab_size", 49408),
-        context=text.get("max_position_embeddings", 16),
+        vocab=text.size("vocab_size", 49408, WORDS),
+        context=text.size("max_position_embeddings", 16),
     )
-
-
-def _tower(values: JsonMapping, width: int, heads: int) -> Tower:
-    act = values.get("hidden_act", "quick_gelu")
-    if act != "quick_gelu":  # the tensors of both look alike
-        raise CheckpointError(f"a tower with {act}: only CLIP's quick_gelu is supported", "checkpoint_unknown")
-    width = values.get("hidden_size", width)
-    depth, heads = values.get("num_hidden_layers", 12), values.get("num_attention_heads", heads)
-    return Tower(width, depth, heads, values.get("intermediate_size", 4 * width) // width)

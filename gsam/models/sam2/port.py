@@ -9,9 +9,11 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from gsam.errors import CheckpointError
 from gsam.models.sam2.config import Config
 from gsam.types import JsonMapping
 from gsam.weights import sam
+from gsam.weights.fields import LAYERS, Fields
 from gsam.weights.rules import Layout
 from gsam.weights.sam import Renames
 
@@ -127,35 +129,68 @@ def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are SAM 2 tiny's.
 
     Raises:
-        ValueError: A model that is no Hiera as SAM 2 has it: widths that do not double, other
-            windows than square.
+        CheckpointError: Sizes that cannot be, a model that is no Hiera as SAM 2 has it (widths
+            that do not double, other windows than square), or one that computes otherwise.
     """
-    vision, prompt, decoder = (values.get(f"{k}_config") or {} for k in ("vision", "prompt_encoder", "mask_decoder"))
-    trunk = vision.get("backbone_config") or {}
-    embed = trunk.get("hidden_size", 96)
-    heads = trunk.get("num_attention_heads", 1)
-    widths = trunk.get("embed_dim_per_stage") or [embed << i for i in range(4)]
-    several = trunk.get("num_attention_heads_per_stage") or [heads << i for i in range(4)]
+    fields = Fields(values)
+    vision, prompt, decoder = (fields.part(f"{k}_config") for k in ("vision", "prompt_encoder", "mask_decoder"))
+    trunk = vision.part("backbone_config")
+    _refuse_others(fields, vision, trunk, prompt, decoder)
+    embed, heads = trunk.size("hidden_size", 96), trunk.size("num_attention_heads", 1)
+    widths = trunk.sizes("embed_dim_per_stage", [embed << i for i in range(4)], 4)
+    several = trunk.sizes("num_attention_heads_per_stage", [heads << i for i in range(4)], 4)
     if list(widths) != [widths[0] << i for i in range(4)] or list(several) != [several[0] << i for i in range(4)]:
-        raise ValueError(f"widths {widths} and heads {several} should double from stage to stage")
-    background = trunk.get("window_positional_embedding_background_size") or [7, 7]
+        text = f"widths {widths} and heads {several} should double from stage to stage"
+        raise CheckpointError(f"config.json: {text}", "checkpoint_unknown")
+    trunk.divides(widths[0], several[0], "heads")
+    stages = trunk.sizes("blocks_per_stage", (1, 2, 7, 2), 4, LAYERS)
+    background = trunk.sizes("window_positional_embedding_background_size", (7, 7), 2)
+    if background[0] != background[1]:
+        text = f"positions of {background[0]} times {background[1]}, and only squares are supported here"
+        raise CheckpointError(f"config.json: {text}", "checkpoint_unknown")
+    side = prompt.side("image_size", 1024)
+    fields.only(image_size=(side, [side, side]))
+    fields.divides(side, 32, "pixels (the model's stride)")
+    v21 = fields.flag("enable_occlusion_spatial_embedding", True)
+    fields.only(enable_temporal_pos_encoding_for_object_pointers=v21)
     return Config(
         embed=widths[0],
         heads=several[0],
-        stages=tuple(trunk.get("blocks_per_stage") or (1, 2, 7, 2)),
-        global_blocks=tuple(trunk.get("global_attention_blocks") or (5, 7, 9)),
-        v21=bool(values.get("enable_occlusion_spatial_embedding", True)),
+        stages=stages,
+        global_blocks=trunk.sizes("global_attention_blocks", (5, 7, 9), most=sum(stages) - 1, least=0),
+        v21=v21,
         background=background[0],
-        window_spec=tuple(trunk.get("window_size_per_stage") or (8, 4, 14, 7)),
-        image_size=prompt.get("image_size", 1024),
-        mlp_ratio=int(trunk.get("mlp_ratio", 4)),
-        width=vision.get("fpn_hidden_size", 256),
-        decoder_heads=decoder.get("num_attention_heads", 8),
-        decoder_mlp=decoder.get("mlp_dim", 2048),
-        mask_chans=prompt.get("mask_input_channels", 16),
-        num_maskmem=values.get("num_maskmem", 7),
-        mem_dim=values.get("memory_encoder_output_channels", 64),
-        memory_layers=values.get("memory_attention_num_layers", 4),
-        memory_mlp=values.get("memory_attention_feed_forward_hidden_size", 2048),
-        max_obj_ptrs=values.get("max_object_pointers_in_encoder", 16),
+        window_spec=trunk.sizes("window_size_per_stage", (8, 4, 14, 7), 4, side),
+        image_size=side,
+        mlp_ratio=trunk.multiple("mlp_ratio", 4),
+        width=vision.size("fpn_hidden_size", 256),
+        decoder_heads=decoder.size("num_attention_heads", 8),
+        decoder_mlp=decoder.size("mlp_dim", 2048),
+        mask_chans=prompt.size("mask_input_channels", 16),
+        num_maskmem=fields.size("num_maskmem", 7, 1024),
+        mem_dim=fields.size("memory_encoder_output_channels", 64),
+        memory_layers=fields.layers("memory_attention_num_layers", 4),
+        memory_mlp=fields.size("memory_attention_feed_forward_hidden_size", 2048),
+        max_obj_ptrs=fields.size("max_object_pointers_in_encoder", 16, 1024),
     )
+
+
+def _refuse_others(fields: Fields, vision: Fields, trunk: Fields, prompt: Fields, decoder: Fields) -> None:
+    """Raise `CheckpointError` for fields by which a model computes otherwise than the official."""
+    trunk.only(model_type=("sam2_hiera_det_model", "hiera_det_model"), hidden_act="gelu", layer_norm_eps=1e-6)
+    trunk.only(num_query_pool_stages=3, query_stride=([2, 2],), patch_kernel_size=([7, 7],), patch_stride=([4, 4],))
+    trunk.only(patch_padding=([3, 3],), num_channels=3)
+    vision.only(hidden_act="gelu", layer_norm_eps=1e-6, fpn_top_down_levels=([2, 3], [3, 2]), fpn_kernel_size=1)
+    vision.only(fpn_stride=1, fpn_padding=0, num_feature_levels=3)
+    prompt.only(hidden_act="gelu", layer_norm_eps=1e-6, num_point_embeddings=4, scale=1, patch_size=(16, [16, 16]))
+    decoder.only(hidden_act="gelu", num_hidden_layers=2, attention_downsample_rate=2, num_multimask_outputs=3)
+    decoder.only(iou_head_depth=3, dynamic_multimask_via_stability=True, dynamic_multimask_stability_delta=0.05)
+    decoder.only(dynamic_multimask_stability_thresh=0.98)
+    fields.only(sigmoid_scale_for_mem_enc=20.0, sigmoid_bias_for_mem_enc=-10.0, multimask_output_in_sam=True)
+    fields.only(multimask_min_pt_num=0, multimask_max_pt_num=1, multimask_output_for_tracking=True)
+    fields.only(max_cond_frame_num=(-1, 4), memory_attention_num_attention_heads=1, memory_attention_downsample_rate=1)
+    fields.only(memory_attention_feed_forward_hidden_act="relu", memory_attention_rope_theta=10000)
+    fields.part("rope_parameters").only(rope_theta=10000.0, rope_type=("axial", "default"))
+    fields.only(mask_downsampler_kernel_size=3, mask_downsampler_stride=2, mask_downsampler_padding=1)
+    fields.only(mask_downsampler_total_stride=16, mask_downsampler_hidden_act="gelu", memory_fuser_num_layers=2)
+    fields.only(memory_fuser_kernel_size=7, memory_fuser_padding=3, memory_fuser_hidden_act="gelu")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from gsam.errors import CheckpointError
 from gsam.models.siglip.config import Config, tower
-from gsam.nn.tower import Tower
+from gsam.nn.tower import tower_of
 from gsam.types import JsonMapping
+from gsam.weights.fields import WORDS, Fields
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -35,30 +36,24 @@ def config_from_hf(values: JsonMapping) -> Config:
             "siglip2_base_patch16_224 for example",
             "checkpoint_unknown",
         )
-    vision, text = values.get("vision_config") or {}, values.get("text_config") or {}
-    if vision.get("vision_use_head") is False:
+    fields = Fields(values)
+    vision, text = fields.part("vision_config"), fields.part("text_config")
+    if not vision.flag("vision_use_head", True):
         raise CheckpointError(
             "a SigLIP without its pooling head has nothing to compare with text", "checkpoint_unknown"
         )
-    vocab = text.get("vocab_size", 32000)
+    side, patch = vision.side("image_size", 224), vision.side("patch_size", 16)
+    if patch > side:
+        raise CheckpointError(f"config.json: patches of {patch} pixels in {side}", "checkpoint_format")
+    vocab = text.size("vocab_size", 32000, WORDS)
+    sizes = tower_of(text, tower(768, 12, 12))
+    text.only(projection_size=(sizes.width,))
     return Config(
-        vision=_tower(vision),
-        text=_tower(text),
-        image_size=vision.get("image_size", 224),
-        patch=vision.get("patch_size", 16),
+        vision=tower_of(vision, tower(768, 12, 12)),
+        text=sizes,
+        image_size=side,
+        patch=patch,
         vocab=vocab,
-        context=text.get("max_position_embeddings", 64),
+        context=text.size("max_position_embeddings", 64),
         version=2 if vocab == GEMMA else 1,
     )
-
-
-def _tower(values: JsonMapping) -> Tower:
-    """Read the sizes of a tower."""
-    act = values.get("hidden_act", "gelu_pytorch_tanh")
-    if act != "gelu_pytorch_tanh":  # the tensors of both look alike
-        raise CheckpointError(f"a tower with {act}: only SigLIP's gelu_pytorch_tanh is supported", "checkpoint_unknown")
-    width, hidden = values.get("hidden_size", 768), values.get("intermediate_size", 3072)
-    depth, heads = values.get("num_hidden_layers", 12), values.get("num_attention_heads", 12)
-    if width % heads:
-        raise CheckpointError(f"{heads} heads do not divide a width of {width}", "checkpoint_format")
-    return tower(width, depth, heads, 0 if hidden == 4 * width else hidden)
