@@ -94,28 +94,48 @@ def _by_pillow(file: IO[bytes], start: bytes) -> tuple[ImageFile.ImageFile | Non
 
 def from_pillow(image: Image.Image, name: str, options: Options) -> NDArray[np.uint8]:
     """A user's image, at its frame; deep ones are read from its file again, where it is open."""
-    file = getattr(image, "fp", None)
-    at = image.tell() if options.frame is None else options.frame
-    odd = image.format == "TIFF" and _is_misread(image)
-    if isinstance(image, ImageFile.ImageFile) and file is not None and image.tile:
-        odd = odd or image.format == "TIFF" or options.frame is not None or deep.bits_of(image) > 8
-    elif odd:
-        raise ImageError(f"{name}: Pillow has read its planes of 16 bits wrongly: give the path", "image_unreadable")
-    if odd and file is not None:
-        place = file.tell()
+    file, at = getattr(image, "fp", None), image.tell() if options.frame is None else options.frame
+    options = dataclasses.replace(options, frame=at)
+    unread = isinstance(image, ImageFile.ImageFile) and file is not None and bool(image.tile)
+    if image.format == "TIFF" and _is_deep(image):
+        if unread:
+            return _again(file, name, options)
+        if _is_misread(image):
+            raise ImageError(
+                f"{name}: Pillow has read its planes of 16 bits wrongly: give the path", "image_unreadable"
+            )
+    if unread and (at != image.tell() or (isinstance(image, ImageFile.ImageFile) and deep.bits_of(image) > 8)):
+        return _again(file, name, options)
+    if at != image.tell():
+        raise ImageError(f"{name}: is at frame {image.tell()}: image.seek({at}) first", "image_no_frame")
+    return _decode(image, name, options)
+
+
+def _again(file: IO[bytes], name: str, options: Options) -> NDArray[np.uint8]:
+    """Read the file of a user's image without touching what the image knows of it."""
+    place = file.tell()
+    try:
         file.seek(0)
-        data = io.BytesIO(file.read())
+        if file.read(4) in tiff.MAGIC:
+            with tiff.opened(file, name, options.frame or 0) as found:
+                _check_size(*found.size[::-1], name, options)
+                return _from_tiff(found, name, options)
+        file.seek(0)
+        return from_file(io.BytesIO(file.read()), name, options)
+    finally:
         file.seek(place)
-        return from_file(data, name, dataclasses.replace(options, frame=at))
-    if options.frame is not None and options.frame != image.tell():
-        raise ImageError(f"{name}: is at frame {image.tell()}: image.seek({options.frame}) first", "image_no_frame")
-    return _decode(image, name, dataclasses.replace(options, frame=at))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a TIFF has more than 8 bits, by its tags."""
+    bits = getattr(image, "tag_v2", {}).get(258, 8)
+    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
 
 
 def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow takes the planes of a deep TIFF for ones of 8 bits."""
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    bits = tags.get(258, 8)
-    return tags.get(284) == 2 and max(bits if isinstance(bits, tuple) else (bits,)) > 8 and tags.get(277, 1) > 1
+    return tags.get(284) == 2 and tags.get(277, 1) > 1
 
 
 @contextlib.contextmanager

@@ -250,6 +250,12 @@ ROWS: list[Row] = [
         opens(tiff(INFRARED, photometric="rgb", extrasamples=["unspecified"]), "a.tif"),
         check=equals(SMALL),
     ),
+    api(
+        "5r",
+        "16-bit RGB as a PIL image, stretched",
+        lambda _: lambda: open_image(Image.open(io.BytesIO(png16(DIM))), stretch=True),
+        stretched(DIM),
+    ),
     Row(
         "7c",
         "a float TIFF in tiles with predictor, stretched",

@@ -98,6 +98,17 @@ def test_a_bad_file_in_a_folder_of_twenty(run: Gsam, tmp_path: Path, capsys: pyt
     assert "19 of 20" in error
 
 
+def test_deep_and_large_images(run: Gsam, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    Image.fromarray(np.arange(48, dtype=np.int32).reshape(6, 8) * 100_000).save(tmp_path / "deep.tif")
+    assert run("segment", "deep.tif", "-q", "dog") == 3
+    assert "--stretch" in capsys.readouterr().err
+    assert run("segment", "deep.tif", "-q", "dog", "--stretch") == 0
+    assert run("segment", "deep.tif", "-q", "dog", "--stretch", "--max-pixels", 40) == 3
+    assert "8 x 6 is more than 40 pixels" in capsys.readouterr().err
+
+
 def test_batches(run: Gsam, pipe: FakePipeline, tmp_path: Path) -> None:
     for i in range(5):
         picture(tmp_path / "in" / f"{i}.png")
