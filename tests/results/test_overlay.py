@@ -72,6 +72,18 @@ def test_a_thing_keeps_its_own_colour(colour: tuple[int, int, int]) -> None:
     np.testing.assert_allclose(solid, colours.colours(result.queries)["person"], atol=1)
 
 
+def test_nested_masks_do_not_add_up_to_a_colour() -> None:
+    from gsam.results.draw import instance_overlay
+
+    pixels = np.full((200, 200, 3), (220, 30, 30), np.uint8)
+    masks = np.zeros((12, 200, 200), bool)
+    for i in range(12):
+        masks[i, 5 + 3 * i : 195 - 3 * i, 5 + 3 * i : 195 - 3 * i] = True
+    records = [{"segmentation": encode(m), "area": int(m.sum())} for m in masks]
+    middle = np.asarray(instance_overlay.draw(pixels, records))[100, 100].astype(int)
+    assert np.abs(middle - (220, 30, 30)).max() <= 256 * outline.TINT
+
+
 @pytest.mark.parametrize("fill", [-0.1, 1.5, float("nan")])
 def test_an_opacity_that_is_none(fill: float) -> None:
     with pytest.raises(UsageError, match="fill is an opacity from 0 to 1"):
@@ -82,7 +94,7 @@ def test_an_outline_is_closed_and_inside() -> None:
     image = Image.new("RGB", (90, 60), (GREY,) * 3)
     mask = np.zeros((60, 90), bool)
     mask[10:40, 20:90] = True  # to the border
-    paint(image, encode(mask), (255, 0, 0), 2, 0.0)
+    paint(image, [encode(mask)], [(255, 0, 0)], 2, 0.0)
     red = np.asarray(image)[..., 0].astype(int) - np.asarray(image)[..., 1] > 100
     edge = mask & ~np.pad(mask, 1)[2:, 1:-1] | mask & ~np.pad(mask, 1)[:-2, 1:-1]
     edge[10:40, [20, 89]] = True

@@ -70,14 +70,9 @@ def draw(
         picture = Image.fromarray(frames[t]).resize((width, height), Image.Resampling.NEAREST)
         if instances is not None:
             shown = instances[t].repeat(zoom, 0).repeat(zoom, 1)
-            for k in np.unique(shown[shown > 0]).tolist():
-                paint(
-                    picture,
-                    encode(shown == k),
-                    (128, 128, 128) if k == 255 else numbered(k),
-                    max(1, width // 160),
-                    fill,
-                )
+            found = np.unique(shown[shown > 0]).tolist()
+            inks = [(128, 128, 128) if k == 255 else numbered(k) for k in found]
+            paint(picture, [encode(shown == k) for k in found], inks, max(1, width // 160), fill)
         y, x = divmod(t, columns)
         left, upper = GAP + x * (width + GAP), top + GAP + y * high
         sheet.paste(picture, (left, upper + above))

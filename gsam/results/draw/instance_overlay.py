@@ -13,9 +13,6 @@ from gsam.results.draw.outline import paint
 from gsam.results.draw.overlay import line_width
 from gsam.types import JsonMapping
 
-FILL = 0.3
-"""Without words, colours alone tell masks apart."""
-
 
 def draw(pixels: NDArray[np.uint8], records: Sequence[JsonMapping]) -> Image.Image:
     """Records of `gsam.MaskGenerator` with ``output_mode="coco_rle"`` over their image [H, W, 3].
@@ -24,6 +21,6 @@ def draw(pixels: NDArray[np.uint8], records: Sequence[JsonMapping]) -> Image.Ima
     """
     image = Image.fromarray(pixels)
     line = line_width(*pixels.shape[:2])
-    for i in sorted(range(len(records)), key=lambda i: -records[i]["area"]):
-        paint(image, records[i]["segmentation"], numbered(i), line, FILL)
+    order = sorted(range(len(records)), key=lambda i: -records[i]["area"])
+    paint(image, [records[i]["segmentation"] for i in order], [numbered(i) for i in order], line)
     return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,34 +30,58 @@ class Shape:
     """[h, w] from there."""
 
 
-def paint(image: Image.Image, rle: Rle, ink: Colour, line: int, fill: float = TINT) -> Shape:
-    """Tint a mask and draw its outline, in place.
+def paint(
+    image: Image.Image, rles: Sequence[Rle], inks: Sequence[Colour], line: int, fill: float = TINT
+) -> list[Shape]:
+    """Tint masks and draw their outlines, in place; later ones lie over earlier ones.
+
+    A pixel is tinted once, by the last mask that has it, so nested masks do not add up to a colour
+    that hides what they are of.
 
     Args:
-        image: RGB, of the size of the mask.
-        rle: The mask as COCO run lengths.
-        ink: Its colour.
-        line: Width of the outline in pixels.
-        fill: Opacity of the colour inside, 0 to 1.
+        image: RGB, of the size of the masks.
+        rles: [N] masks as COCO run lengths.
+        inks: [N] colours.
+        line: Width of the outlines in pixels.
+        fill: Opacity of the colours inside, 0 to 1.
 
     Returns:
-        The part that the mask covers.
+        [N] parts of the image that the masks cover.
     """
+    before = image.copy()
+    shapes = [_shape(rle) for rle in rles]
+    for shape, ink in zip(shapes, inks, strict=True):
+        (height, width), at = shape.inside.shape, (shape.x, shape.y)
+        if fill and height and width:
+            part = before.crop((*at, shape.x + width, shape.y + height))
+            tinted = Image.blend(part, Image.new("RGB", part.size, ink), fill)
+            image.paste(tinted, at, Image.fromarray(shape.inside * np.uint8(255)))
+    for shape, ink in zip(shapes, inks, strict=True):
+        if shape.inside.size:
+            _outline(image, shape, ink, line)
+    return shapes
+
+
+def _shape(rle: Rle) -> Shape:
     x0, y0, x1, y1 = bounds(rle)
     if x1 <= x0 or y1 <= y0:
         return Shape(0, 0, np.zeros((0, 0), bool))
-    shown = decode(rle)[y0:y1, x0:x1]
+    return Shape(x0, y0, decode(rle)[y0:y1, x0:x1])
+
+
+def _outline(image: Image.Image, shape: Shape, ink: Colour, line: int) -> None:
+    """Draw the outline of a mask, full colour inside and dark around it."""
+    height, width = shape.inside.shape
     halo = max(1, line // 2)
-    left, top = min(x0, halo + 1), min(y0, halo + 1)
-    right, bottom = min(image.width - x1, halo + 1), min(image.height - y1, halo + 1)
-    inside = np.pad(shown, ((top, bottom), (left, right)))
+    left, top = min(shape.x, halo + 1), min(shape.y, halo + 1)
+    right = min(image.width - shape.x - width, halo + 1)
+    bottom = min(image.height - shape.y - height, halo + 1)
+    inside = np.pad(shape.inside, ((top, bottom), (left, right)))
     rim = inside & _spread(~inside, line, beyond=True)  # beyond the image is outside: outlines close along its border
     around = _spread(inside, halo, beyond=False) & ~(inside & ~rim)
-    at = (x0 - left, y0 - top)
-    image.paste(ink, at, Image.fromarray(inside * np.uint8(round(255 * fill))))
+    at = (shape.x - left, shape.y - top)
     image.paste((0, 0, 0), at, _smooth(around, HALO if line > 1 else HALO // 2, line))
     image.paste(ink, at, _smooth(rim, RIM, line))
-    return Shape(x0, y0, shown)
 
 
 def _smooth(region: NDArray[np.bool_], opacity: int, line: int) -> Image.Image:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from gsam.files import atomic_file
 from gsam.results.draw.colours import colours as colours
 from gsam.results.draw.colours import numbered as numbered
-from gsam.results.draw.outline import TINT, Shape, paint
+from gsam.results.draw.outline import TINT, paint
 from gsam.results.draw.plates import Caption, put
 from gsam.results.masks.rle import Rle, area
 from gsam.types import Json
@@ -55,7 +55,6 @@ def draw(
     ink = colours([*queries, *labels])
     image = Image.fromarray(pixels)
     areas = [area(rle) for rle in rles]
-    shapes: list[Shape | None] = [None] * len(rles)
     small_last = sorted(range(len(rles)), key=lambda i: -areas[i])
     pen = ImageDraw.Draw(image)
     boxes = [(round(float(x0)), round(float(y0)), round(float(x1)), round(float(y1))) for x0, y0, x1, y1 in xyxy]
@@ -64,12 +63,11 @@ def draw(
         box = (max(x0, 0), max(y0, 0), min(x1, width) - 1, min(y1, height) - 1)
         if min(box[2] - box[0], box[3] - box[1]) >= LEAST * line:
             pen.rectangle(box, outline=ink[labels[i]], width=max(1, line // 2))
-    for i in small_last:
-        shapes[i] = paint(image, rles[i], ink[labels[i]], line, fill)
+    painted = paint(image, [rles[i] for i in small_last], [ink[labels[i]] for i in small_last], line, fill)
+    shapes = dict(zip(small_last, painted, strict=True))
     captions = [
-        Caption(labels[i], f"{scores[i]:.2f}", ink[labels[i]], boxes[i], shape)
-        for i in np.argsort(-scores, kind="stable")
-        if (shape := shapes[i]) is not None
+        Caption(labels[i], f"{scores[i]:.2f}", ink[labels[i]], boxes[i], shapes[i])
+        for i in np.argsort(-scores, kind="stable").tolist()
     ]
     put(image, captions, line)
     return image

@@ -37,10 +37,13 @@ def frame_picture(size: tuple[int, int], ids: Sequence[int], labels: Sequence[st
         An RGB image of the size of the frame.
     """
     image = Image.new("RGB", (size[1], size[0]), (GROUND,) * 3)
-    line, captions = line_width(*size), []
-    for i in sorted((i for i in range(len(ids)) if area(rles[i])), key=lambda i: -area(rles[i])):
-        shape = paint(image, rles[i], numbered(ids[i]), line, FILL)
-        captions.append(Caption(labels[i], f"#{ids[i]}", numbered(ids[i]), bounds(rles[i]), shape))
+    line = line_width(*size)
+    order = sorted((i for i in range(len(ids)) if area(rles[i])), key=lambda i: -area(rles[i]))
+    shapes = paint(image, [rles[i] for i in order], [numbered(ids[i]) for i in order], line, FILL)
+    captions = [
+        Caption(labels[i], f"#{ids[i]}", numbered(ids[i]), bounds(rles[i]), shape)
+        for i, shape in zip(order, shapes, strict=True)
+    ]
     put(image, captions, line, keep_numbers=True)
     return image
 

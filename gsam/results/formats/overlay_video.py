@@ -47,7 +47,8 @@ def draw(pixels: NDArray[np.uint8], tracked: TrackedFrame | None) -> Image.Image
     line = line_width(*tracked.size)
     areas, boxes = tracked.areas, tracked.xyxy.astype(int)
     seen = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
-    shapes = {i: paint(image, tracked.rles[i], numbered(int(tracked.ids[i])), line) for i in seen}
+    painted = paint(image, [tracked.rles[i] for i in seen], [numbered(int(tracked.ids[i])) for i in seen], line)
+    shapes = dict(zip(seen, painted, strict=True))
     by_id = sorted(seen, key=lambda i: int(tracked.ids[i]))
     texts = [
         (tracked.labels[i], f"#{tracked.ids[i]}") if tracked.labels[i] else (f"#{tracked.ids[i]}", "") for i in by_id
