@@ -17,6 +17,8 @@ PATTERNS = (
     "*.safetensors",
     "*.safetensors.index.json",
     "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
     "tokenizer.json",
     "vocab.json",
     "merges.txt",

@@ -23,20 +23,21 @@ class Fields:
     Args:
         values: The table; None for one that is left out.
         place: Its name for errors.
+        file: The file's name for errors.
     """
 
-    def __init__(self, values: Any, place: str = "") -> None:
+    def __init__(self, values: Any, place: str = "", file: str = "config.json") -> None:
         if values is not None and not isinstance(values, Mapping):
-            raise CheckpointError(f"config.json: {place or 'it'} must be a table", "checkpoint_format")
+            raise CheckpointError(f"{file}: {place or 'it'} must be a table", "checkpoint_format")
         self.values: Mapping[str, Any] = values or {}
-        self.place = place
+        self.place, self.file = place, file
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
 
     def part(self, name: str) -> Fields:
         """The table in this one; an empty one where it is left out."""
-        return Fields(self.values.get(name), f"{self.place}{name}")
+        return Fields(self.values.get(name), f"{self.place}.{name}" if self.place else name, self.file)
 
     def size(self, name: str, default: int, most: int = WIDTH, least: int = 1) -> int:
         """A whole number.  Raises `CheckpointError` for what is none or is out of range."""
@@ -69,6 +70,14 @@ class Fields:
         if isinstance(given, bool) or not isinstance(given, (int, float)) or not least <= given <= most:
             raise self._wrong(name, given, f"must be a number from {least:g} to {most:g}")
         return float(given)
+
+    def numbers(self, name: str, default: tuple[float, float, float], least: float) -> tuple[float, float, float]:
+        """Three numbers, one a colour."""
+        given = self._given(name, default)
+        if not isinstance(given, (list, tuple)) or len(given) != 3:
+            raise self._wrong(name, given, "must be a list of 3 numbers")
+        red, green, blue = (Fields({name: v}, self.place, self.file).number(name, 0.0, least, 1e3) for v in given)
+        return red, green, blue
 
     def multiple(self, name: str, default: int) -> int:
         """A whole number that may be written with a point."""
@@ -107,7 +116,7 @@ class Fields:
         """Raise `CheckpointError` unless a size is a multiple of another."""
         if whole % by:
             where = f"{self.place}: " if self.place else ""
-            raise CheckpointError(f"config.json: {where}{by} {what} do not divide {whole}", "checkpoint_format")
+            raise CheckpointError(f"{self.file}: {where}{by} {what} do not divide {whole}", "checkpoint_format")
 
     def _given(self, name: str, default: Any) -> Any:
         given = self.values.get(name, default)
@@ -122,22 +131,28 @@ class Fields:
         return f"{self.place}.{name}" if self.place else name
 
     def _wrong(self, name: str, given: Any, must: str) -> CheckpointError:
-        return CheckpointError(f"config.json: {self._name(name)} {must}, not {shown(given)}", "checkpoint_format")
+        return CheckpointError(f"{self.file}: {self._name(name)} {must}, not {shown(given)}", "checkpoint_format")
 
     def _unsupported(self, name: str, given: Any, known: Any) -> CheckpointError:
         only = " or ".join(shown(value) for value in known)
-        text = f"config.json: {self._name(name)} is {shown(given)}, and only {only} is supported here"
+        text = f"{self.file}: {self._name(name)} is {shown(given)}, and only {only} is supported here"
         return CheckpointError(text, "checkpoint_unknown")
 
 
 def shown(value: Any) -> str:
     """A value of JSON for an error, in short."""
-    return shorten(repr(list(value)[:8] if isinstance(value, (list, tuple, dict)) else value))
+    return shorten(repr(list(value)[:8] if isinstance(value, (list, tuple)) else value))
 
 
 def _same(given: Any, value: Any) -> bool:
     if isinstance(value, (bool, str)) or value is None:
         return type(given) is type(value) and given == value
+    if isinstance(value, Mapping):
+        return (
+            isinstance(given, Mapping)
+            and given.keys() == value.keys()
+            and all(_same(given[k], value[k]) for k in value)
+        )
     if isinstance(value, (int, float)):
         number = isinstance(given, (int, float)) and not isinstance(given, bool)
         return number and math.isclose(given, value, rel_tol=1e-6)

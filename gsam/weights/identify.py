@@ -14,6 +14,7 @@ from gsam.errors import CheckpointError
 from gsam.registry import FAMILIES, family_of
 from gsam.weights.fields import shown
 from gsam.weights.find import FILES, CheckpointSource, manifest
+from gsam.weights.preprocessing import preparation
 from gsam.weights.read import Tensor
 from gsam.weights.rules import Layout, fit, plan, rename, unstack
 from gsam.weights.wrappers import prefixes, without
@@ -35,7 +36,13 @@ def identify(found: CheckpointSource, tensors: Mapping[str, Tensor], role: str |
         and parameter_shapes(family, variants[called]) == parameter_shapes(family, config)
     ):
         config = variants[called]
-    return family, port.told(config, tensors) if hasattr(port, "told") else config
+    if hasattr(port, "told"):
+        config = port.told(config, tensors)
+    official = found.variant is not None or called in variants
+    folder = found.path if found.path.is_dir() else found.path.parent
+    if not official and (folder / "config.json").is_file() and (fields := preparation(folder)) is not None:
+        config = port.prepared(config, fields)
+    return family, config
 
 
 def _plain_name(path: Path) -> str:

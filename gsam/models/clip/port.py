@@ -15,6 +15,7 @@ from gsam.models.clip.config import Config
 from gsam.nn.tower import Tower, tower_of
 from gsam.types import JsonMapping
 from gsam.weights.fields import WORDS, Fields
+from gsam.weights.preprocessing import CLIP, check_pixels, check_square
 from gsam.weights.rules import Layout
 from gsam.weights.tensor import Tensor
 
@@ -110,3 +111,10 @@ def _end(text: Fields, vocab: int) -> int | None:
     """
     end = text.size("eos_token_id", 49407, WORDS, 0)
     return None if end in (2, vocab - 1) or ("eos_token_id" not in text and end >= vocab) else end
+
+
+def prepared(config: Config, fields: Fields) -> Config:
+    """Refuse another preparation of images than the model's.  Raises `CheckpointError`."""
+    check_pixels(fields, CLIP)
+    check_square(fields, config.image_size, "size", "crop_size")
+    return config

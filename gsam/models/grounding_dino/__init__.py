@@ -17,7 +17,7 @@ from gsam.models.grounding_dino.port import LAYOUTS as LAYOUTS
 from gsam.models.stage import TextStage
 from gsam.ops.boxes import area, cxcywh_to_xyxy
 from gsam.ops.top import top
-from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, inside, normalise
+from gsam.ops.views import inside, normalise
 from gsam.text.captions import CaptionPacker
 from gsam.text.packed import Captions, EncodedPhrases, PhraseTokens
 from gsam.types import Boxes, Images, Labels, Params, View
@@ -164,7 +164,7 @@ def view(config: Config) -> View:
 def pixels(images: Images, config: Config, dtype: jnp.dtype) -> jax.Array:
     """Normalise the view to the model's input [B, H, W, 3], zero outside of the images."""
     seen = view(config)
-    x = normalise(images.view(seen).astype(jnp.float32) / 255.0, IMAGENET_MEAN, IMAGENET_STD, dtype)
+    x = normalise(images.view(seen).astype(jnp.float32) / 255.0, config.mean, config.std, dtype)
     return jnp.where(inside(images, seen), x, jnp.zeros((), dtype))
 
 

@@ -58,6 +58,9 @@ class Config:
     """Share one box head among all layers of the decoder."""
     scaled: bool = False
     """MM-Grounding-DINO: logits are divided by the root of the width, and have a learned bias."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Mean and standard deviation of RGB in 0..1, by which pixels are normalised."""
 
 
 _SWIN_T = SwinConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7)

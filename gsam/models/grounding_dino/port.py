@@ -5,10 +5,14 @@ Hugging Face's includes MM-Grounding-DINO.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+
 from gsam.errors import CheckpointError
 from gsam.models.grounding_dino.config import BertConfig, Config, SwinConfig
 from gsam.types import JsonMapping
-from gsam.weights.fields import LAYERS, WORDS, Fields
+from gsam.weights.fields import LAYERS, PIXELS, WORDS, Fields
+from gsam.weights.preprocessing import check_pixels
 from gsam.weights.rules import Layout
 
 _THIRDS = ("query", "key", "value")
@@ -172,3 +176,27 @@ def _bert(fields: Fields) -> BertConfig:
         fields.size("vocab_size", 30522, WORDS),
         fields.size("max_position_embeddings", 512),
     )
+
+
+def prepared(config: Config, fields: Fields) -> Config:
+    """Take the sizes to which images are scaled, and the scale of pixels, from the folder.
+
+    Raises:
+        CheckpointError: Numbers that cannot be, or pixels that are not normalised.
+    """
+    mean, std = fields.numbers("image_mean", config.mean, 0.0), fields.numbers("image_std", config.std, 1e-3)
+    check_pixels(fields, (mean, std))
+    given = fields.values.get("size")
+    if isinstance(given, Mapping):
+        sizes = fields.part("size")
+        unknown = sorted(set(map(str, given)) - {"shortest_edge", "longest_edge"})
+        if unknown:
+            sizes.only(**{unknown[0]: ("shortest_edge and longest_edge",)})
+        shortest = sizes.size("shortest_edge", config.size, PIXELS)
+        longest = sizes.size("longest_edge", config.limit, PIXELS)
+    else:
+        shortest, longest = fields.size("size", config.size, PIXELS), fields.size("max_size", config.limit, PIXELS)
+    if longest < shortest:
+        text = f"{fields.file}: the longest edge, {longest}, is shorter than the shortest, {shortest}"
+        raise CheckpointError(text, "checkpoint_format")
+    return dataclasses.replace(config, size=shortest, limit=longest, mean=mean, std=std)

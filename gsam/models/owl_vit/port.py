@@ -6,6 +6,7 @@ from gsam.models.owl_vit.config import Config
 from gsam.nn.tower import Tower, tower_of
 from gsam.types import JsonMapping
 from gsam.weights.fields import WORDS, Fields
+from gsam.weights.preprocessing import CLIP, check_pixels, check_square
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -43,3 +44,10 @@ def config_from_hf(values: JsonMapping) -> Config:
         vocab=text.size("vocab_size", 49408, WORDS),
         context=text.size("max_position_embeddings", 16),
     )
+
+
+def prepared(config: Config, fields: Fields) -> Config:
+    """Refuse another preparation of images than the model's.  Raises `CheckpointError`."""
+    check_pixels(fields, CLIP)
+    check_square(fields, config.image_size)
+    return config

@@ -14,6 +14,7 @@ from gsam.models.sam2.config import Config
 from gsam.types import JsonMapping
 from gsam.weights import sam
 from gsam.weights.fields import LAYERS, Fields
+from gsam.weights.preprocessing import IMAGENET, check_pixels, check_square
 from gsam.weights.rules import Layout
 from gsam.weights.sam import Renames
 
@@ -194,3 +195,10 @@ def _refuse_others(fields: Fields, vision: Fields, trunk: Fields, prompt: Fields
     fields.only(mask_downsampler_kernel_size=3, mask_downsampler_stride=2, mask_downsampler_padding=1)
     fields.only(mask_downsampler_total_stride=16, mask_downsampler_hidden_act="gelu", memory_fuser_num_layers=2)
     fields.only(memory_fuser_kernel_size=7, memory_fuser_padding=3, memory_fuser_hidden_act="gelu")
+
+
+def prepared(config: Config, fields: Fields) -> Config:
+    """Refuse another preparation of images than the model's.  Raises `CheckpointError`."""
+    check_pixels(fields, IMAGENET)
+    check_square(fields, config.image_size)
+    return config

@@ -6,6 +6,8 @@ from gsam.models.sam_hq.config import Config
 from gsam.nn.sam_vit import SamVit
 from gsam.types import JsonMapping
 from gsam.weights import sam
+from gsam.weights.fields import Fields
+from gsam.weights.preprocessing import IMAGENET, check_pixels, check_square
 from gsam.weights.rules import Layout
 
 _TRANSPOSED = r"(output_upscaling|compress_vit_feat|embedding_encoder)/conv"
@@ -47,3 +49,10 @@ def config_from_hf(values: JsonMapping) -> Config:
     """Read the sizes in a Hugging Face ``config.json``; the defaults are ViT-B's."""
     vit, decoder = sam.hugging_face_sizes(values)
     return Config(SamVit(**vit), **decoder)
+
+
+def prepared(config: Config, fields: Fields) -> Config:
+    """Refuse another preparation of images than the model's.  Raises `CheckpointError`."""
+    check_pixels(fields, IMAGENET)
+    check_square(fields, config.encoder.image_size, "size", "pad_size")
+    return config

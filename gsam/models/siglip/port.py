@@ -7,6 +7,7 @@ from gsam.models.siglip.config import Config, tower
 from gsam.nn.tower import tower_of
 from gsam.types import JsonMapping
 from gsam.weights.fields import WORDS, Fields
+from gsam.weights.preprocessing import HALF, check_pixels, check_square
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
@@ -57,3 +58,10 @@ def config_from_hf(values: JsonMapping) -> Config:
         context=text.size("max_position_embeddings", 64),
         version=2 if vocab == GEMMA else 1,
     )
+
+
+def prepared(config: Config, fields: Fields) -> Config:
+    """Refuse another preparation of images than the model's.  Raises `CheckpointError`."""
+    check_pixels(fields, HALF)
+    check_square(fields, config.image_size)
+    return config
