@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -9,6 +10,20 @@ from pathlib import Path
 from typing import IO
 
 from gsam.errors import UsageError
+
+_until_exit = False
+_ended: dict[Path, IO[str]] = {}
+
+
+def hold_until_exit() -> None:
+    """Let the runs of this process hold their folders until it ends, for a process of one run.
+
+    Then nothing of a run is still at work when another gets its folder.
+    """
+    global _until_exit
+    if not _until_exit:
+        atexit.register(_let_go)
+    _until_exit = True
 
 
 @contextlib.contextmanager
@@ -29,6 +44,8 @@ def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
     except ImportError:  # no such locks on this system
         yield
         return
+    if lock in _ended:
+        _release(lock, _ended.pop(lock))
     while True:
         file = open(lock, "a+")  # noqa: SIM115
         try:
@@ -46,9 +63,21 @@ def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
         file.flush()
         yield
     finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        file.close()
+        if _until_exit:
+            _ended[lock] = file
+        else:
+            _release(lock, file)
+
+
+def _let_go() -> None:
+    while _ended:
+        _release(*_ended.popitem())
+
+
+def _release(lock: Path, file: IO[str]) -> None:
+    with contextlib.suppress(OSError):
+        lock.unlink()
+    file.close()
 
 
 def _holder(file: IO[str]) -> str:

@@ -91,3 +91,22 @@ def test_what_killed_runs_left_of_a_folder_is_removed(tmp_path: Path) -> None:
         pass
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == sorted(f"{n}{PARTIAL}" for n in (f".a[t.{os.getpid()}", ".a[t.mine", f".other.{dead.pid}"))
+
+
+def test_a_process_of_one_run_may_hold_its_folder_until_it_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from gsam.dataset.lock import hold_until_exit\n"
+        "from gsam.dataset.folder import output_folder\n"
+        "hold_until_exit(); hold_until_exit()\n"
+        "for _ in range(2):\n"
+        "    with output_folder(Path('out')): pass\n"
+        "print('done', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "done\n"
+    assert refused(tmp_path / "out") == "output_locked"
+    process.communicate(timeout=60)
+    assert list((tmp_path / "out").iterdir()) == []
