@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from gsam.types import PyTree
+if TYPE_CHECKING:
+    from gsam.types import PyTree  # which needs JAX; reading a query does not
 
-Encode = Callable[[Sequence[str]], PyTree]
+Encode: TypeAlias = Callable[[Sequence[str]], "PyTree"]
 """Texts -> their features, a pytree of numpy arrays with a leading axis of texts."""
 Axes = tuple[tuple[str, ...], ...]
 """For each leaf of a batch's text, the letters of its leading axes whose length varies."""

@@ -167,3 +167,9 @@ def test_nothing_heavy_is_imported() -> None:
     code += f"print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_reading_a_query_loads_no_jax() -> None:
+    code = "import sys, gsam.text.queries, gsam.cli.segment, gsam.cli.track; print('jax' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
