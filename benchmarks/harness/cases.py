@@ -208,7 +208,7 @@ CPU = (
         "sdpa compile ~bf16 +eager",
         goal=0.9,
         rounds=3,
-        options={"name": "owl_1"},
+        options={"model": "owl_1"},
     ),
     _case(
         "owlv2",
@@ -219,7 +219,7 @@ CPU = (
         goal=0.9,
         rounds=2,
         full=True,
-        options={"name": "owl_2"},
+        options={"model": "owl_2"},
     ),
     _case("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +eager +compile", rounds=7, full=True),
     _case(
@@ -339,7 +339,7 @@ GPU = (
         "sdpa",
         unit="milliseconds",
         inner=5,
-        options={"name": "owl_2"},
+        options={"model": "owl_2"},
     ),
     _case("clip_crops", "CLIP B/32, 16 crops", "clip_crops", "clip_b", "sdpa +compile", unit="milliseconds", inner=10),
     _prompts(16),

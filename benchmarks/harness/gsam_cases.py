@@ -177,10 +177,10 @@ class GsamCases:
         run = self.jit(work)
         return lambda number: run(stage.params, pixels)
 
-    def owl(self, name: str) -> Run:
+    def owl(self, model: str) -> Run:
         from gsam.models import owl_vit
 
-        config, params = self.load(name, "detect")
+        config, params = self.load(model, "detect")
         spec = owl_vit.spec(config)
         pixels = self.put(jnp.asarray(inputs.pixels(1, config.image_size), self.dtype))
         ids = self.put(inputs.token_ids(8, config.context, config.vocab))

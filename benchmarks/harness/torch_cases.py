@@ -189,7 +189,7 @@ class TorchCases:
 
     def sam2_encoder(self) -> Run:
         model = self.load("sam2", "Sam2Model")
-        pixels = self.put(inputs.pixels(1, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
+        pixels = self.put(inputs.pixels(1, model.config.prompt_encoder_config.image_size).transpose(0, 3, 1, 2))
         run = self.compiled(model.get_image_embeddings)
 
         def encode(number: int) -> dict[str, Any]:
@@ -198,16 +198,17 @@ class TorchCases:
 
         return encode
 
-    def owl(self, name: str) -> Run:
+    def owl(self, model: str) -> Run:
         import torch
 
-        model = self.load(name, "Owlv2ForObjectDetection" if name == "owl_2" else "OwlViTForObjectDetection")
-        text = model.config.text_config
-        pixels = self.put(inputs.pixels(1, model.config.vision_config.image_size).transpose(0, 3, 1, 2))
+        kind = "Owlv2ForObjectDetection" if model == "owl_2" else "OwlViTForObjectDetection"
+        owl = self.load(model, kind)
+        text = owl.config.text_config
+        pixels = self.put(inputs.pixels(1, owl.config.vision_config.image_size).transpose(0, 3, 1, 2))
         words = inputs.token_ids(8, text.max_position_embeddings, text.vocab_size).astype(np.int64)
         ids = torch.from_numpy(words).to(self.device)
 
-        run = self.compiled(model)
+        run = self.compiled(owl)
 
         def detect(number: int) -> dict[str, Any]:
             out = run(input_ids=ids, pixel_values=pixels)

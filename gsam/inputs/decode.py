@@ -96,16 +96,16 @@ def from_pillow(image: Image.Image, name: str, options: Options) -> NDArray[np.u
     """A user's image, at its frame; deep ones are read from its file again, where it is open."""
     file, at = getattr(image, "fp", None), image.tell() if options.frame is None else options.frame
     options = dataclasses.replace(options, frame=at)
-    unread = isinstance(image, ImageFile.ImageFile) and file is not None and bool(image.tile)
+    unread = file if isinstance(image, ImageFile.ImageFile) and image.tile else None
     if image.format == "TIFF" and _is_deep(image):
-        if unread:
-            return _again(file, name, options)
+        if unread is not None:
+            return _again(unread, name, options)
         if _is_misread(image):
             raise ImageError(
                 f"{name}: Pillow has read its planes of 16 bits wrongly: give the path", "image_unreadable"
             )
-    if unread and (at != image.tell() or (isinstance(image, ImageFile.ImageFile) and deep.bits_of(image) > 8)):
-        return _again(file, name, options)
+    if unread is not None and (at != image.tell() or (isinstance(image, ImageFile.ImageFile) and deep.bits_of(image) > 8)):
+        return _again(unread, name, options)
     if at != image.tell():
         raise ImageError(f"{name}: is at frame {image.tell()}: image.seek({at}) first", "image_no_frame")
     return _decode(image, name, options)

@@ -150,12 +150,12 @@ def _likely(tensors: Mapping[str, Tensor], role: str | None) -> str | None:
 
 def fitting(
     tensors: Mapping[str, Tensor], layouts: Sequence[Layout], shapes: Mapping[str, Any]
-) -> tuple[Mapping[str, Tensor], Layout]:
+) -> tuple[dict[str, Tensor], Layout]:
     """The tensors by the names that a model knows, without what training put before them.
 
     With the layout that explains most of them.
     """
-    found: list[tuple[int, Mapping[str, Tensor], Layout]] = []
+    found: list[tuple[int, dict[str, Tensor], Layout]] = []
     for prefix in prefixes(tensors):
         names = without(tensors, prefix)
         layout = fit(names, layouts, shapes)
