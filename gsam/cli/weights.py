@@ -101,9 +101,9 @@ def verify(
         found = find.find(name)
     except CheckpointError as error:
         raise CheckpointError(f"nothing was checked: {error}", error.code) from None
-    _print(_hashes(name, found))
+    well = _print(_hashes(name, found))
     loaded = store.load(name)
-    well = _print(_content(name, loaded)) & _print(_published(name, loaded, image))
+    well &= _print(_content(name, loaded)) & _print(_published(name, loaded, image))
     if not well:
         raise typer.Exit(1)
 
@@ -149,9 +149,25 @@ def _hashes(name: str, found: CheckpointSource) -> Iterator[Row]:
             verify_hash(file, expected)
             yield "sha256", f"{file.name}: {expected}, as the hub says", True
         else:
-            yield "sha256", f"{file.name}: not checked, no hash of this file is known", None
+            yield _known_hash(file)
     if not files:
         yield "sha256", "not checked, an Orbax folder has no hash", None
+
+
+def _known_hash(file: Path) -> Row:
+    """Compare a file with the hashes of all official ones: by its value, and by its name."""
+    from gsam import files
+
+    entries = _entries()
+    actual = files.sha256(file)
+    hashes = {name: e["sha256"] for name, e in entries.items() if "sha256" in e}
+    several = {name: set(h.values()) if isinstance(h, Mapping) else {h} for name, h in hashes.items()}
+    if same := [name for name, values in several.items() if actual in values]:
+        return "sha256", f"{file.name}: {actual}, the official file of {' and '.join(same)}", True
+    called = [n for n, e in entries.items() if file.name in (e.get("file"), e.get("url", "").rpartition("/")[2])]
+    if called and (wanted := hashes.get(called[0])) is not None:
+        return "sha256", f"{file.name}: {actual}, the official {called[0]} has {wanted}", False
+    return "sha256", f"{file.name}: {actual}; not checked, it is no official file", None
 
 
 def _content(name: str, loaded: Loaded) -> Iterator[Row]:

@@ -8,7 +8,9 @@ import contextlib
 import dataclasses
 import functools
 import http.server
+import json
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from unittest import mock
 import numpy as np
 
 from gsam.build.pipelines import load
+from gsam.build.stages import stage
 from gsam.errors import CheckpointError, GsamError, UsageError
 from gsam.weights import download, hashes, store
 from tests.weights import files
@@ -113,6 +116,61 @@ def _flipped(folder: Path) -> Callable[[], Any]:
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
     return lambda: hashes.verify_hash(path, right)
+
+
+def _bomb(folder: Path) -> Callable[[], Any]:
+    return _load(files.archive(folder / "x.pth", b"\x80\x02(" + b"}" * 3_000_000 + b"l."))
+
+
+def _packed_bomb(folder: Path) -> Callable[[], Any]:
+    with zipfile.ZipFile(folder / "x.pth", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("x/data.pkl", bytes(50 << 20))
+    return _load(folder / "x.pth")
+
+
+def _dangling(folder: Path) -> Callable[[], Any]:
+    (folder / "model.safetensors").symlink_to("gone")
+    return _load(folder)
+
+
+def _resnet(folder: Path) -> Callable[[], Any]:
+    return _load(files.state_dict(folder / "RN50.pt", {"visual.layer1.0.conv1.weight": np.ones((2, 2), np.float32)}))
+
+
+def _no_weights(folder: Path) -> Callable[[], Any]:
+    return _load(files.archive(folder / "x.pth", {"epoch": 3, "args": files.Call("argparse", "Namespace", state={})}))
+
+
+def _config(**vision: Any) -> Callable[[Path], Callable[[], Any]]:
+    def make(folder: Path) -> Callable[[], Any]:
+        files.safetensors(folder / "model.safetensors", {"a": files.entry([2], 0, 8)}, bytes(8))
+        (folder / "config.json").write_text(json.dumps({"model_type": "sam", "vision_config": vision | _FEW | vision}))
+        return _load(folder)
+
+    return make
+
+
+_FEW = {"num_hidden_layers": 1, "global_attn_indexes": [0]}
+
+
+def _preparation(folder: Path) -> Callable[[], Any]:
+    load_ = _config()(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5, 0.5, 0.5]}))
+    return load_
+
+
+def _runs(folder: Path) -> Callable[[], Any]:
+    (folder / "checkpoint-500").mkdir()
+    files.state_dict(folder / "checkpoint-500" / "pytorch_model.bin", _nano())
+    return _load(folder)
+
+
+def _no_tokenizer(folder: Path) -> Callable[[], Any]:
+    from gsam.weights.folders import data_folder
+
+    path = folder / "detector.safetensors"
+    path.write_bytes((data_folder("nano") / "detector.safetensors").read_bytes())
+    return lambda: stage("detect", str(path), {})
 
 
 @contextlib.contextmanager
@@ -326,6 +384,23 @@ _TABLE: tuple[tuple[str, str, Callable[[Path], Callable[[], Any]], type[GsamErro
         "checkpoint_format",
     ),
     ("34f", "a checkpoint of Grounding DINO in another size", _of_the_other_size, CheckpointError, _UNFIT),
+    ("32f", "a pickle that makes far more than its file", _bomb, CheckpointError, _UNSAFE),
+    ("33i", "a .pth whose packed pickle is 50 MB", _packed_bomb, CheckpointError, _UNSAFE),
+    ("33j", "a checkpoint that is a link to nothing", _dangling, CheckpointError, "checkpoint_missing"),
+    ("34g", "a CLIP with a ResNet", _resnet, CheckpointError, "checkpoint_unknown"),
+    ("34h", "a training file without weights", _no_weights, CheckpointError, "checkpoint_format"),
+    ("34i", "a config.json with another activation", _config(hidden_act="relu"), CheckpointError, "checkpoint_unknown"),
+    (
+        "34j",
+        "a config.json with a size that is none",
+        _config(num_hidden_layers="12"),
+        CheckpointError,
+        "checkpoint_format",
+    ),
+    ("34k", "a config.json of a million layers", _config(num_hidden_layers=10**6), CheckpointError, _UNFIT),
+    ("34l", "a preprocessor_config.json with another mean", _preparation, CheckpointError, "checkpoint_unknown"),
+    ("34m", "a folder of runs without weights itself", _runs, CheckpointError, "checkpoint_missing"),
+    ("34n", "a model that reads text, without tokenizer", _no_tokenizer, CheckpointError, "tokenizer_missing"),
     ("35", "a file with one bit flipped", _flipped, CheckpointError, "checkpoint_hash"),
     ("36", "weights with a NaN", _changed(**{_LINEAR: _poisoned}), CheckpointError, "checkpoint_not_finite"),
     ("37a", "a hub model without network", _hub("some/model", 0), CheckpointError, "hub_offline"),

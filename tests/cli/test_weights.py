@@ -94,7 +94,12 @@ def test_verify_what_ships() -> None:
 
 
 def test_verify_says_what_it_cannot_check(tmp_path: Path) -> None:
-    file = shutil.copy(folders.data_folder("nano") / "segmenter.safetensors", tmp_path / "mine.safetensors")
+    from safetensors.numpy import load_file, save_file
+
+    own = load_file(folders.data_folder("nano") / "segmenter.safetensors")
+    own["mask_decoder/iou_token/embedding"] += 1
+    file = tmp_path / "mine.safetensors"
+    save_file(own, file)
     done = run("verify", file)
     assert done.exit_code == 0
     assert [line[:2] for line in done.stdout.splitlines()] == ["--", "ok", "--", "--"]
@@ -102,6 +107,21 @@ def test_verify_says_what_it_cannot_check(tmp_path: Path) -> None:
     assert "not compared" in done.stdout
     folder = store.save(store.load(file), tmp_path / "ported")
     assert "an Orbax folder has no hash" in run("verify", folder).stdout
+
+
+def test_verify_finds_the_hash_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its value, whatever it is called; and by its name, where the value is another."""
+    file = shutil.copy(folders.data_folder("nano") / "segmenter.safetensors", tmp_path / "renamed.safetensors")
+    done = run("verify", file)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0].startswith("ok  sha256")
+    assert "the official file of nano_sam" in done.stdout
+    official = {"url": "https://example.org/a/renamed.safetensors", "sha256": "0" * 64}
+    manifest(monkeypatch, other=official)
+    done = run("verify", file)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("!!  sha256")
+    assert f"the official other has {'0' * 64}" in done.stdout
 
 
 def test_verify_refuses_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
