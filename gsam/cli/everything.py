@@ -147,9 +147,9 @@ class RunConfig:
     limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Which of the named masks are kept, see `gsam.pipeline.naming.MaskLabeler`."""
     stretch: bool = False
-    """As `gsam.inputs.image.open_image` takes it."""
+    """Whether ranges are stretched, see `gsam.inputs.image.open_image`."""
     max_pixels: int | None = None
-    """As `gsam.inputs.image.open_image` takes it."""
+    """The largest number of pixels, see `gsam.inputs.image.open_image`."""
 
     @classmethod
     def from_options(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Values) -> RunConfig:

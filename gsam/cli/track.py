@@ -120,9 +120,9 @@ class RunConfig:
     as_json: bool
     """Whether frames are printed as JSON."""
     stretch: bool = False
-    """As `gsam.inputs.video.open_frames` takes it."""
+    """Whether ranges are stretched, see `gsam.inputs.video.open_frames`."""
     max_pixels: int | None = None
-    """As `gsam.inputs.video.open_frames` takes it."""
+    """The largest number of pixels, see `gsam.inputs.video.open_frames`."""
 
     @property
     def recorded(self) -> Json:

@@ -26,7 +26,7 @@ MAX_PIXELS = 100_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How an image is opened, as `gsam.inputs.image.open_image` takes it."""
+    """Settings of opening an image, those of `gsam.inputs.image.open_image`."""
 
     max_pixels: int
     composite: bool
@@ -94,7 +94,8 @@ def _by_pillow(file: IO[bytes], start: bytes) -> tuple[ImageFile.ImageFile | Non
 
 def from_pillow(image: Image.Image, name: str, options: Options) -> NDArray[np.uint8]:
     """A user's image, at its frame; deep ones are read from its file again, where it is open."""
-    file, at = getattr(image, "fp", None), image.tell() if options.frame is None else options.frame
+    file: Any = getattr(image, "fp", None)
+    at = image.tell() if options.frame is None else options.frame
     options = dataclasses.replace(options, frame=at)
     unread = file if isinstance(image, ImageFile.ImageFile) and image.tile else None
     if image.format == "TIFF" and _is_deep(image):

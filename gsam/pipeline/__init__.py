@@ -352,7 +352,7 @@ class Pipeline(Steps):
         return to_results(begun.scene, begun.pictures, begun.queries, self.name, self.masking, captions, begun.limits)
 
     def _limits(self, settings: Mapping[str, Any]) -> Limits:
-        """What is kept in a call with these settings."""
+        """Apply the settings of a call."""
         return self.limits.for_call(settings, phrases=any(c.labels == "phrases" for c in self.captions.values()))
 
     def _by_tiles(self, picture: Picture, queries: Queries, limits: Limits, batch_size: int) -> Result:

@@ -25,7 +25,7 @@ ALLOWED: Mapping[str, Number] = {
 
 
 class OpenSettings(TypedDict, total=False):
-    """How images are opened, see `gsam.inputs.image.open_image`."""
+    """Settings of opening images, see `gsam.inputs.image.open_image`."""
 
     stretch: bool
     max_pixels: int | None

@@ -93,7 +93,7 @@ def cut(picture: Picture, rectangles: Sequence[Rectangle]) -> list[Picture]:
 def by_tiles(
     picture: Picture, limits: Limits, batch_size: int, find: Callable[[Sequence[Picture]], list[Result]]
 ) -> Result:
-    """What ``find`` finds in a picture as a whole and in tiles, ``batch_size`` of them at a time.
+    """Find things in an image as a whole and in tiles, ``batch_size`` of them at a time.
 
     A tile is cut out when its turn comes, and not kept.
     """

@@ -36,12 +36,15 @@ class Clock:
         if self.stamps:
             pts = self.stamps[index] if index < len(self.stamps) else None
         self._begin = pts if self._begin is None else self._begin
-        if pts is None or self._begin is None:
-            return None if self.rate is None else index / self.rate
-        time = (pts - self._begin) * self.time_base + self._shift
+        if pts is not None and self._begin is not None:
+            time = (pts - self._begin) * self.time_base + self._shift
+        elif self.rate is not None:
+            time = index / self.rate
+        else:
+            return None
         last = self._last
         if last is not None and time < last:
-            if last - time > JOIN:
+            if pts is not None and last - time > JOIN:
                 step = 1 / self.rate if self.rate else self.time_base
                 self._shift += last + step - time
                 time = last + step

@@ -168,7 +168,10 @@ class Container(Closing):
 
     def seek(self, pts: int) -> None:
         """To a key frame not after ``pts``, as near as the file allows."""
-        self.container.seek(pts, stream=self.stream, backward=True)
+        try:
+            self.container.seek(pts, stream=self.stream, backward=True)
+        except (self.av.error.FFmpegError, OSError) as error:
+            raise VideoError(f"{self.name}: cannot be sought ({_said(error)})", "video_truncated") from None
 
     def close(self) -> None:
         self.container.close()

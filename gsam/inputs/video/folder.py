@@ -32,7 +32,7 @@ Missing = Literal["warn", "raise"]
 
 @dataclasses.dataclass(frozen=True)
 class Opening:
-    """How images are opened, see `gsam.inputs.image.open_image`."""
+    """Settings of opening images, see `gsam.inputs.image.open_image`."""
 
     stretch: bool = False
     max_pixels: int | None = None
