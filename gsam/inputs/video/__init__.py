@@ -72,8 +72,9 @@ def open_frames(
             return open_folder(path, rate=pace, missing=missing, look_ahead=ahead, opening=opening)
         if path.suffix.lower() in SUFFIXES - {".gif"}:
             return Pictures([path], name=name or path.name, rate=pace, look_ahead=ahead, opening=opening)
+        found = _file(path, pace, ahead, damaged, name, opening)
         READ.add(path)
-        return _file(path, pace, ahead, damaged, name, opening)
+        return found
     told = name or "pictures"
     if hasattr(source, "__array__") and not hasattr(source, "convert"):
         source = np.asarray(source)
