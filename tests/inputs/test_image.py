@@ -6,7 +6,9 @@ Bad pictures are in tests/bad.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import struct
 import time
 import tracemalloc
 
@@ -315,3 +317,14 @@ def test_a_deep_page_of_a_pil_image_is_that_page() -> None:
         image.load()
         with contextlib.suppress(ImageError):
             np.testing.assert_array_equal(open_image(image).pixels, pages[1] >> 8)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("imagecodecs") is not None, reason="imagecodecs reads it")
+@pytest.mark.parametrize(("code", "name"), [(34887, "LERC"), (34934, "JPEGXR"), (34712, "JPEG2000")])
+def test_a_compression_that_needs_the_extra_names_it(code: int, name: str) -> None:
+    data = io.BytesIO()
+    tifffile.imwrite(data, np.zeros((8, 8), np.float32))
+    file = data.getvalue().replace(struct.pack("<HHII", 259, 3, 1, 1), struct.pack("<HHII", 259, 3, 1, code))
+    with pytest.raises(ImageError, match=rf"{name} needs imagecodecs: pip install 'gsam-jax\[tiff\]'") as caught:
+        open_image(file, stretch=True)
+    assert caught.value.code == "image_codec_missing"
