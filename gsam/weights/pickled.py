@@ -20,7 +20,7 @@ LONGEST_NUMBER = 64
 
 
 class Known(NamedTuple):
-    """What a name of a file stands for: a function of gsam's own, which a file may call."""
+    """The meaning of a name in a file: a function of gsam's own, which the file may call."""
 
     build: Callable[..., Any]
 
@@ -293,5 +293,5 @@ STEPS: dict[int, Callable[[Machine], None]] = {
     0x94: lambda m: m.keep(len(m.memo)), 0x95: lambda m: m.number("<Q") and None,
     0x96: lambda m: m.push(m.take(m.number("<Q")), 40),
 }  # fmt: skip
-"""What each instruction does, of all protocols; extensions, instances of protocol 0 and buffers
+"""The effect of each instruction, of all protocols; extensions, instances of protocol 0 and buffers
 beside the pickle have no use in a checkpoint."""

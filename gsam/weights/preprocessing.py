@@ -1,4 +1,4 @@
-"""How a model's folder says that images are prepared: ``preprocessor_config.json``.
+"""The preparation of images by a model's folder: ``preprocessor_config.json``.
 
 What gsam can do otherwise, it does; anything else that differs from the family's own preparation is
 refused.  Filters are not compared: gsam has the original repositories'.
@@ -21,7 +21,7 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def preparation(folder: Path) -> Fields | None:
-    """What a folder says of the preparation of images; None if it says nothing.
+    """Read how a folder prepares images; None if it does not say.
 
     Raises:
         CheckpointError: The file is no table.

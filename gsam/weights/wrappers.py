@@ -1,4 +1,4 @@
-"""What training scripts put around weights: dictionaries around, and prefixes before, the names."""
+"""The wrappings of training scripts: dictionaries around weights, and prefixes before, the names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = (
 NEVER = ("optim", "sched", "scaler", "amp", "callbacks", "loops", "rng")
 """Beginnings of keys under which tensors lie that are no weights."""
 INSIDE = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-"""What PyTorch puts into names wherever a part was compiled, sharded or checkpointed."""
+"""Parts that PyTorch puts into names wherever a part was compiled, sharded or checkpointed."""
 DEEPEST = 4
 """Dictionaries around a state dict, and prefixes before its names, that are taken off."""
 
