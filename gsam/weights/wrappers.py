@@ -1,4 +1,4 @@
-"""The wrappings of training scripts: dictionaries around weights, and prefixes before, the names."""
+"""The wrappings of training scripts: dictionaries around weights, prefixes before names."""
 
 from __future__ import annotations
 
