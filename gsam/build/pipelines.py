@@ -11,11 +11,12 @@ import jax
 from jax.typing import DTypeLike
 
 from gsam.build.devices import devices_of, dtype_of
+from gsam.build.missing import explained
 from gsam.build.recipes import read_recipe, recipes
 from gsam.build.schema import check_value
 from gsam.build.stages import stage
 from gsam.build.stages import tracker as load_tracker
-from gsam.errors import UsageError
+from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import is_exported
 from gsam.pipeline import Pipeline
 from gsam.pipeline.limits import Limits, LimitSettings, check_names, check_phrases
@@ -109,11 +110,15 @@ def load(
     enable_compilation_cache()
     devices = devices_of(device)
     kind = dtype_of(dtype, devices)
-    stages = [
-        stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, kind)
-        for role in ("ground", "detect", "segment", "classify")
-        if (table := recipe.get(role))
-    ]
+    try:
+        stages = [
+            stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, kind)
+            for role in ("ground", "detect", "segment", "classify")
+            if (table := recipe.get(role))
+        ]
+    except CheckpointError as error:
+        models = [table["name"] for role, table in recipe.items() if role != "limits"]
+        raise explained(error, str(name), models) from None
     track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
     make = functools.partial(load_tracker, track.pop("name")) if track else None
     return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gsam.build.schema import check_recipe
 from gsam.errors import UsageError
+from gsam.registry import roles_of
 from gsam.weights import folders
 
 
@@ -41,9 +42,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     if path.suffix != ".toml":
         path = _recipe_folder() / f"{name}.toml"
         if not path.is_file():
-            near = difflib.get_close_matches(str(name), recipes(), 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"no pipeline {str(name)!r}{hint} There are {', '.join(recipes())}, or give a .toml file.")
+            raise UsageError(f"no pipeline {str(name)!r}{_hint(str(name))}")
     try:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -54,6 +53,28 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
         recipe.setdefault("ground", recipe.pop("everything"))
     check_recipe(recipe, path.name)
     return recipe
+
+
+def _hint(name: str) -> str:
+    """What a name that is no recipe's may mean."""
+    if roles := roles_of(name):
+        role = next(iter(roles))
+        return f": {name} is a {_MODELS[role][0]}, {_MODELS[role][1].format(name)}"
+    near = difflib.get_close_matches(name, recipes(), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{hint} There are {', '.join(recipes())}, or give a .toml file."
+
+
+_MODELS = {
+    "detect": ("detector", "which serves as --detector {0} or load(detector={0!r})"),
+    "segment": (
+        "segmenter",
+        "which serves as --segmenter {0} or load(segmenter={0!r}), and alone in gsam everything -m {0}",
+    ),
+    "classify": ("classifier", "which serves as --classifier {0} or load(classifier={0!r})"),
+    "track": ("tracker", "which serves as --tracker {0} or load(tracker={0!r})"),
+}
+"""What a model of a role is called, and where its name goes."""
 
 
 def _recipe_folder() -> Path:

@@ -8,8 +8,7 @@ from typing import get_args, get_type_hints
 
 from gsam.errors import UsageError
 from gsam.pipeline.grid import GRID
-from gsam.pipeline.limits import ALLOWED
-from gsam.runtime.settings import SHARE, Number, unknown_setting
+from gsam.runtime.settings import LIMITS, SHARE, Number, unknown_setting
 from gsam.text.templates import templates
 from gsam.tracking.text_tracking import PROMPTS, TRACKING
 from gsam.types import View
@@ -23,11 +22,11 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "segment": _SEGMENT,
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
     "track": frozenset({"name", "prompt", *TRACKING}),
-    "limits": frozenset(ALLOWED),
+    "limits": frozenset(LIMITS),
 }
 """The tables of ``pipelines/*.toml`` and their keys: names and numbers only."""
 NUMBERS: Mapping[str, Number] = {
-    **ALLOWED,
+    **LIMITS,
     **TRACKING,
     "chunk": Number(1, 4096, whole=True),
     "max_hole_area": Number(0),

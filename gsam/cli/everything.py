@@ -12,16 +12,24 @@ import typer
 from typer import Option
 
 from gsam.cli.options import (
+    EVERYTHING,
     HELP,
     AsJson,
+    Classes,
     Images,
     MaxPixels,
+    Nms,
     Out,
     Overwrite,
+    Quiet,
     Recursive,
+    Reject,
     Resume,
     Stretch,
+    Segmenter,
+    WeightsDir,
     command_app,
+    given_of,
     images_of,
     output_folder_of,
     queries_of,
@@ -35,6 +43,7 @@ from gsam.dataset.sources import Item
 from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.errors import UsageError
 from gsam.registry import roles_of
+from gsam.runtime.settings import LIMITS, check_numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,10 +53,9 @@ if TYPE_CHECKING:
     from gsam.types import Json, JsonMapping
 
 app = command_app()
-MODEL = "everything_nano"
 Values: TypeAlias = "JsonMapping"
 """Names and values, as keyword arguments and recipes have them."""
-LIMITS = ("reject", "nms", "duplicate", "inside")
+NAMED = ("reject", "nms", "duplicate", "inside")
 """The limits of a recipe that say which named masks are kept."""
 
 
@@ -56,8 +64,14 @@ def everything(
     paths: Images,
     model: Annotated[
         str,
-        Option("--model", "-m", help="A segmenter, or a recipe that begins with [ground]. Photographs want sam_vit_b."),
-    ] = MODEL,
+        Option(
+            "--pipeline",
+            "-p",
+            "--model",
+            "-m",
+            help="A segmenter, or a recipe that begins with [ground]: everything_nano needs no download.",
+        ),
+    ] = EVERYTHING,
     out: Out = None,
     formats: Annotated[
         str,
@@ -70,10 +84,15 @@ def everything(
     query: Annotated[
         list[str] | None, Option("--query", "-q", help='Name every mask as one of these: "cat. bus". May be repeated.')
     ] = None,
+    classes: Classes = None,
+    segmenter: Segmenter = None,
     classifier: Annotated[
         str | None,
         Option("--classifier", "-c", help="A classifier, or a recipe that has one.  [default: the recipe's]"),
     ] = None,
+    reject: Reject = None,
+    nms: Nms = None,
+    weights_dir: WeightsDir = None,
     points_per_side: Annotated[int | None, Option(help="Points of the grid along each side.  [32]")] = None,
     points_per_batch: Annotated[int | None, Option(help="Points decoded together.  [64]")] = None,
     pred_iou_thresh: Annotated[float | None, Option(help="Lowest predicted IoU to keep.  [0.88, SAM 2: 0.8]")] = None,
@@ -106,6 +125,7 @@ def everything(
     recursive: Recursive = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find every mask in images, and name the masks if words are given.
 
@@ -115,15 +135,21 @@ def everything(
     """
     given = {k: v for k, v in locals().items() if k in _options() and v is not None}
     kinds = formats_of(formats, FORMATS)
-    config = dataclasses.replace(
-        RunConfig.from_options(model, classifier, query, given), stretch=stretch, max_pixels=max_pixels
-    )
+    limits = given_of(reject=reject, nms=nms)
+    check_numbers(limits, LIMITS, "--")
+    queries = queries_of(query, classes) if query or classes else None
+    if queries is None and (classifier or limits):
+        option = "a classifier" if classifier else f"--{next(iter(limits))}"
+        raise UsageError(f"{option} is for named masks: say the names with -q")
     items = images_of(paths, recursive, kinds)
+    config = RunConfig.from_options(model, classifier, queries, given, limits, segmenter)
+    config = dataclasses.replace(config, stretch=stretch, max_pixels=max_pixels)
     folder = output_folder_of(out, as_json)
     files = None
     if folder is not None:
         files = MaskFiles(folder, kinds, items, config.names, lambda: config.recorded, overwrite=overwrite)
-    with Run(items, files, _json if as_json else _summary, resume=resume, as_json=as_json) as run:
+    say = _json if as_json else _nothing if quiet else _summary
+    with Run(items, files, say, resume=resume, as_json=as_json, quiet=quiet) as run:
         if run.todo:
             numbers = {item: number for number, item in enumerate(items)}
             run.process(_find(config, [(numbers[item], item) for item in run.todo]))
@@ -152,14 +178,24 @@ class RunConfig:
     """The largest number of pixels, see `gsam.inputs.image.open_image`."""
 
     @classmethod
-    def from_options(cls, model: str, classifier: str | None, query: Sequence[str] | None, given: Values) -> RunConfig:
+    def from_options(
+        cls,
+        model: str,
+        classifier: str | None,
+        queries: Queries | None,
+        given: Values,
+        limits: Mapping[str, float],
+        segmenter: str | None,
+    ) -> RunConfig:
         """Read the options of the command line and the recipes they name; nothing is loaded yet.
 
         Args:
             model: A segmenter or a recipe.
             classifier: A classifier, a recipe that has one, or None for that of ``model``.
-            query: What masks may be called; None where they get no names.
+            queries: What masks may be called; None where they get no names.
             given: Options of `gsam.MaskGenerator`, which count more than those of a recipe.
+            limits: Limits on named masks, which count more too.
+            segmenter: A segmenter in place of the recipe's.
 
         Raises:
             UsageError: Something does not exist, or does not fit.
@@ -169,24 +205,22 @@ class RunConfig:
 
         recipe = _recipe(model)
         if recipe is not None and "ground" not in recipe:
-            raise UsageError(f"{model} finds things by words: a recipe that begins with [ground] is needed")
+            raise UsageError(f"{model} finds things by words: gsam segment -p {model}, or a recipe with [ground]")
         table = dict((recipe or {}).get("ground", {"name": model}))
+        table |= {"name": segmenter} if segmenter else {}
         options = {k: v for k, v in table.items() if k in _options()} | dict(given)
         Settings(**options)  # complains now, not when the models are there
         name, stage = table.pop("name"), {k: v for k, v in table.items() if k not in _options()}
         _needs(name, "segment")  # with a grid of points for its prompts
-        if not query:
-            if classifier:
-                raise UsageError("a classifier names things by words: say which with -q")
+        if queries is None:
             return cls(name, stage, options, None, {})
-        queries = queries_of(query)
         by = _recipe(classifier) if classifier is not None else recipe or {}
         if by is not None and "classify" not in by:
             raise UsageError(f"{classifier or model} names nothing by itself: say which classifier does with -c")
         named: Json = dict(by["classify"]) if by is not None else {"name": classifier}
         _needs(named["name"], "classify")
-        limits = {k: float(v) for k, v in (by or {}).get("limits", {}).items() if k in LIMITS}
-        return cls(name, stage, options, queries, named, limits)
+        own = {k: float(v) for k, v in (by or {}).get("limits", {}).items() if k in NAMED}
+        return cls(name, stage, options, queries, named, {**own, **limits})
 
     @property
     def provenance(self) -> Json:
@@ -214,7 +248,7 @@ class RunConfig:
     @property
     def names(self) -> list[str]:
         """The labels that masks may get, in the user's words."""
-        return self.queries.names if self.queries else []
+        return self.queries.categories if self.queries else []
 
     def load(self) -> Callable[[NDArray[np.uint8]], list[Json]]:
         """Load the models.
@@ -263,6 +297,10 @@ def _json(item: Item, image: ImageMasks, written: Sequence[Path]) -> str:
     from gsam.results.formats import sa1b
 
     return sa1b.dumps(image.scene)
+
+
+def _nothing(item: Item, image: ImageMasks, written: Sequence[Path]) -> None:
+    """Say nothing of what is as it should be."""
 
 
 def _summary(item: Item, image: ImageMasks, written: Sequence[Path]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
 
+from gsam.cli.options import Boxes, Classifier, Detector, Segmenter, WeightsDir, given_of
 from gsam.cli.weights import Dtype
 from gsam.dataset.folder import new_folder
 from gsam.dataset.progress import Progress
@@ -24,7 +26,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 def export(
-    pipeline: Annotated[str, Argument(metavar="PIPELINE", help="A recipe's name or a .toml file.")],
+    pipeline: Annotated[
+        str, Argument(metavar="PIPELINE", help="A recipe (`gsam recipes` lists them) or a .toml file.")
+    ],
     out: Annotated[Path, Option("--out", "-o", help="The folder to write; it must not exist.")],
     dtype: Annotated[
         Dtype | None, Option(help="Type of the computation.  [default: float32 on a CPU, else bfloat16]")
@@ -36,7 +40,11 @@ def export(
         list[str] | None,
         Option(help="ROWSxCOLUMNS of a detector's rectangles, as 832x1088. May be repeated.  [default: common shapes]"),
     ] = None,
-    boxes: Annotated[int | None, Option(min=1, help="Most objects per image.  [default: the recipe's]")] = None,
+    boxes: Boxes = None,
+    detector: Detector = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
+    weights_dir: WeightsDir = None,
 ) -> None:
     """Write a pipeline as programs and weights.
 
@@ -44,7 +52,8 @@ def export(
     """
     canvases = [_canvas(text) for text in canvas] if canvas else None
     with new_folder(out):  # before anything is downloaded
-        _export(pipeline, out, dtype, platform, canvases, boxes)
+        given = given_of(boxes=boxes, detector=detector, segmenter=segmenter, classifier=classifier)
+        _export(pipeline, out, dtype, platform, canvases, given)
 
 
 def _export(
@@ -53,15 +62,14 @@ def _export(
     dtype: Dtype | None,
     platform: list[str] | None,
     canvases: list[tuple[int, int]] | None,
-    boxes: int | None,
+    given: Mapping[str, Any],
 ) -> None:
     import gsam
     from gsam.export.artefact import PLATFORMS
     from gsam.export.write import export as write
 
     start = time.monotonic()
-    limits: Json = {} if boxes is None else {"boxes": boxes}
-    pipe = gsam.load(pipeline, dtype=None if dtype is None else dtype.value, **limits)
+    pipe = gsam.load(pipeline, dtype=None if dtype is None else dtype.value, **given)
     bar: Progress | None = None
 
     def show(done: int, total: int) -> None:

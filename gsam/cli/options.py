@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
+from gsam.dataset.run import Run
 from gsam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 HELP = {"help_option_names": ["-h", "--help"]}
 NO_MATCH = 4
 """Exit code of a run that has no inputs."""
+VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv"})
+"""Suffixes of videos, which are looked at before a model is loaded."""
+PIPELINE, TRACKING, EVERYTHING = "grounded_sam", "grounded_sam2", "sam_vit_b"
+"""The recipes of `gsam segment` and `gsam track`, and the model of `gsam everything`."""
 
-Images = Annotated[list[str], Argument(metavar="PATH...", help="Images, folders of them, or quoted patterns.")]
+Images = Annotated[
+    list[str],
+    Argument(metavar="PATH...", help="Images, folders of them, quoted patterns, http(s) addresses, or - for stdin."),
+]
 Out = Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")]
 Recursive = Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")]
 Stretch = Annotated[
@@ -30,6 +39,53 @@ MaxPixels = Annotated[
     int | None, Option("--max-pixels", min=1, help="Largest image in pixels; use --tile too.  [default: 100000000]")
 ]
 AsJson = Annotated[bool, Option("--json", help="One line of JSON per image on stdout; no files without -o.")]
+Query = Annotated[
+    list[str] | None,
+    Option(
+        "--query",
+        "-q",
+        help='What to find: "cat. yellow school bus"; . , or newlines separate, a name in double quotes is one. '
+        "May be repeated.",
+    ),
+]
+Classes = Annotated[Path | None, Option(help="A file with a name per line, before those of -q.")]
+Recipe = Annotated[
+    str,
+    Option(
+        "--pipeline",
+        "-p",
+        help="A recipe (`gsam recipes` lists them), a .toml file, or a folder of `gsam export`.",
+        autocompletion=lambda incomplete: complete_recipe(incomplete),
+    ),
+]
+_MODEL = "another model in its place: a name of `gsam weights list`, a hub id, a folder or a file."
+Detector = Annotated[str | None, Option(help=f"The recipe's detector: {_MODEL}")]
+Segmenter = Annotated[str | None, Option(help=f"The recipe's segmenter: {_MODEL}")]
+Classifier = Annotated[str | None, Option("--classifier", "-c", help=f"The recipe's classifier: {_MODEL}")]
+Tracker = Annotated[str | None, Option(help=f"The recipe's tracker: {_MODEL}")]
+Device = Annotated[str | None, Option(help="cpu, gpu (cuda) or tpu, or one of theirs: cuda:0.  [default: JAX's]")]
+DType = Annotated[str | None, Option(help="float32, bfloat16 or float16.  [default: float32 on a CPU, else bfloat16]")]
+Threshold = Annotated[float | None, Option(help="Lowest score to keep, 0 to 1.  [default: the recipe's]")]
+Boxes = Annotated[int | None, Option(help="Objects per image, at most.  [default: the recipe's]")]
+Nms = Annotated[
+    float | None,
+    Option(help="IoU above which the better of two boxes with one label is kept.  [default: the recipe's]"),
+]
+Reject = Annotated[
+    float | None, Option(help="Drop what the classifier believes in less than this.  [default: the recipe's]")
+]
+Tile = Annotated[
+    int | None, Option(help="Look at larger images in tiles of this many pixels too.  [default: the recipe's]")
+]
+Overlap = Annotated[float | None, Option(help="Share of a tile that the next one covers too.  [default: the recipe's]")]
+Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
+WeightsDir = Annotated[
+    Path | None,
+    Option(
+        help="Where downloaded weights are and go.  [default: ~/.cache/gsam/weights]",
+        callback=lambda folder: use_weights(folder),
+    ),
+]
 Resume = Annotated[
     bool, Option("--resume", help="Skip what an earlier run finished with the same settings; do the rest.")
 ]
@@ -48,34 +104,91 @@ def output_folder_of(out: Path | None, as_json: bool) -> Path | None:
     return out if out is not None or as_json else Path("out")
 
 
-def queries_of(parts: Sequence[str]) -> Queries:
-    """Read a ``--query`` that may be repeated.
+def use_weights(folder: Path | None) -> Path | None:
+    """Let weights be looked for, and downloaded to, a folder."""
+    if folder is not None:
+        os.environ["GSAM_WEIGHTS"] = str(folder.expanduser().absolute())
+    return folder
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """List the recipes that begin so, for a shell's completion."""
+    from gsam.build.recipes import recipes
+
+    return [name for name in recipes() if name.startswith(incomplete)]
+
+
+def given_of(**options: object) -> dict[str, Any]:
+    """Keep the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def queries_of(parts: Sequence[str] | None, classes: Path | None = None) -> Queries:
+    """Read a ``--query`` that may be repeated, and a file of class names.
 
     Raises:
         QueryError: Nothing is asked for, or what cannot be read.
+        UsageError: The file cannot be read (``classes_unreadable``).
     """
     from gsam.text.queries import join_queries, parse_queries
 
-    return join_queries([parse_queries(part) for part in parts])
+    found = [parse_queries(part) for part in parts or ()]
+    if classes is not None:
+        try:
+            lines = classes.expanduser().read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise UsageError(f"cannot read {classes}: {error.strerror}", "classes_unreadable") from None
+        except UnicodeDecodeError:
+            raise UsageError(f"{classes} is not text in UTF-8, a name per line", "classes_unreadable") from None
+        found.insert(0, parse_queries(lines))
+    if not found:
+        raise UsageError("nothing is asked for: give --query 'cat. bus', or --classes FILE with a name per line")
+    return join_queries(found)
 
 
 def images_of(paths: Sequence[str], recursive: bool, kinds: Sequence[str]) -> list[Item]:
     """List the images that the arguments name; exit with `NO_MATCH` if there are none."""
+    from gsam.dataset.brought import brought
     from gsam.dataset.image_files import COCO_STEMS
     from gsam.dataset.sources import collect
 
-    items = collect(paths, recursive, COCO_STEMS if "coco" in kinds else frozenset())
+    items = collect(brought(paths), recursive, COCO_STEMS if "coco" in kinds else frozenset())
     if not items:
         print(f"gsam: no image matches {' '.join(map(repr, paths))}", file=sys.stderr)
         raise typer.Exit(NO_MATCH)
+    refuse_all_bad(items)
     return items
 
 
-def check_share(value: float | None, text: str, *, exclusive: bool = False) -> None:
-    """Refuse a number outside 0 to 1, or a 1 where it is ``exclusive``; None is no number.
+def refuse_all_bad(items: Sequence[Item], noun: str = "image") -> None:
+    """End the run, before a model is loaded or a folder made, where no input can be read.
+
+    Args:
+        items: The inputs.
+        noun: ``"image"`` or ``"video"``.
 
     Raises:
-        UsageError: It begins with ``text``.
+        typer.Exit: None is there, or all are videos and should be images; each was reported.
     """
-    if value is not None and not (0 <= value < 1 if exclusive else 0 <= value <= 1):
-        raise UsageError(f"{text}, not {value}")
+    failures: list[tuple[Item, Exception]] = []
+    for item in items:
+        if item.path.exists() and (noun == "video" or item.path.suffix.lower() not in VIDEOS):
+            return
+        try:
+            if noun == "video":
+                from gsam.inputs.video import open_frames
+
+                open_frames(item.path).close()
+            else:
+                from gsam.inputs.image import open_image
+
+                open_image(item.path)
+        except Exception as error:
+            failures.append((item, error))
+        else:
+            return
+    run: Run[list[object]] = Run(items, None, lambda *_: None, noun=noun)
+    for item, error in failures:
+        run.record_failure(item, error)
+    run.finish()
+    raise typer.Exit(run.exit_code)

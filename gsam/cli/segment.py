@@ -12,28 +12,46 @@ from typer import Option
 
 from gsam.cli.options import (
     HELP,
+    PIPELINE,
     AsJson,
+    Boxes,
+    Classes,
+    Classifier,
+    Detector,
+    Device,
+    DType,
     Images,
     MaxPixels,
+    Nms,
     Out,
+    Overlap,
     Overwrite,
+    Query,
+    Quiet,
+    Recipe,
     Recursive,
+    Reject,
     Resume,
+    Segmenter,
     Stretch,
-    check_share,
+    Threshold,
+    Tile,
+    WeightsDir,
     command_app,
+    given_of,
     images_of,
     output_folder_of,
     queries_of,
 )
 from gsam.dataset.outputs import formats_of
 from gsam.dataset.progress import saying
-from gsam.dataset.report import describe
+from gsam.dataset.report import describe, hush, tell
 from gsam.dataset.run import Run
 from gsam.dataset.scene_files import FORMATS, SceneFiles
 from gsam.dataset.settings import pipeline_settings
 from gsam.dataset.sources import Item
 from gsam.dataset.stream import stream
+from gsam.runtime.settings import LIMITS, check_numbers
 
 if TYPE_CHECKING:
     from gsam.results.result import Result
@@ -45,25 +63,25 @@ app = command_app()
 @app.command(no_args_is_help=True, context_settings=HELP)
 def segment(
     paths: Images,
-    query: Annotated[
-        list[str],
-        Option(
-            "--query", "-q", help='What to find: "cat. yellow school bus"; . , or newlines separate. May be repeated.'
-        ),
-    ],
-    pipeline: Annotated[str, Option("--pipeline", "-p", help="A recipe's name or a .toml file.")] = "nano",
+    query: Query = None,
+    classes: Classes = None,
+    pipeline: Recipe = PIPELINE,
     out: Out = None,
     formats: Annotated[
         str, Option("--format", help="Any of json, png (overlay), coco (one file per run).")
     ] = "json,png",
-    threshold: Annotated[float | None, Option(help="Lowest score to keep, 0 to 1.  [default: the recipe's]")] = None,
-    tile: Annotated[
-        int | None,
-        Option(min=0, help="Look at larger images in tiles of this many pixels too.  [default: the recipe's]"),
-    ] = None,
-    overlap: Annotated[
-        float | None, Option(help="Share of a tile that the next one covers too, 0 to 1.  [default: 0.2]")
-    ] = None,
+    threshold: Threshold = None,
+    boxes: Boxes = None,
+    nms: Nms = None,
+    reject: Reject = None,
+    tile: Tile = None,
+    overlap: Overlap = None,
+    detector: Detector = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
+    device: Device = None,
+    dtype: DType = None,
+    weights_dir: WeightsDir = None,
     as_json: AsJson = False,
     batch_size: Annotated[int | None, Option(min=1, help="Images computed together.  [default: by device]")] = None,
     stretch: Stretch = False,
@@ -71,6 +89,7 @@ def segment(
     recursive: Recursive = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find objects in images by their names.
 
@@ -78,27 +97,32 @@ def segment(
     Images from a folder keep their place in it.  Exit code 3: some images could not be read; the
     others are done.
     """
-    queries = queries_of(query)
+    queries = queries_of(query, classes)
     kinds = formats_of(formats, FORMATS)
-    check_share(threshold, "a threshold is between 0 and 1")
-    check_share(overlap, "an overlap is a share of a tile, 0 to 1", exclusive=True)
-    given: Json = {"threshold": threshold, "tile": tile, "overlap": overlap}
+    limits = given_of(threshold=threshold, boxes=boxes, nms=nms, reject=reject, tile=tile, overlap=overlap)
+    models = given_of(detector=detector, segmenter=segmenter, classifier=classifier)
+    check_numbers(limits, LIMITS, "--")
+    given: Json = {**limits, **models, **given_of(device=device, dtype=dtype)}
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
     settings = functools.partial(pipeline_settings, pipeline, queries, {**given, "stretch": stretch or None})
     files = SceneFiles(folder, kinds, items, settings, overwrite=overwrite) if folder is not None else None
-    say = _json if as_json else _details if len(items) == 1 else _summary
-    with Run(items, files, say, resume=resume, as_json=as_json) as run:
+    say = _nothing if quiet and not as_json else _json if as_json else _details if len(items) == 1 else _summary
+    with Run(items, files, say, resume=resume, as_json=as_json, quiet=quiet) as run:
         if run.todo:
             import gsam
 
-            with saying(f"loading {pipeline}"):
-                pipe = gsam.load(pipeline, **{k: v for k, v in given.items() if v is not None})
+            with saying(f"loading {pipeline}", hush if quiet else tell):
+                pipe = gsam.load(pipeline, **given)
             found = stream(pipe, run.todo, queries, batch_size, stretch=stretch, max_pixels=max_pixels)
             run.process(found, batch_size or 1)
         run.finish()
     if run.exit_code:
         raise typer.Exit(run.exit_code)
+
+
+def _nothing(item: Item, result: Result, written: Sequence[Path]) -> None:
+    """Say nothing of what is as it should be."""
 
 
 def _json(item: Item, result: Result, written: Sequence[Path]) -> str:

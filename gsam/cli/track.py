@@ -13,17 +13,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from gsam.cli.options import HELP, MaxPixels, Out, Overwrite, Stretch, command_app, output_folder_of, queries_of
+from gsam.cli.options import (
+    HELP,
+    TRACKING,
+    Boxes,
+    Classes,
+    Classifier,
+    Detector,
+    Device,
+    DType,
+    MaxPixels,
+    Nms,
+    Out,
+    Overwrite,
+    Query,
+    Quiet,
+    Recipe,
+    Reject,
+    Segmenter,
+    Stretch,
+    Threshold,
+    Tracker,
+    WeightsDir,
+    command_app,
+    given_of,
+    output_folder_of,
+    queries_of,
+    refuse_all_bad,
+)
 from gsam.dataset import signals
 from gsam.dataset.outputs import formats_of
 from gsam.dataset.progress import saying
-from gsam.dataset.report import count_labels, display_path
+from gsam.dataset.report import count_labels, display_path, hush, tell
 from gsam.dataset.run import FIRST, Run
 from gsam.dataset.sources import Item
 from gsam.dataset.stream import NOT_OF_AN_IMAGE
 from gsam.dataset.track_files import FORMATS, TrackedVideo, TrackFiles
 from gsam.dataset.track_lines import Lines
 from gsam.errors import OutputError, UsageError, VideoError
+from gsam.runtime.settings import LIMITS, check_numbers
 
 if TYPE_CHECKING:
     from gsam.inputs.video import Frames
@@ -33,7 +61,6 @@ if TYPE_CHECKING:
     from gsam.types import Json
 
 app = command_app()
-PIPELINE = "nano"
 NOT_OF_A_VIDEO = (*NOT_OF_AN_IMAGE, OutputError)
 """Errors that every other video would meet too."""
 
@@ -41,10 +68,9 @@ NOT_OF_A_VIDEO = (*NOT_OF_AN_IMAGE, OutputError)
 @app.command(no_args_is_help=True, context_settings=HELP)
 def track(
     videos: Annotated[list[str], Argument(metavar="VIDEO...", help="Video files, or folders of numbered images.")],
-    query: Annotated[list[str], Option("--query", "-q", help='What to track: "cat. yellow school bus".')],
-    pipeline: Annotated[
-        str, Option("--pipeline", "-p", help="A recipe with a tracker, or the path of one.")
-    ] = PIPELINE,
+    query: Query = None,
+    classes: Classes = None,
+    pipeline: Recipe = TRACKING,
     out: Out = None,
     formats: Annotated[
         str,
@@ -61,7 +87,17 @@ def track(
     patience: Annotated[
         int | None, Option(help="Frames without a detection after which an object's id is closed.  [30]")
     ] = None,
-    threshold: Annotated[float | None, Option("--threshold", help="Lowest score of a detection.")] = None,
+    threshold: Threshold = None,
+    boxes: Boxes = None,
+    nms: Nms = None,
+    reject: Reject = None,
+    detector: Detector = None,
+    segmenter: Segmenter = None,
+    classifier: Classifier = None,
+    tracker: Tracker = None,
+    device: Device = None,
+    dtype: DType = None,
+    weights_dir: WeightsDir = None,
     as_json: Annotated[
         bool, Option("--json", help="One line of JSON per frame on stdout; no files without -o.")
     ] = False,
@@ -69,6 +105,7 @@ def track(
     max_pixels: MaxPixels = None,
     resume: Annotated[bool, Option("--resume", help="Go on where an earlier run stopped, as if it had not.")] = False,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Track objects through videos by their names.
 
@@ -77,28 +114,27 @@ def track(
     not be read to its end; what could be is there.
     """
     kinds = formats_of(formats, FORMATS)
-    settings = {"every": every, "match": match, "patience": patience, "threshold": threshold}
+    queries = queries_of(query, classes)
+    limits = given_of(threshold=threshold, boxes=boxes, nms=nms, reject=reject)
+    check_numbers(limits, LIMITS, "--")
+    models = given_of(detector=detector, segmenter=segmenter, classifier=classifier, tracker=tracker)
+    given = {**limits, **models, **given_of(device=device, dtype=dtype)}
     items = _videos(videos)
-    config = RunConfig(
-        pipeline,
-        queries_of(query),
-        {k: v for k, v in settings.items() if v is not None},
-        as_json=as_json,
-        stretch=stretch,
-        max_pixels=max_pixels,
-    )
+    refuse_all_bad(items, "video")
+    tracking = given_of(every=every, match=match, patience=patience)
+    config = RunConfig(pipeline, queries, given, tracking, as_json, stretch, max_pixels, quiet)
     folder = output_folder_of(out, as_json)
     files = None
     if folder is not None:
         files = TrackFiles(
             folder, kinds, items, config.queries.categories, resume, lambda: config.recorded, overwrite=overwrite
         )
-    say = _nothing if as_json else _summary
-    with Run(items, files, say, resume=resume, as_json=as_json, noun="video") as run:
-        tracking = Tracking(config, run, files)
+    say = _nothing if as_json or quiet else _summary
+    with Run(items, files, say, resume=resume, as_json=as_json, noun="video", quiet=quiet) as run:
+        follower = Tracking(config, run, files)
         for item in run.todo:
             try:
-                tracking.follow(item)
+                follower.follow(item)
             except NOT_OF_A_VIDEO:
                 raise
             except Exception as error:
@@ -115,24 +151,26 @@ class RunConfig:
     pipeline: str
     """A recipe's name or path."""
     queries: Queries
-    settings: Mapping[str, float]
-    """Settings of `gsam.Pipeline.track`."""
+    given: Mapping[str, Any]
+    """Arguments of `gsam.load`."""
+    tracking: Mapping[str, float]
+    """Settings of the tracking of `gsam.Pipeline.track`."""
     as_json: bool
     """Whether frames are printed as JSON."""
     stretch: bool = False
     """Whether ranges are stretched, see `gsam.inputs.video.open_frames`."""
     max_pixels: int | None = None
     """The largest number of pixels, see `gsam.inputs.video.open_frames`."""
+    quiet: bool = False
+    """Whether only errors are printed on stderr."""
 
     @property
     def recorded(self) -> Json:
         """All that tracks depend on besides the videos, for the manifest of the output folder."""
         from gsam.dataset.settings import pipeline_settings, plain
 
-        settings = dict(self.settings)
-        limits = {"threshold": settings.pop("threshold")} if "threshold" in settings else {}
-        found = {"tracking": plain(settings), "stretch": self.stretch}
-        return {**pipeline_settings(self.pipeline, self.queries, limits), **found}
+        found = {"tracking": plain(self.tracking), "stretch": self.stretch}
+        return {**pipeline_settings(self.pipeline, self.queries, self.given), **found}
 
 
 class Tracking:
@@ -152,8 +190,8 @@ class Tracking:
         """The pipeline, loaded when the first frame needs it."""
         import gsam
 
-        with saying(f"loading {self.config.pipeline}"):
-            return gsam.load(self.config.pipeline)
+        with saying(f"loading {self.config.pipeline}", hush if self.config.quiet else tell):
+            return gsam.load(self.config.pipeline, **self.config.given)
 
     def follow(self, item: Item) -> None:
         """Track one video, write its files and report it.
@@ -209,7 +247,7 @@ class Tracking:
         first = start.frame + 1 if start is not None else 0
         ids: set[int] = set()
         config = self.config
-        settings: Any = config.settings
+        settings: Any = config.tracking
         tracked = self.pipe.track(frames, config.queries, start=start, **settings)
         with (
             self.run.guarded(),
@@ -260,7 +298,10 @@ def _videos(paths: Sequence[str]) -> list[Item]:
         UsageError: Two would be called the same.
     """
     items: dict[str, Item] = {}
-    for path in map(Path, paths):
+    for text in paths:
+        if "://" in text:
+            raise UsageError(f"{text}: videos are not fetched, download it first")
+        path = Path(text)
         stem = path.resolve().name if path.is_dir() else path.stem
         if stem in items:
             raise UsageError(f"two videos are called {stem}: their results would overwrite each other, run them apart")

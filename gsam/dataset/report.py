@@ -17,6 +17,10 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def hush(text: str) -> None:
+    """Print nothing, in place of `tell`."""
+
+
 def explain(error: Exception) -> str:
     """Say in one line what went wrong, with its code.
 

@@ -60,6 +60,7 @@ class Run(Generic[R]):
         resume: bool = False,
         as_json: bool = False,
         noun: str = "image",
+        quiet: bool = False,
     ) -> None:
         """Prepare a run; nothing is read or written yet.
 
@@ -71,6 +72,7 @@ class Run(Generic[R]):
             as_json: Whether stdout is JSON for another program: then the file of the run is not
                 named on stderr.
             noun: What an input is called in messages.
+            quiet: Whether stderr has errors only.
         """
         self.items, self.outputs, self.noun = items, outputs, noun
         self.todo = list(items)
@@ -78,7 +80,7 @@ class Run(Generic[R]):
         self.done = self.objects = 0
         self._describe, self._resume, self._as_json = describe, resume, as_json
         self.whole_failed = False
-        self._silent = False
+        self._silent, self._quiet = False, quiet
         self._bar: Progress | None = None
         self._folder = contextlib.ExitStack()
         self._began = time.monotonic()
@@ -200,7 +202,7 @@ class Run(Generic[R]):
             total: Steps it will take.
             unit: What a step is called; an input's noun if it is not given.
         """
-        with Progress(total, unit or self.noun) as bar:
+        with Progress(0 if self._quiet else total, unit or self.noun) as bar:
             self._bar = bar
             try:
                 yield bar
@@ -279,6 +281,8 @@ class Run(Generic[R]):
             for error in self.outputs.trouble:
                 self.whole_failed = True
                 tell(f"gsam: {explain(error)}")
+        if self._quiet:
+            return
         if len(self.items) > 1 or self.failed:
             seconds = time.monotonic() - self._began
             parts = [f"{self.done} of {len(self.items)} {self.noun}s, {self.objects} objects, {seconds:.1f} s"]

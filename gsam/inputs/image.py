@@ -25,6 +25,7 @@ from gsam.inputs.decode import FORMATS as FORMATS
 from gsam.inputs.decode import MAX_PIXELS, Options, blamed, from_file, from_pillow
 from gsam.inputs.paths import expanded, shown
 from gsam.inputs.protected import READ
+from gsam.inputs.remote import fetch, is_url, name_of
 from gsam.inputs.resizing import reduced, resized
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ def open_image(
     or nearly black.
 
     Args:
-        source: A path (``~`` is your home), the bytes of a file, a file opened in binary mode, a
-            PIL image (read at the frame it is at, and left there), an array (uint8 [H, W, 3] RGB,
-            [H, W, 4] RGBA, [H, W] or [H, W, 1] grey, of numpy, JAX or whatever has ``__array__``),
-            or a `Picture`, which is given back.
+        source: A path (``~`` is your home), an http or https address, the bytes of a file, a file
+            opened in binary mode, a PIL image (read at the frame it is at, and left there), an
+            array (uint8 [H, W, 3] RGB, [H, W, 4] RGBA, [H, W] or [H, W, 1] grey, of numpy, JAX or
+            whatever has ``__array__``), or a `Picture`, which is given back.
         max_pixels: The largest number of pixels; by default 100 million. Of larger images a
             temporary file holds the pixels, and they are looked at in tiles (``tile=``).
         alpha: Drop transparency, or put the image on white with ``"composite"``.
@@ -112,6 +113,9 @@ def open_image(
         )
     if not os.fspath(source):
         raise ImageError("an empty text is no path of a picture", "image_missing")
+    if is_url(source):
+        url = str(source)
+        return Picture(from_file(io.BytesIO(fetch(url)), url, options), name_of(url))
     path = expanded(source)
     name = shown(path)
     try:

@@ -9,19 +9,8 @@ from typing import Any, Literal, Self, TypedDict
 import jax.numpy as jnp
 
 from gsam.errors import UsageError
-from gsam.runtime.settings import SHARE, Number, check_numbers, unknown_setting
+from gsam.runtime.settings import LIMITS, check_numbers, unknown_setting
 from gsam.types import Thresholds
-
-MOST_BOXES = 5000
-"""More would want gigabytes for comparing each with each."""
-ALLOWED: Mapping[str, Number] = {
-    "boxes": Number(1, MOST_BOXES, whole=True),
-    **dict.fromkeys(("threshold", "nms", "duplicate", "group", "inside", "reject", "text_threshold"), SHARE),
-    "mask_threshold": Number(),
-    "tile": Number(16, 65536, whole=True, or_zero=True),
-    "overlap": Number(0, 1, below=True),
-}
-"""Ranges of `Limits`."""
 
 
 class OpenSettings(TypedDict, total=False):
@@ -113,7 +102,7 @@ class Limits:
     text_threshold: float = 0.25
 
     def __post_init__(self) -> None:
-        check_numbers({name: getattr(self, name) for name in ALLOWED}, ALLOWED)
+        check_numbers({name: getattr(self, name) for name in LIMITS}, LIMITS)
 
     @property
     def thresholds(self) -> Thresholds:

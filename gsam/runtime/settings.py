@@ -64,7 +64,7 @@ class Number:
             return f"{kind} that is finite"
         if math.isinf(self.high):
             return f"{kind} {low}"
-        text = f"{kind} {high}" if math.isinf(self.low) else f"{kind} from {self.low:g} to {self.high:g}"
+        text = f"{kind} {high}" if math.isinf(self.low) else f"{kind} between {self.low:g} and {self.high:g}"
         if self.above or self.below:
             text = f"{kind} {low} and {high}"
         return f"0 or {text}" if self.or_zero else text
@@ -72,6 +72,16 @@ class Number:
 
 SHARE = Number(0, 1)
 COUNT = Number(1, whole=True)
+MOST_BOXES = 5000
+"""More would want gigabytes for comparing each with each."""
+LIMITS: Mapping[str, Number] = {
+    "boxes": Number(1, MOST_BOXES, whole=True),
+    **dict.fromkeys(("threshold", "nms", "duplicate", "group", "inside", "reject", "text_threshold"), SHARE),
+    "mask_threshold": Number(),
+    "tile": Number(16, 65536, whole=True, or_zero=True),
+    "overlap": Number(0, 1, below=True),
+}
+"""Ranges of `gsam.Limits`."""
 
 
 def check_numbers(values: Mapping[str, Any], allowed: Mapping[str, Number], where: str = "") -> None:

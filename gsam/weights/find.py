@@ -12,9 +12,8 @@ from typing import Any
 
 from gsam.errors import CheckpointError, UsageError
 from gsam.registry import variants
-from gsam.weights import download
-from gsam.weights.folders import cache_folder, data_folder
-from gsam.weights.hashes import hashes, verify_once
+from gsam.weights import download, official
+from gsam.weights.folders import data_folder
 
 FILES = (".safetensors", ".pth", ".pt", ".bin", ".zip", ".ckpt", ".tar")
 """Suffixes of files of weights, in any case; a file that is there may have any other, or none."""
@@ -93,27 +92,13 @@ def is_cached(name: str) -> bool:
         return True
     if entry is None:
         return False
-    if file := entry.get("file") or entry.get("url", "").rsplit("/", 1)[-1]:
-        return (cache_folder() / "weights" / file).is_file()
-    return download.in_hub_cache(entry["hub"], entry.get("revision"))
+    return official.is_here(name, entry)
 
 
 def _from_manifest(name: str, entry: Mapping[str, Any]) -> CheckpointSource:
-    if page := entry.get("page"):  # a person has to fetch it
-        target = cache_folder() / "weights" / entry["file"]
-        if not target.is_file():
-            text = f"{name} is not downloaded by gsam: get {entry['file']} ({entry['licence']}) from {page} and give its path, "
-            raise CheckpointError(f"{text}or save it as {target}", "checkpoint_missing")
-        return CheckpointSource(name, target, name, sha256=entry.get("sha256"), downloaded=True)
-    if url := entry.get("url"):
-        target = cache_folder() / "weights" / url.rsplit("/", 1)[-1]
-        return CheckpointSource(
-            name, download.from_url(url, target, entry.get("sha256")), name, sha256=entry.get("sha256"), downloaded=True
-        )
-    folder = download.from_hub(entry["hub"], entry.get("revision"))
-    for file, sha256 in hashes(entry).items():
-        verify_once(folder / file, sha256)
-    return CheckpointSource(name, folder, name, tokenizer_in(folder), downloaded=True)
+    path, sha256 = official.locate(name, entry)
+    tokenizer = tokenizer_in(path) if path.is_dir() else None
+    return CheckpointSource(name, path, name, tokenizer, sha256, downloaded=True)
 
 
 def tokenizer_in(folder: Path) -> Path | None:

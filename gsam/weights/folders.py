@@ -32,3 +32,13 @@ def cache_folder() -> Path:
         return Path(own)
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "gsam"
+
+
+def weights_folder() -> Path:
+    """Folder of downloaded weights: ``GSAM_WEIGHTS``, else ``weights`` in gsam's own cache.
+
+    A file put there by hand under its official name is found, and so is a folder of a model's name
+    with its ``config.json``, safetensors and tokenizer.
+    """
+    own = os.environ.get("GSAM_WEIGHTS")
+    return Path(own).expanduser() if own else cache_folder() / "weights"

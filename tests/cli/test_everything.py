@@ -47,7 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gsam:
     made.clear()
     monkeypatch.setattr(gsam, "MaskGenerator", Fake, raising=False)
     monkeypatch.chdir(tmp_path)
-    return in_process(monkeypatch, "everything")
+    return in_process(monkeypatch, "everything", "-p", "everything_nano")
 
 
 def picture(path: Path, seed: int = 0) -> Path:
@@ -226,7 +226,7 @@ def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
         (["in", "--points-per-side", "0"], 2, "points_per_side is between 1 and 1024"),
         (["in", "--crop-overlap-ratio", "1.5"], 2, "crop_overlap_ratio"),
         (["in", "--shape", "round"], 2, "No such option"),
-        (["in", "-m", "grounded_sam"], 2, "finds things by words: a recipe that begins with [ground]"),
+        (["in", "-m", "grounded_sam"], 2, "finds things by words: gsam segment -p grounded_sam"),
         (
             ["in", "-m", "grounding_dino_tiny"],
             2,

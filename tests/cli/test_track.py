@@ -82,7 +82,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gsam:
     monkeypatch.chdir(tmp_path)
-    return in_process(monkeypatch, "track")
+    return in_process(monkeypatch, "track", "-p", "nano")
 
 
 def folder(path: Path, count: int = 5) -> Path:

@@ -84,7 +84,7 @@ def test_an_object_that_leaves_is_not_there(
 
 def test_the_sample_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("av", reason="the extra video is not installed")
-    track = in_process(monkeypatch, "track")
+    track = in_process(monkeypatch, "track", "-p", "nano")
     assert track(ROOT / "notebooks" / "clip.mp4", "-q", "cow. cactus. blue circle", "-o", tmp_path) == 0
     said = capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "clip.jsonl").read_text().splitlines()]

@@ -1,0 +1,169 @@
+"""Pictures at an address, http or https, fetched with limits and never from a private network."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import os
+import re
+import socket
+import ssl
+import time
+import urllib.parse
+from typing import Any
+
+from gsam.errors import ImageError
+
+SCHEME = re.compile(r"https?:/{1,2}", re.IGNORECASE)
+"""Beginnings of addresses; a path loses one of the slashes."""
+MOST_BYTES = 100_000_000
+SECONDS = 30.0
+"""For a picture as a whole."""
+REDIRECTS = 5
+CHUNK = 1 << 16
+PRIVATE = "GSAM_PRIVATE_URLS"
+"""Variable that allows addresses of private networks when it is 1."""
+
+
+def is_url(source: object) -> bool:
+    """Tell whether a source is an address that `fetch` takes."""
+    return isinstance(source, str) and SCHEME.match(source) is not None
+
+
+def fetch(
+    url: str,
+    *,
+    private: bool | None = None,
+    most_bytes: int = MOST_BYTES,
+    seconds: float = SECONDS,
+) -> bytes:
+    """Fetch what is at an address.
+
+    Each host, those of redirects included, is resolved once, refused if any of its addresses is not
+    a public one, and then reached at the address that was looked at. Proxies are not used.
+
+    Args:
+        url: The address, http or https.
+        private: Whether addresses that are not public (this machine, local networks, link-local)
+            are allowed; by default as the variable ``GSAM_PRIVATE_URLS`` says.
+        most_bytes: The most that is read.
+        seconds: The longest that it may take in all.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        gsam.errors.ImageError: The address is refused (``url_private``, ``url_invalid``), cannot be
+            reached or answers otherwise (``url_failed``), or gives too much (``url_too_large``).
+    """
+    private = os.environ.get(PRIVATE) == "1" if private is None else private
+    until = time.monotonic() + seconds
+    where = url
+    for _ in range(REDIRECTS + 1):
+        answer = _get(where, url, private, until)
+        if not isinstance(answer, str):
+            return _read(answer, url, most_bytes, until)
+        where = urllib.parse.urljoin(where, answer)
+    raise ImageError(f"{url}: more than {REDIRECTS} redirects", "url_failed")
+
+
+def name_of(url: str) -> str:
+    """Give the file name in an address, ``"image"`` where it has none."""
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+    return re.sub(r"[^\w.\-() ]", "_", path.rsplit("/", 1)[-1]).lstrip(".") or "image"
+
+
+def _get(where: str, url: str, private: bool, until: float) -> http.client.HTTPResponse | str:
+    """One request: the answer, or where it redirects to."""
+    try:
+        parts = urllib.parse.urlsplit(where)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ImageError(f"{url}: {error}", "url_invalid") from None
+    if parts.scheme.lower() not in ("http", "https") or not host:
+        raise ImageError(f"{url}: only http and https addresses of a host are fetched, not {where}", "url_invalid")
+    if parts.username is not None:
+        raise ImageError(f"{url}: addresses with a user's name are not fetched", "url_invalid")
+    secure = parts.scheme.lower() == "https"
+    port = port or (443 if secure else 80)
+    connection = _Pinned(host, port, _address(host, port, url, private), secure, _left(until, url))
+    target = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request("GET", target, headers={"User-Agent": "gsam", "Accept": "image/*,*/*;q=0.5"})
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ImageError(f"{url}: cannot be fetched: {_told(error)}", "url_failed") from None
+    if answer.status in (301, 302, 303, 307, 308) and (target := answer.headers.get("Location")):
+        connection.close()
+        return str(target)
+    if answer.status != 200:
+        raise ImageError(f"{url}: the server says {answer.status} {answer.reason}", "url_failed")
+    return answer
+
+
+def _read(answer: http.client.HTTPResponse, url: str, most: int, until: float) -> bytes:
+    length = answer.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > most:
+        raise ImageError(f"{url}: {int(length):,} bytes, at most {most:,} are fetched", "url_too_large")
+    found = bytearray()
+    try:
+        while block := answer.read1(CHUNK):
+            found += block
+            if len(found) > most:
+                raise ImageError(f"{url}: more than {most:,} bytes", "url_too_large")
+            _left(until, url)
+    except (OSError, http.client.HTTPException) as error:
+        raise ImageError(f"{url}: cannot be fetched: {_told(error)}", "url_failed") from None
+    finally:
+        answer.close()
+    if length.isdecimal() and len(found) != int(length):
+        raise ImageError(f"{url}: ended after {len(found):,} of {int(length):,} bytes", "url_failed")
+    return bytes(found)
+
+
+def _address(host: str, port: int, url: str, private: bool) -> str:
+    """The address to connect to, once all of the host's are allowed."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ImageError(f"{url}: {host} is not found: {_told(error)}", "url_failed") from None
+    addresses = [str(entry[4][0]) for entry in found]
+    for address in addresses:
+        if not private and not _public(address):
+            text = f"{url}: {host} is {address}, not a public address; {PRIVATE}=1 allows such"
+            raise ImageError(text, "url_private")
+    return addresses[0]
+
+
+def _public(address: str) -> bool:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return _public(str(inner))
+    return ip.is_global and not ip.is_multicast
+
+
+def _left(until: float, url: str) -> float:
+    if (left := until - time.monotonic()) <= 0:
+        raise ImageError(f"{url}: takes too long", "url_failed")
+    return left
+
+
+def _told(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+class _Pinned(http.client.HTTPConnection):
+    """A connection to one address of a host, whatever its name means by now."""
+
+    def __init__(self, host: str, port: int, address: str, secure: bool, seconds: float) -> None:
+        super().__init__(host, port, timeout=seconds)
+        self.default_port = 443 if secure else 80
+        self._to, self._secure = address, secure
+
+    def connect(self) -> None:
+        made: Any = socket.create_connection((self._to, self.port), self.timeout)
+        self.sock = ssl.create_default_context().wrap_socket(made, server_hostname=self.host) if self._secure else made
