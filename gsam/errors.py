@@ -17,6 +17,10 @@ class GsamError(Exception):
             self.code = code
 
 
+class Hint(Warning):
+    """A warning about a result that is as it should be, and may not be what was wanted."""
+
+
 class ImageError(GsamError, ValueError):
     """An image that cannot be used; one bad image never stops a batch."""
 

@@ -19,7 +19,7 @@ from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
 
 if TYPE_CHECKING:
-    from gsam.types import Json
+    pass
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -62,7 +62,7 @@ def _export(
     dtype: Dtype | None,
     platform: list[str] | None,
     canvases: list[tuple[int, int]] | None,
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
 ) -> None:
     import gsam
     from gsam.export.artefact import PLATFORMS

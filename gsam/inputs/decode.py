@@ -105,7 +105,9 @@ def from_pillow(image: Image.Image, name: str, options: Options) -> NDArray[np.u
             raise ImageError(
                 f"{name}: Pillow has read its planes of 16 bits wrongly: give the path", "image_unreadable"
             )
-    if unread is not None and (at != image.tell() or (isinstance(image, ImageFile.ImageFile) and deep.bits_of(image) > 8)):
+    if unread is not None and (
+        at != image.tell() or (isinstance(image, ImageFile.ImageFile) and deep.bits_of(image) > 8)
+    ):
         return _again(unread, name, options)
     if at != image.tell():
         raise ImageError(f"{name}: is at frame {image.tell()}: image.seek({at}) first", "image_no_frame")

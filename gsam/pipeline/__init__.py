@@ -19,7 +19,7 @@ from gsam.pipeline.finish import to_results
 from gsam.pipeline.limits import OPENING, CallSettings, Limits, LimitSettings, OpenSettings, TrackSettings, check_names
 from gsam.pipeline.prepare import asked, opener, read_ahead
 from gsam.pipeline.steps import Steps
-from gsam.pipeline.text_cache import stack, text_caches
+from gsam.pipeline.text_cache import stack, tell_of_nothing, text_caches
 from gsam.pipeline.tile import by_tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
@@ -220,8 +220,9 @@ class Pipeline(Steps):
         from gsam.inputs.video import open_frames
 
         if self._tracker is None:
-            told = "a recipe with SAM 2 follows things, nano or grounded_sam2 for instance"
-            raise UsageError(f"{self.name} has no tracker: {told}")
+            raise UsageError(
+                f"{self.name} has no tracker: take a recipe with SAM 2, nano or grounded_sam2 for instance"
+            )
         names = [f.name for f in dataclasses.fields(TrackingConfig)]
         config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in names})
         limits: Any = {k: v for k, v in settings.items() if k not in (*names, *OPENING)}
@@ -349,7 +350,12 @@ class Pipeline(Steps):
     def _collect(self, begun: _InFlight) -> list[Result]:
         """Wait for a batch, and bring what was found to the host."""
         captions = next(iter(self.captions.values()), None)
-        return to_results(begun.scene, begun.pictures, begun.queries, self.name, self.masking, captions, begun.limits)
+        results = to_results(
+            begun.scene, begun.pictures, begun.queries, self.name, self.masking, captions, begun.limits
+        )
+        if not all(map(len, results)):
+            tell_of_nothing(self._readers)
+        return results
 
     def _limits(self, settings: Mapping[str, Any]) -> Limits:
         """Apply the settings of a call."""
@@ -362,9 +368,7 @@ class Pipeline(Steps):
         return by_tiles(picture, limits, batch_size, find)
 
     def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, dict[str, PyTree]]:
-        """The pictures and their features on the devices; those of the last `REMEMBERED` single
-        pictures are kept.
-        """
+        """The images and their features on the devices; the last `REMEMBERED` are kept."""
         key = b"".join(image_fingerprint(p.pixels) for p in pictures) if remember else b""
         if found := self._seen.get(key):
             self._seen.move_to_end(key)

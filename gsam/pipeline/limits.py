@@ -169,8 +169,8 @@ def check_names(settings: Mapping[str, Any], others: Sequence[str] = ()) -> None
         gsam.errors.UsageError: There is no such setting.
     """
     for name in settings:
-        if name not in ALLOWED and name not in others:
-            raise unknown_setting(name, (*ALLOWED, *others))
+        if name not in LIMITS and name not in others:
+            raise unknown_setting(name, (*LIMITS, *others))
 
 
 def check_phrases(settings: Mapping[str, Any], phrases: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gsam.roles import EncodesText, ReadsText
 from gsam.runtime.program import Program
+from gsam.text.vocabulary import Told
 from gsam.types import Params, PyTree
 
 ROWS = 16
@@ -29,6 +30,8 @@ class TextEncoderCache:
         self.embed: Program[PyTree] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
         self.encoded = 0
         """Number of texts encoded so far."""
+        self.told = getattr(getattr(stage.text, "tokenizer", None), "told", Told())
+        """What was said about words that are not known."""
 
     def encode(self, queries: Sequence[str]) -> PyTree:
         """The text of one image as the stage is given it.
@@ -44,6 +47,17 @@ class TextEncoderCache:
     def features(self, texts: Sequence[str]) -> PyTree:
         """Encode each text; stacked [len(texts), ...], shorter leaves padded with zeros."""
         missing = [t for t in dict.fromkeys(texts) if t not in self._rows]
+        with self.told.together():
+            self._encode(missing)
+        for text in texts:
+            self._rows.move_to_end(text)
+        stacked = stack([self._rows[t] for t in texts])
+        while len(self._rows) > REMEMBERED:
+            self._rows.popitem(last=False)
+        return stacked
+
+    def _encode(self, missing: Sequence[str]) -> None:
+        """Encode texts that are new, some at a time."""
         for start in range(0, len(missing), ROWS):
             part = missing[start : start + ROWS]
             tokens = self._text.tokenize([*part, *[""] * (ROWS - len(part))])
@@ -52,12 +66,6 @@ class TextEncoderCache:
             for i, text in enumerate(part):
                 self._rows[text] = jax.tree.map(lambda x, i=i: np.asarray(x[i]), found)
             self.encoded += len(part)
-        for text in texts:
-            self._rows.move_to_end(text)
-        stacked = stack([self._rows[t] for t in texts])
-        while len(self._rows) > REMEMBERED:
-            self._rows.popitem(last=False)
-        return stacked
 
 
 def stack(values: Sequence[Any]) -> PyTree:
@@ -76,9 +84,23 @@ def _stack(leaves: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def text_caches(stages: Mapping[str, Any], params: Callable[[], Mapping[str, Params]]) -> dict[str, TextEncoderCache]:
-    """One for each stage that reads text."""
-    return {
+    """One for each stage that reads text; those of small vocabularies share what was said of
+    them.
+    """
+    found = {
         slot: TextEncoderCache(stage, lambda slot=slot: params()[slot])  # type: ignore[misc]
         for slot, stage in stages.items()
         if isinstance(stage, ReadsText)
     }
+    things = [thing for stage in stages.values() for thing in getattr(getattr(stage, "text", None), "negatives", ())]
+    shared = Told(small=True, things=tuple(thing for thing in dict.fromkeys(things) if thing != "background"))
+    for slot, cache in found.items():
+        if cache.told.small:
+            cache.told = stages[slot].text.tokenizer.told = shared
+    return found
+
+
+def tell_of_nothing(caches: Mapping[str, TextEncoderCache]) -> None:
+    """Say once, where nothing was found, what a model that knows few words is for."""
+    for cache in caches.values():
+        cache.told.nothing()

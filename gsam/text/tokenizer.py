@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gsam.errors import CheckpointError
 from gsam.text.queries import shorten
+from gsam.text.vocabulary import SMALL, Told
 
 
 @runtime_checkable
@@ -39,6 +40,8 @@ class FastTokenizer:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._unknown = next((i for w in ("[UNK]", "<unk>") if (i := inner.token_to_id(w)) is not None), None)
+        self.told = Told(small=inner.get_vocab_size() < SMALL)
+        """What was said of its vocabulary."""
         self._told: set[str] = set()
 
     def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> NDArray[np.int32]:
@@ -51,7 +54,9 @@ class FastTokenizer:
             encoded = self._inner.encode(text)
             found = encoded.ids
             if self._unknown is not None and self._unknown in found:
-                self._tell([text[a:b] for i, (a, b) in zip(found, encoded.offsets, strict=True) if i == self._unknown])
+                self.told.unknown(
+                    [text[a:b] for i, (a, b) in zip(found, encoded.offsets, strict=True) if i == self._unknown]
+                )
             if len(found) > context and text not in self._told:
                 self._told.add(text)
                 warnings.warn(f"{shorten(text)!r} is longer than {context} tokens, the rest is not read", stacklevel=2)
@@ -76,12 +81,6 @@ class FastTokenizer:
     def dumps(self) -> str:
         """The text of a ``tokenizer.json`` that `load_tokenizer` reads back."""
         return str(self._inner.to_str())
-
-    def _tell(self, words: list[str]) -> None:
-        for word in words:
-            if word not in self._told:
-                self._told.add(word)
-                warnings.warn(f"this model does not know the word {word!r}", stacklevel=3)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,7 +117,9 @@ ROWS: list[Row] = [
     wrong("39g", "a number for a table", "detect = 3\n", "detect must be a table"),
     wrong("39h", "no name", "[detect]\n", r"detect\.name is missing"),
     wrong("39i", "no detector", '[segment]\nname = "a"\n', r"\[detect\]"),
-    wrong("39l", "a number out of its range", LIMIT.format("threshold = 5"), r"limits\.threshold is 5, .* between 0 and 1"),
+    wrong(
+        "39l", "a number out of its range", LIMIT.format("threshold = 5"), r"limits\.threshold is 5, .* between 0 and 1"
+    ),
     wrong("39m", "a number that is none", LIMIT.format("nms = nan"), r"limits\.nms is nan"),
     wrong("39n", "fewer than one box", LIMIT.format("boxes = -5"), r"limits\.boxes is -5"),
     wrong("39o", "boxes that would want gigabytes", LIMIT.format("boxes = 100000"), r"limits\.boxes is 100000"),
