@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +61,7 @@ def _export(
     dtype: Dtype | None,
     platform: list[str] | None,
     canvases: list[tuple[int, int]] | None,
-    given: Mapping[str, object],
+    given: JsonMapping,
 ) -> None:
     import gsam
     from gsam.export.artefact import PLATFORMS

@@ -93,9 +93,9 @@ def _get(where: str, url: str, private: bool, until: float) -> http.client.HTTPR
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ImageError(f"{url}: cannot be fetched: {_told(error)}", "url_failed") from None
-    if answer.status in (301, 302, 303, 307, 308) and (target := answer.headers.get("Location")):
+    if answer.status in (301, 302, 303, 307, 308) and (moved := answer.headers.get("Location")):
         connection.close()
-        return str(target)
+        return str(moved)
     if answer.status != 200:
         raise ImageError(f"{url}: the server says {answer.status} {answer.reason}", "url_failed")
     return answer

@@ -220,9 +220,7 @@ class Pipeline(Steps):
         from gsam.inputs.video import open_frames
 
         if self._tracker is None:
-            raise UsageError(
-                f"{self.name} has no tracker: take a recipe with SAM 2, nano or grounded_sam2 for instance"
-            )
+            raise UsageError(f"{self.name} has no tracker: nano and grounded_sam2 have one, for instance")
         names = [f.name for f in dataclasses.fields(TrackingConfig)]
         config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in names})
         limits: Any = {k: v for k, v in settings.items() if k not in (*names, *OPENING)}
@@ -350,12 +348,9 @@ class Pipeline(Steps):
     def _collect(self, begun: _InFlight) -> list[Result]:
         """Wait for a batch, and bring what was found to the host."""
         captions = next(iter(self.captions.values()), None)
-        results = to_results(
-            begun.scene, begun.pictures, begun.queries, self.name, self.masking, captions, begun.limits
-        )
-        if not all(map(len, results)):
-            tell_of_nothing(self._readers)
-        return results
+        batch = begun.scene, begun.pictures, begun.queries
+        results = to_results(*batch, self.name, self.masking, captions, begun.limits)
+        return tell_of_nothing(results, self._readers)
 
     def _limits(self, settings: Mapping[str, Any]) -> Limits:
         """Apply the settings of a call."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence, Sized
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from gsam.types import Params, PyTree
 ROWS = 16
 """Texts embedded at a time, so that one program serves any number of them."""
 REMEMBERED = 4096
+R = TypeVar("R", bound=Sized)
 
 
 class TextEncoderCache:
@@ -100,7 +101,9 @@ def text_caches(stages: Mapping[str, Any], params: Callable[[], Mapping[str, Par
     return found
 
 
-def tell_of_nothing(caches: Mapping[str, TextEncoderCache]) -> None:
-    """Say once, where nothing was found, what a model that knows few words is for."""
-    for cache in caches.values():
-        cache.told.nothing()
+def tell_of_nothing(results: list[R], caches: Mapping[str, TextEncoderCache]) -> list[R]:
+    """Say once, where a result is empty, what a model that knows few words is for."""
+    if not all(map(len, results)):
+        for cache in caches.values():
+            cache.told.nothing()
+    return results
