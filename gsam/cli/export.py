@@ -18,7 +18,7 @@ from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
 
 if TYPE_CHECKING:
-    pass
+    from gsam.types import JsonMapping
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -188,7 +188,7 @@ def refuse_all_bad(items: Sequence[Item], noun: str = "image") -> None:
         else:
             return
     run: Run[list[object]] = Run(items, None, lambda *_: None, noun=noun)
-    for item, error in failures:
-        run.record_failure(item, error)
+    for item, failure in failures:
+        run.record_failure(item, failure)
     run.finish()
     raise typer.Exit(run.exit_code)

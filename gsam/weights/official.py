@@ -38,7 +38,7 @@ def is_here(name: str, entry: Mapping[str, Any]) -> bool:
         return True
     if "hub" in entry:
         return download.in_hub_cache(entry["hub"], entry.get("revision"))
-    return "hub_twin" in entry and (offline() or mirrored()) and download.in_hub_cache(entry["hub_twin"])
+    return "hub_twin" in entry and bool(offline() or mirrored()) and download.in_hub_cache(entry["hub_twin"])
 
 
 def locate(name: str, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
