@@ -262,7 +262,7 @@ def test_thresholds_reach_the_pipeline(run: Gsam, tmp_path: Path, monkeypatch: p
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "own.toml").write_text('[detect]\nname = "nano_owl"\n')
     assert run("segment", "a.png", "-q", "dog", "-p", "my/own.toml", "--threshold", "0.25") == 0
-    assert asked == [(("nano",), {}), (("my/own.toml",), {"threshold": 0.25})]
+    assert asked == [(("grounded_sam",), {}), (("my/own.toml",), {"threshold": 0.25})]
 
 
 def test_queries_may_be_repeated(run: Gsam, tmp_path: Path) -> None:

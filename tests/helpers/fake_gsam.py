@@ -36,7 +36,7 @@ class FakePipeline:
         images: Iterable[Any],
         query: Query,
         *,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         on_error: Callable[[Any, Exception], None] | None = None,
         **opening: Any,
     ) -> Iterator[Result]:
@@ -48,7 +48,7 @@ class FakePipeline:
                 assert on_error is not None
                 on_error(source, error)
                 continue
-            if len(batch) == batch_size:
+            if len(batch) == (batch_size or 1):  # as on a CPU
                 yield from self._run(batch, query)
                 batch = []
         yield from self._run(batch, query)
