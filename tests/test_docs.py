@@ -114,7 +114,7 @@ def test_every_recipe_has_a_row(page: str) -> None:
 def test_every_setting_has_a_row() -> None:
     from gsam.pipeline import Limits
     from gsam.predictors.automatic.settings import Settings
-    from gsam.tracking.text_tracking import TrackingConfig
+    from gsam.tracking.config import TrackingConfig
 
     for page, head, kind in (
         ("words", "setting", Limits),

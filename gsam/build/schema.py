@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import get_args, get_type_hints
 
 from gsam.errors import UsageError
-from gsam.pipeline.grid import GRID
-from gsam.runtime.settings import LIMITS, SHARE, Number, unknown_setting
+from gsam.runtime.settings import GRID, LIMITS, SHARE, Number, unknown_setting
 from gsam.text.templates import templates
-from gsam.tracking.text_tracking import PROMPTS, TRACKING
+from gsam.tracking.config import PROMPTS, TRACKING
 from gsam.types import View
 
 GRID_SETTINGS = frozenset(GRID)

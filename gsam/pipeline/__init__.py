@@ -32,12 +32,13 @@ from gsam.runtime.settings import COUNT
 from gsam.runtime.shapes import default_batch_size, filled, images_per_call, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
+from gsam.tracking.config import TrackingConfig
 from gsam.tracking.state import TrackingState
-from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames, TrackingConfig
 from gsam.types import Images, Params, PyTree, Scene, Text
 
 if TYPE_CHECKING:
     from gsam.tracking.engine import Engine
+    from gsam.tracking.text_tracking import TrackedVideoFrames
 
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
@@ -68,7 +69,7 @@ class Pipeline(Steps):
         limits: What is kept; by default ``gsam.Limits()``.
         devices: Devices that images are spread over; by default the first local one.
         tracker: Builds what `track` needs, when it is needed; by default the pipeline cannot track.
-        tracking: Settings of `track`, see `gsam.tracking.text_tracking.TrackingConfig`.
+        tracking: Settings of `track`, see `gsam.tracking.config.TrackingConfig`.
         **settings: Fields of `gsam.Limits` in place of those in ``limits``.
 
     Raises:
@@ -190,8 +191,7 @@ class Pipeline(Steps):
     ) -> TrackedVideoFrames:
         """Follow what a query names through a video, frame by frame, with ids that stay.
 
-        The pipeline looks at every n-th frame, SAM 2 carries the masks in between. A live source is
-        followed as it comes.
+        The pipeline looks at every n-th frame, SAM 2 carries the masks in between, live ones too.
 
         Args:
             video: As `gsam.VideoPredictor.init_state` takes it.
@@ -200,7 +200,7 @@ class Pipeline(Steps):
                 the ``state()`` of an earlier call's iterator at once; from the frame itself by
                 tracking again what lies before it, for what is hidden on it is not in it.
             next_id: Not needed any more: ids go on where they were.
-            **settings: Fields of `gsam.tracking.text_tracking.TrackingConfig` (``every``,
+            **settings: Fields of `gsam.tracking.config.TrackingConfig` (``every``,
                 ``match``, ``patience`` ...), of `gsam.Limits`, ``stretch`` and ``max_pixels``.
 
         Returns:
@@ -218,6 +218,7 @@ class Pipeline(Steps):
             ...     print(frame.index, frame.ids, frame.labels)
         """
         from gsam.inputs.video import open_frames
+        from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames
 
         if self._tracker is None:
             raise UsageError(f"{self.name} has no tracker: nano and grounded_sam2 have one, for instance")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,21 +17,13 @@ from gsam.ops.grid import point_grid
 from gsam.ops.suppression import nms
 from gsam.ops.top import in_chunks, take, top
 from gsam.ops.views import scale
-from gsam.runtime.settings import SHARE, Number, check_numbers
+from gsam.runtime.settings import GRID, check_numbers
 from gsam.types import Boxes, Images, Labels, Masks, Params, PyTree, View
 
 CANDIDATES = 3072
 """Masks that are compared with each other at most, the best by predicted IoU: all three of each of
 32 x 32 points.
 """
-GRID: Mapping[str, Number] = {
-    "points_per_side": Number(1, 1024, whole=True),
-    "pred_iou_thresh": Number(),
-    "stability_score_thresh": Number(high=1),
-    "stability_score_offset": Number(0),
-    "box_nms_thresh": SHARE,
-}
-"""Ranges of the settings of a `GridProposer`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -82,6 +82,14 @@ LIMITS: Mapping[str, Number] = {
     "overlap": Number(0, 1, below=True),
 }
 """Ranges of `gsam.Limits`."""
+GRID: Mapping[str, Number] = {
+    "points_per_side": Number(1, 1024, whole=True),
+    "pred_iou_thresh": Number(),
+    "stability_score_thresh": Number(high=1),
+    "stability_score_offset": Number(0),
+    "box_nms_thresh": SHARE,
+}
+"""Ranges of the settings of a `gsam.GridProposer`."""
 
 
 def check_numbers(values: Mapping[str, Any], allowed: Mapping[str, Number], where: str = "") -> None:

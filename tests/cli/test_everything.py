@@ -234,7 +234,7 @@ def test_of_masks_with_one_name_that_share_their_pixels_the_best_stays(
         ),
         (["in", "-q", "dog", "-c", "sam_vit_b"], 2, "'sam_vit_b' is a model to segment, one to classify is needed"),
         (["in", "-q", "dog", "-c", "grounded_sam"], 2, "grounded_sam names nothing by itself"),
-        (["in", "-c", "nano_clip"], 2, "say which with -q"),
+        (["in", "-c", "nano_clip"], 2, "say the names with -q"),
         (["in", "-m", "sam_vit_b", "-q", "dog"], 2, "say which classifier"),
         (["in", "-q", "."], 2, "query"),
         (["in", "-o", "in/a.png"], 2, "is a file"),

@@ -75,7 +75,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
-    monkeypatch.setattr(gsam, "load", lambda name: made, raising=False)
+    monkeypatch.setattr(gsam, "load", lambda name, **given: made, raising=False)
     return made
 
 
@@ -253,7 +253,7 @@ class Killed(BaseException):
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """A pipeline with a tracker whose memories matter: random, tiny, real."""
     pipe = pipeline()
-    monkeypatch.setattr(gsam, "load", lambda name: pipe, raising=False)
+    monkeypatch.setattr(gsam, "load", lambda name, **given: pipe, raising=False)
     return pipe
 
 
