@@ -41,7 +41,8 @@ def mentioned(annotation: Any) -> Iterator[type]:
 
 def hints(function: Any) -> dict[str, Any]:
     home = sys.modules[inspect.unwrap(function).__module__]
-    names = {**vars(importlib.import_module("gsam.types")), **vars(importlib.import_module("gsam.results.result"))}
+    modules = ("gsam.types", "gsam.results.result", "gsam.tracking.text_tracking")  # imported for typing only
+    names = {name: value for module in modules for name, value in vars(importlib.import_module(module)).items()}
     for name in gsam.__all__:
         names.setdefault(name, getattr(gsam, name))
     from PIL import Image

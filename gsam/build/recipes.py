@@ -56,7 +56,7 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
 
 
 def _hint(name: str) -> str:
-    """What a name that is no recipe's may mean."""
+    """Guess the meaning of a name that is no recipe's."""
     if roles := roles_of(name):
         role = next(iter(roles))
         return f": {name} is a {_MODELS[role][0]}, {_MODELS[role][1].format(name)}"
@@ -74,7 +74,7 @@ _MODELS = {
     "classify": ("classifier", "which serves as --classifier {0} or load(classifier={0!r})"),
     "track": ("tracker", "which serves as --tracker {0} or load(tracker={0!r})"),
 }
-"""What a model of a role is called, and where its name goes."""
+"""The word for a model of a role, and where its name goes."""
 
 
 def _recipe_folder() -> Path:

@@ -32,7 +32,7 @@ class TextEncoderCache:
         self.encoded = 0
         """Number of texts encoded so far."""
         self.told = getattr(getattr(stage.text, "tokenizer", None), "told", Told())
-        """What was said about words that are not known."""
+        """Record of the words that were told as unknown."""
 
     def encode(self, queries: Sequence[str]) -> PyTree:
         """The text of one image as the stage is given it.

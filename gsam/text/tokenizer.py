@@ -41,7 +41,7 @@ class FastTokenizer:
         self._inner = inner
         self._unknown = next((i for w in ("[UNK]", "<unk>") if (i := inner.token_to_id(w)) is not None), None)
         self.told = Told(small=inner.get_vocab_size() < SMALL)
-        """What was said of its vocabulary."""
+        """Record of the words that were told as unknown."""
         self._told: set[str] = set()
 
     def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> NDArray[np.int32]:

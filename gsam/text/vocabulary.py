@@ -18,7 +18,7 @@ SHOWN = 5
 
 @dataclasses.dataclass(eq=False)
 class Told:
-    """What was said about a vocabulary; the texts of one pipeline share it."""
+    """A record of the words that were told as unknown; the texts of one pipeline share it."""
 
     small: bool = False
     """Whether the vocabulary is closed."""
