@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence, Set
+import functools
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,17 +27,10 @@ class ImageFiles(Outputs[R]):
     `gsam.results.formats.scene_json` (`coco_scene`).
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        kinds: Sequence[str],
-        items: Sequence[Item],
-        settings: Callable[[], Json] | None = None,
-        *,
-        overwrite: bool = False,
-    ) -> None:
-        super().__init__(folder, kinds, items, settings, overwrite=overwrite)
-        self._scenes: dict[str, Json] = {}
+    @functools.cached_property
+    def _scenes(self) -> dict[str, Json]:
+        """The images of the COCO file by their stems."""
+        return {}
 
     @abc.abstractmethod
     def read(self, path: Path) -> Json:

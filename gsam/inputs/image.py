@@ -23,6 +23,7 @@ from gsam.inputs import letterbox
 from gsam.inputs.arrays import from_array
 from gsam.inputs.decode import FORMATS as FORMATS
 from gsam.inputs.decode import MAX_PIXELS, Options, blamed, from_file, from_pillow
+from gsam.inputs.open_files import content_of
 from gsam.inputs.paths import expanded, shown
 from gsam.inputs.protected import READ
 from gsam.inputs.remote import fetch, is_url, name_of
@@ -231,17 +232,6 @@ def _shortest(view: View, h: int, w: int) -> tuple[int, int]:
 
 def _from_stream(file: IO[bytes], options: Options) -> Picture:
     """An open file; what can be rewound is left where it was."""
-    name = getattr(file, "name", None)
-    told = shown(Path(name)) if isinstance(name, str) and name else "this file"
-    try:
-        at = file.tell() if file.seekable() else None
-        if at is not None:
-            file.seek(0)
-        data = file.read()
-        if at is not None:
-            file.seek(at)
-    except (AttributeError, OSError, ValueError) as error:  # closed, or not for reading
-        raise ImageError(f"{told}: cannot be read ({error})", "image_unreadable") from None
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"{told}: open the file in binary mode, open(path, 'rb')")
-    return Picture(from_file(io.BytesIO(data), told, options), Path(name).name if isinstance(name, str) else None)
+    data, name = content_of(file, ImageError)
+    told = shown(Path(name)) if name else "this file"
+    return Picture(from_file(io.BytesIO(data), told, options), Path(name).name if name else None)

@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from gsam.errors import VideoError
+from gsam.inputs.open_files import content_of
 from gsam.inputs.paths import expanded
 from gsam.inputs.protected import READ
 from gsam.inputs.video.folder import SUFFIXES, Opening, Pictures, open_folder
@@ -63,7 +64,8 @@ def open_frames(
     if isinstance(source, bytes | bytearray | memoryview):
         return _file(bytes(source), pace, ahead, damaged, name, opening)
     if callable(getattr(source, "read", None)) and not hasattr(source, "convert"):
-        return _file(_content(source), pace, ahead, damaged, name or getattr(source, "name", None), opening)
+        data, known = content_of(source, VideoError)
+        return _file(data, pace, ahead, damaged, name or known, opening)
     if isinstance(source, str | os.PathLike):
         if not os.fspath(source):
             raise VideoError("an empty text is no path of a video", "video_missing")
@@ -105,19 +107,6 @@ def _file(
         return Pictures([source], name=name or video.name, rate=rate, look_ahead=ahead, opening=opening)
     video.name = name or video.name
     return video
-
-
-def _content(file: IO[bytes]) -> bytes:
-    """All of a file that is open, left where it was if it can be rewound."""
-    at = file.tell() if file.seekable() else None
-    if at is not None:
-        file.seek(0)
-    data = file.read()
-    if at is not None:
-        file.seek(at)
-    if not isinstance(data, bytes | bytearray):
-        raise TypeError("open the video in binary mode, open(path, 'rb')")
-    return bytes(data)
 
 
 def _is_folder(path: Path) -> bool:

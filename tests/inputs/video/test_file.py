@@ -367,3 +367,16 @@ def test_deep_frames_of_a_folder_are_stretched(tmp_path: Path) -> None:
     for i in range(2):
         Image.fromarray(values + i).save(tmp_path / f"{i}.png")
     assert [f.pixels.max() for f in open_frames(tmp_path, stretch=True)] == [255, 255]
+
+
+@pytest.mark.parametrize("what", ["closed", "for writing"])
+def test_an_open_file_that_cannot_be_read(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(made.video(2))
+    file = path.open("rb") if what == "closed" else path.open("ab")
+    if what == "closed":
+        file.close()
+    with pytest.raises(VideoError, match="clip.mp4: cannot be read") as caught:
+        open_frames(file)
+    file.close()
+    assert caught.value.code == "video_unreadable"
