@@ -376,7 +376,7 @@ def test_an_open_file_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     file = path.open("rb") if what == "closed" else path.open("ab")
     if what == "closed":
         file.close()
-    with pytest.raises(VideoError, match="clip.mp4: cannot be read") as caught:
+    with pytest.raises(VideoError, match=r"clip\.mp4: cannot be read") as caught:
         open_frames(file)
     file.close()
     assert caught.value.code == "video_unreadable"
