@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from gsam.dataset import manifest
+from gsam.dataset.manifest import Manifest
 from gsam.dataset.mask_files import ImageMasks, MaskFiles
 from gsam.dataset.outputs import formats_of
 from gsam.dataset.run import Run
@@ -279,3 +280,18 @@ def test_the_file_of_a_run_is_not_replaced_by_that_of_other_pictures(tmp_path: P
     assert {k: v for k, v in contents(out).items() if k in before} == before
     work(segment(out, "coco", items[1:], overwrite=True))
     assert len(json.loads((out / "coco.json").read_text())["images"]) == 3
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_never_replaced_whoever_asks(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "frames").mkdir()
+    inputs = [tmp_path / "clip.mp4", tmp_path / "frames" / "00000.png"]
+    for path in inputs:
+        path.write_bytes(b"an input")
+    (tmp_path / "link.mp4").symlink_to(inputs[0])
+    reads = [inputs[0], inputs[1].parent]
+    with Manifest(tmp_path, "track", reads, overwrite=overwrite) as manifest:
+        for path in (*inputs, tmp_path / "link.mp4"):
+            with pytest.raises(UsageError) as caught:
+                manifest.check(path)
+            assert caught.value.code == "output_is_input", path
