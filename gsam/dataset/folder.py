@@ -23,6 +23,8 @@ LEFTOVER = f"{PREFIX}*"
 def output_folder(path: Path) -> Iterator[Path]:
     """Make a folder, hold it for this run and leave it clean.
 
+    What was made and is empty in the end, because models are missing for instance, goes again.
+
     Args:
         path: The folder; it may exist.
 
@@ -36,13 +38,14 @@ def output_folder(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path} is a file, -o needs a folder", "output_not_a_folder")
     if path.resolve() == Path(path.resolve().anchor):
         raise UsageError(f"{path} is the root of the file system, -o needs a folder of its own", "output_root")
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror}", "output_not_writable") from None
-    with hold(path / LOCK):
+    with hold(path / LOCK, made=made):
         yield path
 
 

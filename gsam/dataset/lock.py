@@ -5,14 +5,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from gsam.errors import UsageError
 
 _until_exit = False
-_ended: dict[Path, IO[str]] = {}
+_ended: dict[Path, tuple[IO[str], Sequence[Path]]] = {}
 
 
 def hold_until_exit() -> None:
@@ -27,7 +27,7 @@ def hold_until_exit() -> None:
 
 
 @contextlib.contextmanager
-def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
+def hold(lock: Path, guarded: Path | None = None, made: Sequence[Path] = ()) -> Iterator[None]:
     """Hold a lock file while the block runs, and remove it afterwards.
 
     A run that was killed holds nothing: the lock is the system's and goes with its process.
@@ -35,6 +35,7 @@ def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
     Args:
         lock: The file, in the folder that it guards.
         guarded: What it guards, where that is not its folder.
+        made: Folders, the deepest first, that go with the lock if they are empty then.
 
     Raises:
         UsageError: Another run holds it (``output_locked``).
@@ -45,8 +46,11 @@ def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
         yield
         return
     if lock in _ended:
-        _release(lock, _ended.pop(lock))
+        ended, before = _ended.pop(lock)
+        _release(lock, ended, ())
+        made = (*made, *before)
     while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)  # it may just have gone with another run's lock
         file = open(lock, "a+")  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,20 +68,24 @@ def hold(lock: Path, guarded: Path | None = None) -> Iterator[None]:
         yield
     finally:
         if _until_exit:
-            _ended[lock] = file
+            _ended[lock] = file, made
         else:
-            _release(lock, file)
+            _release(lock, file, made)
 
 
 def _let_go() -> None:
     while _ended:
-        _release(*_ended.popitem())
+        lock, (file, made) = _ended.popitem()
+        _release(lock, file, made)
 
 
-def _release(lock: Path, file: IO[str]) -> None:
+def _release(lock: Path, file: IO[str], made: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):
         lock.unlink()
     file.close()
+    with contextlib.suppress(OSError):  # not empty, as it should be
+        for folder in made:
+            folder.rmdir()
 
 
 def _holder(file: IO[str]) -> str:

@@ -78,6 +78,7 @@ def test_models_that_are_not_here_are_all_named(
     error = capsys.readouterr().err
     for part in ("grounding_dino_tiny", "sam_vit_b (0.37 GB", "-p nano", str(tmp_path / "cache"), "[hub_offline]"):
         assert part in error, part
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["missing.png", "clip.mp4"])

@@ -24,7 +24,19 @@ def refused(path: Path) -> str:
 def test_a_folder_is_made_and_left_clean(tmp_path: Path) -> None:
     with output_folder(tmp_path / "a" / "b") as folder:
         assert [p.name for p in folder.iterdir()] == [LOCK]
-    assert list(folder.iterdir()) == []
+        (folder / "result").touch()
+    assert [p.name for p in folder.iterdir()] == ["result"]
+
+
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for _ in range(2):
+        with output_folder(tmp_path / "there" / "a" / "b"):
+            pass
+        assert list((tmp_path / "there").iterdir()) == []
+    with output_folder(tmp_path / "there"):  # it was not made
+        pass
+    assert (tmp_path / "there").is_dir()
 
 
 def test_what_cannot_be_used(tmp_path: Path) -> None:
@@ -109,4 +121,4 @@ def test_a_process_of_one_run_may_hold_its_folder_until_it_ends(tmp_path: Path) 
     assert process.stdout.readline() == "done\n"
     assert refused(tmp_path / "out") == "output_locked"
     process.communicate(timeout=60)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()  # nothing was written
