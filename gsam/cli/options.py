@@ -31,7 +31,7 @@ Images = Annotated[
     Argument(metavar="PATH...", help="Images, folders of them, quoted patterns, http(s) addresses, or - for stdin."),
 ]
 Out = Annotated[Path | None, Option("--out", "-o", help="Folder for the results.  [default: out]")]
-Recursive = Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders.")]
+Recursive = Annotated[bool, Option("--recursive", "-r", help="Look into the folders of folders, linked ones too.")]
 Stretch = Annotated[
     bool, Option("--stretch", help="Map the range of 16-bit, 32-bit and float pixels to black and white.")
 ]

@@ -39,7 +39,7 @@ def collect(arguments: Iterable[str], recursive: bool = False, reserved: Set[str
 
     Args:
         arguments: Paths of files and folders, and glob patterns, as they come from a command line.
-        recursive: Whether to look into the folders of folders.
+        recursive: Whether to look into the folders of folders, linked ones too, each once.
         reserved: Lower-case stems that no result may have.
 
     Returns:
@@ -64,9 +64,14 @@ def _expand(argument: str, recursive: bool) -> list[tuple[Path, Path]]:
 
 
 def _images(folder: Path, recursive: bool) -> list[Path]:
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith(".")) if recursive else []
+    found, seen = [], {os.path.realpath(folder)}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        wanted = [f for f in sorted(folders) if recursive and not f.startswith(".")]
+        folders.clear()
+        for name in wanted:
+            if (real := os.path.realpath(Path(place, name))) not in seen:  # a link may lead back
+                seen.add(real)
+                folders.append(name)
         found += [Path(place, f) for f in files if Path(f).suffix.lower() in SUFFIXES and not f.startswith(".")]
     return sorted(found)
 

@@ -61,3 +61,15 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 
 def test_no_result_leaves_the_folder() -> None:
     assert not any(".." in s for s in stems("../elsewhere/x.png", "a/x.png", "b/../b/x.png"))
+
+
+def test_linked_folders_are_looked_into_once(tmp_path: Path) -> None:
+    for name in ("set/a.png", "elsewhere/b.png", "elsewhere/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "set" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "same").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set")
+    found = collect([str(tmp_path / "set")], recursive=True)
+    assert [item.name for item in found] == ["a.png", "link/b.png", "link/deep/c.png"]
+    assert [item.name for item in collect([str(tmp_path / "set")])] == ["a.png"]
