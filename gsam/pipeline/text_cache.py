@@ -11,6 +11,9 @@ import numpy as np
 
 from gsam.roles import EncodesText, ReadsText
 from gsam.runtime.program import Program
+from gsam.text import ModelText, TextProcessor
+from gsam.text.sentences import Sentences
+from gsam.text.tokenizer import FastTokenizer
 from gsam.text.vocabulary import Told
 from gsam.types import Params, PyTree
 
@@ -31,8 +34,14 @@ class TextEncoderCache:
         self.embed: Program[PyTree] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
         self.encoded = 0
         """Number of texts encoded so far."""
-        self.told = getattr(getattr(stage.text, "tokenizer", None), "told", Told())
+        self._tokenizer = _tokenizer_of(stage.text)
+        self.told = self._tokenizer.told if self._tokenizer is not None else Told()
         """Record of the words that were told as unknown."""
+
+    def share(self, told: Told) -> None:
+        """Keep the record with the texts of other stages, where the vocabulary is closed."""
+        if self._tokenizer is not None and self.told.small:
+            self.told = self._tokenizer.told = told
 
     def encode(self, queries: Sequence[str]) -> PyTree:
         """The text of one image as the stage is given it.
@@ -93,12 +102,17 @@ def text_caches(stages: Mapping[str, Any], params: Callable[[], Mapping[str, Par
         for slot, stage in stages.items()
         if isinstance(stage, ReadsText)
     }
-    things = [thing for stage in stages.values() for thing in getattr(getattr(stage, "text", None), "negatives", ())]
+    texts = [stage.text for stage in stages.values() if isinstance(stage, ReadsText)]
+    things = [thing for text in texts if isinstance(text, Sentences) for thing in text.negatives]
     shared = Told(small=True, things=tuple(thing for thing in dict.fromkeys(things) if thing != "background"))
-    for slot, cache in found.items():
-        if cache.told.small:
-            cache.told = stages[slot].text.tokenizer.told = shared
+    for cache in found.values():
+        cache.share(shared)
     return found
+
+
+def _tokenizer_of(text: TextProcessor) -> FastTokenizer | None:
+    tokenizer = text.tokenizer if isinstance(text, ModelText) else None
+    return tokenizer if isinstance(tokenizer, FastTokenizer) else None
 
 
 def tell_of_nothing(results: list[R], caches: Mapping[str, TextEncoderCache]) -> list[R]:
