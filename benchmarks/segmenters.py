@@ -39,7 +39,7 @@ def measure(variant: str) -> dict[str, Any]:
 
     from benchmarks.harness.images import draw_image
     from gsam import bind
-    from gsam.build.stages import default_dtype
+    from gsam.build.devices import default_dtype
     from gsam.inputs.image import open_image
     from gsam.registry import family_of
     from gsam.runtime.batch import gather
