@@ -185,8 +185,8 @@ def test_a_pixel_belongs_to_one_object() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"every": 0}, "every is a whole number"),
-        ({"match": 0.0}, "match is above 0"),
+        ({"every": 0}, "every is 0, it must be a whole number"),
+        ({"match": 0.0}, "match is 0.0, it must be a number above 0"),
         ({"patience": 1.5}, "patience"),
         ({"prompt": "word"}, "prompt is one of box, mask"),
     ],
