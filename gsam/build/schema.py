@@ -66,6 +66,9 @@ def check_recipe(recipe: Mapping[str, object], where: str) -> None:
         for key, value in values.items():
             if key not in RECIPE[table]:
                 raise unknown_setting(key, RECIPE[table], f"{where}: unknown key {table}.{key}")
+            if isinstance(value, bool):
+                told = f"{table}.{key} is {str(value).lower()}: recipes have names and numbers only"
+                raise UsageError(f"{where}: {told}, 0 or 1 for a switch")
             check_value(key, value, f"{where}: {table}.", table)
         if table != "limits" and "name" not in values:
             raise UsageError(f"{where}: {table}.name is missing")
