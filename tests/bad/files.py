@@ -112,7 +112,7 @@ ROWS: list[Row] = [
         "39e", "a text for a number", '[detect]\nname = "a"\n[limits]\nthreshold = "x"\n', r"limits\.threshold is 'x'"
     ),
     wrong(
-        "39f", "true for a number", '[detect]\nname = "a"\n[limits]\nthreshold = true\n', r"limits\.threshold is True"
+        "39f", "true for a number", '[detect]\nname = "a"\n[limits]\nthreshold = true\n', r"limits\.threshold is true"
     ),
     wrong("39g", "a number for a table", "detect = 3\n", "detect must be a table"),
     wrong("39h", "no name", "[detect]\n", r"detect\.name is missing"),

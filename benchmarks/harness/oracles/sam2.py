@@ -42,6 +42,8 @@ def model(size: str, video: bool = False) -> Any:
     values = {} if size == "tiny" else _small(**SIZES[size])
     kind = "Sam2Video" if video else "Sam2"
     config = getattr(transformers, f"{kind}Config")(**values)
+    if video:
+        config.image_size = config.prompt_encoder_config.image_size
     made = seeded.seed(getattr(transformers, f"{kind}Model")(config))
     with torch.no_grad():
         made.shared_image_embedding.positional_embedding.copy_(
