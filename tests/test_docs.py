@@ -220,7 +220,7 @@ def _as_users_run_it() -> Iterator[None]:
         yield
 
 
-@pytest.mark.usefixtures("_as_users_run_it", "compiled_quickly")
+@pytest.mark.usefixtures("_as_users_run_it")
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name_of)
 def test_python_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every block of a page, in order, with small models in place of official ones; and what it

@@ -120,7 +120,7 @@ def load(
         models = [table["name"] for role, table in recipe.items() if role != "limits"]
         raise explained(error, str(name), models) from None
     track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
-    make = functools.partial(load_tracker, track.pop("name")) if track else None
+    make = functools.partial(load_tracker, track.pop("name"), dtype=kind) if track else None
     return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)
 
 

@@ -27,11 +27,13 @@ INNER = frozenset({"params", "config", "spec", "tokenizer"})
 """Fields of stages that are no settings."""
 
 
-def detector(name: str, **settings: Any) -> Detector:
+def detector(name: str, *, dtype: DTypeLike | None = None, **settings: Any) -> Detector:
     """Build a text-conditioned box detector.
 
     Args:
         name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        dtype: Type of the computation, ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default
+            float32 on a CPU, else bfloat16.
         **settings: Settings of the family's detector, see `gsam.models`.
 
     Returns:
@@ -47,14 +49,16 @@ def detector(name: str, **settings: Any) -> Detector:
         >>> "pizza" in pipe("notebooks/scene.png", "pizza").labels
         True
     """
-    return cast(Detector, stage("detect", name, settings))
+    return cast(Detector, stage("detect", name, settings, dtype))
 
 
-def segmenter(name: str, **settings: Any) -> Segmenter:
+def segmenter(name: str, *, dtype: DTypeLike | None = None, **settings: Any) -> Segmenter:
     """Build a promptable segmenter.
 
     Args:
         name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        dtype: Type of the computation, ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default
+            float32 on a CPU, else bfloat16.
         **settings: Settings of the family's segmenter, see `gsam.models`.
 
     Returns:
@@ -68,14 +72,16 @@ def segmenter(name: str, **settings: Any) -> Segmenter:
         >>> gsam.segmenter("nano_sam").view.size
         160
     """
-    return cast(Segmenter, stage("segment", name, settings))
+    return cast(Segmenter, stage("segment", name, settings, dtype))
 
 
-def classifier(name: str, **settings: Any) -> Classifier:
+def classifier(name: str, *, dtype: DTypeLike | None = None, **settings: Any) -> Classifier:
     """Build a classifier of images and text.
 
     Args:
         name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        dtype: Type of the computation, ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default
+            float32 on a CPU, else bfloat16.
         **settings: Settings of the family's classifier, see `gsam.models`.
 
     Returns:
@@ -85,14 +91,16 @@ def classifier(name: str, **settings: Any) -> Classifier:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
         gsam.errors.UsageError: There is no such model or setting, or it is no classifier.
     """
-    return cast(Classifier, stage("classify", name, settings))
+    return cast(Classifier, stage("classify", name, settings, dtype))
 
 
-def tracker(name: str, **settings: Any) -> Tracker:
+def tracker(name: str, *, dtype: DTypeLike | None = None, **settings: Any) -> Tracker:
     """Build a SAM 2 with its memory.
 
     Args:
         name: An official name (``gsam weights list``), a hub id, a folder or a file.
+        dtype: Type of the computation, ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default
+            float32 on a CPU, else bfloat16.
         **settings: Settings of the family's tracker, see `gsam.models`.
 
     Returns:
@@ -102,7 +110,20 @@ def tracker(name: str, **settings: Any) -> Tracker:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
         gsam.errors.UsageError: There is no such model or setting, or it is no tracker.
     """
-    return cast(Tracker, stage("track", name, settings))
+    return cast(Tracker, stage("track", name, settings, dtype))
+
+
+def by_name(role: str, model: Any, device: jax.Device, dtype: DTypeLike | None, settings: Mapping[str, Any]) -> Any:
+    """Build the stage that a predictor was given the name of; ``model`` itself if it is built.
+
+    Raises `TypeError` for a dtype or settings of a model that is built already.
+    """
+    if isinstance(model, str):
+        return stage(role, model, settings, dtype_of(dtype, [device]))
+    given = [*(["dtype"] if dtype is not None else []), *settings]
+    if given:
+        raise TypeError(f"{given[0]!r} is for a model by name: this one is built already")
+    return model
 
 
 def stage(role: str, name: str, settings: Mapping[str, Any], dtype: DTypeLike | None = None) -> Any:

@@ -16,6 +16,8 @@ from gsam.cli.options import (
     HELP,
     AsJson,
     Classes,
+    Device,
+    DType,
     Images,
     MaxPixels,
     Nms,
@@ -93,6 +95,8 @@ def everything(
     reject: Reject = None,
     nms: Nms = None,
     weights_dir: WeightsDir = None,
+    device: Device = None,
+    dtype: DType = None,
     points_per_side: Annotated[int | None, Option(help="Points of the grid along each side.  [32]")] = None,
     points_per_batch: Annotated[int | None, Option(help="Points decoded together.  [64]")] = None,
     pred_iou_thresh: Annotated[float | None, Option(help="Lowest predicted IoU to keep.  [0.88, SAM 2: 0.8]")] = None,
@@ -143,7 +147,7 @@ def everything(
         raise UsageError(f"{option} is for named masks: say the names with -q")
     items = images_of(paths, recursive, kinds)
     config = RunConfig.from_options(model, classifier, queries, given, limits, segmenter)
-    config = dataclasses.replace(config, stretch=stretch, max_pixels=max_pixels)
+    config = dataclasses.replace(config, stretch=stretch, max_pixels=max_pixels, device=device, dtype=dtype)
     folder = output_folder_of(out, as_json)
     files = None
     if folder is not None:
@@ -176,6 +180,11 @@ class RunConfig:
     """Whether ranges are stretched, see `gsam.inputs.image.open_image`."""
     max_pixels: int | None = None
     """The largest number of pixels, see `gsam.inputs.image.open_image`."""
+
+    device: str | None = None
+    """Where it computes, see `gsam.MaskGenerator`."""
+    dtype: str | None = None
+    """The type that it computes in, see `gsam.MaskGenerator`."""
 
     @classmethod
     def from_options(
@@ -243,6 +252,7 @@ class RunConfig:
             "queries": query_settings(self.queries) if self.queries else None,
             "weights": weights_of(models),
             "stretch": self.stretch,
+            "dtype": self.dtype,
         }
 
     @property
@@ -258,14 +268,20 @@ class RunConfig:
             queries.
         """
         import gsam
+        from gsam.build.devices import devices_of, dtype_of
 
-        generator = gsam.MaskGenerator(self.model, output_mode="coco_rle", **self.options, **self.stage)
+        device = devices_of(self.device)[0]
+        dtype = dtype_of(self.dtype, [device])
+        generator = gsam.MaskGenerator(
+            self.model, output_mode="coco_rle", device=device, dtype=dtype, **self.options, **self.stage
+        )
         if not self.queries:
             return generator.generate
         from gsam.pipeline.naming import MaskLabeler
 
         settings = {k: v for k, v in self.classifier.items() if k != "name"}
-        label = MaskLabeler(gsam.classifier(self.classifier["name"], **settings), self.queries, **self.limits)
+        classifier = gsam.classifier(self.classifier["name"], dtype=dtype, **settings)
+        label = MaskLabeler(classifier, self.queries, **self.limits, device=device)
         return lambda pixels: label(pixels, generator.generate(pixels))
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from gsam.cli.options import Boxes, Classifier, Detector, Segmenter, WeightsDir, given_of
-from gsam.cli.weights import Dtype
+from gsam.cli.options import Boxes, Classifier, Detector, Device, DType, Segmenter, WeightsDir, given_of
 from gsam.dataset.folder import new_folder
 from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
@@ -29,9 +28,8 @@ def export(
         str, Argument(metavar="PIPELINE", help="A recipe (`gsam recipes` lists them) or a .toml file.")
     ],
     out: Annotated[Path, Option("--out", "-o", help="The folder to write; it must not exist.")],
-    dtype: Annotated[
-        Dtype | None, Option(help="Type of the computation.  [default: float32 on a CPU, else bfloat16]")
-    ] = None,
+    device: Device = None,
+    dtype: DType = None,
     platform: Annotated[
         list[str] | None, Option(help="cpu, cuda, rocm or tpu. May be repeated.  [default: cpu, cuda and tpu]")
     ] = None,
@@ -51,14 +49,15 @@ def export(
     """
     canvases = [_canvas(text) for text in canvas] if canvas else None
     with new_folder(out):  # before anything is downloaded
-        given = given_of(boxes=boxes, detector=detector, segmenter=segmenter, classifier=classifier)
-        _export(pipeline, out, dtype, platform, canvases, given)
+        given = given_of(
+            boxes=boxes, detector=detector, segmenter=segmenter, classifier=classifier, device=device, dtype=dtype
+        )
+        _export(pipeline, out, platform, canvases, given)
 
 
 def _export(
     pipeline: str,
     out: Path,
-    dtype: Dtype | None,
     platform: list[str] | None,
     canvases: list[tuple[int, int]] | None,
     given: JsonMapping,
@@ -68,7 +67,7 @@ def _export(
     from gsam.export.write import export as write
 
     start = time.monotonic()
-    pipe = gsam.load(pipeline, dtype=None if dtype is None else dtype.value, **given)
+    pipe = gsam.load(pipeline, **given)
     bar: Progress | None = None
 
     def show(done: int, total: int) -> None:

@@ -237,7 +237,7 @@ class Pipeline(Steps):
         from gsam.tracking.engine import Engine
 
         assert self._tracker is not None
-        return Engine.of(self._tracker())
+        return Engine.of(self._tracker(), device=self.devices[0])
 
     def stream(
         self,

@@ -47,11 +47,13 @@ class MaskLabeler:
         nms: float = 0.7,
         duplicate: float = 1.0,
         inside: float = 0.9,
+        device: jax.Device | None = None,
     ) -> None:
         self.classifier, self.queries = classifier, parse_queries(query)
         self.limits = Limits(nms=nms, duplicate=duplicate, group=1.0, inside=inside, reject=reject)
-        self._params = jax.device_put(classifier.params, jax.local_devices()[0])
-        self._classify = Program(self._names, jax.local_devices()[0].platform)
+        device = device or jax.local_devices()[0]
+        self._params = jax.device_put(classifier.params, device)
+        self._classify = Program(self._names, device.platform)
         self._text: Any = None
 
     def __call__(self, pixels: NDArray[np.uint8], records: Sequence[JsonMapping]) -> list[dict[str, PyTree]]:

@@ -35,7 +35,8 @@ class EncodedImages(Rebuildable):
     name: str
     _encode: Encoder
 
-    def __init__(self) -> None:
+    def __init__(self, device: jax.Device) -> None:
+        self._device = device
         self._current = CurrentImages()
 
     def __repr__(self) -> str:
@@ -51,7 +52,7 @@ class EncodedImages(Rebuildable):
     @property
     def device(self) -> jax.Device:
         """The device that images are encoded and prompts are decoded on."""
-        return jax.local_devices()[0]
+        return self._device
 
     def set_image(
         self,

@@ -15,10 +15,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gsam.build.stages import classifier as load_classifier
-from gsam.build.stages import segmenter
+from gsam.build.devices import devices_of
+from gsam.build.stages import by_name
 from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
 from gsam.models.fast_sam import FastSamSegmenter
@@ -29,7 +29,7 @@ from gsam.roles import ImageTextScorer
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
 from gsam.runtime.rebuild import Rebuildable
-from gsam.types import Images, View
+from gsam.types import Images, Params, View
 
 NAME = "object"
 """The label of things that nobody named."""
@@ -49,28 +49,36 @@ class FastSAM(Rebuildable):
         model: Any name of a FastSAM that `gsam.segmenter` takes, or one that is built already.
         classifier: The model that reads words, by any name that `gsam.classifier` takes, or one
             that is built already; it is loaded at the first `FastSAMPrompt.text_prompt`.
+        device: Where it computes, as in `gsam.load`: the first, if that is several.
+        dtype: The type that it computes in, as in `gsam.load`, for a model by name only.
         **settings: Settings of the segmenter, for a model by name only; ``size`` is the original's
             ``imgsz``.
 
     Raises:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
-        TypeError: The model does not segment everything at once.
+        gsam.errors.UsageError: There is no such model, device or setting.
+        TypeError: ``dtype`` or ``settings`` are given for a model that is built already, or the
+            model does not segment everything at once.
     """
 
     def __init__(
         self,
         model: str | FastSamSegmenter = "fast_sam_s",
         classifier: str | ImageTextScorer = "clip_vit_base_patch32",
+        *,
+        device: str | jax.Device | None = None,
+        dtype: DTypeLike | None = None,
         **settings: Any,
     ) -> None:
-        built = segmenter(model, **settings) if isinstance(model, str) else model
+        self.device = devices_of(device)[0]
+        built = by_name("segment", model, self.device, dtype, settings)
         if not isinstance(built, FastSamSegmenter):
             raise TypeError(f"{model!r} does not segment everything at once: FastSAM is needed")
         self.model = built
         self.name = model if isinstance(model, str) else type(model).__name__
-        self._classifier = classifier
-        self._params = jax.device_put(self.model.params)
-        self._find = Program(self.model.everything, static=["n"])
+        self._classifier, self._dtype = classifier, dtype if isinstance(classifier, str) else None
+        self._params = jax.device_put(self.model.params, self.device)
+        self._find = Program(self.model.everything, self.device.platform, static=["n"])
 
     def __call__(
         self,
@@ -119,7 +127,7 @@ class FastSAM(Rebuildable):
     @property
     def compilations(self) -> int:
         """Number of programs compiled so far."""
-        words = self._scorer[1:] if "_scorer" in self.__dict__ else ()
+        words = self._scorer[2:] if "_scorer" in self.__dict__ else ()
         return sum(program.compilations for program in (self._find, *words))
 
     def _to_prompt(self, picture: Picture, images: Images, found: Any) -> FastSAMPrompt:
@@ -141,23 +149,25 @@ class FastSAM(Rebuildable):
         )
 
     def _rank(self, text: str, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        stage, embed, compare = self._scorer
-        read = embed(stage.params, stage.text.tokenize([text]))
+        stage, params, embed, compare = self._scorer
+        read = embed(params, stage.text.tokenize([text]))
         found = []
         for start in range(0, len(pictures), CROPS):
             some = _square(pictures[start : start + CROPS], stage.crop, stage.config.image_size)
             spare = ((0, CROPS - len(some)), (0, 0), (0, 0), (0, 0))
-            found.append(np.asarray(compare(stage.params, np.pad(some, spare), read))[: len(some), 0])
+            found.append(np.asarray(compare(params, np.pad(some, spare), read))[: len(some), 0])
         return np.concatenate(found)
 
     @functools.cached_property
-    def _scorer(self) -> tuple[ImageTextScorer, Program[Any], Program[jax.Array]]:
-        """The classifier, and what it does with texts and with pictures."""
-        given = self._classifier
-        stage = load_classifier(given, template="{}") if isinstance(given, str) else given
+    def _scorer(self) -> tuple[ImageTextScorer, Params, Program[Any], Program[jax.Array]]:
+        """The classifier, its parameters, and what it does with texts and with pictures."""
+        settings = {"template": "{}"} if isinstance(self._classifier, str) else {}
+        stage = by_name("classify", self._classifier, self.device, self._dtype, settings)
         if not isinstance(stage, ImageTextScorer):
             raise TypeError("this classifier does not compare whole pictures with a text: it has no `compare`")
-        return stage, Program(stage.embed), Program(stage.compare)
+        params = jax.device_put(stage.params, self.device)
+        platform = self.device.platform
+        return stage, params, Program(stage.embed, platform), Program(stage.compare, platform)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

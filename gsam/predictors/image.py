@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gsam.build.stages import segmenter
+from gsam.build.devices import devices_of
+from gsam.build.stages import by_name
 from gsam.errors import UsageError
 from gsam.inputs.image import Source, open_image
 from gsam.models.promptable import PromptableSegmenter
@@ -21,6 +22,7 @@ from gsam.predictors.decode import Decoder, Masks, Prediction, to_result
 from gsam.predictors.embedding import Embedding
 from gsam.predictors.encode import Encoder
 from gsam.predictors.encoded import UNSET, EncodedImages
+from gsam.predictors.pretrained import Pretrained
 from gsam.predictors.prompts import CoordinateSpace, PaddedShape, PerPrompt, Prompt
 from gsam.results.result import Result
 
@@ -28,7 +30,7 @@ Batch = Sequence[ArrayLike | None] | None
 """One entry per image."""
 
 
-class Predictor(EncodedImages):
+class Predictor(Pretrained, EncodedImages):
     """Segment an image by points, boxes and earlier masks.
 
     `set_image` encodes the image once; every `predict` after that costs only the decoder. Names,
@@ -50,12 +52,14 @@ class Predictor(EncodedImages):
             already.
         mask_threshold: Logits above this are mask.
         cache: A folder where the embeddings of images are kept and looked for; None keeps none.
+        device: Where it computes, as in `gsam.load`: the first, if that is several.
+        dtype: The type that it computes in, as in `gsam.load`, for a model by name only.
         **settings: Settings of the segmenter, for a model by name only.
 
     Raises:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
-        gsam.errors.UsageError: There is no such model, or it answers no prompts.
-        TypeError: ``settings`` are given for a model that is built already.
+        gsam.errors.UsageError: There is no such model or device, or it answers no prompts.
+        TypeError: ``dtype`` or ``settings`` are given for a model that is built already.
 
     Example:
         >>> predictor = gsam.Predictor("nano_sam")
@@ -71,12 +75,13 @@ class Predictor(EncodedImages):
         mask_threshold: float = 0.0,
         *,
         cache: str | os.PathLike[str] | None = None,
+        device: str | jax.Device | None = None,
+        dtype: DTypeLike | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__()
-        if settings and not isinstance(model, str):
-            raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
-        built = segmenter(model, **settings) if isinstance(model, str) else model
+        place = devices_of(device)[0]
+        super().__init__(place)
+        built = by_name("segment", model, place, dtype, settings)
         name = model if isinstance(model, str) else type(model).__module__.rsplit(".", 1)[-1]
         if not isinstance(built, PromptableSegmenter):
             hint = (
@@ -88,26 +93,9 @@ class Predictor(EncodedImages):
         self.model = built
         self.name = name
         self.mask_threshold = mask_threshold
-        params = jax.device_put(self.model.params)
+        params = jax.device_put(self.model.params, place)
         self._encode = Encoder(self.model, name, params, self.device, None if cache is None else Path(cache))
         self._decode = Decoder(self.model, params, self.device)
-
-    @classmethod
-    def from_pretrained(cls, model_id: str, **settings: Any) -> Self:
-        """Build a predictor by the name of a model, as ``Predictor(model_id)`` does.
-
-        Args:
-            model_id: Any name of a model that `gsam.segmenter` takes, a hub id for instance.
-            **settings: Those of `Predictor`.
-
-        Returns:
-            The predictor.
-
-        Raises:
-            gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
-            gsam.errors.UsageError: There is no such model, or it answers no prompts.
-        """
-        return cls(model_id, **settings)
 
     @property
     def counts(self) -> dict[str, int]:

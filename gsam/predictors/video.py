@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Hashable, Iterator
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+import jax
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from tqdm import tqdm
 
-from gsam.build.stages import tracker
+from gsam.build.devices import devices_of
+from gsam.build.stages import by_name
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
 from gsam.ops.resize import antialiased
 from gsam.predictors import prompts
+from gsam.predictors.pretrained import Pretrained
 from gsam.predictors.video_state import KeepsStates
 from gsam.results.masks.low_res import LowResMasks
 from gsam.roles import Tracker
@@ -31,7 +34,7 @@ SHY = -10.0
 """The greatest logit where another object is more likely, without overlap."""
 
 
-class VideoPredictor(KeepsStates):
+class VideoPredictor(Pretrained, KeepsStates):
     """Follow objects through a video by points, boxes and masks.
 
     ``state = predictor.init_state(video)``, prompts on any frame, then ``for frame, ids, masks in
@@ -63,13 +66,15 @@ class VideoPredictor(KeepsStates):
         memory_temporal_stride_for_eval: Remember every n-th frame.
         max_cond_frames_in_attn: How many frames with prompts are read, the nearest; -1 for all.
         progress: Whether a bar is shown on a terminal.
+        device: Where it computes, as in `gsam.load`: the first, if that is several.
+        dtype: The type that it computes in, as in `gsam.load`, for a model by name only.
         **settings: Settings of the tracker, for a model by name only.
 
     Raises:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
         gsam.errors.UsageError: There is no such model, it is no SAM 2, or a setting is out of
             range.
-        TypeError: ``settings`` are given for a model that is built already.
+        TypeError: ``dtype`` or ``settings`` are given for a model that is built already.
 
     Example:
         >>> predictor = gsam.VideoPredictor("nano_sam2", progress=False)
@@ -94,42 +99,26 @@ class VideoPredictor(KeepsStates):
         memory_temporal_stride_for_eval: int = 1,
         max_cond_frames_in_attn: int = -1,
         progress: bool = True,
+        device: str | jax.Device | None = None,
+        dtype: DTypeLike | None = None,
         **settings: Any,
     ) -> None:
-        if settings and not isinstance(model, str):
-            raise TypeError(f"{next(iter(settings))!r} is for a model by name: this one is built already")
         if memory_temporal_stride_for_eval < 1:
             raise UsageError(f"memory_temporal_stride_for_eval is at least 1, not {memory_temporal_stride_for_eval}")
         if max_cond_frames_in_attn != -1 and max_cond_frames_in_attn < 2:
             raise UsageError(f"max_cond_frames_in_attn is -1 or at least 2, not {max_cond_frames_in_attn}")
-        self.model = tracker(model, **settings) if isinstance(model, str) else model
+        place = devices_of(device)[0]
+        self.model: Tracker = by_name("track", model, place, dtype, settings)
         self.name = model if isinstance(model, str) else type(model).__name__
         memory = dataclasses.replace(
             self.model.memory, stride=memory_temporal_stride_for_eval, prompted=max_cond_frames_in_attn
         )
         self.non_overlap_masks, self.progress = non_overlap_masks, progress
         self._engine = Engine(
-            CompiledTracker(self.model, memory, fill_hole_area, binarize_mask_from_pts_for_mem_enc),
+            CompiledTracker(self.model, memory, fill_hole_area, binarize_mask_from_pts_for_mem_enc, place),
             corrections_are_prompts=add_all_frames_to_correct_as_cond,
             clear_memory_near_prompts=clear_non_cond_mem_around_input,
         )
-
-    @classmethod
-    def from_pretrained(cls, model_id: str, **settings: Any) -> Self:
-        """Build a predictor by the name of a model, as ``VideoPredictor(model_id)`` does.
-
-        Args:
-            model_id: Any name of a SAM 2 that `gsam.tracker` takes, a hub id for instance.
-            **settings: Those of `VideoPredictor`.
-
-        Returns:
-            The predictor.
-
-        Raises:
-            gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
-            gsam.errors.UsageError: There is no such model, or it is no SAM 2.
-        """
-        return cls(model_id, **settings)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

@@ -34,7 +34,14 @@ FRAMES = 2
 class CompiledTracker:
     """A tracker on one frame; programs depend only on padded counts of objects, slots, points."""
 
-    def __init__(self, tracker: Tracker, memory: MemoryConfig, fill_hole_area: int, binarize: bool) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        memory: MemoryConfig,
+        fill_hole_area: int,
+        binarize: bool,
+        device: jax.Device | None = None,
+    ) -> None:
         """Prepare the programs.
 
         Args:
@@ -44,11 +51,12 @@ class CompiledTracker:
             fill_hole_area: Holes of so many low-resolution pixels are filled, 0 for none.
             binarize: Whether masks of prompts are remembered as 0 and 1 instead of as
                 probabilities.
+            device: Where it computes; by default the first local one.
         """
         self.tracker, self.memory, self.binarize = tracker, memory, binarize
-        device = jax.local_devices()[0]
-        platform = device.platform
-        self._params = jax.device_put(tracker.params, device)
+        self.device = device or jax.local_devices()[0]
+        platform = self.device.platform
+        self._params = jax.device_put(tracker.params, self.device)
         self._features = Program(tracker.features, platform)
         self._add_points = Program(tracker.add_points, platform, static=["multimask"])
         self._add_mask = Program(tracker.add_mask, platform)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Self
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,9 +43,9 @@ class Engine:
         self.clear_memory_near_prompts = clear_memory_near_prompts
 
     @classmethod
-    def of(cls, tracker: Tracker, fill_hole_area: int = 8) -> Self:
+    def of(cls, tracker: Tracker, fill_hole_area: int = 8, device: jax.Device | None = None) -> Self:
         """Make an engine with the original's settings."""
-        return cls(CompiledTracker(tracker, tracker.memory, fill_hole_area, True))
+        return cls(CompiledTracker(tracker, tracker.memory, fill_hole_area, True, device))
 
     @property
     def view_size(self) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,7 +105,23 @@ def test_options_reach_the_generator(run: Gsam, tmp_path: Path) -> None:
     given = [part for k, v in options.items() for part in (f"--{k.replace('_', '-')}", v)]
     assert run("a.png", "-m", "sam_vit_b", *given, "--use-m2m", "--single-mask") == 0
     wanted = {**options, "use_m2m": True, "multimask_output": False, "output_mode": "coco_rle"}
-    assert made == [("sam_vit_b", wanted)]
+    assert made == [("sam_vit_b", {**wanted, "device": jax.devices()[0], "dtype": jnp.float32})]
+
+
+def test_it_computes_where_and_in_what_it_is_told(
+    run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(gsam, "classifier", lambda name, **s: asked.append(s) or Bright(), raising=False)
+    picture(tmp_path / "a.png")
+    own = ["a.png", "-m", "sam_vit_b", "-q", "small. large", "-c", "clip_vit_base_patch32"]
+    assert run(*own, "--device", "cpu:1", "--dtype", "bfloat16") == 0
+    assert {made[0][1][k] for k in ("device", "dtype")} == {jax.devices()[1], jnp.dtype(jnp.bfloat16)}
+    assert asked == [{"dtype": jnp.bfloat16}]
+    assert run(*own, "--device", "cpu:1", "--resume") == 0  # what another type computed is not mixed in
+    assert "dtype" in capsys.readouterr().err
+    assert run(*own, "--device", "cpu:9") == 2
+    assert "no device 'cpu:9'" in capsys.readouterr().err
 
 
 def test_a_recipe_s_settings_are_the_defaults(run: Gsam, tmp_path: Path) -> None:
@@ -147,10 +166,6 @@ class Bright:
     view = gsam.View(64, "at_most")
 
     def classify(self, params: Any, scene: gsam.Scene, text: Any, valid: Any) -> gsam.Scene:
-        import dataclasses
-
-        import jax.numpy as jnp
-
         assert scene.masks is not None
         large = scene.boxes.xyxy[..., 2] - scene.boxes.xyxy[..., 0] > 5
         labels = dataclasses.replace(scene.labels, index=jnp.where(large, 1, 0))
@@ -165,7 +180,7 @@ def test_masks_are_named(
     monkeypatch.setattr(gsam, "classifier", lambda name, **s: asked.append((name, s)) or Bright(), raising=False)
     picture(tmp_path / "a.png")
     assert run("a.png", "-q", "small. large", "-c", "clip_vit_base_patch32", "--format", "json,png,coco") == 0
-    assert asked == [("clip_vit_base_patch32", {})]
+    assert asked == [("clip_vit_base_patch32", {"dtype": jnp.float32})]
     found = read(tmp_path / "out" / "a.json")
     assert [(a["label"], round(a["label_score"], 3)) for a in found["annotations"]] == [("large", 0.9), ("small", 0.8)]
     assert found["gsam"]["queries"] == ["small", "large"]
@@ -185,7 +200,7 @@ def test_a_recipe_names_with_its_own_settings(run: Gsam, tmp_path: Path, monkeyp
     )
     picture(tmp_path / "a.png")
     assert run("a.png", "-m", "own.toml", "-q", "small. large") == 0
-    assert asked == [("nano_clip", {"template": "{}"})]
+    assert asked == [("nano_clip", {"dtype": jnp.float32, "template": "{}"})]
     assert [a["label"] for a in read(tmp_path / "out" / "a.json")["annotations"]] == ["large"]
 
 

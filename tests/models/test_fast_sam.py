@@ -33,11 +33,6 @@ def stage() -> fast_sam.FastSamSegmenter:
     return small.fast()
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiles in half the time."""
-
-
 @pytest.fixture(scope="module")
 def sam(stage: fast_sam.FastSamSegmenter) -> FastSAM:
     return FastSAM(stage)
@@ -51,7 +46,7 @@ def large(stage: fast_sam.FastSamSegmenter) -> fast_sam.FastSamSegmenter:
 @pytest.fixture(scope="module")
 def features(large: fast_sam.FastSamSegmenter) -> Detections:
     images = gather([Picture(p) for p in TWO], [large.view])
-    return jax.jit(large.features, compiler_options=QUICK)(large.params, images)
+    return jax.jit(large.features)(large.params, images)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -87,7 +82,7 @@ def test_neither_canvas_nor_company_changes_what_is_found(
     assert (height, width) == (256, 128)
     assert together.prototypes.shape[1:3] == (64, 64)
     tight = {view.key: images.view(view)[:, :height, :width]}  # as the original would: no canvas at all
-    find = jax.jit(large.features, compiler_options=QUICK)
+    find = jax.jit(large.features)
     alone = jax.device_get(find(large.params, dataclasses.replace(images, views=tight)))
     np.testing.assert_array_equal(together.valid[1], alone.valid[0])
     np.testing.assert_allclose(together.xyxy[1], alone.xyxy[0], atol=0.01)
@@ -130,7 +125,7 @@ def test_pictures_of_any_shape(sam: FastSAM, size: tuple[int, int]) -> None:
 def test_half_precision_runs(stage: fast_sam.FastSamSegmenter) -> None:
     half = {k: v.astype(jnp.bfloat16) for k, v in stage.params.items()}
     images = gather([Picture(picture(50, 90))], [stage.view])
-    found = jax.jit(stage.features, compiler_options=QUICK)(half, images)
+    found = jax.jit(stage.features)(half, images)
     assert (found.xyxy.dtype, found.prototypes.dtype) == (jnp.float32, jnp.float32)
     assert np.isfinite(found.xyxy).all()
     assert found.valid.any()

@@ -32,8 +32,6 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 100, 3), dtype=np.uint8
 SCALE = np.array([64 / 100, 64 / 40])
 AREAS = (20, 12)
 CLEAN = dict(zip(("max_hole_area", "max_sprinkle_area"), AREAS, strict=True))
-QUICKLY: dict[str, Any] = {"xla_backend_optimization_level": 0}
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +109,7 @@ def test_a_padding_token_goes_with_every_prompt(
     ]
     masks, known = np.zeros((4, 16, 16), np.float32), np.array([False, False, False, True])
     masks[3] = low[0]
-    run = jax.jit(stage.prompt, compiler_options=QUICKLY)
+    run = jax.jit(stage.prompt)
 
     def ask(labels: Any) -> Any:
         return run(stage.params, features, (xy * SCALE).astype(np.float32), np.asarray(labels, np.int32), masks, known)
@@ -129,7 +127,7 @@ def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Sam2Segmenter, 
     xyxy = np.array([[[5, 5, 50, 30], [40, 3, 99, 38]]], np.float32)
     boxes = Boxes(jnp.asarray(xyxy), jnp.ones((1, 2), bool))
     clean = dataclasses.replace(stage, **CLEAN)
-    run = jax.jit(lambda *given: [s.segment(*given) for s in (stage, clean)], compiler_options=QUICKLY)
+    run = jax.jit(lambda *given: [s.segment(*given) for s in (stage, clean)])
     plain, done = run(stage.params, predictor.features, images, boxes)
     many = predictor.predict_many(boxes=xyxy[0], multimask_output=False)
     np.testing.assert_allclose(plain.logits[0], many.low_res[:, 0], atol=1e-4)
@@ -221,7 +219,6 @@ def test_every_prompt_may_have_its_own_embedding(stage: sam2.Sam2Segmenter, feat
     labels = jnp.asarray([[FOREGROUND, PAD]] * 3)
     run = jax.jit(
         lambda f, xy, labels: stage.spec.bind(stage.params).decode(f, xy, labels, multimask=True),
-        compiler_options=QUICKLY,
     )
     together = run(features._replace(embedding=several), xy, labels)
     assert [x.shape for x in together] == [(3, 3, 16, 16), (3, 3), (3, 3, 16), (3,)]

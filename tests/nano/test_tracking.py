@@ -38,7 +38,6 @@ SAM = Config(
     mask_chans=4,
     box_mask_prompt=6.0,
 )
-FAST: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +147,7 @@ def test_the_teacher_hands_over_what_both_have(pool: dict[str, np.ndarray], teac
 
 def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> None:
     frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)), jnp.float32)
-    whole, half = (jax.jit(teacher.embedding, static_argnums=1, compiler_options=FAST)(frames, n) for n in (8, 4))
+    whole, half = (jax.jit(teacher.embedding, static_argnums=1)(frames, n) for n in (8, 4))
     assert whole.shape == (1, 8, 8, 16)
     assert half.shape == (1, 4, 4, 16)
     np.testing.assert_allclose(half[0, 1:3, 1:3].mean((0, 1)), whole[0, 2:6, 2:6].mean((0, 1)), atol=0.3)
@@ -158,7 +157,7 @@ def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray
     work = task(pool, 1, teacher)
     params = started(work, teacher)
     batch = work.batch(np.random.default_rng(0), 0)
-    measure = jax.jit(work.loss, compiler_options=FAST)
+    measure = jax.jit(work.loss)
     for progress in (0.0, 0.5, 1.0):
         loss, metrics = measure(params, batch, jnp.float32(progress))
         taught = tracking.TEACHER_WEIGHT * (1 - progress) * float(metrics["taught"])
@@ -173,7 +172,6 @@ def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray])
     batch.instances[0, 1, :2] = IGNORE
     work.track_all = jax.jit(
         lambda params, batch: work.track(params, batch, work.features_of(params, work.frames_of(batch))),
-        compiler_options=FAST,
     )
     cost, iou, score, visible = work.track_all(params, batch)
     assert cost.shape == iou.shape == score.shape == visible.shape == (2, 3, 4)
@@ -197,7 +195,6 @@ def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> No
     batch = clip_batch(np.random.default_rng(0), large, np.arange(2), 6, 3, {"mask": 1.0}, still=True)
     track = jax.jit(
         lambda params, batch: work.track(params, batch, work.features_of(params, work.frames_of(batch)), unroll=False),
-        compiler_options=FAST,
     )
     _, _, scores, _ = track(params, batch)
     predictor = gsam.VideoPredictor(small.tracker.build(work.config, params), fill_hole_area=0, progress=False)
@@ -258,7 +255,7 @@ def test_corrections_go_where_the_mask_is_wrong() -> None:
 def test_gradients_reach_every_part_through_all_frames(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
     work = task(pool, 4, teacher)
     batch = clip_batch(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
-    grad = jax.jit(jax.grad(work.loss, has_aux=True), compiler_options=FAST)
+    grad = jax.jit(jax.grad(work.loss, has_aux=True))
     grads, _ = grad(started(work, teacher), batch, jnp.float32(0))
     assert all(np.isfinite(v).all() for v in grads.values())
     for part in ("image_encoder/trunk", "memory_attention", "memory_encoder", "obj_ptr_proj", "maskmem_tpos_enc"):

@@ -201,7 +201,7 @@ def test_the_accelerator_s_way_finds_the_same(monkeypatch: pytest.MonkeyPatch) -
     options = {"points_per_side": 6, "points_per_batch": 16, "crop_n_layers": 1, **LOOSE}
     plain = ours(nano(), picture, **options)
     assert len(plain) > 3
-    look = OnDevice()
+    look = OnDevice("cpu")
     monkeypatch.setattr(generator(nano()), "_on_device", look)
     same(ours(nano(), picture, **options), plain)
     ours(nano(), drawn("00.jpg", (61, 200)), **options)

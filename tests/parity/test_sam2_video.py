@@ -13,7 +13,7 @@ import pytest
 import gsam
 from benchmarks.harness.oracles import sam2_video as oracle
 
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("compiled_quickly")]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 COUNT = 9
 
 

@@ -25,8 +25,8 @@ TOGETHER = 64
 class OnDevice:
     """`gsam.predictors.automatic.measure.measure` for many masks where they are."""
 
-    def __init__(self) -> None:
-        self.look = Program(_look)
+    def __init__(self, platform: str) -> None:
+        self.look = Program(_look, platform)
 
     def __call__(self, logits: jax.Array, index: NDArray[np.int64], frame: Frame) -> list[Measured]:
         """The rows ``index`` of logits [N, M, h, w], flattened to [N M]."""

@@ -18,14 +18,15 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from gsam.build.stages import segmenter
+from gsam.build.devices import devices_of
+from gsam.build.stages import by_name
 from gsam.inputs.image import Picture, Source, open_image
 from gsam.models.promptable import PromptableSegmenter, needs_points
 from gsam.nn.prompt import FOREGROUND, PAD
@@ -42,6 +43,7 @@ from gsam.predictors.automatic.candidates import (
 from gsam.predictors.automatic.device import OnDevice
 from gsam.predictors.automatic.measure import Frame, Measured, measure, run_lengths
 from gsam.predictors.automatic.settings import OutputMode, Settings
+from gsam.predictors.pretrained import Pretrained
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
 from gsam.runtime.rebuild import Rebuildable
@@ -51,7 +53,7 @@ CLAMP = 32.0
 """SAM 2 cuts logits at this before they become a prompt."""
 
 
-class MaskGenerator(Rebuildable):
+class MaskGenerator(Pretrained, Rebuildable):
     """Generate masks for everything in an image.
 
     The differences to the original, all where it fails or has no say: crops without a pixel are
@@ -86,12 +88,15 @@ class MaskGenerator(Rebuildable):
         use_m2m: Whether every mask is predicted once more with itself as mask prompt (SAM 2).
         multimask_output: Whether all masks of a point are candidates, or one.
         progress: Whether a bar is shown on a terminal, after two seconds.
+        device: Where it computes, as in `gsam.load`: the first, if that is several.
+        dtype: The type that it computes in, as in `gsam.load`, for a model by name only.
         **settings: Settings of the segmenter, for a model by name only.
 
     Raises:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
-        gsam.errors.UsageError: There is no such model, it takes no points, or a setting is out of
-            range.
+        gsam.errors.UsageError: There is no such model or device, it takes no points, or a setting
+            is out of range.
+        TypeError: ``dtype`` or ``settings`` are given for a model that is built already.
 
     Example:
         >>> loose = dict(pred_iou_thresh=0.5, stability_score_thresh=0.5)
@@ -122,6 +127,8 @@ class MaskGenerator(Rebuildable):
         use_m2m: bool = False,
         multimask_output: bool = True,
         progress: bool = True,
+        device: str | jax.Device | None = None,
+        dtype: DTypeLike | None = None,
         **settings: Any,
     ) -> None:
         chosen = Settings(
@@ -142,17 +149,18 @@ class MaskGenerator(Rebuildable):
             use_m2m=use_m2m,
             multimask_output=multimask_output,
         )
-        self.model = cast(PromptableSegmenter, segmenter(model, **settings) if isinstance(model, str) else model)
+        place = devices_of(device)[0]
+        self.model: PromptableSegmenter = by_name("segment", model, place, dtype, settings)
         self.name = model if isinstance(model, str) else type(model).__name__
         sure = self.model.default_iou_thresh if pred_iou_thresh is None else pred_iou_thresh
         self.settings = dataclasses.replace(chosen, pred_iou_thresh=sure)
         needs_points(self.model, model if isinstance(model, str) else type(model).__name__, masks=use_m2m)
         self.progress = progress
-        device = jax.local_devices()[0]
-        self._params = jax.device_put(self.model.params, device)
-        self._embed = Program(self._features, device.platform)
-        self._decode = Program(self._answers, device.platform, static=["multimask", "again"])
-        self._on_device = None if device.platform == "cpu" else OnDevice()
+        self.device = place
+        self._params = jax.device_put(self.model.params, place)
+        self._embed = Program(self._features, place.platform)
+        self._decode = Program(self._answers, place.platform, static=["multimask", "again"])
+        self._on_device = None if place.platform == "cpu" else OnDevice(place.platform)
 
     def __repr__(self) -> str:
         side = self.settings.points_per_side
