@@ -27,6 +27,7 @@ from gsam.build import recipes, schema
 from gsam.dataset.outputs import formats_of
 from tests.helpers import stand_ins
 from tests.helpers.command import in_process
+from tests.helpers.one_device import one_device
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -215,7 +216,8 @@ def test_a_command_of_the_front_page_runs(
 
 
 @pytest.fixture
-def _as_users_run_it() -> Iterator[None]:
+def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    one_device(monkeypatch)
     with jax.numpy_dtype_promotion("standard"):
         yield
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import gsam
+from tests.helpers.one_device import one_device
 from tests.test_docstrings import public
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ EXAMPLES = {name: value for name, value in public().items() if ">>>" in (getattr
 def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.chdir(tmp_path)
+    one_device(monkeypatch)
     names: dict[str, Any] = {"gsam": gsam, "np": np, "jax": jax, "jnp": jnp, "dataclasses": dataclasses}
     test = doctest.DocTestParser().get_doctest(EXAMPLES[name].__doc__, names, name, None, None)
     told: list[str] = []

@@ -42,12 +42,13 @@ def sample(
 
     def singly(value: jax.Array, xy: jax.Array, weight: jax.Array) -> jax.Array:
         many = xy.shape[1] > FEW
-        work = functools.partial(_many, shapes=shapes, chunk=chunk) if many else functools.partial(_few, shapes=shapes)
+        work = functools.partial(_many if many else _in_chunks, shapes=shapes, chunk=chunk)
         return lax.map(lambda image: work(*image), (value, xy, weight))
 
-    return lax.platform_dependent(
-        value, xy, weight, cpu=singly, default=jax.vmap(functools.partial(_few, shapes=shapes))
-    )
+    def together(value: jax.Array, xy: jax.Array, weight: jax.Array) -> jax.Array:
+        return jax.vmap(functools.partial(_few, shapes=shapes))(value, lax.optimization_barrier(xy), weight)
+
+    return lax.platform_dependent(value, xy, weight, cpu=singly, default=together)
 
 
 def _corner(xy: jax.Array, shapes: Sequence[tuple[int, int]]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -106,6 +107,27 @@ def _many(
 
     out = lax.map(head, (value.swapaxes(0, 1), by_head(xy), by_head(weight)))  # [K, q, D]
     return out[:, :q].swapaxes(0, 1).reshape(q, heads * width)
+
+
+def _in_chunks(
+    value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]], chunk: int
+) -> jax.Array:
+    """Sample `_few` queries at a time, in two steps at least.
+
+    What a loop reads is computed once, before it.  Without one, the compiler computes a point where
+    its pixels are found and again where they are weighted, with another rounding: beside a pixel's
+    centre the two then take different sides, and a wrong pixel counts in full.
+    """
+    q = xy.shape[0]
+    steps = max(2, -(-q // chunk))
+    each = -(-q // steps)
+
+    def some(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return _few(value, *args, shapes)
+
+    padded = (jnp.pad(x, ((0, steps * each - q),) + ((0, 0),) * (x.ndim - 1)) for x in (xy, weight))
+    found = lax.map(some, tuple(x.reshape(steps, each, *x.shape[1:]) for x in padded))
+    return found.reshape(steps * each, -1)[:q]
 
 
 def _few(value: jax.Array, xy: jax.Array, weight: jax.Array, shapes: Sequence[tuple[int, int]]) -> jax.Array:

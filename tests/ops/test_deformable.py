@@ -57,3 +57,37 @@ def test_an_accelerator_takes_everything_at_once() -> None:
     texts = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "cuda")}
     assert "while" in texts["cpu"]
     assert "while" not in texts["cuda"]
+
+
+@pytest.mark.parametrize("queries", [1, 2, 300, 900, 1100])
+def test_a_point_beside_a_pixel_s_centre_is_on_one_side_of_it(queries: int) -> None:
+    """A compiler that computes a point twice, with another rounding, takes a wrong pixel in full.
+
+    The points are computed in the program, as a model does, and lie within 1e-5 of whole numbers.
+    """
+    rng = np.random.default_rng(1)
+    shapes, heads, points = ((104, 136), (52, 68), (26, 34), (13, 17)), 8, 4
+    layout = (1, queries, heads, len(shapes), points)
+    sizes = np.array(shapes, np.float32)[None, None, :, ::-1]
+    value = rng.normal(size=(1, sum(h * w for h, w in shapes), heads, 4)).astype(np.float32)
+    boxes = rng.uniform(0, 1, (1, queries, 4)).astype(np.float32)
+    boxes[..., 0] = (np.round(boxes[..., 0] * 17) + 0.5) / 17
+    boxes[..., 2] = rng.uniform(0, 1e-5, (1, queries))
+    kernel = rng.normal(0, 1 / 16, (256, int(np.prod(layout[2:])) * 2)).astype(np.float32)
+    query = rng.normal(size=(1, queries, 256)).astype(np.float32)
+    weight = rng.uniform(0, 0.1, layout).astype(np.float32)
+
+    def xy(query: jax.Array, boxes: jax.Array) -> jax.Array:
+        centre, reach = boxes[:, :, None, :2] * sizes, boxes[:, :, None, 2:] * sizes * (0.5 / points)
+        offset = (query @ kernel).reshape(*layout, 2)
+        return centre[:, :, None, :, None] + offset * reach[:, :, None, :, None] - 0.5
+
+    def run(value: jax.Array, query: jax.Array, boxes: jax.Array) -> jax.Array:
+        return deformable.sample(value, shapes, xy(query, boxes), jnp.asarray(weight))
+
+    optimised = {"xla_backend_optimization_level": 3}  # as users compile
+    found = jax.jit(run, compiler_options=optimised)(value, query, boxes)
+    at = np.asarray(jax.jit(xy, compiler_options=optimised)(query, boxes))
+    assert (np.abs(at - np.round(at)) < 1e-5).any()
+    expected = np.asarray(deformable.sample(jnp.asarray(value), shapes, jnp.asarray(at), jnp.asarray(weight)))
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -148,7 +148,7 @@ def test_a_proposer_only_proposes_first() -> None:
 
 def test_the_recipe_finds_and_names() -> None:
     """Of the things in six scenes, more than a third (of all 24 scenes it was 63 of 90)."""
-    pipe = gsam.load("everything_nano")
+    pipe = gsam.load("everything_nano", device="cpu:0")
     assert list(pipe.roles.values()) == ["ground", "classify"]
     right = total = 0
     for example in read(HELDOUT)[:6]:

@@ -132,7 +132,7 @@ def test_small_things_in_a_large_picture() -> None:
     large = np.full((4 * height, 4 * width, 3), 128, np.uint8)
     large[:height, :width] = scene
     with jax.numpy_dtype_promotion("standard"):
-        found = asked(gsam.load("nano"), large, scene, names)
+        found = asked(gsam.load("nano", device="cpu:0"), large, scene, names)
     plain, tiled, alone, streamed = found
     assert len(tiled) >= len(alone) > len(plain)
     assert [len(r) for r in streamed] == [len(tiled), len(alone)]
