@@ -40,7 +40,7 @@ def fetch(
     """Fetch what is at an address.
 
     Each host, those of redirects included, is resolved once, refused if any of its addresses is not
-    a public one, and then reached at the address that was looked at. Proxies are not used.
+    a public one, and then reached at an address that was looked at. Proxies are not used.
 
     Args:
         url: The address, http or https.
@@ -86,7 +86,7 @@ def _get(where: str, url: str, private: bool, until: float) -> http.client.HTTPR
         raise ImageError(f"{url}: addresses with a user's name are not fetched", "url_invalid")
     secure = parts.scheme.lower() == "https"
     port = port or (443 if secure else 80)
-    connection = _Pinned(host, port, _address(host, port, url, private), secure, _left(until, url))
+    connection = _Pinned(host, port, _addresses(host, port, url, private), secure, _left(until, url))
     target = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("GET", target, headers={"User-Agent": "gsam", "Accept": "image/*,*/*;q=0.5"})
@@ -121,8 +121,8 @@ def _read(answer: http.client.HTTPResponse, url: str, most: int, until: float) -
     return bytes(found)
 
 
-def _address(host: str, port: int, url: str, private: bool) -> str:
-    """The address to connect to, once all of the host's are allowed."""
+def _addresses(host: str, port: int, url: str, private: bool) -> list[str]:
+    """The addresses of a host, once all of them are allowed."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -132,7 +132,7 @@ def _address(host: str, port: int, url: str, private: bool) -> str:
         if not private and not _public(address):
             text = f"{url}: {host} is {address}, not a public address; {PRIVATE}=1 allows such"
             raise ImageError(text, "url_private")
-    return addresses[0]
+    return list(dict.fromkeys(addresses))
 
 
 def _public(address: str) -> bool:
@@ -157,13 +157,24 @@ def _told(error: Exception) -> str:
 
 
 class _Pinned(http.client.HTTPConnection):
-    """A connection to one address of a host, whatever its name means by now."""
+    """A connection to known addresses of a host, whatever its name means by now: the first that
+    answers, so that one without IPv6 reaches a host that has both.
+    """
 
-    def __init__(self, host: str, port: int, address: str, secure: bool, seconds: float) -> None:
+    def __init__(self, host: str, port: int, addresses: list[str], secure: bool, seconds: float) -> None:
         super().__init__(host, port, timeout=seconds)
         self.default_port = 443 if secure else 80
-        self._to, self._secure = address, secure
+        self._to, self._secure, self._seconds = addresses, secure, seconds
 
     def connect(self) -> None:
-        made: Any = socket.create_connection((self._to, self.port), self.timeout)
+        made: Any = None
+        for address in self._to:
+            try:
+                made = socket.create_connection((address, self.port), self._seconds / len(self._to))
+                break
+            except OSError as error:
+                refused = error
+        if made is None:
+            raise refused
+        made.settimeout(self._seconds)
         self.sock = ssl.create_default_context().wrap_socket(made, server_hostname=self.host) if self._secure else made

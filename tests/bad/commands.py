@@ -18,6 +18,7 @@ def command(id: str, what: str, expect: str, exit: int) -> Row:
 
 
 ROWS = [
+    command("19e", "a file of names that is not there or is no text", "UsageError classes_unreadable", 2),
     command("19a", "two pictures of one name in two folders: both have their results", "ok", 0),
     command("19b", "a.png and a.jpg in one folder: both have their results", "ok", 0),
     command("19c", "one bad picture in a folder of twenty: nineteen results", "ImageError image_unreadable", 3),

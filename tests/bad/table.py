@@ -54,9 +54,21 @@ def error(
 
 def rows() -> list[Row]:
     """The rows that `test_bad` runs, in order."""
-    from tests.bad import clicks, depths, everything, files, geometry, grounding, images, prompts, sharing, videos
+    from tests.bad import (
+        addresses,
+        clicks,
+        depths,
+        everything,
+        files,
+        geometry,
+        grounding,
+        images,
+        prompts,
+        sharing,
+        videos,
+    )
 
-    every = (images, depths, prompts, geometry, clicks, files, grounding, everything, videos, sharing)
+    every = (addresses, images, depths, prompts, geometry, clicks, files, grounding, everything, videos, sharing)
     return sorted([row for part in every for row in part.ROWS], key=_place)
 
 

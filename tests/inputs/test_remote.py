@@ -132,6 +132,32 @@ def test_private_addresses_are_refused(server: str, monkeypatch: pytest.MonkeyPa
         assert caught.value.code == "url_private" or "not found" in str(caught.value), host
 
 
+def test_a_host_is_reached_at_the_address_that_answers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host has IPv6 and this machine has not, for instance."""
+    real, port = socket.getaddrinfo, int(server.rsplit(":", 1)[1])
+
+    def resolve(host: str, *rest: Any, **more: Any) -> Any:
+        several = real("127.0.0.2", *rest, **more) + real("127.0.0.1", *rest, **more)
+        return several if host == "pictures.example" else real(host, *rest, **more)
+
+    connect, tried = socket.create_connection, []
+
+    def create(address: tuple[str, int], *rest: Any) -> socket.socket:
+        tried.append(address[0])
+        if address[0] == "127.0.0.2":
+            raise OSError(101, "Network is unreachable")
+        return connect(address, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "create_connection", create)
+    assert fetch(f"http://pictures.example:{port}/a.png", private=True) == png()
+    assert tried == ["127.0.0.2", "127.0.0.1"]
+    monkeypatch.setattr(socket, "create_connection", lambda *_: create(("127.0.0.2", port)))
+    with pytest.raises(ImageError, match="cannot be fetched: Network is unreachable") as caught:
+        fetch(f"http://pictures.example:{port}/a.png", private=True)
+    assert caught.value.code == "url_failed"
+
+
 def test_a_redirect_is_looked_at_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first host counts as public; where it redirects to does not."""
     real = socket.getaddrinfo
