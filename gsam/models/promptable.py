@@ -59,9 +59,23 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
             Any pytree of arrays [B, ...].
         """
 
+    def project(self, params: Params, features: PyTree) -> PyTree:
+        """Compute once per image what else all prompts without a mask share.  Pure.
+
+        A predictor computes it with the features and hands it to `prompt`; files do not hold it.
+
+        Args:
+            params: The model's parameters.
+            features: The result of `features`, [B, ...].
+
+        Returns:
+            A pytree of arrays [B, ...]; None for a model that has no use for it.
+        """
+        return None
+
     @abc.abstractmethod
     def decode(
-        self, model: Any, features: PyTree, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Any, features: PyTree, points: jax.Array, labels: jax.Array, multimask: bool, **mask: PyTree
     ) -> tuple[jax.Array, jax.Array]:
         """Decode N prompts on one image.
 
@@ -72,7 +86,8 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
             labels: [N, P] as in `gsam.nn.prompt`.
             multimask: Whether to return the masks that the original returns for an ambiguous prompt
                 (three of SAM); otherwise M is 1.
-            **mask: ``mask`` [N, h, w] and ``has_mask`` [N] where a mask prompt is given.
+            **mask: ``mask`` [N, h, w] and ``has_mask`` [N] where a mask prompt is given, or
+                ``projected``, the result of `project` for the image, where none is.
 
         Returns:
             Logits [N, M, h, w] and predicted IoU [N, M].
@@ -137,6 +152,7 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
         *,
         valid: jax.Array | None = None,
         multimask: bool = True,
+        projected: PyTree = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Decode any number of prompts on one image, in chunks.  Pure.
 
@@ -150,21 +166,24 @@ class PromptableSegmenter(ModelStage[Any], abc.ABC):
             valid: [N] bool: which prompts count; None for all.  The results of the others mean
                 nothing, and a chunk without a valid one takes no time.
             multimask: See `decode`.
+            projected: The result of `project` for the image, without the leading axis; used where
+                there is no ``mask``.
 
         Returns:
             Logits [N, M, h, w] and predicted IoU [N, M], both float32.
         """
         model = self.spec.bind(params)
+        known = {} if projected is None or mask is not None else {"projected": projected}
         prompts = {"points": points, "labels": labels, "mask": mask, "has_mask": has_mask}
         rows = {name: value[None] for name, value in prompts.items() if value is not None}
 
         def work(some: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
             chunk = {name: value[0] for name, value in some.items()}
-            logits, iou = self.decode(model, features, multimask=multimask, **chunk)
+            logits, iou = self.decode(model, features, multimask=multimask, **chunk, **known)
             return logits[None], iou[None]
 
-        known = jnp.ones((1, points.shape[0]), bool) if valid is None else valid[None]
-        logits, iou = in_chunks(work, rows, known, *self.chunks)
+        counts = jnp.ones((1, points.shape[0]), bool) if valid is None else valid[None]
+        logits, iou = in_chunks(work, rows, counts, *self.chunks)
         return logits[0], iou[0]
 
     @property

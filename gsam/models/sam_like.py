@@ -29,12 +29,25 @@ class SamLikeSegmenter(PromptableSegmenter):
         """Encode images as embeddings [B, h, w, C].  Pure."""
         return self.spec.bind(params).image_encoder(self.pixels(params, images))
 
+    def project(self, params: Params, features: PyTree) -> PyTree:
+        """Project image embeddings for the decoder's first layer, `Projected` [B, ...].  Pure.
+
+        None where every box brings a mask prompt.
+        """
+        if self.box_mask_prompt(jnp.zeros((1, 4))) is not None:
+            return None
+        return jax.vmap(self.spec.bind(params).project)(self.embedding_of(features))
+
+    def embedding_of(self, features: PyTree) -> jax.Array:
+        """The image embeddings [B, h, w, D] among the features."""
+        return features
+
     def pixels(self, params: Params, images: Images) -> jax.Array:
         """Prepare the image encoder's input [B, S, S, 3], in the dtype of the parameters."""
         return pixels(images, self.view, dtype_of(params))
 
     def decode(
-        self, model: Any, features: PyTree, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Any, features: PyTree, points: jax.Array, labels: jax.Array, multimask: bool, **mask: PyTree
     ) -> tuple[jax.Array, jax.Array]:
         return model.decode(features, points, labels, **mask, masks=THREE if multimask else ONE)
 

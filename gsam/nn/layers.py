@@ -223,3 +223,12 @@ NEVER = -1e30
 def softmax(x: jax.Array, axis: int = -1) -> jax.Array:
     """In float32, returned in the dtype of ``x``."""
     return jax.nn.softmax(x.astype(jnp.float32), axis=axis).astype(x.dtype)
+
+
+def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:
+    """Layer norm of [..., D, L] over D."""
+    y = x.astype(jnp.float32)
+    y = y - y.mean(-2, keepdims=True)
+    y = y * lax.rsqrt((y * y).mean(-2, keepdims=True) + norm.eps)
+    scale, bias = norm.scale[...].astype(jnp.float32), norm.bias[...].astype(jnp.float32)
+    return (y * scale[:, None] + bias[:, None]).astype(x.dtype)

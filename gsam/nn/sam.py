@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from gsam.nn.prompt import ABSENT, PromptEncoder
-from gsam.nn.two_way import MaskDecoder
+from gsam.nn.two_way import MaskDecoder, Projected
 from gsam.types import PyTree
 
 
@@ -77,6 +77,7 @@ class Sam(nnx.Module):
         labels: jax.Array,
         mask: jax.Array | None = None,
         has_mask: jax.Array | None = None,
+        projected: Projected | None = None,
         **settings: Any,
     ) -> tuple[jax.Array, jax.Array]:
         """Decode N prompts on one image.
@@ -88,6 +89,7 @@ class Sam(nnx.Module):
                 `BOTTOM_RIGHT`).
             mask: [N, 4h, 4w] logits of an earlier answer, or None.
             has_mask: [N] bool: which prompts have a mask; None for all.
+            projected: What `project` gives of the image, if that is known and no prompt has a mask.
             **settings: Keywords of the mask decoder.
 
         Returns:
@@ -96,4 +98,9 @@ class Sam(nnx.Module):
         prompts = self.prompt_encoder.points(points, labels)
         dense = self.prompt_encoder.dense(mask, has_mask)
         code = self.prompt_encoder.image_code()
-        return self.mask_decoder(features, code, prompts, labels != ABSENT, dense, **settings)
+        return self.mask_decoder(features, code, prompts, labels != ABSENT, dense, projected=projected, **settings)
+
+    def project(self, embedding: jax.Array) -> Projected:
+        """Project an image embedding [h, w, D] once for all prompts that have no mask."""
+        prompts = self.prompt_encoder
+        return self.mask_decoder.project(embedding, prompts.image_code(), prompts.dense(None, None))

@@ -9,19 +9,34 @@ Between seven tokens and thousands of pixels, the projections of the pixels are 
 original's work, so here they are absorbed by the tokens: ``(x W) . k`` is ``x . (W k)``, and so for
 the values.  The image is kept as [N, D, L], channels first, which makes every product with it a
 plain one, and only finished masks are brought into the order of pixels.
+
+Without a mask prompt the first layer sees the image as it is: its projections of the pixels are
+the same for every prompt, and may be made once per image (`Projected`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 
-from gsam.nn.layers import NEVER, ConvTranspose2x2, Embedding, LayerNorm, Linear, Mlp, MlpBlock, gelu, softmax
+from gsam.nn.layers import NEVER, Embedding, LayerNorm, Linear, Mlp, MlpBlock, over_channels, softmax
+from gsam.nn.upscaling import Upscaling, in_place
+
+
+class Projected(NamedTuple):
+    """An image as the first layer projects it, [..., K, D/K, L] each."""
+
+    keys: jax.Array
+    """That tokens look for."""
+    values: jax.Array
+    """That tokens read."""
+    queries: jax.Array
+    """With which pixels look for tokens."""
 
 
 class Attention(nnx.Module):
@@ -54,6 +69,13 @@ class Attention(nnx.Module):
         y = jnp.einsum("nhqk,nkhd->nqhd", softmax(logits), v)
         return self.out_proj(y.reshape(*y.shape[:2], -1))
 
+    def to_projected(self, tokens: jax.Array, image: Projected) -> jax.Array:
+        """Attend from tokens [N, T, D] to an image that is projected already: [N, T, D]."""
+        n, t, _ = tokens.shape
+        q = self.split(self.q_proj(tokens))
+        weights = softmax(jnp.einsum("nthd,hdl->nhtl", q * q.shape[-1] ** -0.5, image.keys))
+        return self.out_proj(jnp.einsum("nhtl,hdl->nthd", weights, image.values).reshape(n, t, -1))
+
     def to_image(self, tokens: jax.Array, placed: jax.Array, image: jax.Array) -> jax.Array:
         """Attend from tokens to an image.
 
@@ -75,14 +97,23 @@ class Attention(nnx.Module):
         y = jnp.einsum("nhtc,chd->nthd", read.reshape(n, self.heads, t, -1), self.heads_of(self.v_proj, q.dtype))
         return self.out_proj(y.reshape(n, t, -1) + _bias(self.v_proj, q.dtype))
 
-    def from_image(self, placed: jax.Array, k: jax.Array, v: jax.Array, keep: jax.Array | None) -> jax.Array:
+    def from_image(
+        self,
+        placed: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        keep: jax.Array | None,
+        image: Projected | None = None,
+    ) -> jax.Array:
         """Attend from an image to tokens.
 
         Args:
-            placed: Queries [N or 1, D, L]: the image with its positional encoding.
+            placed: Queries [N or 1, D, L]: the image with its positional encoding; not used where
+                there is ``image``.
             k: [N, T, D].
             v: [N, T, D].
             keep: [N, T] bool: which tokens exist; None for all.
+            image: The image, projected already.
 
         Returns:
             [N, D, L].
@@ -90,15 +121,23 @@ class Attention(nnx.Module):
         n, t, d = k.shape
         k, v = self.split(self.k_proj(k)), self.split(self.v_proj(v))
         k = k * k.shape[-1] ** -0.5
-        folded = jnp.einsum("nthd,chd->nhtc", k, self.heads_of(self.q_proj, k.dtype))
-        shift = jnp.einsum("nthd,hd->nht", k, _bias(self.q_proj, k.dtype).reshape(self.heads, -1))
-        logits = (folded.reshape(n, self.heads * t, d) @ placed).reshape(n, self.heads, t, -1) + shift[..., None]
+        if image is not None:
+            logits = jnp.einsum("nthd,hdl->nhtl", k, image.queries)
+        else:
+            folded = jnp.einsum("nthd,chd->nhtc", k, self.heads_of(self.q_proj, k.dtype))
+            shift = jnp.einsum("nthd,hd->nht", k, _bias(self.q_proj, k.dtype).reshape(self.heads, -1))
+            logits = (folded.reshape(n, self.heads * t, d) @ placed).reshape(n, self.heads, t, -1) + shift[..., None]
         if keep is not None:
             logits = jnp.where(keep[:, None, :, None], logits, jnp.asarray(NEVER, logits.dtype))
         weights = softmax(logits, 2).reshape(n, self.heads * t, -1)
         kernel = self.out_proj.kernel[...].astype(k.dtype).reshape(self.heads, -1, d)
         gives = jnp.einsum("nthd,hdc->ncht", v, kernel).reshape(n, d, self.heads * t)
         return gives @ weights + _bias(self.out_proj, k.dtype)[:, None]
+
+    def project(self, linear: Linear, image: jax.Array) -> jax.Array:
+        """Project an image [D, L] by head, [K, D/K, L]."""
+        kernel = linear.kernel[...].astype(image.dtype)
+        return (kernel.T @ image + _bias(linear, image.dtype)[:, None]).reshape(self.heads, -1, image.shape[-1])
 
     def split(self, x: jax.Array) -> jax.Array:
         """Split the last axis into heads."""
@@ -124,7 +163,13 @@ class TwoWayLayer(nnx.Module):
         self.first = first
 
     def __call__(
-        self, tokens: jax.Array, image: jax.Array, code: jax.Array, image_code: jax.Array, keep: jax.Array | None
+        self,
+        tokens: jax.Array,
+        image: jax.Array,
+        code: jax.Array,
+        image_code: jax.Array,
+        keep: jax.Array | None,
+        projected: Projected | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens, keep)
@@ -132,10 +177,21 @@ class TwoWayLayer(nnx.Module):
             tokens = tokens + self.self_attn(tokens + code, tokens + code, tokens, keep)
         tokens = self.norm1(tokens)
         placed = image + image_code
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image.to_image(tokens + code, placed, image))
+        look = self.cross_attn_token_to_image
+        query = tokens + code
+        seen = look.to_image(query, placed, image) if projected is None else look.to_projected(query, projected)
+        tokens = self.norm2(tokens + seen)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        gain = self.cross_attn_image_to_token.from_image(placed, tokens + code, tokens, keep)
+        gain = self.cross_attn_image_to_token.from_image(placed, tokens + code, tokens, keep, projected)
         return tokens, over_channels(self.norm4, image + gain)
+
+    def project(self, image: jax.Array, image_code: jax.Array) -> Projected:
+        """Project an image [D, L], whose code is [D, L]."""
+        look, back = self.cross_attn_token_to_image, self.cross_attn_image_to_token
+        placed = image + image_code
+        return Projected(
+            look.project(look.k_proj, placed), look.project(look.v_proj, image), back.project(back.q_proj, placed)
+        )
 
 
 class TwoWayTransformer(nnx.Module):
@@ -147,43 +203,23 @@ class TwoWayTransformer(nnx.Module):
         self.norm_final_attn = LayerNorm(width)
 
     def __call__(
-        self, tokens: jax.Array, image: jax.Array, image_code: jax.Array, keep: jax.Array | None
+        self,
+        tokens: jax.Array,
+        image: jax.Array,
+        image_code: jax.Array,
+        keep: jax.Array | None,
+        projected: Projected | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Transform tokens [N, T, D] and image [N or 1, D, L], whose code is [1, D, L]."""
+        """Transform tokens [N, T, D] and image [N or 1, D, L], whose code is [1, D, L].
+
+        ``projected``: the same image as the first layer projects it, where that is known.
+        """
         code = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, code, image_code, keep)
+        for i, layer in enumerate(self.layers):
+            known = {} if projected is None or i else {"projected": projected}
+            tokens, image = layer(tokens, image, code, image_code, keep, **known)
         attended = self.final_attn_token_to_image.to_image(tokens + code, image + image_code, image)
         return self.norm_final_attn(tokens + attended), image
-
-
-class Upscaling(nnx.Module):
-    """Fourfold upscaling of the image, [N, D, h w] -> [N, D/8, 2, 2, 2, 2, h w].
-
-    ``output_upscaling.0``, ``.1`` and ``.3`` in the original.  Both transposed convolutions make
-    every pixel four: rows and columns of the second, then of the first, stay axes of their own, so
-    that no data is moved.
-    """
-
-    def __init__(self, width: int) -> None:
-        self.conv1 = ConvTranspose2x2(width, width // 4)
-        self.norm1 = LayerNorm(width // 4, 1e-6)
-        self.conv2 = ConvTranspose2x2(width // 4, width // 8)
-
-    def __call__(self, x: jax.Array, finer: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
-        """Upscale ``x`` [N, D, h w].
-
-        Args:
-            x: The image, channels first.
-            finer: Maps added after each convolution (SAM 2), [D/4, 4 L] and [D/8, 16 L], in the
-                order of `quadrupled`.
-        """
-        n, _, pixels = x.shape
-        x = _quadruple(self.conv1, x)  # [N, D/4, 4 L]
-        x = gelu(over_channels(self.norm1, x if finer is None else x + finer[0]))
-        x = _quadruple(self.conv2, x)  # [N, D/8, 16 L]
-        x = gelu(x if finer is None else x + finer[1])
-        return x.reshape(n, -1, 2, 2, 2, 2, pixels)
 
 
 class MaskDecoder(nnx.Module):
@@ -208,6 +244,7 @@ class MaskDecoder(nnx.Module):
         keep: jax.Array | None,
         dense: jax.Array,
         masks: Sequence[int] = range(4),
+        projected: Projected | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Decode N prompts on one image.
 
@@ -218,14 +255,27 @@ class MaskDecoder(nnx.Module):
             keep: [N, P] bool: which prompt tokens exist; None for all.
             dense: Dense prompts [N or 1, h or 1, w or 1, D].
             masks: Indices of the M masks to decode.
+            projected: What `project` gives of the image, if that is known.
 
         Returns:
             Logits [N, M, 4h, 4w] and predicted IoU [N, M], both float32.  The IoU is a regression:
             it may leave 0..1.
         """
-        tokens, image = self.read(features, image_code, prompts, keep, dense)
+        tokens, image = self.read(features, image_code, prompts, keep, dense, projected)
         logits = in_place(self.hyper(tokens, masks), self.output_upscaling(image), features.shape[0])
         return logits, self.iou(tokens, masks)
+
+    def project(self, features: jax.Array, image_code: jax.Array, dense: jax.Array) -> Projected:
+        """Project an image once for all prompts that have no mask.
+
+        Args:
+            features: Image embedding [h, w, D].
+            image_code: Its positional encoding [D, h, w].
+            dense: The dense prompt of no mask [1, 1, 1, D].
+        """
+        h, w, d = features.shape
+        image = (features + dense[0].astype(features.dtype)).reshape(h * w, d).T
+        return self.transformer.layers[0].project(image, image_code.astype(features.dtype).reshape(d, h * w))
 
     def own_tokens(self) -> jax.Array:
         """Tokens [T, D] that stand before the prompts: IoU, then masks."""
@@ -238,6 +288,7 @@ class MaskDecoder(nnx.Module):
         prompts: jax.Array,
         keep: jax.Array | None,
         dense: jax.Array,
+        projected: Projected | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Transform own tokens, prompts and image together.
 
@@ -247,6 +298,7 @@ class MaskDecoder(nnx.Module):
             prompts: Prompt tokens [N, P, D].
             keep: [N, P] bool: which prompt tokens exist; None for all.
             dense: Dense prompts [N or 1, h or 1, w or 1, D].
+            projected: What `project` gives of the image, if that is known.
 
         Returns:
             Own tokens and prompts [N, T + P, D], and the image [N, D, h w].
@@ -260,7 +312,7 @@ class MaskDecoder(nnx.Module):
         image = features + dense.astype(features.dtype)  # [N or 1, h, w, D]
         image = image.reshape(image.shape[0], h * w, d).swapaxes(1, 2)
         image_code = image_code.astype(features.dtype).reshape(1, d, h * w)
-        return self.transformer(tokens, image, image_code, keep)
+        return self.transformer(tokens, image, image_code, keep, projected)
 
     def hyper(self, tokens: jax.Array, masks: Sequence[int]) -> jax.Array:
         """Vectors that the pixels are multiplied with, one per mask: [N, M, D/8]."""
@@ -269,70 +321,6 @@ class MaskDecoder(nnx.Module):
     def iou(self, tokens: jax.Array, masks: Sequence[int]) -> jax.Array:
         """Predicted IoU of the ``masks``, [N, M] float32."""
         return self.iou_prediction_head(tokens[:, 0])[:, np.asarray(masks)].astype(jnp.float32)
-
-
-def in_place(hyper: jax.Array, pixels: jax.Array, height: int) -> jax.Array:
-    """Multiply mask vectors with upscaled pixels, and bring the logits into the order of pixels.
-
-    Args:
-        hyper: [N, M, E].
-        pixels: [N, E, 2, 2, 2, 2, h w], as `Upscaling` leaves them.
-        height: Rows h of the image embedding.
-
-    Returns:
-        [N, M, 4h, 4w] float32.
-    """
-    n, m, channels = hyper.shape
-    width = pixels.shape[-1] // height
-    logits = hyper @ pixels.reshape(n, channels, -1)
-    logits = logits.reshape(n, m, 2, 2, 2, 2, height, width).transpose(0, 1, 6, 4, 2, 7, 5, 3)
-    return logits.reshape(n, m, 4 * height, 4 * width).astype(jnp.float32)
-
-
-def channels_last(pixels: jax.Array, height: int) -> jax.Array:
-    """Bring pixels, as `Upscaling` leaves them, into the layout [N, 4h, 4w, E]."""
-    n, channels, *_, length = pixels.shape
-    pixels = pixels.reshape(n, channels, 2, 2, 2, 2, height, length // height).transpose(0, 6, 4, 2, 7, 5, 3, 1)
-    return pixels.reshape(n, 4 * height, -1, channels)
-
-
-def quadrupled(x: jax.Array, height: int) -> jax.Array:
-    """Bring a finer map into the order that `Upscaling` gives the pixels of a map [h, w].
-
-    Args:
-        x: [2h, 2w, E] or [4h, 4w, E].
-        height: Rows h of the image embedding.
-
-    Returns:
-        [E, 4 h w] or [E, 16 h w].
-    """
-    rows, columns, e = x.shape
-    width, times = columns * height // rows, (rows // height).bit_length() - 1
-    x = x.reshape(height, *[2] * times, width, *[2] * times, e)
-    finest_first = [a for t in range(times, 0, -1) for a in (t, 1 + times + t)]  # row and column of each doubling
-    return x.transpose(x.ndim - 1, *finest_first, 0, 1 + times).reshape(e, -1)
-
-
-def over_channels(norm: LayerNorm, x: jax.Array) -> jax.Array:
-    """Layer norm of [..., D, L] over D."""
-    y = x.astype(jnp.float32)
-    y = y - y.mean(-2, keepdims=True)
-    y = y * lax.rsqrt((y * y).mean(-2, keepdims=True) + norm.eps)
-    scale, bias = norm.scale[...].astype(jnp.float32), norm.bias[...].astype(jnp.float32)
-    return (y * scale[:, None] + bias[:, None]).astype(x.dtype)
-
-
-def _quadruple(conv: ConvTranspose2x2, x: jax.Array) -> jax.Array:
-    """Transposed convolution of [N, D, L] -> [N, E, 4 L]: the new pixel's row and column first.
-
-    The kernel is repeated for every N because a product of one matrix with many is made by moving
-    the many about.
-    """
-    kernel = conv.kernel[...].astype(x.dtype)  # [2, 2, D, E]
-    n, out = x.shape[0], kernel.shape[-1]
-    flat = kernel.transpose(3, 0, 1, 2).reshape(4 * out, -1)
-    y = jnp.broadcast_to(flat, (n, *flat.shape)) @ x
-    return y.reshape(n, out, -1) + conv.bias[...].astype(x.dtype)[:, None]
 
 
 def _bias(linear: Linear, dtype: jnp.dtype) -> jax.Array:

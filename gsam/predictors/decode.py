@@ -144,6 +144,7 @@ class Decoder:
         mask: jax.Array | None = None,
         has_mask: jax.Array | None = None,
         *,
+        projected: PyTree = None,
         multimask: bool,
     ) -> tuple[jax.Array, jax.Array]:
         """Pure: the arguments of `PaddedShape.pack` on features [1, ...].
@@ -157,8 +158,10 @@ class Decoder:
             if mask is not None and has_mask is not None:
                 prior, boxed = jnp.where(has_mask[:, None, None], mask, prior), has_mask | boxed
             mask, has_mask = prior, boxed
-        one = jax.tree.map(lambda x: x.reshape(x.shape[1:]), features)
-        return self.model.prompt(params, one, points, labels, mask, has_mask, valid=valid, multimask=multimask)
+        one, known = jax.tree.map(lambda x: x.reshape(x.shape[1:]), (features, projected))
+        return self.model.prompt(
+            params, one, points, labels, mask, has_mask, valid=valid, multimask=multimask, projected=known
+        )
 
     def _blocks(
         self, embedding: Embedding, prompts: Sequence[Prompt], shape: PaddedShape, multimask: bool
@@ -170,9 +173,10 @@ class Decoder:
         """
         in_flight: collections.deque[tuple[int, Any]] = collections.deque()
         for start in range(0, len(prompts), shape.rows):
-            some = prompts[start : start + shape.rows]
-            answer = self._decode(self._params, embedding.features, **shape.pack(some), multimask=multimask)
-            in_flight.append((len(some), answer))
+            some = shape.pack(prompts[start : start + shape.rows])
+            projected = None if "mask" in some else embedding.projected
+            answer = self._decode(self._params, embedding.features, **some, projected=projected, multimask=multimask)
+            in_flight.append((len(prompts[start : start + shape.rows]), answer))
             if len(in_flight) == 2:
                 yield _fetch(*in_flight.popleft())
         while in_flight:

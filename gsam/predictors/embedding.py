@@ -39,6 +39,8 @@ class Embedding:
     """Rows and columns of the view that are picture."""
     pixels: NDArray[np.uint8] | None = None
     """[H, W, 3]; None where only the features are known."""
+    projected: PyTree = None
+    """What else prompts without a mask share, [1, ...]; None where it is not known."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,11 +41,12 @@ class Encoder:
         self._params, self._device = params, device
         self._embed = Program(model.features, device.platform)
         self._split = Program(self._unstack, device.platform)
+        self._project = Program(model.project, device.platform)
 
     @property
     def compilations(self) -> int:
         """Number of programs compiled so far."""
-        return self._embed.compilations + self._split.compilations
+        return self._embed.compilations + self._split.compilations + self._project.compilations
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
         """Encode pictures, several in one call, in powers of two so that programs are few."""
@@ -60,7 +62,7 @@ class Encoder:
             for picture, own in zip(batch, [features] if count == 1 else self._split(features), strict=False):
                 height, width = picture.pixels.shape[:2]
                 size = height, width
-                fresh.append(Embedding(own, size, content(view, size), picture.pixels))
+                fresh.append(self.completed(Embedding(own, size, content(view, size), picture.pixels)))
                 self._save(fresh[-1])
         rest = iter(fresh)
         return [next(rest) if known is None else known for known in found]
@@ -70,14 +72,27 @@ class Encoder:
         self.encoded += count
         return self._embed(self._params, images)
 
+    def completed(self, known: Embedding, pixels: NDArray[np.uint8] | None = None) -> Embedding:
+        """Add what prompts without a mask share, by one program wherever the features are from."""
+        projected = self._project(self._params, known.features) if self._projects else None
+        return dataclasses.replace(known, projected=projected, pixels=known.pixels if pixels is None else pixels)
+
+    @functools.cached_property
+    def _projects(self) -> bool:
+        return self._project.eval_shape(self._params, self._like) is not None
+
     @functools.cached_property
     def fingerprint(self) -> ModelFingerprint:
         """The model, as the files of its embeddings know it."""
+        return ModelFingerprint(self.name, embedding.fingerprint(self.model), self.model.view, self._like)
+
+    @functools.cached_property
+    def _like(self) -> PyTree:
+        """The pytree of features, as shapes and dtypes."""
         view = self.model.view
         pair: Any = jax.ShapeDtypeStruct((1, 2), jnp.int32)
         pixels: Any = jax.ShapeDtypeStruct((1, view.size, view.size, 3), view.dtype)
-        like = self._embed.eval_shape(self._params, Images({view.key: pixels}, {view.key: pair}, pair))
-        return ModelFingerprint(self.name, embedding.fingerprint(self.model), view, like)
+        return self._embed.eval_shape(self._params, Images({view.key: pixels}, {view.key: pair}, pair))
 
     def _load(self, picture: Picture) -> Embedding | None:
         if self.cache is None:
@@ -87,7 +102,7 @@ class Encoder:
             known = embedding.load(path, self.fingerprint) if path.is_file() else None
         except (UsageError, OSError):  # damaged: it will be written anew
             return None
-        return None if known is None else Embedding(known.features, known.size, known.content, picture.pixels)
+        return None if known is None else self.completed(known, picture.pixels)
 
     def _save(self, fresh: Embedding) -> None:
         if self.cache is not None and fresh.pixels is not None:

@@ -133,7 +133,7 @@ class EncodedImages(Rebuildable):
         seen = np.full((1, view.size, view.size, 3), view.pad, np.uint8 if pixels.dtype == np.uint8 else np.float32)
         seen[:, :rows, :columns] = pixels.transpose(0, 2, 3, 1)
         images = Images({view.key: jnp.asarray(seen)}, {view.key: jnp.asarray([[rows, columns]])}, jnp.asarray([size]))
-        self._current.set([Embedding(self._encode.features(images), size, (rows, columns))])
+        self._set(Embedding(self._encode.features(images), size, (rows, columns)))
 
     def reset_image(self) -> None:
         """Forget the image, or images."""
@@ -164,7 +164,7 @@ class EncodedImages(Rebuildable):
     @features.setter
     def features(self, features: PyTree) -> None:
         old = self._embedding
-        self._current.set([Embedding(features, old.size, old.content, old.pixels)])
+        self._set(Embedding(features, old.size, old.content, old.pixels))
 
     @property
     def transform(self) -> Transform:
@@ -223,7 +223,10 @@ class EncodedImages(Rebuildable):
             gsam.errors.UsageError: The file is damaged, or of another model.
         """
         self.reset_image()
-        self._current.set([embedding.load(Path(path), self._encode.fingerprint)])
+        self._set(embedding.load(Path(path), self._encode.fingerprint))
+
+    def _set(self, one: Embedding) -> None:
+        self._current.set([self._encode.completed(one)])
 
     @property
     def _embeddings(self) -> Sequence[Embedding]:

@@ -20,7 +20,7 @@ from gsam.models import sam2
 from gsam.models.promptable import PromptableSegmenter
 from gsam.models.sam2 import decoder, hiera
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
-from gsam.nn.two_way import channels_last, quadrupled
+from gsam.nn.upscaling import channels_last, quadrupled
 from gsam.ops.components import cleaned
 from gsam.predictors.image import Predictor
 from gsam.runtime.batch import gather

@@ -49,6 +49,24 @@ def test_a_dense_prompt_for_each_is_one_for_all(decoder) -> None:
     np.testing.assert_allclose(shared, own, atol=1e-5)
 
 
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_an_image_projected_once_is_one_projected_each_time(decoder, prompts: int) -> None:
+    spec, params = decoder
+    features, code, tokens, keep, _ = inputs(prompts)
+    dense = jnp.asarray(np.random.default_rng(2).normal(size=(1, 1, 1, WIDTH)), jnp.float32)
+    params = {k: v + 0.05 for k, v in params.items()}  # biases are not zero
+
+    @jax.jit
+    def run(params, features, code, tokens, keep, dense):
+        m = spec.bind(params)
+        projected = m.project(features, code, dense)
+        return m(features, code, tokens, keep, dense), m(features, code, tokens, keep, dense, projected=projected)
+
+    plain, short = run(params, features, code, tokens, keep, dense)
+    np.testing.assert_allclose(short[0], plain[0], atol=1e-5)
+    np.testing.assert_allclose(short[1], plain[1], atol=1e-5)
+
+
 def test_absorbed_attention_is_attention() -> None:
     """Both ways between tokens and image, beside the plain form of the same parameters."""
     spec = bind.spec(lambda: Attention(WIDTH, HEADS, 2))

@@ -14,7 +14,7 @@ from gsam.models.efficient_sam.model import EfficientSam
 from gsam.models.efficient_sam.port import LAYOUTS as LAYOUTS
 from gsam.models.promptable import PromptableSegmenter
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
-from gsam.types import Images, Params, View
+from gsam.types import Images, Params, PyTree, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class EfficientSamSegmenter(PromptableSegmenter):
         points: jax.Array,
         labels: jax.Array,
         multimask: bool,
-        **mask: jax.Array,
+        **mask: PyTree,
     ) -> tuple[jax.Array, jax.Array]:
         """Decode N prompts on one image, see `PromptableSegmenter.decode`.
 

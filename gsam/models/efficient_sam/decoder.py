@@ -19,9 +19,9 @@ from flax import nnx
 from jax import lax
 
 from gsam.models.efficient_sam.config import POINTS, Config
-from gsam.nn.layers import ConvTranspose2x2, Embedding, LayerNorm, Linear, gelu
+from gsam.nn.layers import ConvTranspose2x2, Embedding, LayerNorm, Linear, gelu, over_channels
 from gsam.nn.prompt import FourierCode
-from gsam.nn.two_way import Attention, TwoWayTransformer, over_channels
+from gsam.nn.two_way import Attention, TwoWayTransformer
 
 
 class PromptEncoder(nnx.Module):
@@ -120,7 +120,7 @@ class Transformer(TwoWayTransformer):
 class Upscaling(nnx.Module):
     """Fourfold upscaling of the image, [N, D, h w] -> [N, 2, 2, 2, 2, D/8, h w].
 
-    ``final_output_upscaling_layers`` in the original; see `gsam.nn.two_way.Upscaling`.
+    ``final_output_upscaling_layers`` in the original; see `gsam.nn.upscaling.Upscaling`.
     """
 
     def __init__(self, width: int) -> None:

@@ -15,7 +15,7 @@ from gsam.models.sam.port import LAYOUTS as LAYOUTS
 from gsam.models.sam_like import SamLikeSegmenter, dtype_of
 from gsam.ops.masks import filled
 from gsam.text.tokenizer import Tokenizer
-from gsam.types import Images, Params, View
+from gsam.types import Images, Params, PyTree, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class MedSamSegmenter(SamSegmenter):
         return ((x - low) / jnp.maximum(high - low, 1e-8)).astype(dtype_of(params))
 
     def decode(
-        self, model: Sam, features: jax.Array, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: Sam, features: jax.Array, points: jax.Array, labels: jax.Array, multimask: bool, **mask: PyTree
     ) -> tuple[jax.Array, jax.Array]:
         return super().decode(model, features, points, labels, False, **mask)
 

@@ -15,11 +15,12 @@ from gsam.models.sam2.model import Answer as Answer
 from gsam.models.sam2.model import Features as Features
 from gsam.models.sam2.model import Sam2Image
 from gsam.models.sam2.port import LAYOUTS as LAYOUTS
+from gsam.nn.two_way import Projected
 from gsam.ops.components import cleaned
 from gsam.ops.views import IMAGENET_MEAN as IMAGENET_MEAN
 from gsam.ops.views import IMAGENET_STD as IMAGENET_STD
 from gsam.ops.views import normalise
-from gsam.types import Images, Params, View
+from gsam.types import Images, Params, PyTree, View
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +68,10 @@ class Sam2Segmenter(PromptableSegmenter):
         model = self.spec.bind(params)
         return model.without_memory(model.encode(pixels(images, self.config, params)))
 
+    def project(self, params: Params, features: Features) -> Projected:
+        """Project image embeddings for the decoder's first layer, [B, ...].  Pure."""
+        return jax.vmap(self.spec.bind(params).project)(features.embedding)
+
     def decode(
         self,
         model: Any,
@@ -74,7 +79,7 @@ class Sam2Segmenter(PromptableSegmenter):
         points: jax.Array,
         labels: jax.Array,
         multimask: bool,
-        **mask: jax.Array,
+        **mask: PyTree,
     ) -> tuple[jax.Array, jax.Array]:
         how = {
             "multimask": multimask,

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from gsam.nn import two_way
 from gsam.nn.layers import Conv, Embedding, Mlp
 from gsam.nn.mask_feature import MaskFeature
-from gsam.nn.two_way import channels_last, in_place
+from gsam.nn.two_way import Projected
+from gsam.nn.upscaling import channels_last, in_place, quadrupled
 
 DELTA, STABLE = 0.05, 0.98
 """A mask is unstable if the IoU of its cuts at plus and minus `DELTA` is below `STABLE`."""
@@ -75,6 +76,7 @@ class MaskDecoder(two_way.MaskDecoder):
         multimask: bool,
         dynamic: bool = True,
         hq_token_only: bool = False,
+        projected: Projected | None = None,
     ) -> Answer:
         """Decode N prompts on one image.
 
@@ -89,13 +91,14 @@ class MaskDecoder(two_way.MaskDecoder):
             dynamic: Whether `stable` chooses the one mask.
             hq_token_only: Whether HQ-SAM 2 returns its finer mask alone, which it adds to each
                 otherwise.
+            projected: What `project` gives of the image, if that is known.
         """
-        tokens, image = self.read(features.embedding, image_code, prompts, keep, dense)
+        tokens, image = self.read(features.embedding, image_code, prompts, keep, dense, projected)
         score = self.pred_obj_score_head(tokens[:, 0])[:, 0].astype(jnp.float32)
         tokens = tokens[:, 1:]
         masks = range(1, 4) if multimask else range(4) if dynamic else range(1)
         height = features.embedding.shape[-3]
-        s1, s0 = (two_way.quadrupled(x, height).astype(image.dtype) for x in (features.s1, features.s0))
+        s1, s0 = (quadrupled(x, height).astype(image.dtype) for x in (features.s1, features.s0))
         pixels = self.output_upscaling(image, (s1, s0))
         logits = in_place(self.hyper(tokens, masks), pixels, height)
         iou = jax.nn.sigmoid(self.iou(tokens, masks))

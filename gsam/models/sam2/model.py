@@ -12,6 +12,7 @@ from gsam.models.sam2.decoder import Features as Features
 from gsam.models.sam2.decoder import MaskDecoder
 from gsam.models.sam2.neck import ImageEncoder
 from gsam.nn.prompt import ABSENT, PromptEncoder
+from gsam.nn.two_way import Projected
 
 
 class Sam2Image(nnx.Module):
@@ -43,6 +44,7 @@ class Sam2Image(nnx.Module):
         labels: jax.Array,
         mask: jax.Array | None = None,
         has_mask: jax.Array | None = None,
+        projected: Projected | None = None,
         *,
         multimask: bool,
         dynamic: bool = True,
@@ -57,6 +59,7 @@ class Sam2Image(nnx.Module):
                 `BOTTOM_RIGHT`; the original has one `PAD` after any points or boxes).
             mask: [N, 4h, 4w] logits of an earlier answer, or None.
             has_mask: [N] bool: which prompts have a mask; None for all.
+            projected: What `project` gives of the image, if that is known and no prompt has a mask.
             multimask: Whether to return the masks of tokens 1 to 3, otherwise one, that of token 0.
             dynamic: Whether an unstable single mask gives way to the best of three.
             hq_token_only: Whether HQ-SAM 2 returns its finer mask alone.
@@ -65,6 +68,10 @@ class Sam2Image(nnx.Module):
         dense = self.sam_prompt_encoder.dense(mask, has_mask)
         code = self.sam_prompt_encoder.image_code()
         keep = labels != ABSENT
-        return self.sam_mask_decoder(
-            features, code, prompts, keep, dense, multimask=multimask, dynamic=dynamic, hq_token_only=hq_token_only
-        )
+        how = {"multimask": multimask, "dynamic": dynamic, "hq_token_only": hq_token_only}
+        return self.sam_mask_decoder(features, code, prompts, keep, dense, **how, projected=projected)
+
+    def project(self, embedding: jax.Array) -> Projected:
+        """Project an image embedding [h, w, D] once for all prompts that have no mask."""
+        prompts = self.sam_prompt_encoder
+        return self.sam_mask_decoder.project(embedding, prompts.image_code(), prompts.dense(None, None))

@@ -13,7 +13,7 @@ from gsam.models.sam_hq.decoder import Features
 from gsam.models.sam_hq.model import SamHq
 from gsam.models.sam_hq.port import LAYOUTS as LAYOUTS
 from gsam.models.sam_like import ONE, THREE, SamLikeSegmenter
-from gsam.types import Images, Params
+from gsam.types import Images, Params, PyTree
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,8 +40,11 @@ class SamHqSegmenter(SamLikeSegmenter):
         """Encode images as embeddings [B, h, w, D] and finer features [B, 4h, 4w, D/8].  Pure."""
         return self.spec.bind(params).features(self.pixels(params, images))
 
+    def embedding_of(self, features: Features) -> jax.Array:
+        return features.image
+
     def decode(
-        self, model: SamHq, features: Features, points: jax.Array, labels: jax.Array, multimask: bool, **mask: jax.Array
+        self, model: SamHq, features: Features, points: jax.Array, labels: jax.Array, multimask: bool, **mask: PyTree
     ) -> tuple[jax.Array, jax.Array]:
         masks, only = THREE if multimask else ONE, bool(self.hq_token_only)
         return model.decode(features, points, labels, **mask, masks=masks, hq_token_only=only)

@@ -15,7 +15,8 @@ from flax import nnx
 
 from gsam.nn.layers import ConvTranspose2x2, Embedding, LayerNorm, Mlp, gelu
 from gsam.nn.mask_feature import MaskFeature
-from gsam.nn.two_way import MaskDecoder, channels_last, in_place
+from gsam.nn.two_way import MaskDecoder, Projected
+from gsam.nn.upscaling import channels_last, in_place
 
 
 class Features(NamedTuple):
@@ -62,6 +63,7 @@ class HqMaskDecoder(MaskDecoder):
         keep: jax.Array | None,
         dense: jax.Array,
         masks: Sequence[int] = range(4),
+        projected: Projected | None = None,
         *,
         hq_token_only: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
@@ -76,12 +78,13 @@ class HqMaskDecoder(MaskDecoder):
             keep: [N, P] bool: which prompt tokens exist; None for all.
             dense: Dense prompts [N or 1, h or 1, w or 1, D].
             masks: Indices of SAM's masks to choose from.
+            projected: What `project` gives of the image, if that is known.
             hq_token_only: Whether to return the fine mask alone, without SAM's added.
 
         Returns:
             Logits [N, 1, 4h, 4w] and the predicted IoU [N, 1] of SAM's mask, both float32.
         """
-        tokens, image = self.read(features.image, image_code, prompts, keep, dense)
+        tokens, image = self.read(features.image, image_code, prompts, keep, dense, projected)
         pixels = self.output_upscaling(image)
         height = features.image.shape[0]
         iou = self.iou(tokens, masks)

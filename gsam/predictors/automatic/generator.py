@@ -310,8 +310,11 @@ class MaskGenerator(Pretrained, Rebuildable):
         return Frame((source[0], source[1]), view.size, content(view, size), size, self.model.upsample, cuts)
 
     def _features(self, params: Params, images: Images) -> PyTree:
-        """Pure: what the decoder needs of one picture, without a leading axis."""
-        return jax.tree.map(lambda x: x[0], self.model.features(params, images))
+        """Pure: what the decoder needs of one picture, without a leading axis: features, and what
+        prompts without a mask share.
+        """
+        features = self.model.features(params, images)
+        return jax.tree.map(lambda x: x[0], (features, self.model.project(params, features)))
 
     def _answers(
         self, params: Params, features: PyTree, points: jax.Array, valid: jax.Array, *, multimask: bool, again: bool
@@ -322,7 +325,8 @@ class MaskGenerator(Pretrained, Rebuildable):
         ``again``: every mask is the prompt of a second round.
         """
         kinds = jnp.broadcast_to(jnp.asarray([FOREGROUND, PAD]), points.shape[:2])
-        ask = functools.partial(self.model.prompt, params, features, points, kinds, valid=valid)
+        embedding, projected = features
+        ask = functools.partial(self.model.prompt, params, embedding, points, kinds, valid=valid, projected=projected)
         logits, iou = ask(multimask=multimask)
         if again:
             known = jnp.clip(logits, -CLAMP, CLAMP)
