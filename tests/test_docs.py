@@ -199,6 +199,7 @@ def test_commands_are_parsed(words: list[str]) -> None:
         formats_of(context.params["formats"], known_formats)
 
 
+@pytest.mark.long
 def test_a_command_of_the_front_page_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +225,7 @@ def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_as_users_run_it")
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name_of)
+@pytest.mark.long
 def test_python_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every block of a page, in order, with small models in place of official ones; and what it
     then says.

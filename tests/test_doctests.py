@@ -21,6 +21,7 @@ EXAMPLES = {name: value for name, value in public().items() if ">>>" in (getattr
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
+@pytest.mark.long
 def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.chdir(tmp_path)

@@ -69,6 +69,7 @@ def test_the_first_shows_a_table_too() -> None:
     assert any("<table>" in text for text in html)
 
 
+@pytest.mark.long
 def test_the_picture_of_the_front_page_is_what_its_command_makes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

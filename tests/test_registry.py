@@ -43,6 +43,7 @@ def test_variants_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.long
 def test_variants_and_manifests(family: str) -> None:
     known = FAMILIES[family].variants
     module = importlib.import_module(f"gsam.models.{family}")

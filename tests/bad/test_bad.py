@@ -13,8 +13,11 @@ import pytest
 from gsam.errors import GsamError
 from tests.bad.table import PAGE, Row, page, rows
 
+LONG = {"26a", "49a", "49c", "49d", "49e", "49k"}
+"""Rows that compile a whole pipeline."""
 
-@pytest.mark.parametrize("row", rows(), ids=lambda r: r.id)
+
+@pytest.mark.parametrize("row", [pytest.param(r, id=r.id, marks=[pytest.mark.long] * (r.id in LONG)) for r in rows()])
 def test_row(row: Row, tmp_path: Path) -> None:
     call = row.make(tmp_path)
     with warnings.catch_warnings(record=True) as told:

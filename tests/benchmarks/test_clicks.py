@@ -15,6 +15,7 @@ NANO = ROOT / "weights" / "nano" / "segmenter.safetensors"
 
 
 @pytest.mark.skipif(not NANO.is_file(), reason="weights/nano is empty")
+@pytest.mark.long
 def test_more_clicks_make_better_masks() -> None:
     scenes = heldout.read(ROOT / "tests" / "data" / "heldout")[:12]
     one, _, three, _, five = clicks.curve(clicks.measure("nano_sam", scenes))["all"]["iou"][:5]

@@ -17,6 +17,7 @@ from gsam.ops.bounds import bounds
 SCENES = Path(__file__).parents[1] / "data" / "heldout"
 
 
+@pytest.mark.long
 def test_bfloat16_gives_the_same_masks() -> None:
     whole = gsam.segmenter("nano_sam")
     half = sam.build(whole.config, {k: v.astype(jnp.bfloat16) for k, v in whole.params.items()})

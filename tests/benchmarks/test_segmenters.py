@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import segmenters
 from gsam.models import sam
 
 
+@pytest.mark.long
 def test_the_smallest_is_measured_and_reported() -> None:
     found = segmenters.measure("nano_sam")
     assert found["parameters"] == sam.spec(sam.VARIANTS["nano_sam"]).size

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 import gsam
 from benchmarks import tracks
@@ -16,6 +17,7 @@ from tests.tracking import small
 FOLDER = Path(__file__).parents[1] / "data" / "clips"
 
 
+@pytest.mark.long
 def test_every_object_is_prompted_where_it_is_first_seen() -> None:
     example = heldout_clips.read(FOLDER)[0]
     predictor = gsam.VideoPredictor(small.made(), progress=False)

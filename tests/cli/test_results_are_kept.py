@@ -170,6 +170,7 @@ def test_a_folder_that_another_run_makes(
     ],
     ids=" ".join,
 )
+@pytest.mark.long
 def test_a_reader_that_leaves_is_no_failure(run: Gsam, tmp_path: Path, arguments: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -183,6 +184,7 @@ def test_a_reader_that_leaves_is_no_failure(run: Gsam, tmp_path: Path, arguments
     assert b"[system]" not in process.stderr
 
 
+@pytest.mark.long
 def test_nobody_reads_either_stream(run: Gsam, tmp_path: Path) -> None:
     picture(tmp_path / "in" / "bad.png")
     (tmp_path / "in" / "bad.png").write_bytes(b"none")
@@ -198,6 +200,7 @@ def test_nobody_reads_either_stream(run: Gsam, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams by a shell")
+@pytest.mark.long
 def test_streams_that_were_never_open(run: Gsam, tmp_path: Path) -> None:
     command = " ".join([sys.executable, FAKE, *SEGMENT, "-o", "out", ">&-", "2>&-"])
     assert subprocess.run(command, shell=True, cwd=tmp_path, env=ENV, timeout=120, check=False).returncode == 0

@@ -339,6 +339,7 @@ def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.long
 def test_a_signal_ends_after_the_batch(tmp_path: Path, number: int, code: int) -> None:
     for i in range(30):
         picture(tmp_path / "in" / f"{i:02}.png")
@@ -355,6 +356,7 @@ def test_a_signal_ends_after_the_batch(tmp_path: Path, number: int, code: int) -
     assert len(files(tmp_path / "out")) == 2 * len(done)  # no lock, nothing unfinished
 
 
+@pytest.mark.long
 def test_killed_then_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
     for i in range(8):
         picture(tmp_path / "in" / f"{i}.png")
@@ -374,6 +376,7 @@ def test_killed_then_resumed_is_as_if_never_killed(tmp_path: Path) -> None:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.long
 def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     for i in range(20):
         picture(tmp_path / "in" / f"{i:02}.png")
@@ -389,6 +392,7 @@ def test_two_runs_on_one_folder(tmp_path: Path) -> None:
     assert start("segment", "in", "-q", "dog", cwd=tmp_path).wait(60) == 0  # a killed run holds nothing
 
 
+@pytest.mark.long
 def test_stdout_closed(tmp_path: Path) -> None:
     for i in range(3):
         picture(tmp_path / "in" / f"{i}.png")
@@ -405,6 +409,7 @@ def test_stdout_closed(tmp_path: Path) -> None:
         assert len(files(tmp_path / "out")) == 6
 
 
+@pytest.mark.long
 def test_locale_and_time_zone_change_nothing(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     outputs = []
@@ -416,6 +421,7 @@ def test_locale_and_time_zone_change_nothing(tmp_path: Path) -> None:
     assert json.loads(outputs[0])["queries"] == ["고양이"]
 
 
+@pytest.mark.long
 def test_a_home_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     lost = {"HOME": str(tmp_path / "file" / "home"), "HF_HOME": str(tmp_path / "hub")}

@@ -281,6 +281,7 @@ def results(place: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("seconds", [0.0, 1e6], ids=["with a state", "without"])
 @pytest.mark.parametrize("number", [0, 2, 3, 5])
+@pytest.mark.long
 def test_killed_after_any_frame_and_resumed_is_as_if_never_killed(
     run: Gsam, tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, seconds: float
 ) -> None:

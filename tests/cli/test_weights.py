@@ -161,6 +161,7 @@ def test_verify_without_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
+@pytest.mark.long
 def test_published_values(name: str, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values off by more than the tolerance are noticed, and those that are right pass."""
     loaded = store.load(name)

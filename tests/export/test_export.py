@@ -76,6 +76,7 @@ def folder(nano: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_nano
+@pytest.mark.long
 def test_nano(nano: Pipeline, folder: Path) -> None:
     other = gsam.load(folder, device=jax.devices()[:1], threshold=0.2)
     assert other.name == "nano"
@@ -98,6 +99,7 @@ def test_nano(nano: Pipeline, folder: Path) -> None:
 
 
 @needs_nano
+@pytest.mark.long
 def test_it_runs_without_the_models(folder: Path) -> None:
     code = f"""
 import sys, gsam
@@ -184,6 +186,7 @@ def test_a_recipe_is_not_hidden_by_a_folder(folder: Path, monkeypatch: pytest.Mo
 
 
 @needs_nano
+@pytest.mark.long
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: object) -> int:
         monkeypatch.setattr(sys, "argv", ["gsam", *map(str, arguments)])
@@ -241,6 +244,7 @@ def grounded(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return Pipeline(*steps, boxes=8, threshold=0.0, devices=jax.devices()[:1], **keep)
 
 
+@pytest.mark.long
 def test_captions_canvases_and_devices(grounded: Pipeline, tmp_path: Path) -> None:
     """One caption and several, on the canvas exported and on one that has to be padded to it, on
     one device and on two.

@@ -97,6 +97,7 @@ def test_no_mask_prompts(predictor: Predictor) -> None:
         predictor.predict([[1, 1], [9, 9]], [1, 1], mask_input=np.zeros((1, 32, 32)))
 
 
+@pytest.mark.long
 def test_bfloat16(stage: efficient_sam.EfficientSamSegmenter, predictor: Predictor) -> None:
     half = {k: v.astype(precision(k, jnp.bfloat16)) for k, v in stage.params.items()}
     seen = gather([Picture(PICTURE)], [stage.view])

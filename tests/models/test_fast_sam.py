@@ -72,6 +72,7 @@ def test_sides_near_the_frame_and_boxes_that_fill_it() -> None:
     np.testing.assert_array_equal(snap(nearly, frame)[0, :, 1], [0, 31])
 
 
+@pytest.mark.long
 def test_neither_canvas_nor_company_changes_what_is_found(
     large: fast_sam.FastSamSegmenter, features: Detections
 ) -> None:
@@ -122,6 +123,7 @@ def test_pictures_of_any_shape(sam: FastSAM, size: tuple[int, int]) -> None:
     assert (found.xyxy[:, 2:] <= size[::-1]).all()
 
 
+@pytest.mark.long
 def test_half_precision_runs(stage: fast_sam.FastSamSegmenter) -> None:
     half = {k: v.astype(jnp.bfloat16) for k, v in stage.params.items()}
     images = gather([Picture(picture(50, 90))], [stage.view])
@@ -315,6 +317,7 @@ class Given:
         )
 
 
+@pytest.mark.long
 def test_as_the_segmenter_of_a_pipeline(stage: fast_sam.FastSamSegmenter, sam: FastSAM) -> None:
     """Each box has that of all masks which overlaps it best, cut to the mask's own box."""
     one = picture(50, 90)
@@ -397,6 +400,7 @@ def test_proposals_are_everything(large: fast_sam.FastSamSegmenter, features: De
             assert (ours & theirs).sum() >= 0.999 * (ours | theirs).sum()
 
 
+@pytest.mark.long
 def test_the_recipe(stage: fast_sam.FastSamSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     """``fast_sam_text``, with small models under its names."""
     from tests.models import small_classifiers as small

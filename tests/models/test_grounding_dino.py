@@ -111,6 +111,7 @@ def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
 
 
 @pytest.mark.parametrize("size", [(75, 101), (50, 157), (101, 99)])
+@pytest.mark.long
 def test_padding_a_picture_changes_nothing(stage: gd.GroundingDinoDetector, size: tuple[int, int]) -> None:
     view = stage.view
     images = gather([picture(*size)], [view])
@@ -122,6 +123,7 @@ def test_padding_a_picture_changes_nothing(stage: gd.GroundingDinoDetector, size
         same(alone, padded, max(size))
 
 
+@pytest.mark.long
 def test_pictures_and_captions_of_a_batch_do_not_meet(stage: gd.GroundingDinoDetector) -> None:
     pictures = [picture(75, 101, 1), picture(120, 64, 2), picture(96, 96, 3)]
     asked = [["cat", "dog"], ["a"], ["horse", "b", "c"]]
@@ -131,6 +133,7 @@ def test_pictures_and_captions_of_a_batch_do_not_meet(stage: gd.GroundingDinoDet
         same(alone, together, max(one.pixels.shape), slice(i, i + 1))
 
 
+@pytest.mark.long
 def test_a_batch_of_long_and_short_captions(stage: gd.GroundingDinoDetector) -> None:
     pictures = [picture(90, 70, 1), picture(70, 90, 2)]
     asked = [["elephant", "rhinoceros", "hippopotamus", "zebra"], ["a"]]
@@ -140,6 +143,7 @@ def test_a_batch_of_long_and_short_captions(stage: gd.GroundingDinoDetector) -> 
     same(alone, together, 90, slice(1, 2))
 
 
+@pytest.mark.long
 def test_captions_that_are_too_long_are_read_in_parts(stage: gd.GroundingDinoDetector) -> None:
     """Two captions give what each gives alone, put together."""
     images = gather([picture(90, 70)], [stage.view])
@@ -156,6 +160,7 @@ def test_captions_that_are_too_long_are_read_in_parts(stage: gd.GroundingDinoDet
     np.testing.assert_allclose(both.score[0], np.sort(scores)[::-1], atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_query_scores_what_its_words_score(stage: gd.GroundingDinoDetector) -> None:
     images = gather([picture(90, 70)], [stage.view])
     queries = ["cat", "ox"]
@@ -175,6 +180,7 @@ def pipe(stage: gd.GroundingDinoDetector, **limits: float) -> gsam.Pipeline:
     return gsam.Pipeline(stage, **settings)
 
 
+@pytest.mark.long
 def test_labels_are_the_users_own_words(stage: gd.GroundingDinoDetector) -> None:
     result = pipe(stage)(picture(90, 70).pixels, {"Big CAT.": "feline", "ox": "ox"})
     assert len(result) == 12
@@ -184,6 +190,7 @@ def test_labels_are_the_users_own_words(stage: gd.GroundingDinoDetector) -> None
     assert result.token_scores.shape == (12, len(result.tokens))
 
 
+@pytest.mark.long
 def test_raw_scores_in_a_batch_are_those_of_each_alone(stage: gd.GroundingDinoDetector) -> None:
     """Whatever the neighbour's captions, one or several, longer or shorter."""
     asked = [["elephant", "rhinoceros", "hippopotamus", "zebra"], ["elephant", "giraffe", "ox", "lion"], ["a"]]
@@ -252,6 +259,7 @@ def test_a_vocabulary_of_bert(tmp_path: Path, stage: gd.GroundingDinoDetector) -
     assert caption.phrase(last, 0.5) == " ox"
 
 
+@pytest.mark.long
 def test_published_values_are_computed(tmp_path: Path, stage: gd.GroundingDinoDetector) -> None:
     from PIL import Image
 

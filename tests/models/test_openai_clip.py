@@ -35,6 +35,7 @@ def model() -> Any:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["script", "trace", "state dict", "state dict with sizes", "half"])
+@pytest.mark.long
 def test_embeddings_are_those_of_the_original(tmp_path: Path, model: Any, kind: str) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(2, CONFIG.image_size, CONFIG.image_size, 3)).astype(np.float32)

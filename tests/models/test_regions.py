@@ -63,6 +63,7 @@ def test_a_classifier_may_be_switched_off(stage: Any) -> None:
     np.testing.assert_allclose(after.labels.score, 0.5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_padding_queries_and_negatives_changes_nothing(stage: Any) -> None:
     stage = dataclasses.replace(stage, negatives=("sea",))
     few = classified(stage, ["cat", "dog"])
@@ -93,6 +94,7 @@ def test_no_valid_boxes(stage: Any) -> None:
     assert np.isfinite(after.labels.scores).all()
 
 
+@pytest.mark.long
 def test_an_ensemble_is_the_mean_at_unit_length(stage: Any) -> None:
     sentences = ("a {}", "{} so", "the {} x")
     many = dataclasses.replace(stage, template=sentences)
@@ -133,6 +135,7 @@ def masked(stage: Any, content: list[float] | None = None) -> tuple[Scene, Masks
 
 @pytest.mark.parametrize("content", [None, [10.0, 14.0]], ids=["the whole grid", "a part of the grid"])
 @pytest.mark.parametrize("background", [0.0, 0.25])
+@pytest.mark.long
 def test_a_mask_changes_exactly_the_pixels_outside(stage: Any, content: Any, background: float) -> None:
     scene, _ = masked(stage, content)
     canvas, mean, std = scene.images.view(stage.view), (0.5,) * 3, (0.5,) * 3
@@ -147,6 +150,7 @@ def test_a_mask_changes_exactly_the_pixels_outside(stage: Any, content: Any, bac
     np.testing.assert_array_equal(seen[0, 1], plain[0, 1])  # a mask without a pixel changes nothing
 
 
+@pytest.mark.long
 def test_the_background_counts_only_where_there_are_masks(stage: Any) -> None:
     _, masks = masked(stage)
     without = classified(stage, ["cat"])

@@ -50,6 +50,7 @@ def number(name: str, shape: tuple[int, ...]) -> jax.Array:
     return jnp.asarray(noise, jnp.float32)
 
 
+@pytest.mark.long
 def test_one_mask_a_box_and_chunks_change_nothing(stage: Any) -> None:
     picture = Picture(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8))
     images = gather([picture], [stage.view])
@@ -69,6 +70,7 @@ def test_one_mask_a_box_and_chunks_change_nothing(stage: Any) -> None:
     np.testing.assert_allclose(masks.content[0, 0], [side * 60 / 90, side], atol=side / stage.config.image_size)
 
 
+@pytest.mark.long
 def test_clicks(stage: Any) -> None:
     many = 1 if isinstance(stage, sam_hq.SamHqSegmenter) else 3
     predictor = Predictor(stage)

@@ -20,6 +20,7 @@ from gsam.weights import folders, store
 from tests.models.small_classifiers import SIGLIP, Marks, before, classified, make, picture
 
 
+@pytest.mark.long
 def test_siglip_s_probability_is_absolute() -> None:
     """One query more changes nothing, and ``reject`` is compared with the probability, whatever the
     weight.
@@ -51,6 +52,7 @@ def test_a_better_negative_rejects() -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.long
 def test_siglip_s_probability_is_transformers_(tmp_path: Path, version: int) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")

@@ -57,6 +57,7 @@ def detect(
     return jax.jit(stage.detect, static_argnums=4)(stage.params, gather(pictures, [stage.view]), text, valid, n)
 
 
+@pytest.mark.long
 def test_boxes_lie_in_the_picture(detector: owl_vit.OwlDetector) -> None:
     boxes, labels = detect(detector, [picture(30, 90), picture(200, 100)], ["a", "b", ""])
     for b, (h, w) in enumerate(((30, 90), (200, 100))):
@@ -77,6 +78,7 @@ def test_padding_queries_changes_nothing(detector: owl_vit.OwlDetector) -> None:
     assert (np.asarray(labels.scores)[..., 2:] == 0).all()
 
 
+@pytest.mark.long
 def test_a_batch_is_its_pictures(detector: owl_vit.OwlDetector, segmenter: sam.SamSegmenter) -> None:
     pictures = [picture(30, 90, 1), picture(80, 50, 2), picture(64, 64, 3)]
     together, _ = detect(detector, pictures, ["ab", "c"])
@@ -91,6 +93,7 @@ def test_a_batch_is_its_pictures(detector: owl_vit.OwlDetector, segmenter: sam.S
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])
+@pytest.mark.long
 def test_chunks_of_prompts_change_nothing(segmenter: sam.SamSegmenter, chunk: int) -> None:
     images = gather([picture(64, 48)], [segmenter.view])
     corner = np.random.default_rng(0).uniform(0, 20, (1, 7, 2))

@@ -37,6 +37,7 @@ def pipeline(name: str) -> Pipeline:
 @pytest.mark.parametrize(
     ("name", "way", "exported"), [("efficient_sam", "bicubic", False), ("medsam", "probability", True)]
 )
+@pytest.mark.long
 def test_from_the_stage_to_the_masks(name: str, way: str, exported: bool, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     pipe = pipeline(name)

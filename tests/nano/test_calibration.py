@@ -76,6 +76,7 @@ def test_the_search_prefers_what_keeps_the_limit() -> None:
 
 @pytest.mark.skipif(not (ROOT / "weights/nano/classifier.safetensors").is_file(), reason="weights/nano is empty")
 @pytest.mark.parametrize("query", [list(LEAVES), ["dog"], ["car", "tree", "red apple"]], ids=["all", "one", "three"])
+@pytest.mark.long
 def test_it_is_what_the_pipeline_does(query: list[str]) -> None:
     settings = {"threshold": 0.15, "nms": 0.5, "duplicate": 0.6, "group": 1.0, "inside": 1.0, "reject": 0.02}
     with jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():

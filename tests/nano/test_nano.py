@@ -50,6 +50,7 @@ def scenes() -> list[heldout.Example]:
     return heldout.read(ROOT / "tests" / "data" / "heldout")
 
 
+@pytest.mark.long
 def test_it_reaches_its_floors(pipe: Any, scenes: list[heldout.Example]) -> None:
     tally = Tally()
     for scene in scenes:
@@ -61,6 +62,7 @@ def test_it_reaches_its_floors(pipe: Any, scenes: list[heldout.Example]) -> None
     assert report["mask_iou"] > report["filled_found_box_iou"]
 
 
+@pytest.mark.long
 def test_what_is_not_there_is_not_found(pipe: Any, scenes: list[heldout.Example]) -> None:
     found = 0
     for i, scene in enumerate(scenes):
@@ -70,6 +72,7 @@ def test_what_is_not_there_is_not_found(pipe: Any, scenes: list[heldout.Example]
     assert found / len(scenes) <= MOST_FALSE
 
 
+@pytest.mark.long
 def test_a_plain_noun_finds_its_colours(pipe: Any, scenes: list[heldout.Example]) -> None:
     tally = Tally()
     for scene in scenes:

@@ -47,6 +47,7 @@ def predictor() -> gsam.VideoPredictor:
 
 
 @pytest.mark.parametrize("kind", list(FLOORS))
+@pytest.mark.long
 def test_what_is_prompted_is_followed(
     predictor: gsam.VideoPredictor, examples: list[heldout_clips.Example], kind: str
 ) -> None:
@@ -55,6 +56,7 @@ def test_what_is_prompted_is_followed(
     assert counts["j_and_f"] >= FLOORS[kind], counts
 
 
+@pytest.mark.long
 def test_things_are_followed_by_their_names(examples: list[heldout_clips.Example]) -> None:
     pipe = gsam.load("nano", device=jax.devices()[:1])
     counts = []
@@ -82,6 +84,7 @@ def test_an_object_that_leaves_is_not_there(
     assert max(areas[3:]) < 0.2 * areas[0]
 
 
+@pytest.mark.long
 def test_the_sample_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("av", reason="the extra video is not installed")
     track = in_process(monkeypatch, "track", "-p", "nano")

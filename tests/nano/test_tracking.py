@@ -153,6 +153,7 @@ def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> Non
     np.testing.assert_allclose(half[0, 1:3, 1:3].mean((0, 1)), whole[0, 2:6, 2:6].mean((0, 1)), atol=0.3)
 
 
+@pytest.mark.long
 def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray], teacher: Teacher) -> None:
     work = task(pool, 1, teacher)
     params = started(work, teacher)
@@ -165,6 +166,7 @@ def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray
         assert float(loss) == pytest.approx(float(metrics["mask"] + metrics["there"]) + taught, rel=1e-5)
 
 
+@pytest.mark.long
 def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray]) -> None:
     work = task(pool, 4)
     params = started(work)
@@ -182,6 +184,7 @@ def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray])
     assert all(0 <= value <= 1 for value in metrics.values())
 
 
+@pytest.mark.long
 def test_training_follows_as_the_product_does(pool: dict[str, np.ndarray]) -> None:
     """Object scores of every frame, which rest on all that is remembered: ages, pointers, what is
     kept and what is not.
@@ -226,6 +229,7 @@ class Obedient:
         return ObjectMasks(answer.logits[:, 0], answer.iou[:, 0], answer.object_score, answer.tokens[:, 0])
 
 
+@pytest.mark.long
 def test_corrections_go_where_the_mask_is_wrong() -> None:
     truth = np.zeros((2, 16, 16), np.float32)
     truth[:, 4:9, 5:12] = 1.0

@@ -122,6 +122,7 @@ def test_prompts_of_a_box_and_a_click(pool: Pool) -> None:
     assert (prompts.labels[:, 0, 2] == FOREGROUND).all()
 
 
+@pytest.mark.long
 def test_the_segmenter_has_a_loss_and_corrects_where_it_is_wrong(pool: Pool) -> None:
     config = Config(
         16, 1, 2, (0,), image_size=32, patch=8, out_chans=16, decoder_heads=2, decoder_mlp=16, box_mask_prompt=6.0
@@ -145,6 +146,7 @@ def test_the_segmenter_has_a_loss_and_corrects_where_it_is_wrong(pool: Pool) -> 
     assert (np.asarray(last)[1, 1] != -1).any()
 
 
+@pytest.mark.long
 def test_the_next_click_goes_where_the_mask_is_most_wrong() -> None:
     want = np.zeros((1, 20, 20), bool)
     want[0, 2:12, 2:13] = True
@@ -173,6 +175,7 @@ def test_the_next_click_goes_where_the_mask_is_most_wrong() -> None:
     assert label == FOREGROUND
 
 
+@pytest.mark.long
 def test_ignored_pixels_do_not_count() -> None:
     logits = jnp.full((1, 1, 4, 4, 4), -9.0).at[..., :2, :].set(9.0)
     truth = jnp.zeros((1, 1, 4, 4)).at[..., :1, :].set(1.0)

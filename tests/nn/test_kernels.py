@@ -22,6 +22,7 @@ def given(side: int, d: int, dtype: jnp.dtype | type = jnp.float32, b: int = 2, 
 
 @pytest.mark.parametrize("target", ["cuda", "tpu"])
 @pytest.mark.parametrize(("side", "d"), [(8, 80), (16, 16)])
+@pytest.mark.long
 def test_matches_xla(side: int, d: int, target: str) -> None:
     xs = given(side, d)
     want = relative.plain(*xs)
@@ -41,6 +42,7 @@ def test_large_logits_do_not_overflow() -> None:
         np.testing.assert_allclose(relative.attend(*xs, target=target, interpret=True), relative.plain(*xs), atol=2e-4)
 
 
+@pytest.mark.long
 def test_gradient() -> None:
     xs = given(8, 16, b=1)
     got = jax.grad(lambda *a: (relative.attend(*a, interpret=True) ** 2).sum(), argnums=(0, 2, 3))(*xs)

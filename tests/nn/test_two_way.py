@@ -30,6 +30,7 @@ def inputs(prompts: int) -> tuple[jax.Array, ...]:
 
 
 @pytest.mark.parametrize("masks", [range(1), range(1, 4), (2, 0)])
+@pytest.mark.long
 def test_some_masks_are_those_of_all(decoder, masks) -> None:
     spec, params = decoder
     run = jax.jit(lambda p, masks, *a: spec.bind(p)(*a, masks), static_argnums=1)

@@ -24,6 +24,7 @@ def greedy(xyxy: np.ndarray, overlap: float, group: np.ndarray) -> list[int]:
 
 
 @pytest.mark.parametrize("overlap", [0.1, 0.3, 0.5, 0.9])
+@pytest.mark.long
 def test_nms_is_greedy_for_any_threshold(overlap: float) -> None:
     rng = np.random.default_rng(int(overlap * 10))
     corner = rng.uniform(0, 60, (40, 2))

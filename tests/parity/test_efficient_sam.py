@@ -39,6 +39,7 @@ def test_the_reference_has_the_official_tensors(source: str, sizes: reference.Si
     assert {k: list(v.shape) for k, v in made.state_dict().items()} == LISTS[source]["keys"]
 
 
+@pytest.mark.long
 def test_efficient_sam(oracle: reference.EfficientSam, tmp_path: Path) -> None:
     rows = efficient_sam.compare(oracle, tmp_path, picture())
     wrong = [row for row in rows if not row.difference <= row.limit]

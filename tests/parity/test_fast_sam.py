@@ -55,6 +55,7 @@ def test_the_network(model: reference.FastSam, stage: FastSamSegmenter) -> None:
 
 
 @pytest.mark.parametrize("shape", [(70, 50), (40, 61), (96, 96), (33, 200), (1, 150)])
+@pytest.mark.long
 def test_everything(whole: fast_sam.Whole, shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     rows = whole.compare(pixels, conf=0.2)

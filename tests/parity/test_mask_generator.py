@@ -153,6 +153,7 @@ COUNTS = {"nothing is good enough": (0, 0), "nothing is stable": (0, 0), "everyt
 
 
 @pytest.mark.parametrize("case", NANO)
+@pytest.mark.long
 def test_a_trained_model(case: str) -> None:
     size, options = NANO[case]
     stage, picture = nano(), drawn("05.jpg", size)
@@ -184,6 +185,7 @@ def test_a_random_model(case: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["bilinear", "bicubic"])
+@pytest.mark.long
 def test_other_ways_to_enlarge(way: str) -> None:
     stage = Squashed(CONFIG, tiny().spec, tiny().params)
     object.__setattr__(stage, "upsample", way)
@@ -193,6 +195,7 @@ def test_other_ways_to_enlarge(way: str) -> None:
     same(ours(stage, picture, **options), theirs)
 
 
+@pytest.mark.long
 def test_the_accelerator_s_way_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles smaller than the picture and few masks at a time, on every border."""
     monkeypatch.setattr("gsam.predictors.automatic.device.TILE", 32)

@@ -54,6 +54,7 @@ def pixels_of(*size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("model", "size"), [("small", (75, 101)), ("wide", (150, 101)), ("mm", (64, 130))])
+@pytest.mark.long
 def test_grounding_dino(tmp_path: Path, model: str, size: tuple[int, int]) -> None:
     queries = ["cat", "a dog", "yellow bus"]
     rows = grounding_dino.compare(grounding_dino.model(model), tmp_path, pixels_of(*size), queries)
@@ -61,6 +62,7 @@ def test_grounding_dino(tmp_path: Path, model: str, size: tuple[int, int]) -> No
     assert len(rows) == 8  # both ranked alike, so the whole is compared too
 
 
+@pytest.mark.long
 def test_the_comparison_of_grounding_dino_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hugging Face's own inverse sigmoid, where first guesses lie at the border."""
     import torch

@@ -37,6 +37,7 @@ def check(rows: list[Row], count: int) -> None:
 
 
 @pytest.mark.parametrize("size", sam2.SIZES)
+@pytest.mark.long
 def test_sam2(tmp_path: Path, size: str) -> None:
     check(sam2.compare(sam2.model(size), tmp_path, PICTURE), 12)
 
@@ -107,6 +108,7 @@ def test_the_finer_mask_has_the_tensors_of_the_official_file() -> None:
     assert {f"sam_mask_decoder.{k}": list(v.shape) for k, v in sam2_hq.Finer(256).state_dict().items()} == more
 
 
+@pytest.mark.long
 def test_half_precision(tmp_path: Path) -> None:
     """bfloat16 weights run in bfloat16, and give about what float32 does; logits and IoU stay
     float32.

@@ -38,6 +38,7 @@ def agree(ours: gsam.VideoPredictor, state: Any, theirs: oracle.Theirs, frames: 
         assert np.abs(pointers - theirs.pointers[frame]).max() < 1e-4 * theirs.pointers[frame].std()
 
 
+@pytest.mark.long
 def test_clicks_and_a_box_are_followed_forwards_and_backwards(
     pair: tuple[Any, gsam.VideoPredictor], tmp_path: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_clicks_and_a_box_are_followed_forwards_and_backwards(
     assert not [row for row in rows if row.difference > row.limit]
 
 
+@pytest.mark.long
 def test_several_clicks_and_prompts_on_two_frames(pair: tuple[Any, gsam.VideoPredictor]) -> None:
     reference, ours = pair
     frames = oracle.moving(COUNT, number=1)
@@ -60,6 +62,7 @@ def test_several_clicks_and_prompts_on_two_frames(pair: tuple[Any, gsam.VideoPre
     agree(ours, state, theirs.propagate(0), range(COUNT))
 
 
+@pytest.mark.long
 def test_a_drawn_mask(pair: tuple[Any, gsam.VideoPredictor]) -> None:
     """Theirs remembers the mask at full size, the original (and ours) the one of low resolution,
     made large again.

@@ -44,11 +44,13 @@ def test_the_reference_has_the_tensors_of_the_official_file(variant: str) -> Non
     assert ours == LISTS[variant]["keys"]
 
 
+@pytest.mark.long
 def test_mobile_sam(tmp_path: Path) -> None:
     model = sam_family.seed(sam_family.model(MOBILE))
     check(sam_family.compare_mobile_sam(model, tmp_path, pixels(160), MOBILE), 6)
 
 
+@pytest.mark.long
 def test_sam_hq(tmp_path: Path) -> None:
     check(sam_family.compare_sam_hq(sam_family.seed(sam_family.model(HQ)), tmp_path, pixels(80), HQ), 11)
 

@@ -45,6 +45,7 @@ def test_views_made_ahead_are_those_made_late() -> None:
     assert alone != together
 
 
+@pytest.mark.long
 def test_a_stream_begins_the_next_batch_before_it_ends_one(nano: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [picture(60, 80, i) for i in range(5)]
     expected = [nano(p, "dog").scores for p in pictures]

@@ -46,6 +46,7 @@ def names_nothing(scene: Scene) -> Scene:
     return scene
 
 
+@pytest.mark.long
 def test_it_finds_what_the_generator_finds(nano: Any, scene: np.ndarray) -> None:
     """At low resolution: most of the same masks, boxes within a cell or two, in the same order of
     predicted IoU.
@@ -87,6 +88,7 @@ def test_counts_are_fixed_and_thresholds_are_not(nano: Any, scene: np.ndarray) -
     assert pipe.counts["pictures"] == 2
 
 
+@pytest.mark.long
 def test_more_boxes_than_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1))
     every = gsam.GridProposer(stage, 2, -9.0, 0.0, box_nms_thresh=1.0, stability_score_offset=0.0)
@@ -102,6 +104,7 @@ def test_more_boxes_than_masks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (distance.min(0) < 1e-3).all()  # decoded once more, the masks are those of their points
 
 
+@pytest.mark.long
 def test_a_batch_is_its_pictures(nano: Any, scene: np.ndarray) -> None:
     pipe = gsam.Pipeline(gsam.GridProposer(nano, 4, **LOOSE), names_nothing, boxes=8, threshold=0.0)
     other = np.ascontiguousarray(scene[:200, ::-1])
@@ -146,6 +149,7 @@ def test_a_proposer_only_proposes_first() -> None:
         gsam.Pipeline(gsam.segmenter("nano_sam"))
 
 
+@pytest.mark.long
 def test_the_recipe_finds_and_names() -> None:
     """Of the things in six scenes, more than a third (of all 24 scenes it was 63 of 90)."""
     pipe = gsam.load("everything_nano", device="cpu:0")
@@ -196,6 +200,7 @@ def test_points_must_be_whole_and_the_model_must_take_them(nano: Any) -> None:
         gsam.GridProposer(Proposes())  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_it_is_exported(tmp_path: Path, nano: Any, scene: np.ndarray) -> None:
     from gsam.export import export
 

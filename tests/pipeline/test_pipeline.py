@@ -209,6 +209,7 @@ def test_stream_is_bounded() -> None:
     assert len(taken) < 20
 
 
+@pytest.mark.long
 def test_apply_is_pure_and_composes() -> None:
     p = pipe()
     images, tokens = p.prepare([picture(64, 64, (8, 8, 40, 40)), picture(32, 48, None)], "dog")

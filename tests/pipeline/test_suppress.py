@@ -48,6 +48,7 @@ def test_a_box_around_a_group_goes_whatever_its_score(score: float) -> None:
     assert set(left(suppress(scene(boxes, scores, [0] * 4)))) == {ONE, TWO, AROUND, THREE}
 
 
+@pytest.mark.long
 def test_a_large_thing_with_small_ones_of_its_kind_in_it_stays() -> None:
     """They fill too little of it, or there is one only, or they are called otherwise, or they are
     not believed in.

@@ -122,6 +122,7 @@ def test_nothing_found_by_any_tile() -> None:
         _ = result.mask_logits
 
 
+@pytest.mark.long
 def test_small_things_in_a_large_picture() -> None:
     """nano sees 160 pixels a side: a scene that is a corner of a large picture is found in tiles
     only.

@@ -42,6 +42,7 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@pytest.mark.long
 def test_few_programs_whatever_the_picture(stage: sam.SamSegmenter) -> None:
     generator = gsam.MaskGenerator(stage, points_per_side=3, points_per_batch=4, crop_n_layers=1, **LOOSE)
     for size in ((40, 64), (64, 40), (200, 90), (1, 7)):
@@ -57,6 +58,7 @@ def test_a_picture_is_encoded_once_a_crop(stage: sam.SamSegmenter, monkeypatch: 
     assert len(count) == 5
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_points(stage: sam.SamSegmenter) -> None:
     """Of masks of 1.2 MB, thirty-two times as many need hardly more: only what is kept, which is
     nothing here.

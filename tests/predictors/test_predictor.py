@@ -99,6 +99,7 @@ def test_padding_points_and_prompts_changes_nothing(predictor: Predictor, stage:
         np.testing.assert_allclose(iou[i], quality[0], atol=1e-5)
 
 
+@pytest.mark.long
 def test_prompts_of_every_form_at_once(predictor: Predictor) -> None:
     """Points, boxes and masks in any number, or none: each gives what it gives alone."""
     low = predictor.predict(box=[5, 5, 50, 30]).low_res[:1]
@@ -228,6 +229,7 @@ def test_what_a_model_does_not_take() -> None:
             p.predict(**prompt)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_boxes_bring_their_filled_selves(stage: sam.SamSegmenter) -> None:
     """A model trained so (nano) gives a box what its pipeline gives it, unless another mask comes
     along.
@@ -315,6 +317,7 @@ print(json.dumps({"more": peak() - before, "areas": areas}))
 """
 
 
+@pytest.mark.long
 def test_ten_thousand_boxes_in_bounded_memory() -> None:
     """Their masks would take 1.2 GB together; one after the other, none is kept."""
     run = subprocess.run(

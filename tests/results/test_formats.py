@@ -93,6 +93,7 @@ def test_a_label_has_one_colour_and_neighbours_differ() -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 120), (12, 300), (300, 24), (1, 1), (5, 5)])
+@pytest.mark.long
 def test_plates_stay_inside_and_any_script_is_drawn(size: tuple[int, int]) -> None:
     labels = ["노란 버스", "x" * 300, "🐶 شجرة", "a\nb"]
     h, w = size

@@ -44,6 +44,7 @@ def fonts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.mark.usefixtures("fonts")
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("size", [11, 20, 44])
+@pytest.mark.long
 def test_any_script_is_drawn(word: str, size: int) -> None:
     assert drawable(word)
     ink = alpha(word, size)

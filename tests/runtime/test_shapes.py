@@ -32,6 +32,7 @@ def found() -> Boxes:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", owl_vit.VARIANTS)
+@pytest.mark.long
 def test_owl(name: str, dtype) -> None:
     config = owl_vit.VARIANTS[name]
     spec = owl_vit.spec(config)
@@ -49,6 +50,7 @@ def test_owl(name: str, dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["grounding_dino_tiny", "grounding_dino_base", "mm_grounding_dino_tiny_o365v1_goldg"])
+@pytest.mark.long
 def test_grounding_dino(name: str, dtype) -> None:
     config = grounding_dino.VARIANTS[name]
     spec = grounding_dino.spec(config)
@@ -69,6 +71,7 @@ def test_grounding_dino(name: str, dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", sam.VARIANTS)
+@pytest.mark.long
 def test_sam(name: str, dtype) -> None:
     config = sam.VARIANTS[name]
     spec = sam.spec(config)
@@ -83,6 +86,7 @@ def test_sam(name: str, dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize(("family", "name"), [(f, n) for f in (clip, siglip) for n in f.VARIANTS])
+@pytest.mark.long
 def test_classifiers_of_regions(family, name: str, dtype) -> None:
     config = family.VARIANTS[name]
     spec = family.spec(config)

@@ -48,6 +48,7 @@ def test_a_large_vocabulary_gives_no_hint() -> None:
     assert str(seen[0].message) == "this model does not know the word 'wheel'"
 
 
+@pytest.mark.long
 def test_nano_says_once_what_it_knows_where_it_finds_nothing() -> None:
     pipe = gsam.load("nano")
     grey = np.full((64, 64, 3), 90, np.uint8)
@@ -59,6 +60,7 @@ def test_nano_says_once_what_it_knows_where_it_finds_nothing() -> None:
     assert (len(found), len(again)) == (0, 0)
 
 
+@pytest.mark.long
 def test_nano_tells_of_a_word_once_for_all_its_models() -> None:
     pipe = gsam.load("nano")
     with pytest.warns(UserWarning, match="does not know the word 'wheel'") as seen:

@@ -49,6 +49,7 @@ def same(found: list[Any], expected: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, Session.copy])
+@pytest.mark.long
 def test_a_copy_goes_its_own_way(
     predictor: gsam.VideoPredictor, begun: Session, how: Callable[[Session], Session]
 ) -> None:

@@ -269,6 +269,7 @@ GONE: dict[Box, dict[int, Box | None]] = {LEFT: dict.fromkeys((3, 4, 5, 6)), RIG
 
 
 @pytest.mark.parametrize("cut", range(9))
+@pytest.mark.long
 def test_what_is_hidden_at_the_cut_comes_back(cut: int, tmp_path: Path) -> None:
     def script() -> Script:
         return Script(HIDDEN, GONE)

@@ -31,6 +31,7 @@ def follow(predictor: gsam.VideoPredictor, state: Any, **given: Any) -> dict[int
     return {frame: masks for frame, _, masks in predictor.propagate_in_video(state, **given)}
 
 
+@pytest.mark.long
 def test_words_and_shapes(predictor: gsam.VideoPredictor) -> None:
     state = predictor.init_state(small.frames(5))
     assert (state["num_frames"], state["video_height"], state["video_width"], state["obj_ids"]) == (5, 40, 56, [])
@@ -84,6 +85,7 @@ def test_prompts_on_different_frames(
         np.testing.assert_allclose(answers[1][frame], masks, atol=2e-3)
 
 
+@pytest.mark.long
 def test_objects_together_are_what_they_are_alone(predictor: gsam.VideoPredictor) -> None:
     clicks = {1: [[10, 15]], 2: [[40, 30]], 3: [[25, 5], [50, 35]]}
     state = predictor.init_state(small.frames(5))
@@ -117,6 +119,7 @@ def test_points_may_be_added_to_points(predictor: gsam.VideoPredictor) -> None:
     assert state.tracked_object(1).points[0].labels.tolist() == [2, 3, 1]
 
 
+@pytest.mark.long
 def test_a_correction_on_a_frame_gone_over_counts(predictor: gsam.VideoPredictor) -> None:
     """The original loses it: the frame is computed anew from memory, and the first frame keeps its
     old mask.

@@ -45,6 +45,7 @@ def contrastive(logits: jax.Array, targets: jax.Array) -> jax.Array:
         (contrastive, optax.softmax_cross_entropy),
     ],
 )
+@pytest.mark.long
 def test_the_losses_that_nano_learnt_with_are_optax(written: Loss, used: Loss, soft: bool) -> None:
     """Values and gradients of the formulas that stood here before; targets broadcast where masks
     share a truth.

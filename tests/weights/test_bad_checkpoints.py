@@ -11,6 +11,7 @@ from tests.bad.checkpoints import ROWS, Row
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+@pytest.mark.long
 def test_bad(row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GSAM_CACHE", str(tmp_path / "cache"))
     run = row.make(tmp_path)

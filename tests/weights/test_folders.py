@@ -73,6 +73,7 @@ def test_shards(tmp_path: Path, tensors: dict[str, np.ndarray], suffix: str) -> 
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", "mine.pt", "checkpoint.ckpt"])
+@pytest.mark.long
 def test_a_file_or_its_folder(tmp_path: Path, tensors: dict[str, np.ndarray], file: str) -> None:
     path = folder(tmp_path / "a", tensors, file)
     assert store.load(path).config == config_from_hf(VALUES)
@@ -157,6 +158,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.long
 def test_what_config_json_says_is_computed(what: str) -> None:
     """As transformers does with the same configuration and weights."""
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")

@@ -61,6 +61,7 @@ BOMBS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("what", BOMBS)
+@pytest.mark.long
 def test_pickles_that_mean_harm(tmp_path: Path, what: str) -> None:
     path = archive(tmp_path / "a.pth", b"\x80\x02" + BOMBS[what])
     refused: list[CheckpointError] = []

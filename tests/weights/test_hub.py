@@ -150,6 +150,7 @@ def blobs(folder: Path) -> list[Path]:
     return sorted((folder / "hf" / "hub" / "models--owner--clip" / "blobs").glob("*"))
 
 
+@pytest.mark.long
 def test_first_and_again(tmp_path: Path, hub: Hub, model: Any) -> None:
     params, files = model
     new, old = loaded(surroundings(tmp_path, hub), "owner/clip", "owner/old")
@@ -171,6 +172,7 @@ def test_first_and_again(tmp_path: Path, hub: Hub, model: Any) -> None:
 
 
 @pytest.mark.parametrize("more", [{"HF_HUB_OFFLINE": "1"}, {}], ids=["offline", "unreachable"])
+@pytest.mark.long
 def test_without_network(tmp_path: Path, model: Any, more: Mapping[str, str]) -> None:
     with serve({"owner/clip": Repository(model[1])}) as hub:
         pass  # nobody listens there any more
@@ -195,6 +197,7 @@ def fill(folder: Path, repository: str, files: Mapping[str, bytes]) -> None:
     (root / "refs" / "main").write_text(commit)
 
 
+@pytest.mark.long
 def test_an_interrupted_download(tmp_path: Path, hub: Hub, model: Any) -> None:
     params, files = model
     hub.reset_after = 50_000
@@ -213,6 +216,7 @@ def test_an_interrupted_download(tmp_path: Path, hub: Hub, model: Any) -> None:
     assert not [b for b in blobs(tmp_path) if b.suffix == ".incomplete"]
 
 
+@pytest.mark.long
 def test_the_hash_of_the_manifest(tmp_path: Path, hub: Hub, model: Any) -> None:
     params, files = model
     right = files["model.safetensors"]
@@ -260,6 +264,7 @@ def test_verify_knows_the_hashes_of_the_manifest(tmp_path: Path, monkeypatch: py
         list(weights._hashes("one", CheckpointSource("one", tmp_path, "one")))
 
 
+@pytest.mark.long
 def test_what_the_hub_refuses(tmp_path: Path, hub: Hub, model: Any) -> None:
     expected = {
         "owner/gated": ("hub_gated", "accept its terms"),
@@ -275,6 +280,7 @@ def test_what_the_hub_refuses(tmp_path: Path, hub: Hub, model: Any) -> None:
     assert cached(tmp_path, "owner/gated") == {}
 
 
+@pytest.mark.long
 def test_two_at_once(tmp_path: Path, hub: Hub, model: Any) -> None:
     env = surroundings(tmp_path, hub)
     processes = [start(env, "owner/clip") for _ in range(2)]
@@ -303,6 +309,7 @@ def pull(env: Mapping[str, str], name: str) -> tuple[int, str, str]:
     return process.returncode, out.decode(), seen.decode(errors="replace")
 
 
+@pytest.mark.long
 def test_pull(tmp_path: Path, hub: Hub, model: Any) -> None:
     code, out, err = pull(surroundings(tmp_path, hub, HF_TOKEN=TOKEN), "owner/gated")
     assert code == 0, err

@@ -27,6 +27,7 @@ print(len(made))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.long
 def test_loading_a_pipeline_compiles_nothing(dtype: str) -> None:
     run = subprocess.run([sys.executable, "-c", COUNT.format(dtype=dtype)], capture_output=True, text=True)
     assert run.stdout.strip() == "0", run.stdout + run.stderr
