@@ -40,7 +40,7 @@ class Embedding:
     pixels: NDArray[np.uint8] | None = None
     """[H, W, 3]; None where only the features are known."""
     projected: PyTree = None
-    """What else prompts without a mask share, [1, ...]; None where it is not known."""
+    """Shared by prompts without a mask beside the features, [1, ...]; None where not known."""
 
 
 @dataclasses.dataclass(frozen=True)
