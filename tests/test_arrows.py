@@ -54,6 +54,7 @@ def imports(file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+@pytest.mark.long
 def test_arrows(file: Path) -> None:
     here = file.relative_to(ROOT).with_suffix("").parts
     room = here[0]

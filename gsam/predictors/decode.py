@@ -173,10 +173,10 @@ class Decoder:
         """
         in_flight: collections.deque[tuple[int, Any]] = collections.deque()
         for start in range(0, len(prompts), shape.rows):
-            some = shape.pack(prompts[start : start + shape.rows])
-            projected = None if "mask" in some else embedding.projected
-            answer = self._decode(self._params, embedding.features, **some, projected=projected, multimask=multimask)
-            in_flight.append((len(prompts[start : start + shape.rows]), answer))
+            some = prompts[start : start + shape.rows]
+            shared = {"projected": embedding.projected if shape.mask is None else None, "multimask": multimask}
+            answer = self._decode(self._params, embedding.features, **shape.pack(some), **shared)
+            in_flight.append((len(some), answer))
             if len(in_flight) == 2:
                 yield _fetch(*in_flight.popleft())
         while in_flight:

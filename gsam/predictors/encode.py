@@ -42,6 +42,7 @@ class Encoder:
         self._embed = Program(model.features, device.platform)
         self._split = Program(self._unstack, device.platform)
         self._project = Program(model.project, device.platform)
+        self._projects: bool | None = None
 
     @property
     def compilations(self) -> int:
@@ -72,14 +73,15 @@ class Encoder:
         self.encoded += count
         return self._embed(self._params, images)
 
-    def completed(self, known: Embedding, pixels: NDArray[np.uint8] | None = None) -> Embedding:
+    def completed(self, known: Embedding) -> Embedding:
         """Add what prompts without a mask share, by one program wherever the features are from."""
-        projected = self._project(self._params, known.features) if self._projects else None
-        return dataclasses.replace(known, projected=projected, pixels=known.pixels if pixels is None else pixels)
-
-    @functools.cached_property
-    def _projects(self) -> bool:
-        return self._project.eval_shape(self._params, self._like) is not None
+        if self._projects is None:
+            self._projects = self._project.eval_shape(self._params, known.features) is not None
+        return (
+            dataclasses.replace(known, projected=self._project(self._params, known.features))
+            if self._projects
+            else known
+        )
 
     @functools.cached_property
     def fingerprint(self) -> ModelFingerprint:
@@ -102,7 +104,7 @@ class Encoder:
             known = embedding.load(path, self.fingerprint) if path.is_file() else None
         except (UsageError, OSError):  # damaged: it will be written anew
             return None
-        return None if known is None else self.completed(known, picture.pixels)
+        return None if known is None else self.completed(dataclasses.replace(known, pixels=picture.pixels))
 
     def _save(self, fresh: Embedding) -> None:
         if self.cache is not None and fresh.pixels is not None:

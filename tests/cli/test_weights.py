@@ -73,6 +73,7 @@ def test_pull() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.long
 def test_port(tmp_path: Path, dtype: str) -> None:
     folder = tmp_path / "ported"
     assert run("port", "nano_clip", folder, "--dtype", dtype).stdout.strip() == str(folder)
@@ -93,6 +94,7 @@ def test_verify_what_ships() -> None:
     assert [line[:2] for line in done.stdout.splitlines()] == ["ok", "ok", "ok", "--"]
 
 
+@pytest.mark.long
 def test_verify_says_what_it_cannot_check(tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 

@@ -207,8 +207,14 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert {str(x.dtype) for x in load_exported(out).steps["segment"].params.values()} >= {"bfloat16"}
     assert run("export", "nano", "-o", out) == 2
     assert "[output_exists]" in capsys.readouterr().err
-    assert run("export", "nano", "-o", tmp_path / "b", "--canvas", "wide") == 2
-    assert "[canvas_invalid]" in capsys.readouterr().err
+    for option, value, code in (
+        ("--dtype", "int7", "dtype_unknown"),
+        ("--device", "cpu:9", "device_unavailable"),
+        ("--canvas", "wide", "canvas_invalid"),
+    ):
+        assert run("export", "nano", "-o", tmp_path / "b", option, value) == 2
+        assert f"[{code}]" in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
     assert run("segment", SCENE, "-q", "dog", "-p", tmp_path) == 2
     assert "[not_exported]" in capsys.readouterr().err
 

@@ -215,6 +215,7 @@ def test_no_damage_gives_anything_but_an_image_error() -> None:
                 assert open_image(bytes(broken), max_pixels=10_000).pixels.ndim == 3
 
 
+@pytest.mark.long
 def test_pillow_s_own_limit_is_not_ours() -> None:
     """Pillow's is one for the process; ours is an argument, whatever Pillow's is."""
     with pytest.raises(ImageError, match="200,000,000 pixels; max_pixels"):

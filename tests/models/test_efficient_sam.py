@@ -40,11 +40,13 @@ def tokens(stage: efficient_sam.EfficientSamSegmenter, points: list[list[float]]
     return found[np.lexsort(found.T)]
 
 
+@pytest.mark.long
 def test_what_it_takes(stage: efficient_sam.EfficientSamSegmenter) -> None:
     assert (stage.prompt_types, stage.max_points, stage.upsample) == ({"foreground", "box"}, 6, "bicubic")
     assert stage.view.key == "squash_64_linear_0"
 
 
+@pytest.mark.long
 def test_every_prompt_is_six_tokens(stage: efficient_sam.EfficientSamSegmenter) -> None:
     """Rows that do not exist are left out wherever they are, whatever their position, and filled up
     alike.
@@ -68,6 +70,7 @@ def test_more_than_six_points_are_no_answer(stage: efficient_sam.EfficientSamSeg
     assert np.isfinite(tokens(stage, points, [1] * 6 + [ABSENT] * 2)).all()
 
 
+@pytest.mark.long
 def test_shapes_and_the_best_of_three(predictor: Predictor) -> None:
     where = dict(point_coords=[[10, 20], [60, 5]], point_labels=[1, 1])
     masks, iou, low = predictor.predict(**where)

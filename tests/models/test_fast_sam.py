@@ -94,6 +94,7 @@ def test_neither_canvas_nor_company_changes_what_is_found(
     np.testing.assert_allclose(together.prototypes[1, :h, :w], alone.prototypes[0, :h, :w], atol=1e-5 * scale)
 
 
+@pytest.mark.long
 def test_thresholds_compile_nothing_and_matter(sam: FastSAM) -> None:
     one = picture(50, 90)
     middle = float(np.median(sam(one).scores))
@@ -135,6 +136,7 @@ def test_half_precision_runs(stage: fast_sam.FastSamSegmenter) -> None:
 
 @pytest.mark.parametrize("name", fast_sam.VARIANTS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.long
 def test_official_sizes_trace(name: str, dtype: Any) -> None:
     """Without a number: what goes in, what comes out."""
     config = fast_sam.VARIANTS[name]
@@ -266,6 +268,7 @@ def test_wrong_prompts_say_what_is_wrong(call: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("classifier", ["clip", "siglip"])
+@pytest.mark.long
 def test_a_text_asks_a_classifier(stage: fast_sam.FastSamSegmenter, sam: FastSAM, classifier: str) -> None:
     from tests.models import small_classifiers as small
     from tests.weights.files import random
@@ -373,6 +376,7 @@ def grounded(
 
 
 @pytest.mark.parametrize("n", [4, 400])
+@pytest.mark.long
 def test_proposals_are_everything(large: fast_sam.FastSamSegmenter, features: Detections, n: int) -> None:
     boxes, labels, masks = grounded(large, TWO, n, features)
     assert masks.content is not None

@@ -202,6 +202,7 @@ def test_raw_scores_in_a_batch_are_those_of_each_alone(stage: gd.GroundingDinoDe
         np.testing.assert_allclose(together.token_scores, alone.token_scores, atol=1e-5)
 
 
+@pytest.mark.long
 def test_phrases_as_the_original_decodes_them(stage: gd.GroundingDinoDetector) -> None:
     phrases = dataclasses.replace(stage, labels="phrases")
     result = pipe(phrases, text_threshold=0.5)(picture(90, 70).pixels, "cat. ox")
@@ -213,6 +214,7 @@ def test_phrases_as_the_original_decodes_them(stage: gd.GroundingDinoDetector) -
     assert len(set(result.labels)) > 1
 
 
+@pytest.mark.long
 def test_a_second_query_costs_no_backbone(stage: gd.GroundingDinoDetector) -> None:
     p = gsam.Pipeline(stage, boxes=12)
     pixels = picture(90, 70).pixels

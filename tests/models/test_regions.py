@@ -25,6 +25,7 @@ def stage(request: pytest.FixtureRequest) -> Any:
     return make(request.param)
 
 
+@pytest.mark.long
 def test_clip_weighs_and_rejects() -> None:
     stage = make("clip", negatives=("sea", "red dog"))
     queries = ["cat", "dog", ""]
@@ -42,6 +43,7 @@ def test_clip_weighs_and_rejects() -> None:
 
 
 @pytest.mark.parametrize("family", ["clip", "siglip"])
+@pytest.mark.long
 def test_a_negative_related_to_a_query_is_not_used(family: str) -> None:
     stage = make(family, negatives=("sea", "red dog"))
     for queries, usable in (
@@ -52,6 +54,7 @@ def test_a_negative_related_to_a_query_is_not_used(family: str) -> None:
         assert arranged(stage, queries).allowed[0].tolist() == usable
 
 
+@pytest.mark.long
 def test_without_negatives_there_are_rows_of_none(stage: Any) -> None:
     text = arranged(stage, ["dog", ""])
     assert text.negatives.shape == (1, 0, text.queries.shape[-1])

@@ -59,6 +59,7 @@ def beside(predictor: Predictor, stage: sam2.Sam2Segmenter, **settings: Any) -> 
     return other
 
 
+@pytest.mark.long
 def test_what_it_takes(stage: sam2.Sam2Segmenter) -> None:
     assert stage.prompt_types == {"foreground", "background", "box", "mask"}
     assert (stage.upsample, stage.pads_boxes, stage.logit_clip, stage.has_postprocess) == (
@@ -80,6 +81,7 @@ def test_features_are_those_of_three_strides(features: sam2.Features) -> None:
     assert [x.shape for x in features] == [(16, 16, 2), (8, 8, 4), (4, 4, 16)]
 
 
+@pytest.mark.long
 def test_shapes_are_the_original_s(predictor: Predictor) -> None:
     masks, iou, low = predictor.predict([[10, 20]], [1])
     assert (masks.shape, masks.dtype, iou.shape, low.shape) == ((3, 40, 100), np.bool_, (3,), (3, 16, 16))
@@ -89,6 +91,7 @@ def test_shapes_are_the_original_s(predictor: Predictor) -> None:
     assert (predictor.original_size, predictor.input_size) == ((40, 100), (64, 64))
 
 
+@pytest.mark.long
 def test_a_padding_token_goes_with_every_prompt(
     stage: sam2.Sam2Segmenter, predictor: Predictor, features: sam2.Features
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_padding_token_goes_with_every_prompt(
     assert (np.abs(np.asarray(other) - np.asarray(logits)).max((1, 2, 3)) > 1e-3).all()
 
 
+@pytest.mark.long
 def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     """Also where holes are filled."""
     images = gather([Picture(PICTURE)], [stage.view])
@@ -136,6 +140,7 @@ def test_a_box_in_a_pipeline_is_one_of_the_predictor(stage: sam2.Sam2Segmenter, 
     assert (np.asarray(done.logits) != np.asarray(plain.logits)).any()
 
 
+@pytest.mark.long
 def test_an_unstable_mask_gives_way_to_the_best_of_three(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     plain = beside(predictor, dataclasses.replace(stage, dynamic_multimask=False))
     where: dict[str, Any] = dict(point_coords=[[10, 20]], point_labels=[1])
@@ -176,6 +181,7 @@ def test_low_resolution_logits_are_cut(stage: sam2.Sam2Segmenter, predictor: Pre
     np.testing.assert_array_equal(each.low_res, low)
 
 
+@pytest.mark.long
 def test_holes_and_sprinkles(stage: sam2.Sam2Segmenter, predictor: Predictor) -> None:
     """They are gone from the masks; what is given back to be a prompt is as it was."""
     clean = beside(predictor, dataclasses.replace(stage, **CLEAN), mask_threshold=0.1)

@@ -42,6 +42,7 @@ def formula(
 
 @pytest.mark.parametrize(("heads_from", "tiles_from"), [(1 << 30, 1 << 30), (0, 1 << 30), (0, 0)])
 @pytest.mark.parametrize("lead", [(), (2, 3)])
+@pytest.mark.long
 def test_matches_the_formula(
     heads_from: int, tiles_from: int, lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ def test_matches_the_formula(
 
 
 @pytest.mark.parametrize("heads_from", [1 << 30, 0])
+@pytest.mark.long
 def test_bias_and_mask(heads_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "HEADS_FROM", heads_from)
     q, k, v = given()

@@ -25,6 +25,7 @@ def plain(q: np.ndarray, k: np.ndarray, v: np.ndarray, rel_h: np.ndarray, rel_w:
 
 
 @pytest.mark.parametrize(("side", "form"), [(6, "_folded"), (16, "_tiled")])
+@pytest.mark.long
 def test_matches_the_formula(side: int, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     q, k, v = rng.normal(size=(3, 2, 3, side * side, 8))
@@ -38,6 +39,7 @@ def test_matches_the_formula(side: int, form: str, monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(got, plain(q, k, v, rel_h, rel_w), atol=1e-5)
 
 
+@pytest.mark.long
 def test_both_forms_can_be_differentiated() -> None:
     args = [jax.random.normal(jax.random.key(i), s) for i, s in enumerate([(1, 1, 256, 4)] * 3 + [(31, 4)] * 2)]
     folded = jax.grad(lambda *a: relative.attention(*a).sum(), argnums=(0, 3))(*args)

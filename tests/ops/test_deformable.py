@@ -31,6 +31,7 @@ def plain(value: np.ndarray, xy: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("few", [0, 1000], ids=["by a table", "by gathers"])
+@pytest.mark.long
 def test_sampling(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deformable, "FEW", few)
     rng = np.random.default_rng(0)

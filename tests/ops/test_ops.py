@@ -69,6 +69,7 @@ def test_chunks_may_be_wider_on_an_accelerator() -> None:
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("box", [(3.0, 5.0, 40.0, 29.0), (10.5, 2.25, 14.0, 9.0), (0.0, 0.0, 48.0, 48.0)])
+@pytest.mark.long
 def test_crops_are_pillow_s(name: str, box: tuple[float, ...]) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

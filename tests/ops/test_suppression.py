@@ -23,6 +23,7 @@ def boxes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("overlap", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("n", [5, 80])
+@pytest.mark.long
 def test_best_is_nms(n: int, overlap: float) -> None:
     xyxy, score = boxes(80, 3)
     score[:20] = -np.inf

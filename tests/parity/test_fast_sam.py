@@ -48,6 +48,7 @@ def over(rows: list[fast_sam.Row]) -> set[str]:
     return {row.what for row in rows if not row.difference <= row.limit}
 
 
+@pytest.mark.long
 def test_the_network(model: reference.FastSam, stage: FastSamSegmenter) -> None:
     rows = fast_sam.network(model, stage, PIXELS)
     assert len(rows) == 3

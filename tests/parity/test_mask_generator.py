@@ -175,6 +175,7 @@ TINY: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", TINY)
+@pytest.mark.long
 def test_a_random_model(case: str) -> None:
     size, options = TINY[case]
     picture = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)

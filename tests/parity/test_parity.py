@@ -23,6 +23,7 @@ def check(rows: list[compare.Row]) -> None:
     assert not wrong, wrong
 
 
+@pytest.mark.long
 def test_sam(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).normal(size=(1, 128, 128, 3)).astype(np.float32)
     check(compare.compare_sam(seeded.sam("tiny"), tmp_path, pixels))
@@ -40,6 +41,7 @@ def test_clip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.long
 def test_siglip(tmp_path: Path, version: int) -> None:
     model = seeded.siglip("tiny", version)
     config = model.config

@@ -92,6 +92,7 @@ def test_a_video_s_file_is_a_picture_s(tmp_path: Path) -> None:
         np.testing.assert_array_equal(value, picture.params[name])
 
 
+@pytest.mark.long
 def test_hq_sam2(tmp_path: Path) -> None:
     model, finer = sam2.model("even"), seeded.seed(sam2_hq.Finer(32))
     stage = sam2.load(model, tmp_path)

@@ -90,6 +90,7 @@ def test_a_drawn_mask(pair: tuple[Any, gsam.VideoPredictor]) -> None:
         assert ((seen.logits > 0) == (want.masks[frame][0] > 0)).mean() > 0.99
 
 
+@pytest.mark.long
 def test_an_object_that_is_not_there(tmp_path: Path) -> None:
     reference = oracle.model(oracle.tiny(True), 3)
     with oracle.torch.no_grad():

@@ -85,6 +85,7 @@ def test_the_early_map_is_that_of_the_first_global_block(variant: str, first: in
     assert [b.attn.window for b in encoder.blocks] == [b.window for b in model.image_encoder.blocks]
 
 
+@pytest.mark.long
 def test_light_s_early_map_is_160_wide() -> None:
     spec = sam_hq.spec(sam_hq.VARIANTS["sam_hq_vit_tiny"])
     shapes = jax.eval_shape(
@@ -114,6 +115,7 @@ def test_the_best_of_three_is_chosen_by_iou(tmp_path: Path) -> None:
     assert min(np.abs(found[a] - found[b]).max() for a, b in ((0, 1), (0, 2), (1, 2))) > 0.1
 
 
+@pytest.mark.long
 def test_half_precision_of_tiny_vit() -> None:
     """bfloat16 weights run in bfloat16, and give about what float32 does."""
     params = sam_family.below(sam_family.parameters(sam_family.seed(sam_family.model(MOBILE)), MOBILE))

@@ -75,6 +75,7 @@ def test_it_finds_what_the_generator_finds(nano: Any, scene: np.ndarray) -> None
         np.testing.assert_allclose(found.xyxy[i], [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=2 * cell)
 
 
+@pytest.mark.long
 def test_counts_are_fixed_and_thresholds_are_not(nano: Any, scene: np.ndarray) -> None:
     pipe = gsam.Pipeline(gsam.GridProposer(nano, 4, **LOOSE), boxes=3, threshold=0.0)
     most = pipe(scene, "a. b. c")

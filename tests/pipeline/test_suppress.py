@@ -42,6 +42,7 @@ AROUND = (10, 10, 70, 60)
 
 
 @pytest.mark.parametrize("score", [0.2, 0.9])
+@pytest.mark.long
 def test_a_box_around_a_group_goes_whatever_its_score(score: float) -> None:
     boxes, scores = [ONE, TWO, AROUND, THREE], [0.5, 0.6, score, 0.4]
     assert set(left(suppress(scene(boxes, scores, [0] * 4, group=0.7)))) == {ONE, TWO, THREE}

@@ -59,6 +59,7 @@ def test_the_file_says_whose_it_is(saved: Path) -> None:
     assert len(note["fingerprint"]) == 32
 
 
+@pytest.mark.long
 def test_sam_s_one_array(tmp_path: Path) -> None:
     stage = sam.build(CONFIG, bind.random_params(sam.spec(CONFIG), 1))
     p = Predictor(stage)
@@ -150,6 +151,7 @@ def test_another_model_is_refused(saved: Path, tmp_path: Path) -> None:
             work(tmp_path / "a.npz")
 
 
+@pytest.mark.long
 def test_a_model_that_is_trained_on_is_another_one() -> None:
     params = bind.random_params(sam.spec(CONFIG), 1)
     moved = {k: v * 1.001 for k, v in params.items()}

@@ -80,6 +80,7 @@ def test_a_mask_can_be_refined(predictor: Predictor) -> None:
     assert predictor.predict(mask_input=low[:1]).masks.shape == (3, 40, 100)
 
 
+@pytest.mark.long
 def test_padding_points_and_prompts_changes_nothing(predictor: Predictor, stage: sam.SamSegmenter) -> None:
     """Five points are padded to eight, three prompts to four: each prompt gives what the model
     gives it alone, unpadded.

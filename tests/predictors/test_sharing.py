@@ -184,6 +184,7 @@ def test_pipelines_and_predictors_by_name_are_picklable() -> None:
     assert (predictor.name, predictor.mask_threshold, predictor.is_image_set) == ("nano_sam", 0.5, False)
 
 
+@pytest.mark.long
 def test_reprs_say_what_things_are() -> None:
     predictor = gsam.Predictor("nano_sam")
     assert repr(predictor) == "<Predictor nano_sam on cpu: no image is set>"

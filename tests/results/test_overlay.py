@@ -104,6 +104,7 @@ def test_an_outline_is_closed_and_inside() -> None:
 
 
 @pytest.mark.parametrize(("count", "size"), [(50, (534, 800)), (30, (300, 300)), (12, (600, 900)), (80, (1000, 1500))])
+@pytest.mark.long
 def test_plates_do_not_hide_things(count: int, size: tuple[int, int]) -> None:
     shares = hidden(crowd(count, size, 10, 60, seed=count))
     assert shares.mean() < 0.06

@@ -105,6 +105,7 @@ def test_lists_that_do_not_go_together() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.jpg", "a.jpeg", "a.webp", "deep/er/a.png"])
+@pytest.mark.long
 def test_pictures_are_saved_as_their_suffix_says(tmp_path: Path, name: str) -> None:
     result = scene()
     path = result.save(tmp_path / name)

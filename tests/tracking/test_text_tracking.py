@@ -216,6 +216,7 @@ def pipeline() -> Pipeline:
     return Pipeline(Whole(), name="whole", tracker=small.made, tracking={"every": 2})
 
 
+@pytest.mark.long
 def test_a_pipeline_follows() -> None:
     pipe = pipeline()
     told = list(pipe.track(small.frames(5), "thing"))

@@ -59,6 +59,7 @@ def lines(folder: Path, event: str = "step") -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in every if line["event"] == event]
 
 
+@pytest.mark.long
 def test_a_killed_and_resumed_run_repeats_the_uninterrupted_one(tmp_path: Path) -> None:
     config = TrainConfig(steps=12, learning_rate=3e-2, log_every=1)
     whole = train(Line(), config, tmp_path / "whole", quiet=True)

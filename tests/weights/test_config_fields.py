@@ -160,6 +160,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.long
 def test_values_of_the_wrong_kind(name: str) -> None:
     """Nothing but a `CheckpointError`, at once, whatever one field holds."""
     port, values = family_modules(MODELS[name])[1], defaults(name)

@@ -94,6 +94,7 @@ def test_what_is_packed_is_measured(tmp_path: Path, member: str) -> None:
     assert memory < 1 << 20
 
 
+@pytest.mark.long
 def test_twenty_thousand_tensors_of_a_stranger(tmp_path: Path) -> None:
     import time
 

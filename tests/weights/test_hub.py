@@ -325,6 +325,7 @@ def test_pull(tmp_path: Path, hub: Hub, model: Any) -> None:
     assert "500" in err
 
 
+@pytest.mark.long
 def test_pull_without_network(tmp_path: Path) -> None:
     with serve({}) as hub:
         pass

@@ -92,6 +92,7 @@ def test_a_file_that_is_not_what_the_hub_said(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "a bit", "its hash gone", "its hash wrong", "no safetensors"])
+@pytest.mark.long
 def test_a_damaged_copy_is_made_anew(hub: Path, damage: str) -> None:
     first = store.load("some model", role="segment").params
     (file,) = kept()

@@ -188,6 +188,7 @@ def loaded_nano(params: Mapping[str, Any], tokenizer: Path | None = None) -> sto
     return store.Loaded("sam", gsam.models.sam.VARIANTS["nano_sam"], params, tokenizer, "nano_sam")
 
 
+@pytest.mark.long
 def test_orbax_round_trip(tmp_path: Path, nano: Any) -> None:
     tokenizer = folders.data_folder("nano") / "tokenizer.json"
     folder = store.save(loaded_nano(nano[0], tokenizer), tmp_path / "out")
@@ -350,6 +351,7 @@ def test_a_cached_hub_model(tmp_path: Path, hub_folders: Any, offline: Path) -> 
         same(loaded.params, expected.params)
 
 
+@pytest.mark.long
 def test_the_hub_s_own_variables(tmp_path: Path, hub_folders: Any) -> None:
     hub_cache(tmp_path / "home" / "hub", "some/tiny-sam", hub_folders["segment"][0])
     code = "from gsam.weights import store; print(store.load('some/tiny-sam').family)"

@@ -77,6 +77,7 @@ def beside() -> dict[str, Any]:
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("what", beside())
+@pytest.mark.long
 def test_what_lies_beside(tmp_path: Path, what: str, protocol: int) -> None:
     weights = {"a.weight": torch.rand(3, 2), "b": torch.rand(4).to(torch.bfloat16)}
     content = {"epoch": 3, what: beside()[what], "model": weights, "last": beside()[what]}
@@ -158,6 +159,7 @@ PREFIXES = ["_orig_mod.", "model.", "sam.", "module.", "model._orig_mod.", "a.b.
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.long
 def test_prefixes(tmp_path: Path, nano: Any, prefix: str, suffix: str) -> None:
     params, official = nano
     named = {prefix + k: v for k, v in official.items()}
