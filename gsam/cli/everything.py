@@ -240,7 +240,7 @@ class RunConfig:
     @property
     def recorded(self) -> Json:
         """All that results depend on besides the images, for the manifest of the output folder."""
-        from gsam.dataset.settings import plain, query_settings, weights_of
+        from gsam.dataset.settings import plain, platform_of, query_settings, weights_of
         from gsam.version import __version__
 
         given = {"stage": self.stage, "options": self.options, "classifier": self.classifier, "limits": self.limits}
@@ -252,6 +252,7 @@ class RunConfig:
             "queries": query_settings(self.queries) if self.queries else None,
             "weights": weights_of(models),
             "stretch": self.stretch,
+            "device": platform_of(self.device) if self.device else None,
             "dtype": self.dtype,
         }
 

@@ -18,6 +18,11 @@ SLOTS = {"detector": "detect", "segmenter": "segment", "classifier": "classify",
 """Arguments of `gsam.load` that put another model into a table of the recipe."""
 
 
+def platform_of(device: str) -> str:
+    """The part of a device's name that results depend on: its number changes nothing."""
+    return device.partition(":")[0].strip().lower()
+
+
 def pipeline_settings(pipeline: str, queries: Queries, given: Mapping[str, object]) -> Json:
     """Describe what a pipeline finds: recipe, weights, limits, queries.
 
@@ -36,6 +41,8 @@ def pipeline_settings(pipeline: str, queries: Queries, given: Mapping[str, objec
     from gsam.pipeline.limits import Limits
 
     known = {k: v for k, v in given.items() if v is not None}
+    if "device" in known:
+        known["device"] = platform_of(str(known["device"]))
     exported = Path(pipeline).is_dir() and pipeline not in recipes()
     recipe = {} if exported else read_recipe(pipeline)
     masks = "ground" if "ground" in recipe and "segment" not in recipe else "segment"

@@ -174,7 +174,7 @@ class Decoder:
         in_flight: collections.deque[tuple[int, Any]] = collections.deque()
         for start in range(0, len(prompts), shape.rows):
             some = prompts[start : start + shape.rows]
-            shared = {"projected": embedding.projected if shape.mask is None else None, "multimask": multimask}
+            shared = {"projected": embedding.projected, "multimask": multimask}
             answer = self._decode(self._params, embedding.features, **shape.pack(some), **shared)
             in_flight.append((len(some), answer))
             if len(in_flight) == 2:

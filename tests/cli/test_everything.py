@@ -118,8 +118,10 @@ def test_it_computes_where_and_in_what_it_is_told(
     assert run(*own, "--device", "cpu:1", "--dtype", "bfloat16") == 0
     assert {made[0][1][k] for k in ("device", "dtype")} == {jax.devices()[1], jnp.dtype(jnp.bfloat16)}
     assert asked == [{"dtype": jnp.bfloat16}]
-    assert run(*own, "--device", "cpu:1", "--resume") == 0  # what another type computed is not mixed in
-    assert "dtype" in capsys.readouterr().err
+    assert run(*own, "--device", "cpu:0", "--dtype", "bfloat16", "--resume") == 0
+    assert len(made) == 1  # which of the devices changes nothing
+    assert run(*own, "--resume") == 0  # what another type computed is not mixed in
+    assert len(made) == 2
     assert run(*own, "--device", "cpu:9") == 2
     assert "no device 'cpu:9'" in capsys.readouterr().err
 

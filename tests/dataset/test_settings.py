@@ -64,6 +64,8 @@ def changes(folder: Path) -> dict[str, Callable[[], Any]]:
         "another label": lambda: ask({"dog": "animal"}),
         "another model": lambda: ask(segmenter="nano_sam"),
         "a precision": lambda: ask(dtype="bfloat16"),
+        "a platform": lambda: ask(device="cuda"),
+        "one of its devices": lambda: ask(device="CUDA:1"),
         "another recipe of the same name": lambda: (write(folder, 0.35), ask())[1],
         "other weights of the same name, size and time": lambda: (
             write(folder), flip(folder / "mine.safetensors"), ask()
@@ -71,7 +73,7 @@ def changes(folder: Path) -> dict[str, Callable[[], Any]]:
     }  # fmt: skip
 
 
-SAME = ("nothing", "options that were not given", "the recipe's own value")
+SAME = ("nothing", "options that were not given", "the recipe's own value", "one of its devices")
 
 
 def test_what_changes_results_changes_settings(tmp_path: Path) -> None:

@@ -68,6 +68,32 @@ def test_a_mask_is_read_with_the_image(make: Any) -> None:
     np.testing.assert_array_equal(found, predictor.predict([[80, 10]], [1], mask_input=mask)[2])
 
 
+@pytest.mark.parametrize("make", [of_sam, of_sam2])
+def test_what_is_shared_is_used(make: Any) -> None:
+    """Answers follow it: it is no ornament."""
+    predictor = Predictor(make())
+    predictor.set_image(PICTURE)
+    true = predictor.predict([[80, 10]], [1])[2]
+    predictor._current.set(
+        [dataclasses.replace(e, projected=jax.tree.map(lambda x: -x, e.projected)) for e in predictor._embeddings]
+    )
+    assert np.abs(predictor.predict([[80, 10]], [1])[2] - true).max() > 0.01 * float(np.std(true))
+
+
+def test_everything_asked_again_with_its_mask_reads_it_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> list[dict[str, Any]]:
+        asked = dict(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
+        return gsam.MaskGenerator(of_sam(), use_m2m=True, **asked).generate(PICTURE)
+
+    shared = found()
+    monkeypatch.setattr(sam.SamSegmenter, "project", lambda *_: None)
+    plain = found()
+    assert len(shared) == len(plain) > 0
+    for ours, other in zip(shared, plain, strict=True):
+        assert ours["predicted_iou"] == pytest.approx(other["predicted_iou"], abs=1e-4)
+        assert (ours["segmentation"] != other["segmentation"]).mean() < 0.01
+
+
 def test_a_model_whose_boxes_bring_masks_shares_nothing() -> None:
     predictor = gsam.Predictor("nano_sam")
     predictor.set_image(PICTURE)
