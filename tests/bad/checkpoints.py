@@ -4,24 +4,21 @@ must give.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import http.server
 import json
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
 from gsam.build.pipelines import load
 from gsam.build.stages import stage
 from gsam.errors import CheckpointError, GsamError, UsageError
-from gsam.weights import download, hashes, store
+from gsam.weights import hashes, store
+from tests.bad import hubs
 from tests.weights import files
 
 
@@ -173,43 +170,6 @@ def _no_tokenizer(folder: Path) -> Callable[[], Any]:
     return lambda: stage("detect", str(path), {})
 
 
-@contextlib.contextmanager
-def _server(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
-    """Answers everything alike; its address."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            for key, value in headers.items():
-                self.send_header(key.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def _by_hand(folder: Path) -> Callable[[], Any]:
-    def run() -> None:
-        with mock.patch.dict("os.environ", GSAM_CACHE=str(folder)):
-            store.load("fast_sam_s")
-
-    return run
-
-
 def _network(folder: Path) -> Callable[[], Any]:
     """A network pickled whole, in which a call hides where a tensor should be."""
     marker = folder / "marker"
@@ -222,77 +182,6 @@ def _network(folder: Path) -> Callable[[], Any]:
             store.load(path)
         finally:
             assert not marker.exists(), "the file was executed"
-
-    return run
-
-
-def _hub(name: str, status: int, error: str = "") -> Callable[[Path], Callable[[], Any]]:
-    """A hub that answers with an error; status 0 is a hub that is not there."""
-
-    def make(folder: Path) -> Callable[[], Any]:
-        from huggingface_hub import constants
-
-        def run() -> None:
-            with contextlib.ExitStack() as stack:
-                headers = {"X_Error_Code": error} if error else {}
-                url = stack.enter_context(_server(status, **headers)) if status else "http://127.0.0.1:9"
-                stack.enter_context(mock.patch.object(constants, "ENDPOINT", url))
-                stack.enter_context(mock.patch.object(constants, "HF_HUB_CACHE", str(folder / "hub")))
-                stack.enter_context(mock.patch.object(constants, "HF_HUB_OFFLINE", False))
-                store.load(name)
-
-        return run
-
-    return make
-
-
-def _offline(folder: Path) -> Callable[[], Any]:
-    from huggingface_hub import constants
-
-    def run() -> None:
-        with (
-            mock.patch.object(constants, "HF_HUB_CACHE", str(folder / "hub")),
-            mock.patch.object(constants, "HF_HUB_OFFLINE", True),
-        ):
-            store.load("some/model")
-
-    return run
-
-
-def _full(folder: Path) -> Callable[[], Any]:
-    def full(*_: Any, **__: Any) -> Any:
-        raise OSError(28, "No space left on device")
-
-    def run() -> None:
-        with _server(200, b"x") as url, mock.patch.object(Path, "open", full):
-            download.from_url(f"{url}/x.pth", folder / "x.pth")
-
-    return run
-
-
-def _together(folder: Path) -> Callable[[], Any]:
-    """Two first loads at once of an address with the wrong file: both say so, and no file is
-    left.
-    """
-
-    def run() -> None:
-        errors: list[CheckpointError] = []
-
-        def one() -> None:
-            try:
-                download.from_url(f"{url}/x.pth", folder / "x.pth", "0" * 64)
-            except CheckpointError as error:
-                errors.append(error)
-
-        with _server(200, b"x" * 100_000) as url:
-            threads = [threading.Thread(target=one) for _ in range(2)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert len(errors) == 2
-        assert not [p for p in folder.iterdir() if p.suffix != ".lock"]
-        raise errors[0]
 
     return run
 
@@ -403,27 +292,27 @@ _TABLE: tuple[tuple[str, str, Callable[[Path], Callable[[], Any]], type[GsamErro
     ("34n", "a model that reads text, without tokenizer", _no_tokenizer, CheckpointError, "tokenizer_missing"),
     ("35", "a file with one bit flipped", _flipped, CheckpointError, "checkpoint_hash"),
     ("36", "weights with a NaN", _changed(**{_LINEAR: _poisoned}), CheckpointError, "checkpoint_not_finite"),
-    ("37a", "a hub model without network", _hub("some/model", 0), CheckpointError, "hub_offline"),
-    ("37b", "a hub model with HF_HUB_OFFLINE=1, not cached", _offline, CheckpointError, "hub_offline"),
-    ("37c", "a gated hub model", _hub("some/model", 403, "GatedRepo"), CheckpointError, "hub_gated"),
+    ("37a", "a hub model without network", hubs.hub("some/model", 0), CheckpointError, "hub_offline"),
+    ("37b", "a hub model with HF_HUB_OFFLINE=1, not cached", hubs.offline, CheckpointError, "hub_offline"),
+    ("37c", "a gated hub model", hubs.hub("some/model", 403, "GatedRepo"), CheckpointError, "hub_gated"),
     (
         "37d",
         "a hub model that does not exist",
-        _hub("some/model", 404, "RepoNotFound"),
+        hubs.hub("some/model", 404, "RepoNotFound"),
         CheckpointError,
         "hub_not_found",
     ),
     (
         "37e",
         "a revision that does not exist",
-        _hub("some/model@v9", 404, "RevisionNotFound"),
+        hubs.hub("some/model@v9", 404, "RevisionNotFound"),
         CheckpointError,
         "hub_revision",
     ),
-    ("37f", "a name no hub model can have", _hub("so me/mo del", 500), CheckpointError, "hub_not_found"),
-    ("37h", "a model that a person has to fetch, not fetched", _by_hand, CheckpointError, "checkpoint_missing"),
-    ("37g", "a disk that is full", _full, CheckpointError, "download_failed"),
-    ("38", "two first loads at once of a wrong file", _together, CheckpointError, "checkpoint_hash"),
+    ("37f", "a name no hub model can have", hubs.hub("so me/mo del", 500), CheckpointError, "hub_not_found"),
+    ("37h", "a model that a person has to fetch, not fetched", hubs.by_hand, CheckpointError, "checkpoint_missing"),
+    ("37g", "a disk that is full", hubs.full, CheckpointError, "download_failed"),
+    ("38", "two first loads at once of a wrong file", hubs.together, CheckpointError, "checkpoint_hash"),
     ("39a", "a recipe that is not TOML", _recipe("detect ="), UsageError, "usage"),
     ("39b", "a recipe with an unknown table", _recipe("[dtect]\nname = 'nano_owl'"), UsageError, "usage"),
     ("39c", "a recipe with an unknown key", _recipe("[detect]\nnam = 'nano_owl'"), UsageError, "usage"),

@@ -1,5 +1,6 @@
 """Rows 19 and 41 to 48 as the command line meets them.  ``tests/cli/test_segment.py``,
-``test_results_are_kept.py`` and ``test_track.py`` and ``tests/dataset/test_outputs.py`` run these.
+``test_processes.py``, ``test_results_are_kept.py``, ``test_track.py`` and ``test_track_resume.py``
+and ``tests/dataset/test_outputs.py`` run these.
 """
 
 from __future__ import annotations

@@ -56,6 +56,7 @@ def rows() -> list[Row]:
     """The rows that `test_bad` runs, in order."""
     from tests.bad import (
         addresses,
+        arrays,
         clicks,
         depths,
         everything,
@@ -68,7 +69,20 @@ def rows() -> list[Row]:
         videos,
     )
 
-    every = (addresses, images, depths, prompts, geometry, clicks, files, grounding, everything, videos, sharing)
+    every = (
+        addresses,
+        images,
+        arrays,
+        depths,
+        prompts,
+        geometry,
+        clicks,
+        files,
+        grounding,
+        everything,
+        videos,
+        sharing,
+    )
     return sorted([row for part in every for row in part.ROWS], key=_place)
 
 

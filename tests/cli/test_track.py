@@ -11,65 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import gsam
-from gsam.dataset import manifest, signals, track_lines
+from gsam.dataset import signals
 from gsam.dataset.folder import output_folder
 from gsam.dataset.manifest import OWN
-from gsam.dataset.track_lines import Lines
-from gsam.errors import CheckpointError, VideoError
-from gsam.pipeline import Pipeline
+from gsam.errors import CheckpointError
 from gsam.results.formats import davis, mots, tracks_jsonl, youtube_vis
 from gsam.results.tracks import TrackedFrame, Tracks
-from gsam.text.queries import parse_queries
-from gsam.tracking.state import TrackingState
-from gsam.weights.folders import data_folder
 from tests.bad import videos as bad
+from tests.cli.fake_track import Fake, folder, results
 from tests.helpers.command import Gsam, in_process
 from tests.inputs.video import made
-from tests.tracking.test_text_tracking import pipeline
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
-
-
-class Tracked:
-    """Frames, and the number of the last one for a state."""
-
-    def __init__(self, frames: Iterator[TrackedFrame]) -> None:
-        self.frames, self.last = frames, -1
-
-    def __iter__(self) -> Iterator[TrackedFrame]:
-        for frame in self.frames:
-            self.last = frame.index
-            yield frame
-
-    def state(self) -> TrackingState:
-        return TrackingState(self.last, {}, {})
-
-
-class Fake:
-    """Follows a square of 8 pixels that moves by one a frame, and another from frame 2 on."""
-
-    def __init__(self, fails_at: int | None = None) -> None:
-        self.fails_at, self.asked = fails_at, list[dict[str, Any]]()
-
-    def track(self, frames: Any, query: Any, *, start: TrackingState | None = None, **settings: Any) -> Tracked:
-        start_frame = None if start is None else start.frame
-        self.asked.append({"query": parse_queries(query).names, "start": start_frame, **settings})
-        return Tracked(self.frames(frames, 0 if start is None else start.frame + 1))
-
-    def frames(self, frames: Any, first: int) -> Iterator[TrackedFrame]:
-        for frame in frames.walk(first):
-            if frame.index == self.fails_at:
-                raise VideoError("the rest cannot be decoded", "video_damaged")
-            masks = np.zeros((2, *frame.pixels.shape[:2]), bool)
-            masks[0, 2:10, frame.index : frame.index + 8] = True
-            masks[1, 12:18, 3:9] = frame.index >= 2
-            ids = [1, 2] if frame.index >= 2 else [1]
-            labels = ["dog", "red car"][: len(ids)]
-            time = None if frame.time is None else float(frame.time)
-            yield TrackedFrame.of(frame.index, masks[: len(ids)], ids, labels, [0.9] * len(ids), time)
 
 
 @pytest.fixture
@@ -83,14 +38,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gsam:
     monkeypatch.chdir(tmp_path)
     return in_process(monkeypatch, "track", "-p", "nano")
-
-
-def folder(path: Path, count: int = 5) -> Path:
-    path.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path / f"{i:05d}.png")
-    return path
 
 
 def test_everything_is_written(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,129 +190,6 @@ def test_exit_codes_of_odd_videos(
     (tmp_path / "odd.mp4").write_bytes(data())
     assert run("odd.mp4", "-q", "dog", "--format", "jsonl") == (3 if code else 0)
     assert (f"[{code}]" in capsys.readouterr().err) == bool(code)
-
-
-class Killed(BaseException):
-    """A run that ends without a word, as by SIGKILL."""
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """A pipeline with a tracker whose memories matter: random, tiny, real."""
-    pipe = pipeline()
-    monkeypatch.setattr(gsam, "load", lambda name, **given: pipe, raising=False)
-    return pipe
-
-
-def kill_after(monkeypatch: pytest.MonkeyPatch, number: int, seconds: float) -> None:
-    add = Lines.add
-
-    def dying(lines: Lines, frame: TrackedFrame, *arguments: Any) -> None:
-        add(lines, frame, *arguments)
-        if frame.index == number:
-            assert lines._writer is not None
-            lines._writer.close()
-            monkeypatch.setattr(Lines, "add", add)
-            raise Killed
-
-    monkeypatch.setattr(track_lines, "SECONDS", seconds)
-    monkeypatch.setattr(track_lines, "SHARE", 0)
-    monkeypatch.setattr(Lines, "add", dying)
-    monkeypatch.setattr(Lines, "close", lambda _: None)
-
-
-def results(place: Path) -> dict[str, bytes]:
-    found = (p for p in place.rglob("*") if p.is_file() and not p.name.startswith(OWN))
-    return {p.relative_to(place).as_posix(): p.read_bytes() for p in found}
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1e6], ids=["with a state", "without"])
-@pytest.mark.parametrize("number", [0, 2, 3, 5])
-@pytest.mark.long
-def test_killed_after_any_frame_and_resumed_is_as_if_never_killed(
-    run: Gsam, tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, seconds: float
-) -> None:
-    folder(tmp_path / "clip", 6)
-    command = ("clip", "-q", "dog. red car", "--format", "jsonl,davis,mots,youtube_vis")
-    assert run(*command, "-o", "whole") == 0
-    with monkeypatch.context() as patch:
-        kill_after(patch, number, seconds)
-        with pytest.raises(Killed):
-            run(*command, "-o", "cut")
-    assert (tmp_path / "cut" / ".gsam.clip.state.npz").is_file() == (seconds == 0)
-    with (tmp_path / "cut" / "clip.jsonl").open("ab") as file:
-        file.write(b'{"frame": 6, "obj')  # a line that was torn off
-    assert run(*command, "-o", "cut", "--resume") == 0
-    assert results(tmp_path / "cut") == results(tmp_path / "whole")
-    assert sorted(p.name for p in (tmp_path / "cut").glob(".*")) == [manifest.NAME]
-
-
-def test_a_damaged_state_costs_time_only(
-    run: Gsam, tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder(tmp_path / "clip", 4)
-    assert run("clip", "-q", "dog", "--format", "jsonl", "-o", "whole") == 0
-    with monkeypatch.context() as patch:
-        kill_after(patch, 2, 0.0)
-        with pytest.raises(Killed):
-            run("clip", "-q", "dog", "--format", "jsonl", "-o", "cut")
-    (tmp_path / "cut" / ".gsam.clip.state.npz").write_bytes(b"PK")
-    assert run("clip", "-q", "dog", "--format", "jsonl", "-o", "cut", "--resume") == 0
-    assert results(tmp_path / "cut") == results(tmp_path / "whole")
-
-
-@pytest.mark.parametrize(
-    ("changed", "says"),
-    [
-        (["--every", 3], "tracking.every was not given, is 3"),
-        (["--match", 0.25], "tracking.match was not given, is 0.25"),
-        (["--patience", 5], "tracking.patience was not given, is 5"),
-        (["--threshold", 0.5], "limits.threshold was 0.25, is 0.5"),
-        (["-p", "other.toml"], "recipe.track.patience was not given, is 7"),
-    ],
-)
-def test_other_settings_are_refused(
-    run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[Any], says: str
-) -> None:
-    folder(tmp_path / "clip")
-    recipe = (data_folder("pipelines") / "nano.toml").read_text(encoding="utf-8")
-    (tmp_path / "other.toml").write_text(recipe.replace("[track]\n", "[track]\npatience = 7\n"))
-    command = ("clip", "-q", "dog. red car", "--format", "jsonl")
-    for fails_at in (3, None):  # a part of a video, a whole one
-        fake.fails_at = fails_at
-        run(*command, *(["--resume"] if fails_at is None else []))
-        before = results(tmp_path / "out")
-        capsys.readouterr()
-        assert run(*command, *changed, "--resume") == 2
-        told = capsys.readouterr().err
-        assert says in told
-        assert "[resume_differs]" in told
-        assert results(tmp_path / "out") == before
-    assert run(*command, *changed) == 0  # anew
-
-
-def test_a_changed_video_is_refused(run: Gsam, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "clip.mp4").write_bytes(made.video(6))
-    fake.fails_at = 3
-    assert run("clip.mp4", "-q", "dog", "--format", "jsonl") == 3
-    (tmp_path / "clip.mp4").write_bytes(made.video(5))
-    assert run("clip.mp4", "-q", "dog", "--format", "jsonl", "--resume") == 2
-    assert "the video changed" in capsys.readouterr().err
-
-
-def test_tracks_of_before_are_kept_until_there_is_something_new(
-    run: Gsam, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder(tmp_path / "clip")
-    assert run("clip", "-q", "dog", "--format", "jsonl") == 0
-    before = results(tmp_path / "out")
-
-    def load(name: str) -> Fake:
-        raise CheckpointError("not in the cache", "hub_offline")
-
-    monkeypatch.setattr(gsam, "load", load, raising=False)
-    assert run("clip", "-q", "cat", "--format", "jsonl") == 1
-    assert results(tmp_path / "out") == before
 
 
 def finished_tracks(path: Path, size: tuple[int, int], count: int, ids: Callable[[int], int], name: str) -> None:
