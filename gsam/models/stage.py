@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -44,8 +45,7 @@ class ModelStage(Generic[M]):
     @classmethod
     def spec_of(cls, config: Any) -> bind.Spec[M]:
         """Describe the model of this size without its parameters."""
-        make: Any = cls.module
-        return bind.spec(lambda: make(config))
+        return _spec(cls.module, config)
 
     @classmethod
     def from_params(cls, config: Any, params: Params, tokenizer: Tokenizer | None = None, **settings: Any) -> Self:
@@ -72,6 +72,12 @@ class ModelStage(Generic[M]):
         spec = cls.spec_of(config)
         spec.check(params)
         return spec
+
+
+@functools.lru_cache(maxsize=64)
+def _spec(module: Any, config: Any) -> Any:
+    """Build a spec once: it is asked for to identify, to port and to check a model."""
+    return bind.spec(lambda: module(config))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

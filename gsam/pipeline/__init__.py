@@ -7,15 +7,14 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source
-from gsam.pipeline.finish import to_results
+from gsam.pipeline.finish import InFlight, to_results
 from gsam.pipeline.limits import OPENING, CallSettings, Limits, LimitSettings, OpenSettings, TrackSettings, check_names
 from gsam.pipeline.prepare import asked, opener, read_ahead
 from gsam.pipeline.steps import Steps
@@ -40,20 +39,11 @@ if TYPE_CHECKING:
     from gsam.tracking.engine import Engine
     from gsam.tracking.text_tracking import TrackedVideoFrames
 
+R = TypeVar("R")
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
 AHEAD = 1
 """Batches that a stream has begun while the one before is brought to the host."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _InFlight:
-    """A batch that a device works on."""
-
-    scene: Scene
-    pictures: Sequence[Picture]
-    queries: Sequence[Queries]
-    limits: Limits
 
 
 class Pipeline(Steps):
@@ -78,7 +68,7 @@ class Pipeline(Steps):
 
     Example:
         >>> def only_large(scene: gsam.Scene) -> gsam.Scene:
-        ...     x0, y0, x1, y1 = jnp.moveaxis(scene.boxes.xyxy, -1, 0)
+        ...     x0, y0, x1, y1 = (scene.boxes.xyxy[..., i] for i in range(4))
         ...     keep = scene.boxes.valid & ((x1 - x0) * (y1 - y0) > 10_000)
         ...     boxes = dataclasses.replace(scene.boxes, valid=keep)
         ...     return dataclasses.replace(scene, boxes=boxes)
@@ -287,7 +277,7 @@ class Pipeline(Steps):
     ) -> Iterator[Result]:
         together = images_per_call(batch_size, self.views, self.devices)
         batch: list[tuple[Picture, Queries]] = []
-        begun: collections.deque[_InFlight] = collections.deque()
+        begun: collections.deque[InFlight] = collections.deque()
         full = False  # a program for fewer images than that would have to be compiled
         for (source, queries), picture in ahead:
             if isinstance(picture, Exception):
@@ -330,7 +320,7 @@ class Pipeline(Steps):
         batch_size: int,
         *,
         remember: bool = False,
-    ) -> _InFlight:
+    ) -> InFlight:
         """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
         check_process()
         with self._lock:  # what is remembered and compiled is all threads'
@@ -338,15 +328,15 @@ class Pipeline(Steps):
 
     def _begin(
         self, batch: Sequence[tuple[Picture, Queries]], limits: Limits, batch_size: int, remember: bool
-    ) -> _InFlight:
+    ) -> InFlight:
         pictures, queries = [p for p, _ in batch], [q for _, q in batch]
         spare = batch_size - len(batch)
         text = shard_batch(self._text([*queries, *[queries[-1]] * spare]), self.devices)
         images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
         scene = self._decode(self.params, images, text, features, replicate(limits.thresholds, self.devices))
-        return _InFlight(scene, pictures, queries, limits)
+        return InFlight(scene, pictures, queries, limits)
 
-    def _collect(self, begun: _InFlight) -> list[Result]:
+    def _collect(self, begun: InFlight) -> list[Result]:
         """Wait for a batch, and bring what was found to the host."""
         captions = next(iter(self.captions.values()), None)
         batch = begun.scene, begun.pictures, begun.queries
@@ -380,11 +370,15 @@ class Pipeline(Steps):
 
     @functools.cached_property
     def _encode(self) -> Program[dict[str, PyTree]]:
-        return Program(self.encode, self.devices[0].platform)
+        return self._program(self.encode)
 
     @functools.cached_property
     def _decode(self) -> Program[Scene]:
-        return Program(self.apply, self.devices[0].platform)
+        return self._program(self.apply)
+
+    def _program(self, function: Callable[..., R]) -> Program[R]:
+        owner = (self.limits.boxes, self.steps) if len(self.devices) == 1 else None
+        return Program(function, self.devices[0].platform, owner=owner)
 
     def _text(self, queries: Sequence[Queries]) -> Text:
         count = query_bucket(max(len(q.prompts) for q in queries))
@@ -397,4 +391,4 @@ class Pipeline(Steps):
                 self._asked.popitem(last=False)
         valid = np.array([[bool(p) for p in [*own, *[""] * (count - len(own))]] for own in prompts])
         groups = np.array([[*q.groups, *range(len(q.groups), count)] for q in queries], np.int32)
-        return Text(self._asked[prompts, count], jnp.asarray(valid), jnp.asarray(groups))
+        return Text(self._asked[prompts, count], jax.device_put(valid), jax.device_put(groups))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,16 @@ from gsam.roles import Stage, UpsamplesMasks
 from gsam.text.captions import CaptionPacker
 from gsam.text.queries import Queries
 from gsam.types import Masks, Scene
+
+
+@dataclasses.dataclass(frozen=True)
+class InFlight:
+    """A batch that a device works on."""
+
+    scene: Scene
+    pictures: Sequence[Picture]
+    queries: Sequence[Queries]
+    limits: Limits
 
 
 def to_results(

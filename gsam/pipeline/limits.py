@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, TypedDict
 
-import jax.numpy as jnp
+import numpy as np
+from jax import device_put
 
 from gsam.errors import UsageError
 from gsam.runtime.settings import LIMITS, check_numbers, unknown_setting
@@ -107,7 +108,9 @@ class Limits:
     @property
     def thresholds(self) -> Thresholds:
         """The limits that compiled programs take as run-time values."""
-        return Thresholds(**{f.name: jnp.float32(getattr(self, f.name)) for f in dataclasses.fields(Thresholds)})
+        return Thresholds(
+            **{f.name: device_put(np.float32(getattr(self, f.name))) for f in dataclasses.fields(Thresholds)}
+        )
 
     def tiled(self, shape: Sequence[int]) -> bool:
         """Tell whether an image is looked at in tiles too.

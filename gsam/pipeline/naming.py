@@ -53,7 +53,7 @@ class MaskLabeler:
         self.limits = Limits(nms=nms, duplicate=duplicate, group=1.0, inside=inside, reject=reject)
         device = device or jax.local_devices()[0]
         self._params = jax.device_put(classifier.params, device)
-        self._classify = Program(self._names, device.platform)
+        self._classify = Program(self._names, device.platform, owner=classifier)
         self._text: Any = None
 
     def __call__(self, pixels: NDArray[np.uint8], records: Sequence[JsonMapping]) -> list[dict[str, PyTree]]:

@@ -31,7 +31,9 @@ class TextEncoderCache:
         self._text = stage.text
         self._params = params
         self._rows: collections.OrderedDict[str, PyTree] = collections.OrderedDict()
-        self.embed: Program[PyTree] | None = Program(stage.embed) if isinstance(stage, EncodesText) else None
+        self.embed: Program[PyTree] | None = (
+            Program(stage.embed, owner=stage) if isinstance(stage, EncodesText) else None
+        )
         self.encoded = 0
         """Number of texts encoded so far."""
         self._tokenizer = _tokenizer_of(stage.text)

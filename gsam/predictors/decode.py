@@ -78,8 +78,8 @@ class Decoder:
 
     def __init__(self, model: PromptableSegmenter, params: Params, device: jax.Device) -> None:
         self.model, self._params = model, params
-        self._decode = Program(self._prompt, device.platform, static=["multimask"])
-        self._postprocess = Program(model.postprocess, device.platform) if model.has_postprocess else None
+        self._decode = Program(self._prompt, device.platform, static=["multimask"], owner=model)
+        self._postprocess = Program(model.postprocess, device.platform, owner=model) if model.has_postprocess else None
 
     @property
     def compilations(self) -> int:

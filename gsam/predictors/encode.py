@@ -39,9 +39,9 @@ class Encoder:
         self.encoded = 0
         """Number of images encoded so far."""
         self._params, self._device = params, device
-        self._embed = Program(model.features, device.platform)
+        self._embed = Program(model.features, device.platform, owner=model)
         self._split = Program(self._unstack, device.platform)
-        self._project = Program(model.project, device.platform)
+        self._project = Program(model.project, device.platform, owner=model)
         self._projects: bool | None = None
 
     @property

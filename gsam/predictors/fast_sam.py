@@ -78,7 +78,7 @@ class FastSAM(Rebuildable):
         self.name = model if isinstance(model, str) else type(model).__name__
         self._classifier, self._dtype = classifier, dtype if isinstance(classifier, str) else None
         self._params = jax.device_put(self.model.params, self.device)
-        self._find = Program(self.model.everything, self.device.platform, static=["n"])
+        self._find = Program(self.model.everything, self.device.platform, static=["n"], owner=self.model)
 
     def __call__(
         self,
@@ -167,7 +167,8 @@ class FastSAM(Rebuildable):
             raise TypeError("this classifier does not compare whole pictures with a text: it has no `compare`")
         params = jax.device_put(stage.params, self.device)
         platform = self.device.platform
-        return stage, params, Program(stage.embed, platform), Program(stage.compare, platform)
+        embed, compare = (Program[Any](f, platform, owner=stage) for f in (stage.embed, stage.compare))
+        return stage, params, embed, compare
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
+from jax import device_put  # jnp.asarray would compile a program for every shape
 from numpy.typing import NDArray
 
 from gsam.inputs.image import Picture, canvas, content, make_view
@@ -21,9 +21,9 @@ def gather(pictures: Sequence[Picture], views: Sequence[View]) -> Images:
     sizes = [p.pixels.shape[:2] for p in pictures]
     shapes = {v.key: canvas(v, sizes) for v in views}
     return Images(
-        {v.key: jnp.asarray(np.stack([_padded_view(p, v, shapes[v.key]) for p in pictures])) for v in views},
-        {v.key: jnp.asarray([content(v, s) for s in sizes], jnp.int32) for v in views},
-        jnp.asarray(sizes, jnp.int32),
+        {v.key: device_put(np.stack([_padded_view(p, v, shapes[v.key]) for p in pictures])) for v in views},
+        {v.key: device_put(np.array([content(v, s) for s in sizes], np.int32)) for v in views},
+        device_put(np.array(sizes, np.int32)),
     )
 
 

@@ -9,6 +9,7 @@ import jax
 
 from gsam.runtime.memory import low_memory_options, release_host_memory
 from gsam.runtime.process import check_process
+from gsam.runtime.traced import kept
 
 R = TypeVar("R")
 
@@ -28,6 +29,7 @@ class Program(Generic[R]):
         static: Sequence[str] = (),
         donate: Sequence[str] = (),
         options: Mapping[str, Any] | None = None,
+        owner: Any = None,
     ) -> None:
         """Make a program, which is compiled when it is called.
 
@@ -38,8 +40,13 @@ class Program(Generic[R]):
             static: Arguments that are no arrays: each value of them has a compilation of its own.
             donate: Arguments that the caller gives up, whose memory the result may take.
             options: More options for the compiler.
+            owner: All that the function reads beside its arguments, dataclasses of gsam and plain
+                values: the next process then need not trace it (`gsam.runtime.traced`).  By default
+                it is traced in every process.
         """
-        chosen = {**low_memory_options(platform or jax.default_backend()), **(options or {})}
+        platform = platform or jax.default_backend()
+        function = kept(function, platform, owner, static) if owner is not None else function
+        chosen = {**low_memory_options(platform), **(options or {})}
         self._compiled: Any = jax.jit(
             function, static_argnames=tuple(static), donate_argnames=tuple(donate), compiler_options=chosen
         )

@@ -18,6 +18,7 @@ from gsam.roles import Tracker
 from gsam.runtime.batch import gather
 from gsam.runtime.program import Program
 from gsam.runtime.shapes import power_of_two
+from gsam.tracking.device_memories import DeviceMemories
 from gsam.tracking.memory_selection import SelectedMemory, pack
 from gsam.tracking.objects import FrameOutput, Points
 from gsam.tracking.spill_cache import SpillCache
@@ -41,6 +42,7 @@ class CompiledTracker:
         fill_hole_area: int,
         binarize: bool,
         device: jax.Device | None = None,
+        on_device: bool | None = None,
     ) -> None:
         """Prepare the programs.
 
@@ -52,16 +54,20 @@ class CompiledTracker:
             binarize: Whether masks of prompts are remembered as 0 and 1 instead of as
                 probabilities.
             device: Where it computes; by default the first local one.
+            on_device: Whether memories stay there too; by default on accelerators, which wait for
+                what the host sends.
         """
         self.tracker, self.memory, self.binarize = tracker, memory, binarize
         self.device = device or jax.local_devices()[0]
         platform = self.device.platform
+        on_device = platform != "cpu" if on_device is None else on_device
+        self.resident = DeviceMemories(self.device, self.memory.shape) if on_device else None
         self._params = jax.device_put(tracker.params, self.device)
-        self._features = Program(tracker.features, platform)
-        self._add_points = Program(tracker.add_points, platform, static=["multimask"])
-        self._add_mask = Program(tracker.add_mask, platform)
-        self._track = Program(tracker.track, platform, options=wide_products(platform))
-        self._encode_memory = Program(tracker.encode_memory, platform)
+        self._features = Program(tracker.features, platform, owner=tracker)
+        self._add_points = Program(tracker.add_points, platform, static=["multimask"], owner=tracker)
+        self._add_mask = Program(tracker.add_mask, platform, owner=tracker)
+        self._track = Program(tracker.track, platform, options=wide_products(platform), owner=tracker)
+        self._encode_memory = Program(tracker.encode_memory, platform, owner=tracker)
         self._fill = Program(lambda logits: cleaned(logits, 0.0, fill_hole_area, 0.0, sure=FILLED), platform)
 
     @property
@@ -70,7 +76,8 @@ class CompiledTracker:
         programs: tuple[Program[PyTree], ...] = (
             self._features, self._add_points, self._add_mask, self._track, self._encode_memory, self._fill
         )  # fmt: skip
-        return sum(program.compilations for program in programs)
+        moved = self.resident.compilations if self.resident else 0
+        return moved + sum(program.compilations for program in programs)
 
     def features(self, picture: Picture) -> PyTree:
         """Features of one frame, on the device, without a leading axis."""
@@ -116,8 +123,7 @@ class CompiledTracker:
         valid = np.arange(rows) < len(selected)
         found, memory = self._track(self._params, features, self._bank(selected, rows, count), valid)
         outputs = self._outputs(found, len(selected), cache)
-        for output, own in zip(outputs, np.asarray(memory), strict=False):
-            output.memory = np.array(own)
+        self._remember(outputs, memory)
         return outputs
 
     def encode_memory(self, features: PyTree, outputs: Sequence[FrameOutput]) -> None:
@@ -127,12 +133,19 @@ class CompiledTracker:
         for i, output in enumerate(outputs):
             logits[i], score[i] = output.logits, output.score
         found = self._encode_memory(self._params, features, logits, score, np.full(rows, self.binarize))
-        for output, own in zip(outputs, np.asarray(found), strict=False):
+        self._remember(outputs, found)
+
+    def _remember(self, outputs: Sequence[FrameOutput], memory: jax.Array) -> None:
+        if self.resident is not None:
+            self.resident.keep(outputs, memory)
+        for output, own in zip(outputs, np.asarray(memory), strict=False):
             output.memory = np.array(own)
 
     def _bank(self, selected: Sequence[SelectedMemory], rows: int, count: int | None) -> Bank:
-        arrays: Any = pack(selected, rows, count, self.memory)  # numpy until a program takes them
-        return Bank(**arrays)
+        arrays: Any = pack(selected, rows, count, self.memory, memories=self.resident is None)
+        if self.resident is not None:
+            arrays["memory"] = self.resident.stacked(selected, rows, arrays["age"].shape[1])
+        return Bank(**arrays)  # numpy until a program takes them
 
     def _outputs(self, found: PyTree, count: int, cache: SpillCache) -> list[FrameOutput]:
         filled = self._fill(found.logits)  # the memory was encoded before, as in the original

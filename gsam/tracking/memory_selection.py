@@ -87,11 +87,12 @@ def closest(frames: Sequence[int], frame: int, most: int) -> tuple[list[int], se
 
 
 def pack(
-    selected: Sequence[SelectedMemory], rows: int, count: int | None, config: MemoryConfig
+    selected: Sequence[SelectedMemory], rows: int, count: int | None, config: MemoryConfig, *, memories: bool = True
 ) -> dict[str, np.ndarray]:
     """Pad what some objects read to the fields of a `gsam.types.Bank`, [rows, ...].
 
-    Slots are `FEW`, ``config.slots`` or a multiple of it, so that programs are few.
+    Slots are `FEW`, ``config.slots`` or a multiple of it, so that programs are few. Without
+    ``memories`` those themselves are left out.
     """
     import ml_dtypes
 
@@ -100,7 +101,6 @@ def pack(
     most = max(1, *(len(own.pointers) for own in selected))  # on some frames nobody has one: a row that does not count
     pointers = -(-most // config.pointers) * config.pointers
     bank: dict[str, np.ndarray] = {
-        "memory": np.zeros((rows, slots, *config.shape), ml_dtypes.bfloat16),
         "age": np.zeros((rows, slots), np.int32),
         "keep": np.zeros((rows, slots), bool),
         "pointers": np.zeros((rows, pointers, config.pointer_width), np.float32),
@@ -108,9 +108,13 @@ def pack(
         "kept": np.zeros((rows, pointers), bool),
         "span": np.full(rows, max(pointer_limit(count, config) - 1, 1), np.float32),
     }
+    if memories:
+        bank["memory"] = np.zeros((rows, slots, *config.shape), ml_dtypes.bfloat16)
     for i, own in enumerate(selected):
         for j, (output, age) in enumerate(own.slots):
-            bank["memory"][i, j], bank["age"][i, j], bank["keep"][i, j] = output.memory, age, True
+            bank["age"][i, j], bank["keep"][i, j] = age, True
+            if memories:
+                bank["memory"][i, j] = output.memory
         for j, (pointer, ago) in enumerate(own.pointers):
             bank["pointers"][i, j], bank["offsets"][i, j], bank["kept"][i, j] = pointer, ago, True
     return bank

@@ -158,8 +158,9 @@ class MaskGenerator(Pretrained, Rebuildable):
         self.progress = progress
         self.device = place
         self._params = jax.device_put(self.model.params, place)
-        self._embed = Program(self._features, place.platform)
-        self._decode = Program(self._answers, place.platform, static=["multimask", "again"])
+        self._embed = Program(self._features, place.platform, owner=self.model)
+        read = self.model, self.settings.mask_threshold
+        self._decode = Program(self._answers, place.platform, static=["multimask", "again"], owner=read)
         self._on_device = None if place.platform == "cpu" else OnDevice(place.platform)
 
     def __repr__(self) -> str:
