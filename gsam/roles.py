@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import jax
 
-from gsam.text import TextProcessor
+from gsam.text.processor import TextProcessor
 from gsam.types import Bank, Boxes, Images, Labels, Masks, MemoryConfig, Params, PyTree, Scene, View
 
 Step = Callable[[Scene], Scene]
@@ -38,7 +38,7 @@ class ReadsText(Protocol):
 
     @property
     def text(self) -> TextProcessor:
-        """Processor of queries on the host: one of `gsam.text`.
+        """Processor of queries on the host: one of `gsam.text.model_text`.
 
         `gsam.QueryFeatures` makes one of any function of the queries.
         """

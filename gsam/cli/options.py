@@ -12,7 +12,8 @@ import typer
 from typer import Argument, Option
 
 from gsam.dataset.run import Run
-from gsam.errors import UsageError
+from gsam.errors import ImageError, UsageError, VideoError
+from gsam.inputs.paths import expanded, missing
 
 if TYPE_CHECKING:
     from gsam.dataset.sources import Item
@@ -174,6 +175,9 @@ def refuse_all_bad(items: Sequence[Item], noun: str = "image") -> None:
     for item in items:
         if item.path.exists() and (noun == "video" or item.path.suffix.lower() not in VIDEOS):
             return
+        if not os.path.lexists(expanded(item.path)):  # told without what would open it
+            failures.append((item, missing(item.path, VideoError if noun == "video" else ImageError)))
+            continue
         try:
             if noun == "video":
                 from gsam.inputs.video import open_frames

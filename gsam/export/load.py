@@ -18,7 +18,8 @@ from gsam.export.artefact import NOTE, WEIGHTS, plain, read_note, serialisation
 from gsam.pipeline import Pipeline
 from gsam.pipeline.limits import Limits
 from gsam.runtime.program import Program, R
-from gsam.text import TextProcessor, from_config
+from gsam.text.model_text import from_config
+from gsam.text.processor import TextProcessor
 from gsam.text.tokenizer import load_tokenizer
 from gsam.types import Boxes, Images, Labels, Masks, Params, PyTree, Scene, Text, Thresholds, View
 from gsam.weights.read import read

@@ -21,7 +21,7 @@ from gsam.export.artefact import plain
 from gsam.pipeline import Pipeline
 from gsam.pipeline.text_cache import ROWS
 from gsam.roles import EncodesText, ReadsText
-from gsam.text import ModelText, is_model_text
+from gsam.text.model_text import ModelText, is_model_text
 from gsam.types import Images, PyTree, Text, Thresholds
 
 Canvas = tuple[int, int]
@@ -51,7 +51,9 @@ def programs(pipe: Pipeline, canvases: Sequence[Mapping[str, Canvas]], symbols: 
     stages = {slot: s for slot, s in pipe.steps.items() if pipe.roles[slot]}
     for slot, stage in stages.items():
         if isinstance(stage, ReadsText) and not is_model_text(stage.text):
-            raise UsageError(f"{slot} reads text with code of its own: its `text` must be of a model, see gsam.text")
+            raise UsageError(
+                f"{slot} reads text with code of its own: its `text` must be of a model, see gsam.text.model_text"
+            )
     with warnings.catch_warnings():  # the word may be one that the models do not know
         warnings.simplefilter("ignore")
         images, text = pipe.prepare(np.zeros((64, 64, 3), np.uint8), "a")

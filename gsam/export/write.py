@@ -18,7 +18,7 @@ from gsam.files import atomic_folder
 from gsam.inputs.image import canvas
 from gsam.pipeline import Pipeline
 from gsam.roles import ReadsText, UpsamplesMasks
-from gsam.text import to_config
+from gsam.text.model_text import to_config
 from gsam.text.tokenizer import Tokenizer
 from gsam.types import View
 from gsam.weights import ported

@@ -24,7 +24,7 @@ from gsam.inputs.arrays import from_array
 from gsam.inputs.decode import FORMATS as FORMATS
 from gsam.inputs.decode import MAX_PIXELS, Options, blamed, from_file, from_pillow
 from gsam.inputs.open_files import content_of
-from gsam.inputs.paths import expanded, shown
+from gsam.inputs.paths import expanded, missing, shown
 from gsam.inputs.protected import READ
 from gsam.inputs.remote import fetch, is_url, name_of
 from gsam.inputs.resizing import reduced, resized
@@ -128,7 +128,7 @@ def open_image(
         with path.open("rb") as file:
             return Picture(from_file(file, name, options), path.name)
     except FileNotFoundError:
-        raise ImageError(f"{name}: no such file", "image_missing") from None
+        raise missing(path) from None
     except PermissionError:
         raise ImageError(f"{name}: permission denied", "image_forbidden") from None
     except ImageError:

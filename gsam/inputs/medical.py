@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gsam.errors import ImageError, UsageError
-from gsam.inputs.paths import expanded
+from gsam.inputs.paths import expanded, missing
 
 WINDOWS: dict[str, tuple[float, float]] = {
     "soft_tissue": (40.0, 400.0),
@@ -180,7 +180,7 @@ def open_volume(path: str | os.PathLike[str], series: str | None = None) -> Volu
     """
     path = expanded(path)
     if not path.exists():
-        raise ImageError(f"{path}: no such file", "image_missing")
+        raise missing(path)
     if path.name.endswith((".nii", ".nii.gz")):
         return _nifti(path)
     return _dicom(path, series)

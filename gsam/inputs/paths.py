@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from gsam.errors import ImageError, VideoError
+
 
 def expanded(source: str | os.PathLike[str]) -> Path:
     """Make a path of a name; ``~`` is the user's home, unless a file is called so."""
@@ -19,3 +21,8 @@ def expanded(source: str | os.PathLike[str]) -> Path:
 def shown(path: Path) -> str:
     """A path for a message, on one line whatever its name."""
     return repr(str(path)) if not str(path).isprintable() else str(path)
+
+
+def missing(path: Path, kind: type[ImageError] | type[VideoError] = ImageError) -> ImageError | VideoError:
+    """Make the error of a file that is not there."""
+    return kind(f"{shown(path)}: no such file", "image_missing" if kind is ImageError else "video_missing")

@@ -11,7 +11,8 @@ import numpy as np
 
 from gsam.roles import EncodesText, ReadsText
 from gsam.runtime.program import Program
-from gsam.text import ModelText, TextProcessor
+from gsam.text.model_text import ModelText
+from gsam.text.processor import TextProcessor
 from gsam.text.sentences import Sentences
 from gsam.text.tokenizer import FastTokenizer
 from gsam.text.vocabulary import Told

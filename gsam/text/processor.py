@@ -19,7 +19,8 @@ Axes = tuple[tuple[str, ...], ...]
 class TextProcessor(Protocol):
     """Texts to tokens, and the features of texts to what a stage is given of an image's queries.
 
-    The processors of models are in `gsam.text`; `QueryFeatures` is for a stage of your own.
+    The processors of models are in `gsam.text.model_text`; `QueryFeatures` is for a stage of your
+    own.
     """
 
     def tokenize(self, texts: Sequence[str]) -> PyTree:

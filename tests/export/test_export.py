@@ -28,7 +28,10 @@ from gsam.models import clip, sam
 from gsam.models import grounding_dino as gd
 from gsam.pipeline import Pipeline
 from gsam.results.result import Result
-from gsam.text import CaptionPacker, Sentences, SigLipText, SingleQueries, from_config, to_config
+from gsam.text.captions import CaptionPacker
+from gsam.text.model_text import from_config, to_config
+from gsam.text.sentences import Sentences, SigLipText
+from gsam.text.single_queries import SingleQueries
 from gsam.text.tokenizer import FastTokenizer, load_tokenizer
 from tests.models import small_detectors as small
 from tests.models.small_classifiers import CLIP

@@ -12,6 +12,7 @@ from typing import Any
 
 from gsam.errors import UsageError, VideoError
 from gsam.files import Closing
+from gsam.inputs.paths import missing
 from gsam.inputs.video.clock import JOIN
 
 MAX_PIXELS = 100_000_000
@@ -195,7 +196,7 @@ def _opened(source: Path | bytes, name: str) -> Any:
             raise VideoError(f"{name}: is not a regular file", "video_not_a_file")
         return source.open("rb")
     except FileNotFoundError:
-        raise VideoError(f"{name}: no such file", "video_missing") from None
+        raise missing(source, VideoError) from None
     except PermissionError:
         raise VideoError(f"{name}: permission denied", "video_forbidden") from None
     except VideoError:
