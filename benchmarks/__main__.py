@@ -33,7 +33,7 @@ from benchmarks.harness.setting import Setting
 from benchmarks.harness.worker import Worker, Workers
 
 PAGES = Path(__file__).parent / "pages"
-SECONDS = {"cpu": 900.0, "gpu": 210.0}
+SECONDS = {"cpu": 1500.0, "gpu": 210.0}
 """Seconds after which a run without ``--full`` begins no further case."""
 GRACE = 20.0
 """Seconds that a case may run on after that."""
