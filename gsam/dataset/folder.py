@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gsam.dataset.lock import hold
+from gsam.dataset.sources import SUFFIXES
 from gsam.errors import UsageError
 from gsam.files import PARTIAL, PREFIX
 
 LOCK = ".gsam.lock"
+FILES = SUFFIXES | {".mp4", ".json", ".jsonl", ".csv", ".zip"}
+"""Suffixes of files that somebody may expect ``-o`` to be."""
 LEFTOVER = f"{PREFIX}*"
 """Names that `gsam.files.atomic_file` gives files that are not finished."""
 
@@ -32,10 +35,16 @@ def output_folder(path: Path) -> Iterator[Path]:
         The folder.
 
     Raises:
-        UsageError: It is a file, the root of the file system, not writable, or held by another run.
+        UsageError: It is a file or called like one, the root of the file system, not writable, or
+            held by another run.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, -o needs a folder", "output_not_a_folder")
+    if not path.exists() and path.suffix.lower() in FILES:
+        raise UsageError(
+            f"-o {path} reads like a file, and -o is a folder: results are called after their inputs",
+            "output_not_a_folder",
+        )
     if path.resolve() == Path(path.resolve().anchor):
         raise UsageError(f"{path} is the root of the file system, -o needs a folder of its own", "output_root")
     made = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -25,7 +25,10 @@ ROWS = [
     command("19c", "one bad picture in a folder of twenty: nineteen results", "ImageError image_unreadable", 3),
     command("19d", "no picture in the folder, none matches the pattern", "a message", 4),
     command(
-        "41b", "a file for the output folder: refused before a model is loaded", "UsageError output_not_a_folder", 2
+        "41b",
+        "a file, or the name of one, for the output folder: refused before a model is loaded",
+        "UsageError output_not_a_folder",
+        2,
     ),
     command("41c", "an output folder that cannot be written", "UsageError output_not_writable", 2),
     command("41d", "the root of the file system for the output folder", "UsageError output_root", 2),

@@ -162,6 +162,8 @@ def test_a_picture_called_coco(run: Gsam, tmp_path: Path) -> None:
         (["segment", "a.png", "-q", "dog", "--threshold", "2"], 2, "between 0 and 1"),
         (["segment", "a.png", "-q", "dog", "--batch-size", "0"], 2, "batch-size"),
         (["segment", "a.png", "-q", "dog", "-o", "a.png"], 2, "output_not_a_folder"),
+        (["segment", "a.png", "-q", "dog", "-o", "result.png"], 2, "output_not_a_folder"),
+        (["segment", "a.png", "-q", "dog", "-o", "some/tracks.JSONL"], 2, "output_not_a_folder"),
         (["segment", "a.png", "-q", "dog", "-o", "a.png/out"], 2, "output_not_writable"),
         (["segment", "a.png", "-q", "dog", "-o", "/"], 2, "output_root"),
         (["segment", "a.png", "-q", "dog", "-o", "."], 2, "output_is_input"),
