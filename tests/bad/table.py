@@ -58,6 +58,7 @@ def rows() -> list[Row]:
         addresses,
         arrays,
         clicks,
+        datasets,
         depths,
         everything,
         files,
@@ -82,6 +83,7 @@ def rows() -> list[Row]:
         everything,
         videos,
         sharing,
+        datasets,
     )
     return sorted([row for part in every for row in part.ROWS], key=_place)
 

@@ -61,8 +61,41 @@ def compress(rle: Rle) -> Rle:
     return {"size": [int(height), int(width)], "counts": short["counts"].decode("ascii")}
 
 
+def lengths(rle: Rle) -> NDArray[np.int64]:
+    """Run lengths as numbers, checked: pycocotools trusts what it is given.
+
+    Raises:
+        ValueError: They are no run lengths, or not of this size.
+    """
+    height, width = rle["size"]
+    counts = rle["counts"]
+    found = _spelled(counts) if isinstance(counts, str) else np.asarray(counts, np.int64).reshape(-1)
+    if (found < 0).any() or int(found.sum()) != height * width:
+        raise ValueError(f"its run lengths are not of {width} x {height} pixels")
+    return found
+
+
+def _spelled(text: str) -> NDArray[np.int64]:
+    """The numbers of COCO's text: five bits a character, the lowest first, a sixth where more
+    follow; from the fourth number on each is the difference to the last but one.
+    """
+    digits = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    if not len(digits):
+        return digits
+    if digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise ValueError("its run lengths are no text of COCO's")
+    last = np.flatnonzero(digits & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    place = np.arange(len(digits)) - np.repeat(first, last - first + 1)
+    if place.max() > 6:
+        raise ValueError("its run lengths are too long")
+    values = np.add.reduceat((digits & 31) << (5 * place), first)
+    values -= np.where(digits[last] & 16, np.int64(1) << (5 * (last - first + 1)), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
 def decompress(rle: Rle) -> Rle:
     """The inverse of `compress`: run lengths as numbers, column by column, outside first."""
-    flat = decode(rle).ravel(order="F")
-    counts = np.diff([0, *np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat)]).tolist()
-    return {"size": rle["size"], "counts": [0, *counts] if flat[0] else counts}
+    return {"size": rle["size"], "counts": lengths(rle).tolist()}
