@@ -16,6 +16,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -131,12 +132,11 @@ def _source() -> str:
 
 def _surroundings() -> tuple[Any, ...]:
     """Name the versions and JAX's settings, which change a trace too."""
-    import flax
-    from jaxlib.version import __version__ as jaxlib
+    versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")]
 
     config: Any = jax.config
     settings = config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_numpy_dtype_promotion
-    return _source(), jax.__version__, jaxlib, flax.__version__, settings
+    return _source(), *versions, settings
 
 
 def _read(file: Path) -> tuple[Any, Any] | None:

@@ -60,12 +60,13 @@ def found(pipe: gsam.Pipeline, query: str = "dog", **settings: Any) -> tuple[Any
 
 @pytest.mark.long
 def test_a_second_start_traces_nothing_and_answers_with_the_same_bytes(folder: Path, traces: list[str]) -> None:
-    plain = gsam.load("nano", threshold=0.0)
+    one = jax.local_devices()[0]
+    plain = gsam.load("nano", threshold=0.0, device=one)
     first, count = found(plain), len(traces)
     kept = sorted(folder.glob("*.traced"))
     assert count == 1
     assert len(kept) == 4
-    again = gsam.load("nano", threshold=0.0)
+    again = gsam.load("nano", threshold=0.0, device=one)
     assert found(again) == first
     assert len(first[2]) > 3
     assert len(traces) == count

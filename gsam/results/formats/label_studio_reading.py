@@ -196,6 +196,6 @@ def _tasks(path: Path, problems: list[str]) -> Iterator[Any]:
             if next(ijson.basic_parse(file), None) != ("start_array", None):
                 raise ijson.JSONError("it is no list")
             file.seek(0)
-            yield from list(ijson.items(file, "item", use_float=True))
+            yield from ijson.items(file, "item", use_float=True)
     except (ijson.JSONError, UnicodeDecodeError) as error:
         problems.append(f"{path}: broken, nothing more is read: {str(error).splitlines()[0]}")

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from gsam.files import atomic_file
 from gsam.results.formats.dataset import DataSetWriter, mask_of
 from gsam.results.formats.davis import HIGHEST, VOID, write_frame
+from gsam.results.formats.shapes import legal
 from gsam.results.formats.stems import Stems
 from gsam.results.formats.voc_reading import CLASSES, LABELS, OBJECTS, XML, colour, read
 from gsam.results.masks import rle
 from gsam.types import JsonMapping
 
 __all__ = ["Writer", "read"]
-_ILLEGAL = re.compile("[^\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Writer(DataSetWriter):
@@ -112,10 +112,7 @@ class Writer(DataSetWriter):
 
     def _plain(self, text: str) -> str:
         """A text on one line that XML can hold."""
-        plain = _ILLEGAL.sub("\ufffd", re.sub("[\r\n]", " ", text)).strip()
-        if plain != text:
-            self.losses["characters of names that XML cannot hold"] += 1
-        return plain
+        return legal(re.sub("[\r\n]", " ", text).strip(), self)
 
 
 def _texts(parent: ElementTree.Element, **texts: object) -> None:
