@@ -69,12 +69,13 @@ def _scenes(files: Sequence[Path], data: DataSet) -> Iterator[Json]:
                 if not line.strip():
                     continue
                 try:
-                    yield _scene(json.loads(line))
+                    yield parsed(json.loads(line))
                 except (ValueError, LookupError, TypeError, AttributeError) as error:
                     data.problems.append(f"{path}, line {number}: no scene ({error!r})")
 
 
-def _scene(value: Json) -> Json:
+def parsed(value: Json) -> Json:
+    """Check a scene that was read.  Raises `ValueError` and the like for what is none."""
     found = []
     for one in value["segments"]:
         mask = one["mask"]

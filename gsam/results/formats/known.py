@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gsam.errors import UsageError
+from gsam.results.formats import label_parts
 from gsam.results.formats.dataset import DataSet, DataSetWriter
 
 FORMATS: Mapping[str, str] = {
@@ -24,6 +25,8 @@ FORMATS: Mapping[str, str] = {
     "label_studio": "label_studio.Writer",
 }
 """Each with the module and the class that writes it."""
+LABELLED = "label"
+"""Name of what ``gsam label`` writes, which is read only."""
 HEAD = 1 << 16
 """Bytes by which a file's format is told."""
 
@@ -51,6 +54,8 @@ def read(path: Path, name: str | None = None, images: Path | None = None) -> Dat
     """
     if not path.exists():
         raise UsageError(f"{path} is not there", "format_unreadable")
+    if (name or recognised(path)) == LABELLED:
+        return label_parts.read(path)
     name = recognised(path) if name is None else _known(name)
     if name == "coco_results":
         raise UsageError("COCO results tell neither sizes nor names: give the data set itself", "format_unreadable")
@@ -79,6 +84,8 @@ def _of_folder(path: Path) -> str | None:
         "tasks.json": "label_studio",
         "scenes.jsonl": "jsonl",
     }
+    if (path / label_parts.PLAN).is_file():
+        return LABELLED
     if found := next((name for mark, name in marks.items() if (path / mark).exists()), None):
         return found
     if (path / "coco.json").is_file():

@@ -1,0 +1,1 @@
+"""Label a data set in parts that any number of processes share."""
