@@ -206,7 +206,8 @@ def _check_tokenizer(loaded: Loaded, kind: Any, tokenizer: FastTokenizer | None)
             "tokenizer_missing",
         )
     vocab = getattr(loaded.config, "vocab", None) or getattr(getattr(loaded.config, "bert", None), "vocab", None)
-    if vocab is not None and loaded.family != "siglip" and tokenizer.size > vocab:
+    tokenizer.limit = vocab
+    if vocab is not None and loaded.family != "siglip" and tokenizer.size > vocab:  # SigLIP's is asked text by text
         text = (
             f"{loaded.name}: the tokenizer has {tokenizer.size:,} tokens and the model {vocab:,}; it is another model's"
         )

@@ -28,6 +28,7 @@ COMMANDS = {
     "everything": "Find everything: images in, every mask out.",
     "track": "Track objects by their names: videos and words in, tracks out.",
     "label": "Label a data set: any number of images, processes and machines.",
+    "eval": "Score found masks beside true ones: AP, IoU, cgF1.",
     "convert": "Write a data set of labelled images in another format.",
     "export": "Write a pipeline as programs that run without the models' code.",
     "recipes": "List the recipes: models, size, licence, and whether they are here.",

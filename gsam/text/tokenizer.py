@@ -43,16 +43,28 @@ class FastTokenizer:
         self.told = Told(small=inner.get_vocab_size() < SMALL)
         """Record of the words that were told as unknown."""
         self._told: set[str] = set()
+        self.limit: int | None = None
+        """Number of tokens that the model knows; None where that is not known."""
 
     def encode(self, texts: Sequence[str], context: int, pad: int = 0) -> NDArray[np.int32]:
         """[C, context] int32, padded with ``pad``; a longer text keeps its end mark.
 
         Words that a closed vocabulary does not have are told once, as a warning.
+
+        Raises:
+            CheckpointError: A token is none of the model's (``tokenizer_mismatch``).
         """
         ids = np.full((len(texts), context), pad, np.int32)
         for row, text in zip(ids, texts, strict=True):
             encoded = self._inner.encode(text)
             found = encoded.ids
+            if self.limit is not None and max(found, default=0) >= self.limit:
+                token = self._inner.id_to_token(max(found))
+                raise CheckpointError(
+                    f"the tokenizer reads {token!r} in {shorten(text)!r} as token {max(found):,}, and the model knows "
+                    f"{self.limit:,}: it is another model's",
+                    "tokenizer_mismatch",
+                )
             if self._unknown is not None and self._unknown in found:
                 self.told.unknown(
                     [text[a:b] for i, (a, b) in zip(found, encoded.offsets, strict=True) if i == self._unknown]

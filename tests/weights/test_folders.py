@@ -14,6 +14,7 @@ import gsam
 from gsam.errors import CheckpointError
 from gsam.models import clip
 from gsam.models.clip.port import config_from_hf
+from gsam.text.tokenizer import load_tokenizer
 from gsam.weights import store
 from gsam.weights.folders import data_folder
 from gsam.weights.rules import convert
@@ -144,6 +145,20 @@ def test_another_model_s_tokenizer(tmp_path: Path) -> None:
     shutil.copy(data_folder("nano") / "tokenizer.json", path)
     with pytest.raises(CheckpointError, match="tokens and the model 20") as error:
         gsam.classifier(str(path))
+    assert error.value.code == "tokenizer_mismatch"
+
+
+def test_a_token_that_the_model_has_not(tmp_path: Path) -> None:
+    """Also of SigLIP, whose tokenizers are larger than its models."""
+    model = gsam.classifier("nano_clip")
+    assert model.tokenizer.limit == model.config.vocab
+    tokenizer = load_tokenizer(data_folder("nano") / "tokenizer.json")
+    known = tokenizer.encode(["dog"], 8)
+    tokenizer.limit = int(known.max()) + 1
+    assert (tokenizer.encode(["dog"], 8) == known).all()
+    tokenizer.limit -= 1
+    with pytest.raises(CheckpointError, match=r"reads .* in 'dog' as token .*, and the model knows") as error:
+        tokenizer.encode(["dog"], 8)
     assert error.value.code == "tokenizer_mismatch"
 
 

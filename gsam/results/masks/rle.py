@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -45,6 +46,14 @@ def bounds(rle: Rle) -> tuple[int, int, int, int]:
 
     x, y, w, h = (int(v) for v in coco.toBbox(_bytes(rle)))
     return (x, y, x + w, y + h) if w and h else (0, 0, 0, 0)
+
+
+def overlaps(found: Sequence[Rle], true: Sequence[Rle]) -> NDArray[np.float64]:
+    """IoU of every mask with every other: [N, M]; 0 where both are empty."""
+    from pycocotools import mask as coco
+
+    a, b = ([_bytes(m if isinstance(m["counts"], str) else compress(m)) for m in some] for some in (found, true))
+    return np.asarray(coco.iou(a, b, [0] * len(b)), np.float64).reshape(len(a), len(b))
 
 
 def _bytes(rle: Rle) -> dict[str, list[int] | bytes | str]:

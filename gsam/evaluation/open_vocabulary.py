@@ -1,0 +1,86 @@
+"""The score of open-vocabulary segmentation, cgF1: is it there, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsam.evaluation.compared import Compared, run_lengths, score_of
+from gsam.results.masks import rle
+from gsam.types import JsonMapping
+
+SURE = 0.5
+"""Segments of a lower score do not count."""
+IOUS = np.linspace(0.5, 0.95, 10)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenVocabulary:
+    """The score and its two factors."""
+
+    cgf1: float
+    """100 ``pmf1 mcc``."""
+    pmf1: float
+    """Localisation: F1 of segments, where the class is there; 0..1."""
+    mcc: float
+    """Presence: Matthews' correlation of "found" and "there" over images and classes; -1..1."""
+
+
+def open_vocabulary(compared: Compared, threshold: float = SURE) -> OpenVocabulary:
+    """Compute cgF1, the classification-gated F1 of SA-Co (Carion et al., "SAM 3", 2025).
+
+    Every pair of an image and a class is asked. Over the pairs whose class is there, segments are
+    assigned to true ones so that the sum of IoU is largest, and counted at IoU 0.5, 0.55 .. 0.95:
+    ``pmf1`` is the mean of the ten F1 of all counts together. ``mcc`` is Matthews' correlation
+    coefficient, over all pairs, of something having been found with something being there. The
+    score is their product, times 100. Written from the definition; SA-Co's own program also gives
+    several truths to a pair, of which the best counts.
+
+    Args:
+        compared: The two data sets; every class of the truth counts as asked of every image.
+        threshold: Segments of a lower score do not count.
+    """
+    hits = np.zeros(len(IOUS))
+    segments = 0
+    table = np.zeros((2, 2), np.int64)
+    for image in compared.images:
+        true = _by_label(image.true)
+        found = _by_label([s for s in image.found if score_of(s) >= threshold])
+        for label in compared.labels:
+            mine, theirs = found.get(label, []), true.get(label, [])
+            table[int(bool(theirs)), int(bool(mine))] += 1
+            if theirs:
+                segments += len(theirs) + len(mine)
+                hits += _hits(mine, theirs, image.size)
+    f1 = float((2 * hits / segments).mean()) if segments else float("nan")
+    mcc = _matthews(table)
+    return OpenVocabulary(100 * f1 * mcc, f1, mcc)
+
+
+def _by_label(segments: Iterable[JsonMapping]) -> dict[str, list[JsonMapping]]:
+    found: dict[str, list[JsonMapping]] = {}
+    for segment in segments:
+        found.setdefault(segment["label"], []).append(segment)
+    return found
+
+
+def _hits(found: Sequence[JsonMapping], true: Sequence[JsonMapping], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Pairs of an assignment that reach each of `IOUS`."""
+    from scipy.optimize import linear_sum_assignment
+
+    iou = rle.overlaps(*([run_lengths(s, size) for s in some] for some in (found, true)))
+    chosen = iou[linear_sum_assignment(iou, maximize=True)]
+    return np.asarray((chosen[:, None] >= IOUS).sum(0), float)
+
+
+def _matthews(table: NDArray[np.int64]) -> float:
+    """Correlate counts [there, found]; 0 where a margin is empty, 1 where all agree."""
+    (tn, fp), (fn, tp) = table.tolist()
+    if fp == fn == 0:
+        return 1.0
+    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return (tp * tn - fp * fn) / math.sqrt(margins) if margins else 0.0
