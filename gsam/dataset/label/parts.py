@@ -26,14 +26,14 @@ def form_of(name: str | None) -> str:
     Raises:
         UsageError: There is no such form, or pyarrow is missing.
     """
+    if name is not None and name not in FORMS:
+        raise UsageError(f"parts are {' or '.join(FORMS)}, not {name!r}", "parts_unknown")
     try:
         import pyarrow  # noqa: F401
     except ImportError:
         if name == "parquet":
             raise UsageError("Parquet needs the extra batch: pip install 'gsam-jax[batch]'", "extra_missing") from None
         return name or "jsonl"
-    if name is not None and name not in FORMS:
-        raise UsageError(f"parts are {' or '.join(FORMS)}, not {name!r}", "parts_unknown")
     return name or "parquet"
 
 

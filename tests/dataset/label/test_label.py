@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam.dataset.label import claims, engine
+from gsam.dataset.label import claims, engine, parts
 from gsam.errors import UsageError
 from gsam.results.formats import known
 from gsam.results.formats.label_parts import read_parts
@@ -246,3 +246,12 @@ def test_one_of_many_takes_a_dead_one_s_claim(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert won == {True: 1, False: 7}
+
+
+def test_without_pyarrow_parts_are_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert parts.form_of(None) == parts.form_of("jsonl") == "jsonl"
+    with pytest.raises(UsageError, match=r"gsam-jax\[batch\]"):
+        parts.form_of("parquet")
+    with pytest.raises(UsageError, match="not 'xml'"):
+        parts.form_of("xml")
