@@ -26,7 +26,7 @@ def convert(
     out: Annotated[Path, Argument(metavar="OUT", help="The folder to write; it must not exist.")],
     to: Annotated[
         str,
-        Option("--to", help="coco, coco_results, lvis, yolo, voc, labelme, cvat, label_studio or jsonl."),
+        Option("--to", help="coco, coco_results, lvis, sa1b, yolo, voc, labelme, cvat, label_studio or jsonl."),
     ],
     of: Annotated[str | None, Option("--from", help="The format of IN.  [default: as it looks]")] = None,
     images: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ FORMATS: Mapping[str, str] = {
     "coco": "coco_files.Writer",
     "coco_results": "coco_files.ResultsWriter",
     "lvis": "coco_files.LvisWriter",
+    "sa1b": "sa1b_files.Writer",
     "yolo": "yolo.Writer",
     "voc": "voc.Writer",
     "labelme": "labelme.Writer",
@@ -27,6 +29,14 @@ FORMATS: Mapping[str, str] = {
 """Each with the module and the class that writes it."""
 LABELLED = "label"
 """Name of what ``gsam label`` writes, which is read only."""
+MARKS = (
+    (r'"image"\s*:\s*\{', "sa1b"),
+    ('"shapes"', "labelme"),
+    ('"segments"', "jsonl"),
+    ('"annotations"', "coco"),
+    ('"images"', "coco"),
+)
+"""Patterns by which an object in JSON is told, the first that is found."""
 HEAD = 1 << 16
 """Bytes by which a file's format is told."""
 
@@ -105,8 +115,7 @@ def _of_file(path: Path) -> str | None:
         head = file.read(HEAD).decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
     if head.startswith("["):
         return "label_studio" if '"data"' in head else None
-    kinds = {'"shapes"': "labelme", '"segments"': "jsonl", '"annotations"': "coco", '"images"': "coco"}
-    return next((name for mark, name in kinds.items() if head.startswith("{") and mark in head), None)
+    return next((name for mark, name in MARKS if head.startswith("{") and re.search(mark, head)), None)
 
 
 def _known(name: str) -> str:
