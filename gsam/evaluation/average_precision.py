@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.evaluation.compared import Compared, run_lengths, score_of
+from gsam.evaluation.compared import Compared, score_of
+from gsam.results.formats.dataset import run_lengths
 from gsam.results.masks import rle
 from gsam.types import Json
 

@@ -6,11 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-import numpy as np
-
 from gsam.errors import UsageError
-from gsam.results.formats.dataset import DataSet, rle_of
-from gsam.results.masks.rle import Rle
+from gsam.results.formats.dataset import DataSet
 from gsam.types import Json, JsonMapping
 
 
@@ -79,15 +76,6 @@ def compare(truth: DataSet, found: Iterable[JsonMapping]) -> Compared:
         for name, scene in true.items()
     ]
     return Compared(labels, images, [name for name in true if name not in by_name], list(unknown))
-
-
-def run_lengths(segment: JsonMapping, size: tuple[int, int]) -> Rle:
-    """The mask of a segment; of a box the pixels that it covers."""
-    if segment["mask"] is not None:
-        mask: Rle = segment["mask"]
-        return mask
-    x0, y0, x1, y1 = segment["box"]
-    return rle_of([[np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float)]], size)
 
 
 def score_of(segment: JsonMapping) -> float:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.evaluation.compared import Compared, run_lengths
+from gsam.evaluation.compared import Compared
+from gsam.results.formats.dataset import run_lengths
 from gsam.results.masks import rle
 from gsam.types import JsonMapping
 

@@ -116,9 +116,7 @@ def write_listing(entries: Iterable[Entry], file: IO[bytes], part_size: int) -> 
         line = json.dumps(entry.to_dict(), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
         file.write(line)
         digest.update(line)
-        hashes.append(
-            int.from_bytes(hashlib.blake2b(entry.id.encode("utf-8", "surrogateescape"), digest_size=8).digest())
-        )
+        hashes.append(_hash(entry.id))
         at, count = at + len(line), count + 1
     file.flush()
     if not count:
@@ -144,9 +142,13 @@ def _refuse_repeated(hashes: np.ndarray, file: IO[bytes]) -> None:
     seen: dict[str, int] = {}
     for number, line in enumerate(file, 1):
         name = json.loads(line.decode("utf-8", "surrogateescape"))["id"]
-        value = int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest())
+        value = _hash(name)
         if value in repeated:
             if name in seen:
                 text = f"two images have the id {name!r}, entries {seen[name]} and {number}: ids must differ"
                 raise UsageError(text, "id_repeated")
             seen[name] = number
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")

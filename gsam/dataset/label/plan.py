@@ -82,16 +82,21 @@ class Plan:
         while True:
             try:
                 value = json.loads((folder / FILE).read_text(encoding="utf-8"))
-                if value["version"] != VERSION:
-                    raise UsageError(f"{folder / FILE} is of another gsam: choose another -o", "plan_unreadable")
-                plan = cls(folder, value["settings"], value["listing"], value["count"], value["offsets"])
-                if (folder / plan.listing).stat().st_size != plan.offsets[-1]:
-                    raise UsageError(f"{folder / plan.listing} is damaged: choose another -o", "plan_unreadable")
-                return plan
-            except (ValueError, LookupError, TypeError, OSError) as error:
+                break
+            except (ValueError, OSError) as error:  # another process may be writing it
                 if time.monotonic() > until:
                     raise UsageError(f"{folder / FILE} cannot be read: {error}", "plan_unreadable") from None
                 time.sleep(0.1)
+        try:
+            if value["version"] != VERSION:
+                raise UsageError(f"{folder / FILE} is of another gsam: choose another -o", "plan_unreadable")
+            plan = cls(folder, value["settings"], value["listing"], value["count"], value["offsets"])
+            whole = (folder / plan.listing).stat().st_size == plan.offsets[-1]
+        except (LookupError, TypeError, OSError):
+            whole = False
+        if not whole:
+            raise UsageError(f"{folder / FILE} or the list beside it is damaged: choose another -o", "plan_unreadable")
+        return plan
 
 
 def _make(folder: Path, settings: Json, entries: Iterable[Entry], part_size: int) -> None:

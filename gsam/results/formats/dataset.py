@@ -117,6 +117,12 @@ def outlines_of(segment: JsonMapping) -> list[polygons.Polygon]:
     return [[np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float)]]
 
 
+def run_lengths(segment: JsonMapping, size: tuple[int, int]) -> rle.Rle:
+    """The mask of a segment; of a box the pixels that it covers.  ``size`` is height and width."""
+    mask: rle.Rle | None = segment["mask"]
+    return mask if mask is not None else rle_of(outlines_of(segment), size)
+
+
 def rle_of(parts: Iterable[Sequence[polygons.Ring]], size: tuple[int, int]) -> rle.Rle:
     """The run lengths of polygons, each an outline and its holes; ``size`` is height and width."""
     return rle.encode(polygons.filled(list(parts), size))

@@ -11,7 +11,7 @@ from typing import IO
 from gsam.errors import UsageError
 from gsam.files import atomic_path
 from gsam.results.formats.dataset import DataSet, DataSetWriter, scene, segment
-from gsam.results.formats.streamed import dumps
+from gsam.results.formats.scene_json import dumps
 from gsam.results.masks import rle
 from gsam.types import Json, JsonMapping
 

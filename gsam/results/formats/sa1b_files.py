@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gsam.errors import UsageError
 from gsam.results.formats import sa1b
-from gsam.results.formats.dataset import DataSet, DataSetWriter, rle_of, scene, segment
+from gsam.results.formats.dataset import DataSet, DataSetWriter, run_lengths, scene, segment
 from gsam.results.formats.stems import Stems
 from gsam.results.masks import rle
 from gsam.types import Json, JsonMapping
@@ -38,7 +38,7 @@ class Writer(DataSetWriter):
         for number, found in enumerate(scene["segments"]):
             if found["mask"] is None:
                 self.losses["boxes without a mask, which are filled"] += 1
-            mask = found["mask"] or _filled(found["box"], (height, width))
+            mask = run_lengths(found, (height, width))
             annotations.append(
                 {
                     "id": number,
@@ -104,13 +104,6 @@ def _segment(entry: JsonMapping, size: tuple[int, int]) -> Json:
     score = entry.get("label_score", entry.get("predicted_iou"))
     known = isinstance(score, int | float) and math.isfinite(score)
     return segment(str(entry.get("label") or UNNAMED), mask, score=score if known else None)
-
-
-def _filled(box: Sequence[float], size: tuple[int, int]) -> rle.Rle:
-    import numpy as np
-
-    x0, y0, x1, y1 = box
-    return rle_of([[np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], float)]], size)
 
 
 def _box(mask: rle.Rle) -> list[int]:

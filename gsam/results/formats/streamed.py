@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import IO, Any
 
 from gsam.files import atomic_file
+from gsam.results.formats.scene_json import dumps
 
 
 class StreamedList:
@@ -45,8 +45,3 @@ def write_object(path: Path, values: dict[str, Any]) -> None:
             else:
                 file.write(dumps(value).encode())
         file.write(b"}\n")
-
-
-def dumps(value: Any) -> str:
-    """Give the JSON text on one line; any script is written as it is."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -255,3 +255,21 @@ def test_without_pyarrow_parts_are_json_lines(monkeypatch: pytest.MonkeyPatch) -
         parts.form_of("parquet")
     with pytest.raises(UsageError, match="not 'xml'"):
         parts.form_of("xml")
+
+
+@pytest.mark.parametrize("harm", ["version", "listing", "fields"])
+def test_a_damaged_plan_is_told_at_once(
+    harm: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(images, tmp_path / "out", monkeypatch)
+    path = tmp_path / "out" / "plan.json"
+    plan = json.loads(path.read_text())
+    if harm == "listing":
+        (tmp_path / "out" / plan["listing"]).write_text("")
+    else:
+        path.write_text(json.dumps(plan | {"version": 99} if harm == "version" else {"version": 1}))
+    began = time.monotonic()
+    with pytest.raises(UsageError, match="choose another -o") as error:
+        label(images, tmp_path / "out", monkeypatch)
+    assert error.value.code == "plan_unreadable"
+    assert time.monotonic() - began < 5
