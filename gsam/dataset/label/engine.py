@@ -120,13 +120,12 @@ def label(
     claims = Claims(folder / "claims")
     pipe = None
     for part in _order(plan.parts, me):
-        if part in done or is_done(plan, part):
-            done.add(part)
+        if part in done:
             continue
         with claims.held(part) as mine:
             if not mine:
                 continue
-            if is_done(plan, part):  # between the two looks
+            if is_done(plan, part):  # since this process began
                 done.add(part)
                 continue
             if pipe is None:
