@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from gsam.dataset.sources import Item
 from gsam.errors import CheckpointError, QueryError, UsageError
+from gsam.text.queries import parse_queries
 
 if TYPE_CHECKING:
-    from gsam.inputs.image import Source
+    from gsam.inputs.image import Picture
     from gsam.pipeline import Pipeline
-    from gsam.pipeline.limits import OpenSettings
     from gsam.results.result import Result
-    from gsam.text.queries import Query
+    from gsam.text.queries import Queries, Query
 
-
+T = TypeVar("T")
 NOT_OF_AN_IMAGE = (CheckpointError, QueryError, UsageError, BrokenPipeError)
 """Errors that every other image would meet too."""
 
 
 def stream(
     pipe: Pipeline,
-    items: Sequence[Item],
+    items: Iterable[Item],
     query: Query,
     batch_size: int | None = None,
     *,
     stretch: bool = False,
     max_pixels: int | None = None,
 ) -> Iterator[tuple[Item, Result | Exception]]:
-    """Ask a pipeline about images.
+    """Ask a pipeline about images in files.
 
     Args:
         pipe: The pipeline.
@@ -44,46 +46,87 @@ def stream(
     Yields:
         Every item in order, with its result or why it has none.
     """
-    opening: OpenSettings = {"stretch": stretch, "max_pixels": max_pixels}
-    done = 0
-    while done < len(items):
+    from gsam.inputs.image import open_image
+
+    queries = parse_queries(query)
+    opened = functools.partial(open_image, stretch=stretch, max_pixels=max_pixels)
+    for item, answer in answers(pipe, ((item, queries) for item in items), lambda item: opened(item.path), batch_size):
+        yield item, answer if isinstance(answer, Exception) else dataclasses.replace(answer, image=item.name)
+
+
+def answers(
+    pipe: Pipeline,
+    pairs: Iterable[tuple[T, Queries]],
+    opened: Callable[[T], Picture],
+    batch_size: int | None = None,
+    fixed: bool = False,
+) -> Iterator[tuple[T, Result | Exception]]:
+    """Ask a pipeline about images, whatever becomes of one of them.
+
+    A batch that fails as a whole is computed again: with half as many images where memory was too
+    little, else its first image alone, until the one that fails is found.
+
+    Args:
+        pipe: The pipeline.
+        pairs: Anything that stands for an image, each with its query; read ahead a little.
+        opened: Opens an image, as `gsam.Pipeline.answers` takes it.
+        batch_size: Images computed together; None as `gsam.Pipeline.stream` chooses.
+        fixed: As for `gsam.Pipeline.answers`.
+
+    Yields:
+        All of them in order, each with its result or why it has none.
+    """
+    source = _Source(pairs)
+    while True:
         try:
-            for answer in _stream(pipe, items[done:], query, batch_size, opening):
-                yield answer
-                done += 1
+            for item, answer in pipe.answers(source, opened, batch_size=batch_size, fixed=fixed):
+                source.answered()
+                yield item, answer
+            return
         except NOT_OF_AN_IMAGE:
             raise
-        except Exception:  # of an image in the batch under way: which one, shows when it is alone
-            yield _alone(pipe, items[done], query, opening)
-            done += 1
+        except Exception as error:
+            if source.broken or not source.waiting:
+                raise
+            size = batch_size or len(source.waiting)
+            if size > 1 and ("RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError)):
+                batch_size = min(size, len(source.waiting)) // 2 or 1
+            else:
+                yield _alone(pipe, *source.answered(), opened, batch_size if fixed else 1)
 
 
-def _stream(
-    pipe: Pipeline, items: Sequence[Item], query: Query, batch_size: int | None, opening: OpenSettings
-) -> Iterator[tuple[Item, Result | Exception]]:
-    failed: dict[Path, Exception] = {}
-
-    def note(source: Source, error: Exception) -> None:
-        assert isinstance(source, Path)
-        failed[source] = error
-
-    waiting = iter(items)
-    paths = [i.path for i in items]
-    for result in pipe.stream(paths, query, batch_size=batch_size, on_error=note, **opening):
-        item = next(waiting)
-        while item.path in failed:  # images that fail are known before any later result comes
-            yield item, failed.pop(item.path)
-            item = next(waiting)
-        yield item, dataclasses.replace(result, image=item.name)
-    for item in waiting:
-        yield item, failed.pop(item.path)
-
-
-def _alone(pipe: Pipeline, item: Item, query: Query, opening: OpenSettings) -> tuple[Item, Result | Exception]:
+def _alone(
+    pipe: Pipeline, item: T, queries: Queries, opened: Callable[[T], Picture], batch_size: int | None
+) -> tuple[T, Result | Exception]:
     try:
-        ((_, answer),) = _stream(pipe, [item], query, 1, opening)
+        return next(iter(pipe.answers([(item, queries)], opened, batch_size=batch_size, fixed=batch_size != 1)))
     except NOT_OF_AN_IMAGE:
         raise
     except Exception as error:
         return item, error
-    return item, answer
+
+
+class _Source(Iterable[tuple[T, "Queries"]]):
+    """Pairs that are given again, from the first without an answer, whenever they are asked for."""
+
+    def __init__(self, pairs: Iterable[tuple[T, Queries]]) -> None:
+        self._pairs = iter(pairs)
+        self.waiting: collections.deque[tuple[T, Queries]] = collections.deque()
+        self.broken = False
+        """Whether the pairs themselves failed."""
+
+    def answered(self) -> tuple[T, Queries]:
+        """Take the first that waits for its answer."""
+        return self.waiting.popleft()
+
+    def __iter__(self) -> Iterator[tuple[T, Queries]]:
+        return itertools.chain(list(self.waiting), self._new())
+
+    def _new(self) -> Iterator[tuple[T, Queries]]:
+        self.broken = True  # if taking the next one does not return
+        for pair in self._pairs:
+            self.broken = False
+            self.waiting.append(pair)
+            yield pair
+            self.broken = True
+        self.broken = False

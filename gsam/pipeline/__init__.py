@@ -14,6 +14,7 @@ import numpy as np
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source
+from gsam.pipeline import streaming
 from gsam.pipeline.finish import InFlight, to_results
 from gsam.pipeline.limits import OPENING, CallSettings, Limits, LimitSettings, OpenSettings, TrackSettings, check_names
 from gsam.pipeline.prepare import asked, opener, read_ahead
@@ -28,7 +29,7 @@ from gsam.runtime.memory import release_host_memory
 from gsam.runtime.process import check_process
 from gsam.runtime.program import Program
 from gsam.runtime.settings import COUNT
-from gsam.runtime.shapes import default_batch_size, filled, images_per_call, query_bucket
+from gsam.runtime.shapes import default_batch_size, query_bucket
 from gsam.runtime.shard import replicate, shard_batch
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.tracking.config import TrackingConfig
@@ -40,10 +41,9 @@ if TYPE_CHECKING:
     from gsam.tracking.text_tracking import TrackedVideoFrames
 
 R = TypeVar("R")
+T = TypeVar("T")
 REMEMBERED = 4
 """Images whose features are kept for the next query."""
-AHEAD = 1
-"""Batches that a stream has begun while the one before is brought to the host."""
 
 
 class Pipeline(Steps):
@@ -263,44 +263,46 @@ class Pipeline(Steps):
             >>> [len(result) for result in pipe.stream(paths, "pizza", batch_size=1)]
             [1, 1]
         """
+        found = self.answers(asked(images, query), opener(thresholds), batch_size=batch_size, **thresholds)
+        return streaming.results(found, on_error)
+
+    def answers(
+        self,
+        pairs: Iterable[tuple[T, Queries]],
+        opened: Callable[[T], Picture],
+        *,
+        batch_size: int | None = None,
+        fixed: bool = False,
+        **thresholds: Unpack[CallSettings],
+    ) -> Iterator[tuple[T, Result | Exception]]:
+        """Compute like `stream`, for callers that open images themselves and want errors in place.
+
+        Args:
+            pairs: Anything that stands for an image, each with its query.
+            opened: Opens it; called in several threads, some images ahead.
+            batch_size: As for `stream`.
+            fixed: Whether one program computes all batches, the last too: then an image's result
+                depends on no other.
+            **thresholds: As for `stream`.
+
+        Returns:
+            An iterator over all of them in order, each with its result or why it has none.
+
+        Raises:
+            gsam.errors.UsageError: As for `stream`.
+
+        Example:
+            >>> from gsam.text.queries import parse_queries
+            >>> pairs = [("scene", parse_queries("pizza"))]
+            >>> places = {"scene": "notebooks/scene.png"}
+            >>> found = gsam.load("nano").answers(pairs, lambda name: gsam.open_image(places[name]))
+            >>> [(name, len(answer)) for name, answer in found]
+            [('scene', 1)]
+        """
         size = default_batch_size(self.devices) if batch_size is None else batch_size
         COUNT.check("batch_size", size)
-        limits, pairs = self._limits(thresholds), asked(images, query)
-        return self._stream(read_ahead(pairs, 2 * size, self.views, opener(thresholds)), size, on_error, limits)
-
-    def _stream(
-        self,
-        ahead: Iterator[tuple[tuple[Source, Queries], Picture | Exception]],
-        batch_size: int,
-        on_error: Callable[[Source, Exception], None] | None,
-        limits: Limits,
-    ) -> Iterator[Result]:
-        together = images_per_call(batch_size, self.views, self.devices)
-        batch: list[tuple[Picture, Queries]] = []
-        begun: collections.deque[InFlight] = collections.deque()
-        full = False  # a program for fewer images than that would have to be compiled
-        for (source, queries), picture in ahead:
-            if isinstance(picture, Exception):
-                if on_error is None:
-                    raise picture
-                on_error(source, picture)
-                continue
-            large = limits.tiled(picture.pixels.shape)
-            if not large:
-                batch.append((picture, queries))
-            if batch and (large or len(batch) == together):
-                full = True
-                begun.append(self._dispatch(batch, limits, together))
-                batch = []
-            while len(begun) > (0 if large else AHEAD):
-                yield from self._collect(begun.popleft())
-            if large:
-                yield self._by_tiles(picture, queries, limits, together)
-        if batch:
-            few = min(together, filled(len(batch), self.devices))
-            begun.append(self._dispatch(batch, limits, together if full else few))
-        while begun:
-            yield from self._collect(begun.popleft())
+        limits = self._limits(thresholds)
+        return streaming.answers(self, read_ahead(pairs, 2 * size, self.views, opened), size, limits, fixed)
 
     @property
     def compilations(self) -> int:

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source, open_image
@@ -15,6 +15,8 @@ from gsam.pipeline.limits import OPENING
 from gsam.runtime.batch import prepared
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.types import View
+
+T = TypeVar("T")
 
 
 def opener(settings: Mapping[str, Any]) -> Callable[[Source], Picture]:
@@ -45,16 +47,13 @@ def _pairs(items: Iterable[Any]) -> Iterator[tuple[Source, Query]]:
 
 
 def read_ahead(
-    pairs: Iterable[tuple[Source, Queries]],
-    depth: int,
-    views: Sequence[View],
-    opened: Callable[[Source], Picture] = open_image,
-) -> Iterator[tuple[tuple[Source, Queries], Picture | Exception]]:
+    pairs: Iterable[tuple[T, Queries]], depth: int, views: Sequence[View], opened: Callable[[T], Picture]
+) -> Iterator[tuple[tuple[T, Queries], Picture | Exception]]:
     """Each pair with its picture, ``views`` made, or the error it gave; in order, at most ``depth``
     held at a time.
     """
     with ThreadPoolExecutor(4, "gsam-read") as pool:
-        waiting: collections.deque[tuple[tuple[Source, Queries], Future[Picture]]] = collections.deque()
+        waiting: collections.deque[tuple[tuple[T, Queries], Future[Picture]]] = collections.deque()
         items = iter(pairs)
         try:
             while True:

@@ -127,10 +127,10 @@ def test_an_image_that_no_code_expects_costs_no_other(
     run: Gsam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Fails(FakePipeline):
-        def _run(self, batch: Any, query: Any) -> Any:
-            if any(p.name == "1.png" for p in batch):
+        def _run(self, due: Any) -> Any:
+            if any(item.path.name == "1.png" for item, _, _ in due):
                 raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
-            return super()._run(batch, query)
+            return super()._run(due)
 
     monkeypatch.setattr(gsam, "load", lambda *a, **k: Fails(), raising=False)
     monkeypatch.setattr(

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from gsam.inputs.image import Picture, content, make_view, open_image
+from gsam.inputs.image import Picture, content, make_view
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import Result
-from gsam.text.queries import Query, parse_queries
+from gsam.text.queries import Queries
 from gsam.types import View
 
 VIEW = View(64, "longest")
@@ -31,32 +31,31 @@ class FakePipeline:
         self.seconds = seconds
         self.batches: list[int] = []
 
-    def stream(
+    def answers(
         self,
-        images: Iterable[Any],
-        query: Query,
+        pairs: Iterable[tuple[Any, Queries]],
+        opened: Callable[[Any], Picture],
         *,
         batch_size: int | None = None,
-        on_error: Callable[[Any, Exception], None] | None = None,
-        **opening: Any,
-    ) -> Iterator[Result]:
-        batch: list[Picture] = []
-        for source in images:
+        fixed: bool = False,
+    ) -> Iterator[tuple[Any, Result | Exception]]:
+        due: list[tuple[Any, Queries, Picture | Exception]] = []
+        for item, queries in pairs:
             try:
-                batch.append(open_image(source, **opening))
+                due.append((item, queries, opened(item)))
             except ValueError as error:
-                assert on_error is not None
-                on_error(source, error)
-                continue
-            if len(batch) == (batch_size or 1):  # as on a CPU
-                yield from self._run(batch, query)
-                batch = []
-        yield from self._run(batch, query)
+                due.append((item, queries, error))
+            if len(due) == (batch_size or 1):  # as on a CPU
+                yield from self._run(due)
+                due = []
+        yield from self._run(due)
 
-    def _run(self, batch: list[Picture], query: Query) -> list[Result]:
-        self.batches.append(len(batch))
-        time.sleep(self.seconds * bool(batch))
-        return [result_of(picture, parse_queries(query).names) for picture in batch]
+    def _run(self, due: Sequence[tuple[Any, Queries, Picture | Exception]]) -> Iterator[tuple[Any, Result | Exception]]:
+        good = [picture for _, _, picture in due if not isinstance(picture, Exception)]
+        self.batches.append(len(good))
+        time.sleep(self.seconds * bool(good))
+        for item, queries, picture in due:
+            yield item, picture if isinstance(picture, Exception) else result_of(picture, queries.names)
 
 
 def result_of(picture: Picture, queries: Sequence[str]) -> Result:
