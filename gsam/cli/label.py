@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,14 +32,13 @@ from gsam.cli.options import (
     given_of,
     queries_of,
 )
-from gsam.dataset.report import hush, tell
+from gsam.dataset.progress import Counted
+from gsam.dataset.report import tell
 from gsam.dataset.run import SOME_FAILED
 from gsam.runtime.settings import LIMITS, check_numbers
 
 SHOWN = 10
 """Failed images that are named."""
-SECONDS = 5.0
-"""Between two lines of progress."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -48,9 +46,15 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command(no_args_is_help=True, context_settings=HELP)
 def label(
     sources: Annotated[
-        list[str], Argument(metavar="SOURCE...", help="Folders, files, patterns, and manifests (.jsonl, .csv).")
+        list[str],
+        Argument(
+            metavar="SOURCE...",
+            help="Folders, files, patterns, manifests (.jsonl, .csv, .txt), tars, Parquet; also on buckets (gs://).",
+        ),
     ],
-    out: Annotated[Path, Option("--out", "-o", help="The folder of the results, the same for all processes.")],
+    out: Annotated[
+        str, Option("--out", "-o", help="The folder of the results, the same for all processes; gs:// and s3:// too.")
+    ],
     query: Query = None,
     classes: Classes = None,
     pipeline: Recipe = PIPELINE,
@@ -66,12 +70,25 @@ def label(
     device: Device = None,
     dtype: DType = None,
     weights_dir: WeightsDir = None,
-    batch_size: Annotated[int | None, Option(min=1, help="Images computed together.  [default: by device]")] = None,
+    batch_size: Annotated[
+        int | None, Option(min=1, help="Images computed together on each device.  [default: 8, of a CPU 1]")
+    ] = None,
     part_size: Annotated[int, Option(min=1, help="Images of a part, which is done as a whole.")] = 256,
     parts: Annotated[str | None, Option(help="parquet or jsonl.  [default: parquet with pyarrow]")] = None,
     worker: Annotated[
         str | None, Option(help="Number from 0 and count, as 3/8.  [default: as a scheduler says, or none]")
     ] = None,
+    wait: Annotated[
+        bool, Option(help="Wait in the end for the parts of other processes, and take over those of dead ones.")
+    ] = True,
+    page: Annotated[bool, Option(help="Write index.html, a page to look at the results, in the end.")] = True,
+    allow_urls: Annotated[
+        bool, Option("--allow-urls", help="Fetch images from the http(s) addresses in SOURCE, with limits.")
+    ] = False,
+    image_column: Annotated[
+        str | None, Option(help="Column of images in manifests and Parquet.  [default: image, path, url, ...]")
+    ] = None,
+    id_column: Annotated[str | None, Option(help="Column of their ids.  [default: id, key, ...]")] = None,
     stretch: Stretch = False,
     max_pixels: MaxPixels = None,
     quiet: Quiet = False,
@@ -92,42 +109,40 @@ def label(
         **limits,
         **given_of(detector=detector, segmenter=segmenter, classifier=classifier, device=device, dtype=dtype),
     }
-    say = hush if quiet else lambda text: tell(f"gsam: {text}")
-    began = last = time.monotonic()
-    first: int | None = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal last, first
-        first = done - 1 if first is None else first
-        if time.monotonic() - last >= SECONDS:
-            last = time.monotonic()
-            rate = (done - first) / (last - began)
-            say(f"{done} of {total} images, {rate:.1f} a second, {(total - done) / rate:.0f} s left for one process")
-
-    found = run(
-        sources,
-        queries,
-        out,
-        pipeline,
-        part_size=part_size,
-        parts=parts,
-        worker=worker,
-        batch_size=batch_size,
-        stretch=stretch,
-        max_pixels=max_pixels,
-        progress=show,
-        say=say,
-        load=lambda *arguments, **more: gsam.load(*arguments, **more),  # imported when it is needed
-        **given,
-    )
+    began = time.monotonic()
+    with Counted(quiet) as shown:
+        found = run(
+            sources,
+            queries,
+            out,
+            pipeline,
+            part_size=part_size,
+            parts=parts,
+            worker=worker,
+            wait=wait,
+            page=page,
+            allow_urls=allow_urls,
+            image_column=image_column,
+            id_column=id_column,
+            batch_size=batch_size,
+            stretch=stretch,
+            max_pixels=max_pixels,
+            progress=shown,
+            say=lambda text: shown.say(f"gsam: {text}"),
+            load=lambda *arguments, **more: gsam.load(*arguments, **more),  # imported when it is needed
+            **given,
+        )
     for name, why in found.errors[:SHOWN]:
         tell(f"gsam: {name}: {why}")
     if not quiet:
-        counts = ", ".join(f"{count} {name}" for name, count in found.counts.most_common()) or "nothing"
+        for line in found.lines:
+            tell(line)
+        counts = ", ".join(f"{count} {name}" for name, count in found.counts.most_common(SHOWN)) or "nothing"
         at_work = f"; {found.elsewhere} parts are at work elsewhere" if found.elsewhere else ""
         failed = f"; {found.failed} images failed" if found.failed else ""
         before = f"; {found.done_before} of {found.parts} parts were there before" if found.done_before else ""
         seconds = time.monotonic() - began
         tell(f"gsam: {found.images} images in {seconds:.1f} s: {counts}{failed}{before}{at_work}; results in {out}")
+    print(found.page or out)
     if found.failed:
         raise typer.Exit(SOME_FAILED)

@@ -132,16 +132,11 @@ def queries_of(parts: Sequence[str] | None, classes: Path | None = None) -> Quer
         UsageError: The file cannot be read (``classes_unreadable``).
     """
     from gsam.text.queries import join_queries, parse_queries
+    from gsam.text.query_files import is_query_file, read_queries
 
-    found = [parse_queries(part) for part in parts or ()]
+    found = [read_queries(part) if is_query_file(part) else parse_queries(part) for part in parts or ()]
     if classes is not None:
-        try:
-            lines = classes.expanduser().read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise UsageError(f"cannot read {classes}: {error.strerror}", "classes_unreadable") from None
-        except UnicodeDecodeError:
-            raise UsageError(f"{classes} is not text in UTF-8, a name per line", "classes_unreadable") from None
-        found.insert(0, parse_queries(lines))
+        found.insert(0, read_queries(classes))
     if not found:
         raise UsageError("nothing is asked for: give --query 'cat. bus', or --classes FILE with a name per line")
     return join_queries(found)

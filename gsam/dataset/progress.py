@@ -107,3 +107,48 @@ class Progress(Closing):
         """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+class Counted(Closing):
+    """Progress that is told as a count: a bar on a terminal, a line every few seconds elsewhere.
+
+    Args:
+        quiet: Whether to show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[None] | None = None
+        self._first: int | None = None
+        self._began = self._printed = time.monotonic()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show how many of how many images are done; None where nobody knows how many there are."""
+        if self._quiet:
+            return
+        if self._first is None:
+            self._first, self._began = done, time.monotonic()
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = self._bar or tqdm(total=total, initial=done, unit="image", file=sys.stderr, leave=False)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._printed >= SECONDS:
+            self._printed = time.monotonic()
+            rate = (done - self._first) / max(self._printed - self._began, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left for one process" if total and rate else ""
+            tell(f"gsam: {done}{f' of {total}' if total else ''} images, {rate:.1f} a second{left}")
+
+    def say(self, text: str) -> None:
+        """Print a line on stderr, above the bar if there is one."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            tell(text)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()

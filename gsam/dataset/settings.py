@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from gsam.version import __version__
 
 if TYPE_CHECKING:
+    from gsam.pipeline import Pipeline
     from gsam.text.queries import Queries
     from gsam.types import Json
 
@@ -61,6 +63,34 @@ def pipeline_settings(pipeline: str, queries: Queries, given: Mapping[str, objec
         "options": plain(known),
         "queries": query_settings(queries),
         "weights": weights_of(models),
+    }
+
+
+def settings_of(pipe: Pipeline, queries: Queries) -> Json:
+    """Describe a pipeline that a user made: its steps by their names, its limits and parameters.
+
+    Args:
+        pipe: The pipeline.
+        queries: What is asked for.
+
+    Returns:
+        Plain values, as `pipeline_settings` gives them; the code of functions is not in them.
+    """
+    import jax
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(pipe.params):
+        value = np.ascontiguousarray(jax.device_get(leaf))
+        digest.update(f"{jax.tree_util.keystr(path)} {value.dtype} {value.shape}".encode())
+        digest.update(value.tobytes())
+    steps = [getattr(step, "__name__", type(step).__name__) for step in pipe.steps.values()]
+    return {
+        "gsam": __version__,
+        "pipeline": {"name": pipe.name, "steps": steps, "platform": pipe.devices[0].platform},
+        "limits": plain(dataclasses.asdict(pipe.limits)),
+        "queries": query_settings(queries),
+        "weights": {"sha256": digest.hexdigest()},
     }
 
 

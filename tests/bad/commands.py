@@ -50,6 +50,7 @@ ROWS = [
     command("41o", "more than 254 objects for DAVIS: the other formats are written", "UsageError davis_too_many", 3),
     command("41p", "more than 999 objects of a class for MOTS: the same", "UsageError mots_too_many", 3),
     command("41q", "a format that fails: the other formats and inputs are written", "a message", 3),
+    command("41s", "a result that would be in the folder of a data set", "UsageError output_taken", 2),
     command("43a", "two runs on one output folder: the second", "UsageError output_locked", 2),
     command("43b", "a run on a folder whose last run was killed", "ok", 0),
     command("43c", "export or weights port of a folder that another run makes", "UsageError output_locked", 2),

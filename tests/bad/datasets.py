@@ -1,6 +1,4 @@
-"""Rows 56 and 57: data sets of others, of which `gsam convert` leaves out what is wrong and says
-so, and sources that `gsam label` refuses.
-"""
+"""Rows 56: data sets of others, of which `gsam convert` leaves out what is wrong and says so."""
 
 from __future__ import annotations
 
@@ -10,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from gsam.dataset.convert import Converted, convert, parse_split
-from gsam.dataset.label.engine import label
-from gsam.dataset.label.listing import Entry
-from gsam.dataset.label.plan import Plan
 from tests.bad.table import Row, Run, error
 
 GOOD = {"id": 1, "image_id": 1, "category_id": 0, "bbox": [0, 0, 2, 2], "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]]}
@@ -44,23 +39,6 @@ def file(name: str, content: bytes, to: str = "coco") -> Callable[[Path], Run]:
 def existing(folder: Path) -> Run:
     (folder / "out").mkdir()
     return coco()(folder)
-
-
-def labelled(content: str, name: str = "list.jsonl", **settings: Any) -> Callable[[Path], Run]:
-    """Label a manifest."""
-
-    def make(folder: Path) -> Run:
-        (folder / name).write_text(content)
-        return lambda: label(folder / name, "dog", folder / "out", "nano", parts="jsonl", **settings)
-
-    return make
-
-
-def planned(folder: Path) -> Run:
-    """Label into a folder with another plan."""
-    (folder / "out").mkdir()
-    Plan.of(folder / "out", {"sources": ["elsewhere"]}, lambda: [Entry("a.png", "a.png")], 256)
-    return labelled('{"image": "a.png"}')(folder)
 
 
 def left_out(count: int) -> Callable[[Converted], None]:
@@ -98,15 +76,4 @@ ROWS: list[Row] = [
     error("56k", "convert where something is", existing, "UsageError output_exists", "exists already", 2, None),
     error("56l", "shares of a split that do not make 1", lambda _: lambda: parse_split("0.9/0.2"),
           "UsageError split_invalid", "shares that make 1", 2, None),
-    error("57a", "a manifest with an id twice", labelled('{"image": "a", "id": 1}\n{"image": "b", "id": 1}'),
-          "UsageError id_repeated", "entries 1 and 2", 2, None),
-    error("57b", "a manifest whose line is no JSON, or has no image", labelled('{"image": "a"}\n{"name": "b"}'),
-          "UsageError manifest_invalid", "row 2 has no image", 2, None),
-    error("57c", "a manifest without a row", labelled("", "list.csv", part_size=1), "UsageError nothing_to_label",
-          "no image is there", 2, None),
-    error("57d", "a folder with the results of another plan", planned, "UsageError plan_differs", "was ", 2, None),
-    error("57e", "a worker that is not one of some", labelled('{"image": "a"}', worker="3/2"),
-          "UsageError worker_invalid", "as 3/8", 2, None),
-    error("57f", "parts of no known form", lambda folder: lambda: label(folder, "dog", folder / "out", "nano", parts="xml"),
-          "UsageError parts_unknown", "not 'xml'", 2, None),
 ]  # fmt: skip

@@ -65,6 +65,7 @@ def rows() -> list[Row]:
         geometry,
         grounding,
         images,
+        labelling,
         prompts,
         sharing,
         videos,
@@ -84,6 +85,7 @@ def rows() -> list[Row]:
         videos,
         sharing,
         datasets,
+        labelling,
     )
     return sorted([row for part in every for row in part.ROWS], key=_place)
 

@@ -8,83 +8,174 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from gsam.dataset.label.plan import appear_once
+from gsam.dataset.label.place import Place
+from gsam.errors import GsamError
+from gsam.files import Closing
+from gsam.types import Json
 
-BEAT = 15.0
-"""Seconds between two signs of life."""
-DEAD = 120.0
-"""Seconds without one after which a claim counts no more."""
+FOLDER = "claims"
 
 
-class Claims:
-    """The claims of one process in a folder.
+class Claim:
+    """A part that this process is at, until it is released."""
+
+    def __init__(self, claims: Claims, part: int) -> None:
+        """Made by `Claims.take`."""
+        self.part = part
+        self._claims = claims
+
+    def release(self) -> None:
+        """Let others have the part; a second time does nothing."""
+        self._claims._release(self.part)
+
+
+class Claims(Closing):
+    """The claims of one process in a place.
 
     Two processes that do the same part write the same bytes, so a claim that was wrongly taken
-    over costs time and nothing else.
+    over costs time and nothing else.  One thread gives the signs of life of all that are held.
     """
 
-    def __init__(self, folder: Path, beat: float = BEAT, dead: float = DEAD) -> None:
-        """Begin; ``folder`` is made.  ``beat`` and ``dead`` are seconds."""
-        self._folder, self._beat, self._dead = folder, beat, dead
-        folder.mkdir(parents=True, exist_ok=True)
-        self._me = {"host": socket.gethostname(), "pid": os.getpid()}
+    def __init__(self, place: Place, beat: float | None = None, dead: float | None = None) -> None:
+        """Begin.
+
+        Args:
+            place: Where the results go.
+            beat: Seconds between two signs of life; by default the place's.
+            dead: Seconds without one after which a claim counts no more; by default the place's.
+        """
+        self._place = place
+        self._beat = place.beat if beat is None else beat
+        self._dead = place.dead if dead is None else dead
+        self.me: Json = {"host": _host(), "pid": os.getpid(), "run": uuid.uuid4().hex}
+        self._held: dict[int, list[int]] = {}  # number of the claim, signs of life given
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._living: threading.Thread | None = None
+        self._seen: dict[int, tuple[bytes, float | None, float]] = {}
+
+    def take(self, part: int) -> Claim | None:
+        """Claim a part; None where another process is at it, or this one already.
+
+        A claim that is taken over stays, and the new one is a file with the next number: it is
+        created exclusively, so of several that try it at once, one does it.
+        """
+        with self._lock:
+            if part in self._held:
+                return None
+        number = self._free(part)
+        if number is None or not self._place.put_once(_name(part, number), self._content(0)):
+            return None
+        with self._lock:
+            self._seen.pop(part, None)
+            self._held[part] = [number, 0]
+            if self._living is None:
+                self._living = threading.Thread(target=self._live, name="gsam-claims", daemon=True)
+                self._living.start()
+        return Claim(self, part)
 
     @contextlib.contextmanager
     def held(self, part: int) -> Iterator[bool]:
         """Claim a part while the block runs; False where another process is at it."""
-        path = self._folder / f"{part:06d}"
-        if not appear_once(path, json.dumps(self._me).encode()) and not self._taken_over(path):
-            yield False
-            return
-        over = threading.Event()
-        living = threading.Thread(target=self._live, args=(path, over), name="gsam-claim", daemon=True)
-        living.start()
+        claim = self.take(part)
         try:
-            yield True
+            yield claim is not None
         finally:
-            over.set()
-            living.join()
-            with contextlib.suppress(OSError):
-                path.unlink()
+            if claim is not None:
+                claim.release()
 
-    def _live(self, path: Path, over: threading.Event) -> None:
-        while not over.wait(self._beat):
-            with contextlib.suppress(OSError):
-                os.utime(path)
+    def close(self) -> None:
+        """Release every claim that is held."""
+        with self._lock:
+            parts = list(self._held)
+        for part in parts:
+            self._release(part)
 
-    def _taken_over(self, path: Path) -> bool:
-        """Take the claim of a process that is dead; of several that try, one does."""
-        try:
-            holder = json.loads(path.read_text(encoding="utf-8"))
-            age = self._now() - path.stat().st_mtime
-        except FileNotFoundError:
-            return appear_once(path, json.dumps(self._me).encode())
-        except (OSError, ValueError):
-            holder, age = {}, 0.0
-        here = holder.get("host") == self._me["host"]
-        if not (age > self._dead or (here and not _runs(holder.get("pid")))):
-            return False
-        mine = path.with_name(f".{path.name}.{self._me['host']}.{self._me['pid']}")
-        try:
-            os.rename(path, mine)
-        except OSError:  # another was quicker
-            return False
-        mine.unlink(missing_ok=True)
-        return appear_once(path, json.dumps(self._me).encode())
+    def sweep(self, done: Collection[int]) -> None:
+        """Remove the claims of parts that are done: of processes that died between the two."""
+        for name in self._place.names(FOLDER):
+            part = name.partition(".")[0]
+            if part.isdecimal() and int(part) in done:
+                self._place.remove(f"{FOLDER}/{name}")
 
-    def _now(self) -> float:
-        """The file system's time: clocks of machines differ, and are set back."""
-        probe = self._folder / f".now.{self._me['host']}.{os.getpid()}"
+    def alone(self) -> bool:
+        """Whether no other process has a claim."""
+        with self._lock:
+            ours = {_name(part, held[0]) for part, held in self._held.items()}
+        return {f"{FOLDER}/{name}" for name in self._place.names(FOLDER)} <= ours
+
+    def _content(self, beat: int) -> bytes:
+        return json.dumps({**self.me, "beat": beat}).encode()
+
+    def _release(self, part: int) -> None:
+        with self._lock:  # not while a sign of life is being given, which would bring it back
+            if (held := self._held.pop(part, None)) is None:
+                return
+            self._wake.notify_all()
+            with contextlib.suppress(OSError, GsamError, ValueError, AttributeError):
+                if json.loads(self._place.read(_name(part, held[0]))).get("run") == self.me["run"]:
+                    for number in range(held[0] + 1):  # those that were taken over first
+                        self._place.remove(_name(part, number))
+
+    def _live(self) -> None:
+        due = time.monotonic() + self._beat
+        while True:
+            with self._lock:
+                self._wake.wait_for(lambda: not self._held, due - time.monotonic())
+                if not self._held:
+                    self._living = None
+                    return
+                for part, held in self._held.items():
+                    held[1] += 1
+                    with contextlib.suppress(OSError, GsamError):
+                        self._place.touch(_name(part, held[0]), self._content(held[1]))
+            due = time.monotonic() + self._beat
+
+    def _free(self, part: int) -> int | None:
+        """Number that a claim would have; None where a process that lives is at the part."""
+        number, judged, written = 0, b"", None
+        while True:
+            try:
+                content = self._place.read(_name(part, number))
+                time_of = self._place.modified(_name(part, number))
+            except FileNotFoundError:
+                time_of = None
+            if time_of is None:
+                break
+            number, judged, written = number + 1, content, time_of
+        return number if written is None or self._is_dead(part, judged, written) else None
+
+    def _is_dead(self, part: int, judged: bytes, written: float) -> bool:
         try:
-            probe.touch()
-            return probe.stat().st_mtime
-        except OSError:
-            return time.time()
-        finally:
-            probe.unlink(missing_ok=True)
+            holder = json.loads(judged)
+            if holder["host"] == self.me["host"] and not _runs(holder["pid"]):
+                return True
+        except (ValueError, LookupError, TypeError):
+            pass
+        # watched by a clock that is never set: ages mean nothing where the store's was set back
+        seen = self._seen.get(part)
+        if seen is None or seen[:2] != (judged, written):
+            self._seen[part] = seen = (judged, written, time.monotonic())
+        if time.monotonic() - seen[2] > self._dead:
+            return True
+        return self._place.now() - written > self._dead
+
+
+def _name(part: int, number: int = 0) -> str:
+    return f"{FOLDER}/{part:06d}" + (f".{number}" if number else "")
+
+
+def _host() -> str:
+    """A name for all processes that see each other's numbers: a container has its own."""
+    told = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        told.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(told)
 
 
 def _runs(pid: object) -> bool:

@@ -1,90 +1,46 @@
-"""List what is to be labelled, one line an image, whatever the number of images."""
+"""The list of what is to be labelled, one line an image, whatever the number of images."""
 
 from __future__ import annotations
 
 import array
-import csv
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
 
-from gsam.dataset.sources import collect
 from gsam.errors import UsageError
 from gsam.types import Json
-
-IMAGE = ("image", "path", "file", "file_name", "filename", "url")
-"""Names that a manifest's column of images may have, the first that is there counts."""
-MANIFESTS = (".jsonl", ".ndjson", ".csv")
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image to be labelled."""
+    """An image to be labelled, or a shard of images that show when it is read."""
 
     id: str
-    """Its name in the results, which no other has."""
+    """Its name in the results, which no other has; of a shard, the beginning of theirs."""
     path: str
+    """A file, or the address of one."""
     query: str | None = None
     """Its own query; None for that of all."""
+    offset: int | None = None
+    """Byte of the file at which the image begins, in a tar."""
+    size: int | None = None
+    """Bytes of the image, in a tar."""
+    row: int | None = None
+    """Number of its row from 0, in a Parquet file."""
+    column: str | None = None
+    """The column that has the image."""
+    shard: bool = False
+    """Whether it stands for all images of a tar."""
+    problem: str | None = None
+    """Why it cannot be read, if that is known."""
 
     def to_dict(self) -> Json:
         """Give it as plain values for JSON."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-
-
-def list_entries(sources: Sequence[str], recursive: bool = True) -> Iterator[Entry]:
-    """List the images of folders, files and patterns, and of manifests (``.jsonl``, ``.csv``).
-
-    A row of a manifest has its image (a path, from the manifest's folder), and may have ``id`` and
-    ``query``.
-
-    Args:
-        sources: Paths and patterns.
-        recursive: Whether to look into the folders of folders.
-
-    Raises:
-        UsageError: A manifest cannot be read, or a row has no image.
-    """
-    files = [source for source in sources if not source.lower().endswith(MANIFESTS)]
-    for item in collect(files, recursive):
-        yield Entry(item.name, os.path.abspath(item.path))
-    for source in sources:
-        if source.lower().endswith(MANIFESTS):
-            yield from _of_manifest(Path(source))
-
-
-def _of_manifest(path: Path) -> Iterator[Entry]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file) if path.suffix.lower() == ".csv" else _lines(file, path)
-            for number, row in enumerate(rows, 1):
-                image = next((row[key] for key in IMAGE if row.get(key)), None)
-                if not isinstance(image, str):
-                    raise UsageError(f"{path}, row {number} has no image: {', '.join(IMAGE)}", "manifest_invalid")
-                name = str(row.get("id") or image)
-                query = row.get("query")
-                yield Entry(name, os.path.abspath(path.parent / image), str(query) if query else None)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}: {error}", "manifest_unreadable") from None
-
-
-def _lines(file: IO[str], path: Path) -> Iterator[Json]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UsageError(f"{path}, line {number} is no JSON: {error}", "manifest_invalid") from None
-        if not isinstance(row, dict):
-            raise UsageError(f"{path}, line {number} is no object", "manifest_invalid")
-        yield row
+        return {k: v for k, v in dataclasses.asdict(self).items() if v not in (None, False)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +48,9 @@ class Listing:
     """Entries in a file, and where its parts begin."""
 
     count: int
+    """Entries."""
+    shards: int
+    """Entries that stand for any number of images."""
     sha256: str
     offsets: list[int]
     """Byte of the file at which each part begins, and the end."""
@@ -103,38 +62,39 @@ def write_listing(entries: Iterable[Entry], file: IO[bytes], part_size: int) -> 
     Args:
         entries: In their order.
         file: Opened for writing; it is read again where two ids are the same.
-        part_size: Entries of a part.
+        part_size: Entries of a part; a shard is a part of its own.
 
     Raises:
         UsageError: Two entries have one id, or there are none.
     """
     digest, offsets, at, count = hashlib.sha256(), [0], 0, 0
     hashes = array.array("Q")
+    inside = shards = 0  # entries of the part so far
     for entry in entries:
-        if count and count % part_size == 0:
+        if inside == part_size or (inside and entry.shard):
             offsets.append(at)
+            inside = 0
         line = json.dumps(entry.to_dict(), ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
         file.write(line)
         digest.update(line)
         hashes.append(_hash(entry.id))
-        at, count = at + len(line), count + 1
+        at, count, shards = at + len(line), count + 1, shards + entry.shard
+        inside = part_size if entry.shard else inside + 1
     file.flush()
     if not count:
         raise UsageError("no image is there to be labelled", "nothing_to_label")
-    _refuse_repeated(np.frombuffer(hashes, np.uint64), file)
-    return Listing(count, digest.hexdigest(), [*offsets, at])
+    _refuse_repeated(hashes, file)
+    return Listing(count, shards, digest.hexdigest(), [*offsets, at])
 
 
-def read_part(path: Path, offsets: Sequence[int], part: int) -> list[Entry]:
-    """Read the entries of a part."""
-    with path.open("rb") as file:
-        file.seek(offsets[part])
-        lines = file.read(offsets[part + 1] - offsets[part]).splitlines()
-    return [Entry(**json.loads(line.decode("utf-8", "surrogateescape"))) for line in lines]
+def parse_entries(lines: bytes) -> list[Entry]:
+    """Read the entries of a part from its lines of the listing."""
+    return [Entry(**json.loads(line.decode("utf-8", "surrogateescape"))) for line in lines.split(b"\n") if line]
 
 
-def _refuse_repeated(hashes: np.ndarray, file: IO[bytes]) -> None:
-    ordered = np.sort(hashes)
+def _refuse_repeated(hashes: array.array[int], file: IO[bytes]) -> None:
+    ordered = np.frombuffer(hashes, np.uint64)  # sorted in place: there may be many millions
+    ordered.sort()
     repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
     if not repeated:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import os
 import random
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsam.dataset.label import claims, engine, parts
+from gsam.dataset.label import engine, part_writer, parts
 from gsam.errors import UsageError
 from gsam.results.formats import known
 from gsam.results.formats.label_parts import read_parts
@@ -86,7 +85,7 @@ def test_every_image_is_a_row(form: str, images: Path, tmp_path: Path) -> None:
 def test_bytes_depend_on_nothing_but_the_plan(images: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(images, one)
-    run(images, two, "--worker", "1/3", "--batch-size", "4")
+    run(images, two, "--worker", "1/3")
     assert tree(one) == tree(two)
 
 
@@ -181,7 +180,7 @@ def test_a_manifest_that_is_wrong(kind: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_disk_that_is_full_leaves_whole_parts(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, real, count = tmp_path / "out", engine.write_part, [0]
+    out, real, count = tmp_path / "out", part_writer.write_part, [0]
 
     def some(*arguments: Any) -> None:
         count[0] += 1
@@ -189,7 +188,7 @@ def test_a_disk_that_is_full_leaves_whole_parts(images: Path, tmp_path: Path, mo
             raise OSError(28, "No space left on device")
         real(*arguments)
 
-    monkeypatch.setattr(engine, "write_part", some)
+    monkeypatch.setattr(part_writer, "write_part", some)
     with pytest.raises(OSError, match="No space"):
         label(images, out, monkeypatch)
     assert len(list((out / "parts").iterdir())) == 2
@@ -197,55 +196,6 @@ def test_a_disk_that_is_full_leaves_whole_parts(images: Path, tmp_path: Path, mo
     label(images, out, monkeypatch)
     label(images, tmp_path / "whole", monkeypatch)
     assert tree(out) == tree(tmp_path / "whole")
-
-
-def test_a_claim_is_held_until_its_holder_is_dead(tmp_path: Path) -> None:
-    one, two = claims.Claims(tmp_path, 0.05, 0.6), claims.Claims(tmp_path, 0.05, 0.6)
-    with one.held(3) as mine, two.held(3) as other, two.held(4) as free:
-        assert (mine, other, free) == (True, False, True)
-        time.sleep(0.8)  # signs of life are given
-        with two.held(3) as still:
-            assert not still
-    with two.held(3) as mine:
-        assert mine
-    path = tmp_path / "000007"
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-    with two.held(7) as mine:
-        assert not mine
-    os.utime(path, (1, 1))  # long ago by the file system's clock
-    with two.held(7) as mine:
-        assert mine
-    path.write_text(json.dumps({"host": one._me["host"], "pid": 2**22 + 1}))
-    with two.held(7) as mine:
-        assert mine  # its process is gone
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_one_of_many_takes_a_dead_one_s_claim(tmp_path: Path) -> None:
-    import threading
-
-    path = tmp_path / "000001"
-    path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-    os.utime(path, (1, 1))
-    won: collections.Counter[bool] = collections.Counter()
-    wait, go = threading.Barrier(8), threading.Event()
-
-    def one(number: int) -> None:
-        mine = claims.Claims(tmp_path)
-        mine._me = {"host": f"host{number}", "pid": 1}
-        wait.wait()
-        with mine.held(1) as got:
-            won[got] += 1
-            go.wait(5)
-
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.5)
-    go.set()
-    for thread in threads:
-        thread.join()
-    assert won == {True: 1, False: 7}
 
 
 def test_without_pyarrow_parts_are_json_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gsam.dataset.label.engine import _order
+from gsam.dataset.label.turns import _order
 from gsam.dataset.label.workers import Worker, worker_of
 from gsam.errors import UsageError
 
