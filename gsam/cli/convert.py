@@ -11,8 +11,10 @@ import typer
 from typer import Argument, Option
 
 from gsam.cli.options import HELP
+from gsam.dataset.data_sets import tell_losses
 from gsam.dataset.report import tell
 from gsam.dataset.run import SOME_FAILED
+from gsam.results.formats.names import FORMATS
 
 SHOWN = 20
 """Problems that are printed."""
@@ -22,11 +24,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 @app.command(no_args_is_help=True, context_settings=HELP)
 def convert(
-    source: Annotated[Path, Argument(metavar="IN", help="A file or folder of labelled images.")],
+    source: Annotated[
+        str,
+        Argument(metavar="IN", help="A file or folder of labelled images, or the URL of what gsam label wrote."),
+    ],
     out: Annotated[Path, Argument(metavar="OUT", help="The folder to write; it must not exist.")],
     to: Annotated[
         str,
-        Option("--to", help="coco, coco_results, lvis, sa1b, yolo, voc, labelme, cvat, label_studio or jsonl."),
+        Option("--to", help=f"One of {', '.join(FORMATS)}."),
     ],
     of: Annotated[str | None, Option("--from", help="The format of IN.  [default: as it looks]")] = None,
     images: Annotated[
@@ -59,8 +64,7 @@ def convert(
         tell(f"gsam: left out: {problem}")
     if len(found.problems) > SHOWN:
         tell(f"gsam: and {len(found.problems) - SHOWN} more were left out")
-    for what, count in sorted(found.losses.items()):
-        tell(f"gsam: {to} cannot hold: {what} ({count})")
+    tell_losses(to, found.losses)
     parts = "".join(f", {count} in {name}" for name, count in found.parts.items())
     tell(f"gsam: {found.images} images, {found.segments} objects{parts}, {time.monotonic() - began:.1f} s")
     if found.problems:

@@ -1,4 +1,4 @@
-"""``gsam segment``: images and words in; overlays, JSON and COCO out."""
+"""``gsam segment``: images and words in; overlays, JSON and data sets out."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from gsam.cli.options import (
     output_folder_of,
     queries_of,
 )
+from gsam.dataset.data_sets import tell_losses
 from gsam.dataset.outputs import formats_of
 from gsam.dataset.progress import saying
 from gsam.dataset.report import describe, hush, tell
@@ -68,7 +69,12 @@ def segment(
     pipeline: Recipe = PIPELINE,
     out: Out = None,
     formats: Annotated[
-        str, Option("--format", help="Any of json, png (overlay), coco (one file per run).")
+        str,
+        Option(
+            "--format",
+            help="Any of json, png (overlay), coco (one file per run), and, as data sets in OUT/FORMAT: "
+            f"{', '.join(FORMATS[3:])}.",
+        ),
     ] = "json,png",
     threshold: Threshold = None,
     boxes: Boxes = None,
@@ -116,7 +122,14 @@ def segment(
                 pipe = gsam.load(pipeline, **given)
             found = stream(pipe, run.todo, queries, batch_size, stretch=stretch, max_pixels=max_pixels)
             run.process(found, batch_size or 1)
+        if files is not None:
+            files.write_data_sets()
         run.finish()
+    if files is not None and not quiet:
+        for kind, losses in files.data_sets.losses.items():
+            tell_losses(kind, losses)
+            if not as_json:
+                tell(f"gsam: {files.data_sets.place(kind)}")
     if run.exit_code:
         raise typer.Exit(run.exit_code)
 

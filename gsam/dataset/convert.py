@@ -47,7 +47,8 @@ def convert(
     What is read and written is held image by image, whatever the size of the set.
 
     Args:
-        source: A file or folder of one of `gsam.results.formats.known.FORMATS`.
+        source: A file or folder of one of `gsam.results.formats.known.FORMATS`, or the
+            folder or URL of what ``gsam label`` wrote.
         out: The folder to write; there may be nothing yet, and it is there whole or not at all.
         to: The format to write.
         format: The format of ``source``; by default the one it looks like.
@@ -68,7 +69,7 @@ def convert(
         >>> convert("out", "yolo", "yolo", split=(0.9, 0.1)).losses  # doctest: +SKIP
         Counter({'scores': 17})
     """
-    source, out = Path(source), Path(out)
+    out = Path(out)
     make, data = known.writer_of(to), known.read(source, format, images)
     names = _names(split)
     found = Converted(parts=dict.fromkeys(names, 0))

@@ -1,15 +1,19 @@
-"""The files that a run over images writes: some per image, and one COCO file per run."""
+"""The files that a run over images writes: some per image, one COCO file, and data sets."""
 
 from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from gsam.dataset.data_sets import DataSets
 from gsam.dataset.outputs import Outputs
+from gsam.dataset.scene_store import SceneStore
 from gsam.dataset.sources import Item
+from gsam.errors import UsageError
+from gsam.results.formats.names import FORMATS
 
 if TYPE_CHECKING:
     from gsam.types import Json
@@ -21,16 +25,37 @@ R = TypeVar("R")
 
 
 class ImageFiles(Outputs[R]):
-    """Files of images, and one COCO file of the run about all of them, in the order of the images.
+    """Files of images, and what the run writes about all of them, in the order of the images.
 
-    A subclass reads the JSON of an image (`read`) and gives its objects in the form of
-    `gsam.results.formats.scene_json` (`coco_scene`).
+    That is one COCO file, and a data set of each other format of `gsam.results.formats.names`,
+    which `write_data_sets` writes.  A subclass reads the JSON of an image (`read`) and gives its
+    objects in the form of `gsam.results.formats.scene_json` (`coco_scene`).
+
+    Raises:
+        UsageError: A result would be in the folder of a data set (``output_taken``), or a package
+            that a format needs is not installed (``extra_missing``).
     """
 
+    def __init__(
+        self,
+        folder: Path,
+        kinds: Sequence[str],
+        items: Sequence[Item],
+        settings: Callable[[], Json] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        super().__init__(folder, kinds, items, settings, overwrite=overwrite)
+        self.data_sets = DataSets(folder, [kind for kind in kinds if kind in FORMATS and kind != "coco"])
+        for path in (path for item in items for path in self.paths(item)) if self.data_sets.kinds else ():
+            if (first := path.relative_to(folder).parts[0].casefold()) in self.data_sets.kinds:
+                text = f"{path} would be in the folder of the data set {first}: give {first} another -o"
+                raise UsageError(text, "output_taken")
+
     @functools.cached_property
-    def _scenes(self) -> dict[str, Json]:
-        """The images of the COCO file by their stems."""
-        return {}
+    def _scenes(self) -> SceneStore:
+        """The images of the COCO file and the data sets, by their stems."""
+        return SceneStore(self.folder)
 
     @abc.abstractmethod
     def read(self, path: Path) -> Json:
@@ -45,23 +70,41 @@ class ImageFiles(Outputs[R]):
         return self.folder / f"{item.stem}.json"
 
     def paths(self, item: Item) -> list[Path]:
-        return [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind != "coco"]
+        return [self.folder / f"{item.stem}.{kind}" for kind in self.kinds if kind not in FORMATS]
 
     def finished(self) -> Set[Item]:
         """Give the images whose files are all there, made with the same settings.
 
-        What belongs into a COCO file is in the JSON alone: without one, none is finished.
+        What belongs into a COCO file or a data set is in the JSON alone: without one, none is
+        finished.
         """
-        if "coco" not in self.kinds:
+        if not self._gathers:
             return super().finished()
         if "json" not in self.kinds:
             return frozenset()
         return {item for item in super().finished() if self._collect(item)}
 
+    def claim(self, items: Iterable[Item]) -> None:
+        super().claim(items)
+        self.data_sets.claim(self.manifest, self._inputs())
+
     def add_to_coco(self, item: Item, scene: Json) -> None:
-        """Keep what the COCO file says of an image, if the run writes one."""
-        if "coco" in self.kinds:
-            self._scenes[item.stem] = self.coco_scene(scene)
+        """Keep what the COCO file and the data sets say of an image, if the run writes any."""
+        if self._gathers:
+            self._scenes.add(item.stem, self.coco_scene(scene))
+
+    def write_data_sets(self) -> None:
+        """Write the data sets of the run; one that cannot be written costs no other (`trouble`)."""
+        for kind in self.data_sets.kinds:
+            with self.attempt():
+                self.data_sets.write(kind, self._gathered(), self.manifest, self._inputs())
+
+    @property
+    def _gathers(self) -> bool:
+        return any(kind in FORMATS for kind in self.kinds)
+
+    def _gathered(self) -> Iterator[Json]:
+        return self._scenes.of(item.stem for item in self.items)
 
     def whole_path(self) -> Path | None:
         return self.folder / COCO if "coco" in self.kinds else None
@@ -69,8 +112,7 @@ class ImageFiles(Outputs[R]):
     def write_whole(self, path: Path) -> bool:
         from gsam.results.formats.coco import coco_of
 
-        scenes = [self._scenes[item.stem] for item in self.items if item.stem in self._scenes]
-        coco_of(scenes).write(path)
+        coco_of(self._gathered()).write(path)
         return True
 
     def _collect(self, item: Item) -> bool:

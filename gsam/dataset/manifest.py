@@ -122,7 +122,7 @@ class Manifest(Closing):
         real = Path(os.path.realpath(path))
         if real in self._inputs:
             raise UsageError(f"{path} would overwrite an input: choose another -o", "output_is_input")
-        if not os.path.lexists(path) or path.name.startswith(OWN):
+        if not os.path.lexists(path) or self._is_own(path):
             return
         if path.is_dir() and not path.is_symlink():
             raise UsageError(f"{path} is a folder, a result should be there: choose another -o", "output_exists")
@@ -150,7 +150,7 @@ class Manifest(Closing):
             path: The file, in the folder or below it.
             content: The file that is about to be renamed, or ``path`` itself.
         """
-        if not path.name.startswith(OWN):
+        if not self._is_own(path):
             found = content.stat()
             self._note(path, Written(self.command, found.st_size, found.st_mtime_ns, sha256(content)))
 
@@ -218,6 +218,11 @@ class Manifest(Closing):
             self.folder / name for name in self._files if name.startswith(prefix) and "/" not in name[len(prefix) :]
         ]
 
+    def below(self, folder: Path) -> list[Path]:
+        """Name the files that gsam wrote below a folder and that are the result of no input."""
+        prefix = self._key(folder) + "/"
+        return [self.folder / name for name in self._files if name.startswith(prefix) and name not in self._item_of]
+
     def close(self) -> None:
         """Write what is left, in short if much of it counts no more."""
         if self._file is None:
@@ -248,6 +253,9 @@ class Manifest(Closing):
     def _keep_done(self, key: tuple[str, str], done: Done) -> None:
         self._done[key] = done
         self._item_of |= dict.fromkeys(done.files, key)
+
+    def _is_own(self, path: Path) -> bool:
+        return any(part.startswith(OWN) for part in self._key(path).split("/"))
 
     def _key(self, path: Path) -> str:
         return os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), self._root).replace(os.sep, "/")

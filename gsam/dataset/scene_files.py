@@ -1,4 +1,4 @@
-"""The files of a pipeline's results: JSON, overlay and COCO."""
+"""The files of a pipeline's results: JSON, overlay, COCO, and data sets of any format."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from gsam.dataset.image_files import ImageFiles
 from gsam.dataset.sources import Item
+from gsam.results.formats import names
 
 if TYPE_CHECKING:
     from gsam.results.result import Result
     from gsam.types import Json
 
-FORMATS = ("json", "png", "coco")
+FORMATS = ("json", "png", "coco", *(name for name in names.FORMATS if name != "coco"))
 
 
 class SceneFiles(ImageFiles["Result"]):
-    """``scene.json``, ``scene.png`` (the image with masks and labels) and ``coco.json``."""
+    """``scene.json``, ``scene.png`` (the image with masks and labels), ``coco.json``, data sets."""
 
     command = "segment"
 
@@ -38,7 +39,6 @@ class SceneFiles(ImageFiles["Result"]):
         if "json" in self.kinds:
             with self.attempt():
                 scene_json.write(result.to_dict(), self.json_path(item))
-        if "coco" in self.kinds:
-            with self.attempt():
-                self.add_to_coco(item, result.to_dict())
+        with self.attempt():
+            self.add_to_coco(item, result.to_dict())
         return self.paths(item)

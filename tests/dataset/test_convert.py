@@ -39,9 +39,8 @@ def lossless() -> list[str]:
 def test_there_and_back_is_the_same(to: str, scenes: Path, tmp_path: Path) -> None:
     there = convert(scenes, tmp_path / "there", to)
     assert (there.images, there.segments, there.problems) == (40, 320, [])
-    assert known.recognised(tmp_path / "there") == ("coco" if to == "lvis" else to)
-    path = tmp_path / "there" / "lvis.json" if to == "lvis" else tmp_path / "there"
-    back = convert(path, tmp_path / "back", "jsonl")
+    assert known.recognised(tmp_path / "there") == to
+    back = convert(tmp_path / "there", tmp_path / "back", "jsonl")
     assert (back.images, back.segments, back.problems) == (40, 320, [])
     found, wanted = read_back(list(known.read(tmp_path / "back"))), read_back(list(known.read(scenes)))
     assert found.keys() == wanted.keys()
@@ -162,3 +161,21 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         ran = subprocess.run([sys.executable, "-c", CODE, *places], capture_output=True, text=True, check=True)
         peaks.append(int(ran.stdout))
     assert peaks[1] < peaks[0] * 1.15
+
+
+def test_results_of_label_at_a_url(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    place = fsspec.filesystem("memory")
+    row = {**hard("a.png"), "id": "a.png", "error": None}
+    place.pipe("/convert/set/plan.json", json.dumps({"settings": {"queries": {"labels": ["cat"]}}}).encode())
+    place.pipe("/convert/set/parts/00000.jsonl", json.dumps(row).encode() + b"\n")
+    try:
+        done = convert("memory://convert/set", tmp_path / "out", "coco")
+        assert (done.images, done.segments, done.problems) == (1, 8, [])
+        assert read_back(list(known.read(tmp_path / "out"))) == read_back([hard("a.png")])
+        with pytest.raises(UsageError, match="without --from"):
+            convert("memory://convert/set", tmp_path / "other", "coco", format="coco")
+        with pytest.raises(UsageError, match=r"has no plan\.json"):
+            convert("memory://convert/none", tmp_path / "other", "coco")
+    finally:
+        place.rm("/convert", recursive=True)

@@ -17,11 +17,12 @@ import numpy as np
 from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.formats.dataset import DataSet, DataSetWriter, rle_of, scene, segment
+from gsam.results.formats.shapes import check_pixels
 from gsam.results.formats.streamed import StreamedList, write_object
 from gsam.results.masks import rle
 from gsam.types import Json, JsonMapping
 
-FILE = "coco.json"
+FILE, LVIS = "coco.json", "lvis.json"
 
 
 class Writer(DataSetWriter):
@@ -78,7 +79,7 @@ class Writer(DataSetWriter):
 class LvisWriter(Writer):
     """Writes LVIS v1, ``lvis.json``: every image counts as searched for every class."""
 
-    name = "lvis.json"
+    name = LVIS
 
     def __init__(self, folder: Path, labels: Sequence[str] = ()) -> None:
         super().__init__(folder, labels)
@@ -144,13 +145,20 @@ def read(path: Path) -> DataSet:
     Raises:
         UsageError: It is no such file (``format_unreadable``).
     """
-    path = path / FILE if path.is_dir() else path
+    path = file_in(path)
     names: dict[int, str] = {}
     with _opened(path) as file:
         for entry in _items(file, "categories", path):
             names[entry["id"]] = str(entry["name"])
     labels = [names[number] for number in sorted(names)]
     return DataSet(labels, lambda data: _scenes(path, names, data))
+
+
+def file_in(path: Path) -> Path:
+    """The file of a folder that `Writer` or `LvisWriter` wrote; any other path as it is."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in (FILE, LVIS) if (path / name).is_file()), path / FILE)
 
 
 def _scenes(path: Path, names: dict[int, str], data: DataSet) -> Iterator[Json]:
@@ -210,6 +218,7 @@ def _mask(value: Any, size: tuple[int, int]) -> rle.Rle | None:
     if not value:
         return None
     if isinstance(value, list):
+        check_pixels(size)
         rings = [np.asarray(part, np.float64).reshape(-1, 2) for part in value]
         if any(len(ring) < 3 or not np.isfinite(ring).all() for ring in rings):
             raise ValueError("a polygon has fewer than three points, or numbers that are none")

@@ -70,34 +70,50 @@ class Writer(DataSetWriter):
             if not all(map(math.isfinite, found["box"])):
                 self.losses["boxes whose numbers are none"] += 1
                 return ""
-            values = zip(("xtl", "ytl", "xbr", "ybr"), map(_shortest, found["box"]), strict=True)
-            tag, where = "box", " ".join(f'{name}="{value}"' for name, value in values)
+            tag, where = "box", box_attributes(found["box"])
         else:
-            tag, where = "mask", _cropped(found["mask"])
-        attribute = "" if score is None else f'<attribute name="score">{score!r}</attribute>'
+            tag, where = "mask", mask_attributes(found["mask"])
         label = quoteattr(shapes.legal(found["label"], self))
-        return f'    <{tag} label={label} source="auto" occluded="0" {where} z_order="0">{attribute}</{tag}>\n'
+        return f'    <{tag} label={label} source="auto" occluded="0" {where} z_order="0">{score_text(score)}</{tag}>\n'
 
     def close(self) -> None:
         if self._images.closed:
             return
-        labels = "".join(_LABEL.format(escape(shapes.legal(label, self), {"\r": "&#13;"})) for label in self.labels)
-        task = f"<size>{self._count}</size>\n      <mode>annotation</mode>\n      <labels>\n{labels}      </labels>"
-        head = f"  <version>1.1</version>\n  <meta>\n    <task>\n      {task}\n    </task>\n  </meta>\n"
         self._images.seek(0)
         with atomic_file(self.folder / FILE) as file:
-            file.write(f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n{head}'.encode())
+            file.write(head(self, self._count, "annotation"))
             shutil.copyfileobj(self._images, file)
             file.write(b"</annotations>\n")
         self._images.close()
 
 
-def _shortest(value: float) -> str:
+def head(writer: DataSetWriter, count: int, mode: str, more: str = "") -> bytes:
+    """The beginning of the file, with its labels: ``annotation`` of images or ``interpolation``."""
+    labels = "".join(_LABEL.format(escape(shapes.legal(label, writer), {"\r": "&#13;"})) for label in writer.labels)
+    task = f"<size>{count}</size>\n      <mode>{mode}</mode>\n{more}      <labels>\n{labels}      </labels>"
+    meta = f"  <version>1.1</version>\n  <meta>\n    <task>\n      {task}\n    </task>\n  </meta>\n"
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n{meta}'.encode()
+
+
+def score_text(score: float | None) -> str:
+    """The element of a score; nothing where there is none."""
+    return "" if score is None else f'<attribute name="score">{score!r}</attribute>'
+
+
+def box_attributes(box: Sequence[float]) -> str:
+    """Where a box x0 y0 x1 y1 is."""
+    values = zip(("xtl", "ytl", "xbr", "ybr"), map(shortest, box), strict=True)
+    return " ".join(f'{name}="{value}"' for name, value in values)
+
+
+def shortest(value: float) -> str:
+    """A number with two digits where they are enough."""
     short = f"{value:.2f}"
     return short if float(short) == value else repr(float(value))
 
 
-def _cropped(mask: rle.Rle) -> str:
+def mask_attributes(mask: rle.Rle) -> str:
+    """Run lengths of a mask, row by row over its bounds."""
     x0, y0, x1, y1 = rle.bounds(mask)
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)  # of an empty mask, the first pixel
     flat = rle.decode(mask)[y0:y1, x0:x1].ravel()
@@ -204,6 +220,7 @@ def _area(element: Element, size: tuple[int, int]) -> tuple[rle.Rle | None, list
             raise ValueError("its bounds leave the image")
         if min(runs) < 0 or sum(runs) != width * height:
             raise ValueError(f"its run lengths are not of {width} x {height} pixels")
+        shapes.check_pixels(size)
         mask = np.zeros(size, bool)
         mask[top : top + height, left : left + width] = np.repeat(np.arange(len(runs)) % 2 > 0, runs).reshape(
             height, -1

@@ -39,12 +39,13 @@ class Writer(DataSetWriter):
         self._lines.close()
 
 
-def read(path: Path) -> DataSet:
+def read(path: Path, without: Sequence[Path] = ()) -> DataSet:
     """Read scenes.
 
     Args:
         path: A ``.jsonl``, a folder with ``scenes.jsonl``, one ``.json`` of an image, or a folder
             of them as ``gsam segment`` writes it.
+        without: Folders in it whose JSON is of something else.
 
     Returns:
         The data set.
@@ -54,6 +55,7 @@ def read(path: Path) -> DataSet:
     """
     if path.is_dir() and not (path / FILE).is_file():
         files = sorted(p for p in path.rglob("*.json") if p.name != "coco.json" and not p.name.startswith("."))
+        files = [p for p in files if not any(p.is_relative_to(folder) for folder in without)]
     else:
         files = [path / FILE if path.is_dir() else path]
     if not files or not files[0].is_file():

@@ -6,30 +6,22 @@ import difflib
 import importlib
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from gsam.errors import UsageError
-from gsam.results.formats import label_parts
+from gsam.results.formats import jsonl, label_parts
 from gsam.results.formats.dataset import DataSet, DataSetWriter
+from gsam.results.formats.names import FORMATS
 
-FORMATS: Mapping[str, str] = {
-    "jsonl": "jsonl.Writer",
-    "coco": "coco_files.Writer",
-    "coco_results": "coco_files.ResultsWriter",
-    "lvis": "coco_files.LvisWriter",
-    "sa1b": "sa1b_files.Writer",
-    "yolo": "yolo.Writer",
-    "voc": "voc.Writer",
-    "labelme": "labelme.Writer",
-    "cvat": "cvat.Writer",
-    "label_studio": "label_studio.Writer",
-}
-"""Each with the module and the class that writes it."""
+__all__ = ["FORMATS", "read", "recognised", "writer_of"]
+
 LABELLED = "label"
 """Name of what ``gsam label`` writes, which is read only."""
 MARKS = (
+    (r'^\{"format"\s*:\s*"gsam png_masks\b', "png_masks"),
+    (r'^\{"format"\s*:\s*"gsam png_ids\b', "png_ids"),
     (r'"image"\s*:\s*\{', "sa1b"),
     ('"shapes"', "labelme"),
     ('"segments"', "jsonl"),
@@ -37,21 +29,32 @@ MARKS = (
     ('"images"', "coco"),
 )
 """Patterns by which an object in JSON is told, the first that is found."""
+LISTS = {"coco_results": "results.json", "lvis": "lvis.json", "cvat_video": "annotations.xml"}
+"""Files of formats that are not told by their looks, or told as another."""
 HEAD = 1 << 16
 """Bytes by which a file's format is told."""
 
 
 def writer_of(name: str) -> Callable[..., DataSetWriter]:
-    """Give what writes a format.  Raises `UsageError` for none (``format_unknown``)."""
-    module, _, kind = FORMATS[_known(name)].partition(".")
-    return getattr(importlib.import_module(f"gsam.results.formats.{module}"), kind)
+    """Give what writes a format.
+
+    Raises:
+        UsageError: There is no such format (``format_unknown``), or a package that it needs is not
+            installed (``extra_missing``).
+    """
+    name, _, kind = FORMATS[_known(name)].partition(".")
+    module: Any = importlib.import_module(f"gsam.results.formats.{name}")
+    if name == "parquet":
+        module.pyarrow()
+    found: Callable[..., DataSetWriter] = getattr(module, kind)
+    return found
 
 
-def read(path: Path, name: str | None = None, images: Path | None = None) -> DataSet:
+def read(path: Path | str, name: str | None = None, images: Path | None = None) -> DataSet:
     """Read a data set of any format.
 
     Args:
-        path: Its file or folder.
+        path: Its file or folder; a URL that fsspec knows, of what ``gsam label`` wrote.
         name: The format; by default the one that it looks like.
         images: The folder of the images, for a format that does not tell their sizes.
 
@@ -62,6 +65,12 @@ def read(path: Path, name: str | None = None, images: Path | None = None) -> Dat
         UsageError: There is no such format, the path is not of it, or of none that is known
             (``format_unknown``, ``format_unreadable``).
     """
+    if isinstance(path, str) and "://" in path:
+        if name is not None:
+            text = f"{path}: only what gsam label wrote is read from a URL, so without --from"
+            raise UsageError(text, "format_unreadable")
+        return label_parts.read(path)
+    path = Path(path)
     if not path.exists():
         raise UsageError(f"{path} is not there", "format_unreadable")
     if (name or recognised(path)) == LABELLED:
@@ -70,6 +79,8 @@ def read(path: Path, name: str | None = None, images: Path | None = None) -> Dat
     if name == "coco_results":
         raise UsageError("COCO results tell neither sizes nor names: give the data set itself", "format_unreadable")
     module: Any = importlib.import_module(f"gsam.results.formats.{FORMATS[name].partition('.')[0]}")
+    if name == "jsonl":
+        return jsonl.read(path, data_sets_in(path))
     return module.read(path, images) if name == "yolo" else module.read(path)
 
 
@@ -86,6 +97,18 @@ def recognised(path: Path) -> str:
     return found
 
 
+def data_sets_in(path: Path) -> list[Path]:
+    """Name the data sets beside results of ``gsam segment``: folders called by their format."""
+    folders = [path / name for name in FORMATS if name != "jsonl" and (path / name).is_dir()]
+    return [folder for folder in folders if _is_named_by_format(folder)]
+
+
+def _is_named_by_format(folder: Path) -> bool:
+    if folder.name in LISTS:
+        return (folder / LISTS[folder.name]).is_file()
+    return _of_folder(folder) == folder.name
+
+
 def _of_folder(path: Path) -> str | None:
     marks = {
         "data.yaml": "yolo",
@@ -93,6 +116,8 @@ def _of_folder(path: Path) -> str | None:
         "Annotations": "voc",
         "tasks.json": "label_studio",
         "scenes.jsonl": "jsonl",
+        "scenes.parquet": "parquet",
+        "id2label.json": "png_palette",
     }
     if (path / label_parts.PLAN).is_file():
         return LABELLED
@@ -100,8 +125,17 @@ def _of_folder(path: Path) -> str | None:
         return found
     if (path / "coco.json").is_file():
         return "coco"
-    some = next((p for p in sorted(path.rglob("*.json")) if not p.name.startswith(".")), None)
-    return None if some is None else _of_file(some)
+    if (path / "lvis.json").is_file() and _of_file(path / "lvis.json") == "coco":
+        return "lvis"
+    others = data_sets_in(path)
+    some = _first(p for p in path.rglob("*.json") if not any(p.is_relative_to(other) for other in others))
+    if some is not None:
+        return _of_file(some)
+    return "parquet" if any(path.glob("*.parquet")) else "png_masks" if any(path.rglob("metadata.csv")) else None
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    return min((p for p in paths if not p.name.startswith(".")), default=None)
 
 
 def _of_file(path: Path) -> str | None:
@@ -112,9 +146,12 @@ def _of_file(path: Path) -> str | None:
     if path.suffix == ".xml" or zipfile.is_zipfile(path):
         return "cvat"
     with path.open("rb") as file:
-        head = file.read(HEAD).decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
+        start = file.read(HEAD)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    head = start.decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
     if head.startswith("["):
-        return "label_studio" if '"data"' in head else None
+        return "label_studio" if '"data"' in head else "coco_results" if '"image_id"' in head else None
     return next((name for mark, name in MARKS if head.startswith("{") and re.search(mark, head)), None)
 
 

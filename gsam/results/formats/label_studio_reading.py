@@ -108,6 +108,7 @@ def _area(value: JsonMapping, size: tuple[int, int]) -> tuple[rle.Rle | None, li
     if "rle" in value:
         if not isinstance(value["rle"], list):
             raise ValueError("its brush is no list of numbers")
+        shapes.check_pixels(size)
         return rle.encode(brush.unpack(bytes(value["rle"]), size)), None
     if "points" in value:
         return shapes.ring_of(

@@ -23,6 +23,7 @@ from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.formats.dataset import DataSet, DataSetWriter, mask_of, outlines_of, scene, segment
 from gsam.results.formats.labelme_shapes import DAMAGE, boxed, filled, rectangle
+from gsam.results.formats.shapes import LONGEST_SIDE
 from gsam.results.formats.stems import Stems, inside
 from gsam.results.masks import polygons, rle
 from gsam.types import Json, JsonMapping
@@ -30,8 +31,6 @@ from gsam.types import Json, JsonMapping
 VERSION = "5.5.0"
 EXTRA = ("score", "mask_score", "crowd", "track")
 """Fields of a segment that are kept beside those of LabelMe."""
-MOST_PIXELS = 1 << 30
-"""Pixels of the largest image that is read."""
 
 
 class Writer(DataSetWriter):
@@ -182,8 +181,8 @@ def _size(value: JsonMapping) -> tuple[int, int]:
     height, width = value.get("imageHeight"), value.get("imageWidth")
     if not isinstance(height, int) or not isinstance(width, int) or min(height, width) < 1:
         raise ValueError("has no imageHeight and imageWidth")
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"an image of {width} x {height} pixels is too large")
+    if max(height, width) > LONGEST_SIDE:
+        raise ValueError(f"{width} x {height} is no size of an image")
     return height, width
 
 
@@ -203,14 +202,14 @@ def _segments(shapes: Sequence[Any], size: tuple[int, int], path: Path, data: Da
         for i in members:
             try:
                 part = rectangle(shapes[i]) if shapes[i].get("shape_type") == "rectangle" else filled(shapes[i], size)
+                pixels = part if not isinstance(part, list) else None if len(members) == 1 else boxed(part, size)
             except DAMAGE as error:
                 data.problems.append(f"{path}, shape {i + 1}: {error}")
                 continue
             more = {key: shapes[i][key] for key in EXTRA if _is_number(shapes[i].get(key))} | more
-            if len(members) == 1 and isinstance(part, list):
-                box = part
+            if pixels is None:
+                box = rectangle(shapes[i])
                 continue
-            pixels = boxed(part, size) if isinstance(part, list) else part
             whole = pixels if whole is None else whole | pixels
         if box is not None or whole is not None:
             yield segment(label, None if whole is None else rle.encode(whole), box=box, **more)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gsam.results.formats.shapes import check_pixels
 from gsam.results.masks import polygons
 from gsam.types import JsonMapping
 
@@ -43,13 +44,15 @@ def rectangle(shape: JsonMapping) -> list[float]:
 
 
 def boxed(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask [H, W] of a box."""
+    """The mask [H, W] of a box.  Raises `ValueError` where the image is too large."""
+    check_pixels(size)
     x0, y0, x1, y1 = box
     return polygons.filled([[np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]], size)
 
 
 def filled(shape: JsonMapping, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask [H, W] of a shape.  Raises one of `DAMAGE` for a shape that has none."""
+    check_pixels(size)
     match shape.get("shape_type") or "polygon":
         case "mask":
             return _pasted(shape, size)

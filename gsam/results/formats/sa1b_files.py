@@ -21,7 +21,11 @@ UNNAMED = "object"
 
 
 class Writer(DataSetWriter):
-    """Writes ``<name>.json`` for each image; image ids count from 1."""
+    """Writes ``<name>.json`` for each image; image ids count from 1.
+
+    Readers of SA-1B want numbers: ``stability_score``, which nobody measured, is 0.0, and so is
+    ``predicted_iou`` of a segment without a score, whose ``label_score`` is null.
+    """
 
     def __init__(self, folder: Path, labels: Sequence[str] = ()) -> None:
         super().__init__(folder, labels)
@@ -38,6 +42,10 @@ class Writer(DataSetWriter):
         for number, found in enumerate(scene["segments"]):
             if found["mask"] is None:
                 self.losses["boxes without a mask, which are filled"] += 1
+            score = found.get("score")
+            if score is None or not math.isfinite(score):
+                self.losses["segments without a score: predicted_iou is 0.0, label_score null"] += 1
+                score = None
             mask = run_lengths(found, (height, width))
             annotations.append(
                 {
@@ -45,11 +53,12 @@ class Writer(DataSetWriter):
                     "segmentation": mask,
                     "bbox": _box(mask),
                     "area": rle.area(mask),
-                    "predicted_iou": found.get("score"),
-                    "stability_score": None,
+                    "predicted_iou": 0.0 if score is None else score,
+                    "stability_score": 0.0,
                     "point_coords": [],
                     "crop_box": [0, 0, width, height],
                     "label": found["label"],
+                    "label_score": score,
                 }
             )
         image = {"image_id": self._count, "width": width, "height": height, "file_name": name}

@@ -17,7 +17,9 @@ from gsam.results.masks import rle
 from gsam.types import JsonMapping
 
 MOST_PIXELS = (1 << 30) - 1
-"""Pixels of the largest image that is read."""
+"""Pixels of the largest image whose masks are filled; boxes are read of any."""
+LONGEST_SIDE = (1 << 31) - 1
+"""The longest side of an image."""
 REACH = 10
 """Polygons that reach further than this many sides of the image are not filled."""
 PLAIN = {"label", "label_id", "score", "box", "area", "mask"}
@@ -59,9 +61,15 @@ def sides(height: Any, width: Any) -> tuple[int, int]:
     if height is None or width is None:
         raise ValueError("its size is missing")
     h, w = float(height), float(width)
-    if not (h >= 1 and w >= 1 and h * w <= MOST_PIXELS):
-        raise ValueError(f"{width} x {height} is no size that is read")
+    if not (1 <= h <= LONGEST_SIDE and 1 <= w <= LONGEST_SIDE):
+        raise ValueError(f"{width} x {height} is no size of an image")
     return int(h), int(w)
+
+
+def check_pixels(size: tuple[int, int]) -> None:
+    """Raise `ValueError` where an image, height and width, is too large to fill a mask of it."""
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"its mask is not filled: an image of {size[1]} x {size[0]} pixels is too large")
 
 
 def score_of(value: Any, place: str, data: DataSet) -> float | None:
@@ -97,6 +105,7 @@ def turned(points: NDArray[np.float64], pivot: Sequence[float], degrees: float) 
 
 def ring_of(points: Any, size: tuple[int, int]) -> rle.Rle:
     """The mask of a polygon's points x y.  Raises `ValueError` where they are no polygon."""
+    check_pixels(size)
     if len(points) < 3 or any(len(point) != 2 for point in points):
         raise ValueError("its polygon has fewer than three points, or not two numbers for each")
     ring = np.asarray(points, np.float64).round(6)
@@ -107,6 +116,7 @@ def ring_of(points: Any, size: tuple[int, int]) -> rle.Rle:
 
 def ellipse_of(centre: Sequence[float], radii: Sequence[float], degrees: float, size: tuple[int, int]) -> rle.Rle:
     """The mask of an ellipse that is turned clockwise.  Raises `ValueError` where it is none."""
+    check_pixels(size)
     if not all(map(math.isfinite, (*centre, *radii, degrees))) or min(radii) <= 0:
         raise ValueError("its ellipse is none, or has no area")
     dx = np.arange(size[1], dtype=np.float64) + 0.5 - centre[0]

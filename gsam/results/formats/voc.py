@@ -2,15 +2,19 @@
 
 ``SegmentationObject`` has the number of an object in the XML, from 1, ``SegmentationClass`` that of
 its class in ``labelmap.txt``; 0 is background and 255 what is not judged.  A pixel has one object:
-where masks overlap, the earlier segment keeps it.
+where masks overlap, the earlier segment keeps it.  ``ImageSets/Main/default.txt`` lists the images,
+``ImageSets/Segmentation/default.txt`` those with masks, in order.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,7 +25,7 @@ from gsam.results.formats.dataset import DataSetWriter, mask_of
 from gsam.results.formats.davis import HIGHEST, VOID, write_frame
 from gsam.results.formats.shapes import legal
 from gsam.results.formats.stems import Stems
-from gsam.results.formats.voc_reading import CLASSES, LABELS, OBJECTS, XML, colour, read
+from gsam.results.formats.voc_reading import CLASSES, LABELS, LISTS, OBJECTS, XML, colour, read
 from gsam.results.masks import rle
 from gsam.types import JsonMapping
 
@@ -34,6 +38,8 @@ class Writer(DataSetWriter):
     def __init__(self, folder: Path, labels: Sequence[str] = ()) -> None:
         super().__init__(folder)
         self._stems = Stems()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lists: list[IO[bytes]] = [tempfile.TemporaryFile(dir=folder) for _ in LISTS]  # noqa: SIM115
         for label in labels:
             self.number_of(self._plain(label))
 
@@ -41,13 +47,13 @@ class Writer(DataSetWriter):
         for label in scene.get("query_labels") or scene.get("queries", ()):
             if label:
                 self.number_of(self._plain(label))
-        stem, name = self._stems.of(scene["image"])
+        stem, name = self._stems.of(self._plain(scene["image"] or ""))
         if self._stems.doubled:
             self.losses["images of one name with two suffixes: their files are called by both"] += 1
         size = scene["height"], scene["width"]
         ids, kinds = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
         root = ElementTree.Element("annotation")
-        _texts(root, folder="", filename=self._plain(name))
+        _texts(root, folder="", filename=name)
         _texts(ElementTree.SubElement(root, "source"), database="Unknown")
         _texts(ElementTree.SubElement(root, "size"), width=scene["width"], height=scene["height"], depth=3)
         segmented = ElementTree.SubElement(root, "segmented")
@@ -58,11 +64,21 @@ class Writer(DataSetWriter):
         if ids.any():
             write_frame(kinds, self.folder / CLASSES / f"{stem}.png")
             write_frame(ids, self.folder / OBJECTS / f"{stem}.png")
+        for file in self._lists[: 1 + bool(ids.any())]:
+            file.write(f"{stem}\n".encode())
         ElementTree.indent(root)
         with atomic_file(self.folder / XML / f"{stem}.xml") as file:
             file.write(ElementTree.tostring(root, encoding="utf-8") + b"\n")
 
     def close(self) -> None:
+        for name, listed in zip(LISTS, self._lists, strict=True):
+            if listed.closed:
+                return
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            listed.seek(0)
+            with listed, atomic_file(path) as file:
+                shutil.copyfileobj(listed, file)
         names = ["background", *self.labels]
         lines = [f"{name}:{','.join(map(str, colour(i)))}::\n" for i, name in enumerate(names)]
         with atomic_file(self.folder / LABELS) as file:

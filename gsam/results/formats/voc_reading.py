@@ -16,6 +16,7 @@ from PIL import Image
 from gsam.errors import UsageError
 from gsam.results.formats.dataset import DataSet, scene, segment
 from gsam.results.formats.davis import VOID
+from gsam.results.formats.shapes import LONGEST_SIDE
 from gsam.results.formats.stems import inside
 from gsam.results.masks import rle
 from gsam.types import Json
@@ -24,8 +25,8 @@ LABELS = "labelmap.txt"
 XML, OBJECTS, CLASSES = "Annotations", "SegmentationObject", "SegmentationClass"
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 """Errors of Pillow about a file that it cannot read."""
-MOST_PIXELS = 1 << 30
-"""Pixels of the largest image that is read."""
+LISTS = ("ImageSets/Main/default.txt", "ImageSets/Segmentation/default.txt")
+"""Lists of all images, and of those with masks."""
 Colour = tuple[int, int, int]
 _ENTRY = re.compile(r"(.*):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*:[^:]*:[^:]*")
 
@@ -45,7 +46,8 @@ def read(path: Path) -> DataSet:
     """Read boxes, and the masks of those that have one.
 
     Args:
-        path: The folder with ``Annotations``, or one of XML files.
+        path: The folder with ``Annotations``, or one of XML files.  Where it has `LISTS`, the
+            images that they name are read, in their order; otherwise all.
 
     Returns:
         The data set.  While its images are read, `UsageError` is raised for an XML file that
@@ -65,8 +67,27 @@ def read(path: Path) -> DataSet:
     problems: list[str] = []
     classes = _classes(path / LABELS, problems)
     declared = [name for name, rgb in classes if any(rgb)]
-    stems = sorted(stem for stem in files if not PurePosixPath(stem).name.startswith("."))
+    stems = _listed(path, problems)
+    for stem in [stem for stem in stems or () if stem not in files]:
+        problems.append(f"{path}: {stem} is listed and has no annotation")
+    stems = sorted(files) if stems is None else [stem for stem in stems if stem in files]
+    stems = [stem for stem in stems if not PurePosixPath(stem).name.startswith(".")]
     return DataSet(declared[:], lambda data: _scenes(path, xml, stems, classes, declared, data), problems)
+
+
+def _listed(path: Path, problems: list[str]) -> list[str] | None:
+    """The stems that `LISTS` name, in order; None where there is no list that can be read."""
+    found: dict[str, None] | None = None
+    for place in (path / name for name in LISTS):
+        try:
+            lines = place.read_text(encoding="utf-8-sig").split("\n") if place.is_file() else None
+        except (OSError, ValueError) as error:
+            problems.append(f"{place}: {error}")
+            continue
+        if lines is not None:
+            found = found or {}
+            found.update((stem, None) for line in lines if (stem := line.rstrip("\r")))
+    return None if found is None else list(found)
 
 
 def _is_annotation(path: Path) -> bool:
@@ -140,7 +161,7 @@ def _size(root: ElementTree.Element, shapes: Sequence[tuple[int, ...]]) -> tuple
         size = (0, 0) if found is None else (int(_number(found, "height")), int(_number(found, "width")))
     except ValueError:
         size = 0, 0
-    if min(size) >= 1 and math.prod(size) <= MOST_PIXELS:
+    if min(size) >= 1 and max(size) <= LONGEST_SIDE:
         return size
     if not shapes:
         raise ValueError("says nothing of the image's size, or nothing that is possible")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from PIL import Image
 from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.formats.dataset import DataSet, DataSetWriter, outlines_of, rle_of, scene, segment
+from gsam.results.formats.shapes import check_pixels
 from gsam.results.formats.stems import Stems
 from gsam.results.masks.polygons import bridged
 from gsam.types import Json, JsonMapping
 
 YAML = "data.yaml"
+KINDS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -105,8 +108,7 @@ def _scenes(labels: Path, images: Path, names: Mapping[int, str], data: DataSet)
             data.problems.append(f"{path}: {own} has no image, whose size is needed")
             continue
         try:
-            with Image.open(image) as opened:
-                size = opened.height, opened.width
+            size = _size(image)
             text = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             data.problems.append(f"{path}: {error}")
@@ -119,6 +121,24 @@ def _scenes(labels: Path, images: Path, names: Mapping[int, str], data: DataSet)
             except (ValueError, LookupError) as error:
                 data.problems.append(f"{path}, line {i}: {error}")
         yield scene(image.relative_to(images).as_posix(), size, found, data.labels)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Height and width, by the head of a file; unlike `PIL.Image.open`, of an image of any size."""
+    Image.init()
+    with path.open("rb") as file:
+        start = file.read(16)
+        for kind in KINDS:
+            factory, accepts = Image.OPEN.get(kind, (None, None))
+            if factory is None or (accepts is not None and accepts(start) is not True):
+                continue
+            file.seek(0)
+            try:
+                with factory(file, "") as image:
+                    return image.height, image.width
+            except (SyntaxError, IndexError, TypeError, KeyError, struct.error) as error:
+                raise ValueError(f"{path} is a damaged image: {error}") from None
+    raise ValueError(f"{path} is no image of {', '.join(KINDS)}")
 
 
 def _candidates(stem: Path) -> Iterator[Path]:
@@ -143,6 +163,7 @@ def _segment(words: Sequence[str], size: tuple[int, int], names: Mapping[int, st
         return segment(names[number], None, box=box, score=score)
     if len(values) < 6 or len(values) % 2:
         raise ValueError(f"{len(values)} numbers are neither a box nor an outline")
+    check_pixels(size)
     ring = np.array(values).reshape(-1, 2) * [width, height]
     return segment(names[number], rle_of([[np.round(ring, 6)]], size), score=score)
 

@@ -11,7 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from gsam.errors import UsageError
-from gsam.results.formats import coco_files
+from gsam.results.formats import coco_files, known
 from gsam.results.formats.dataset import mask_of
 from tests.results.formats.scenes import KOREAN, ODD, hard, masks, read_back
 
@@ -133,3 +133,17 @@ def test_what_is_no_json_is_refused(content: bytes, tmp_path: Path) -> None:
         list(coco_files.read(tmp_path))
     with pytest.raises(UsageError, match="No such file"):
         coco_files.read(tmp_path / "nothing.json")
+
+
+def test_lvis_and_results_are_known_by_their_folder(tmp_path: Path) -> None:
+    for name in ("lvis", "found"):
+        (tmp_path / name).mkdir()
+    written(tmp_path / "lvis", coco_files.LvisWriter)
+    written(tmp_path / "found", coco_files.ResultsWriter)
+    assert known.recognised(tmp_path / "lvis") == "lvis"
+    found = read_back(list(known.read(tmp_path / "lvis")))
+    assert found
+    assert found == read_back(list(known.read(tmp_path / "lvis", "lvis")))
+    assert known.recognised(tmp_path / "found") == "coco_results"
+    with pytest.raises(UsageError, match="tell neither sizes nor names"):
+        known.read(tmp_path / "found")

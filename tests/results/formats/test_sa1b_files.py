@@ -10,7 +10,7 @@ import pytest
 
 from gsam.errors import UsageError
 from gsam.results.formats import known, sa1b_files
-from gsam.results.formats.dataset import mask_of
+from gsam.results.formats.dataset import mask_of, scene, segment
 from gsam.results.masks import rle
 from tests.results.formats.scenes import KOREAN, ODD, hard, read_back
 
@@ -56,3 +56,15 @@ def test_the_data_set_s_own_files_and_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UsageError, match="no JSON of images"):
         sa1b_files.read(tmp_path / "nothing")
+
+
+def test_others_find_numbers_and_no_score_stays_none(tmp_path: Path) -> None:
+    mask = rle.encode(np.eye(4, dtype=bool))
+    segments = [segment("a", mask), segment("b", mask, score=0.5), segment("c", mask, score=float("nan"))]
+    with sa1b_files.Writer(tmp_path) as writer:
+        writer.add(scene("a.png", (4, 4), segments))
+    assert writer.losses == {"segments without a score: predicted_iou is 0.0, label_score null": 2}
+    found = json.loads((tmp_path / "a.json").read_bytes())["annotations"]
+    assert [(a["predicted_iou"], a["stability_score"]) for a in found] == [(0.0, 0.0), (0.5, 0.0), (0.0, 0.0)]
+    (one,) = known.read(tmp_path)
+    assert [s["score"] for s in one["segments"]] == [None, 0.5, None]

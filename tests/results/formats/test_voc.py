@@ -247,3 +247,22 @@ def test_what_is_not_voc_is_refused(tmp_path: Path) -> None:
         assert caught.value.code == "format_unreadable"
     written(tmp_path / "empty", [])
     assert not list(voc.read(tmp_path / "empty"))
+
+
+def test_lists_of_images(tmp_path: Path) -> None:
+    mask = segment("x", rle.encode(square(1, 1, 2, 2)))
+    boxed = segment("x", None, box=[0.0, 0.0, 2.0, 2.0])
+    names = ["z.png", "a b.png", "sub/c.png"]
+    size = square(1, 1, 2, 2).shape
+    written(tmp_path, [scene(name, size, [found]) for name, found in zip(names, (mask, boxed, mask), strict=True)])
+    lists = tmp_path / "ImageSets"
+    assert (lists / "Main" / "default.txt").read_text() == "z\na b\nsub/c\n"
+    assert (lists / "Segmentation" / "default.txt").read_text() == "z\nsub/c\n"
+    assert [one["image"] for one in voc.read(tmp_path)] == names
+    (lists / "Main" / "default.txt").write_text("sub/c\r\nnone\n")
+    data = voc.read(tmp_path)
+    assert [one["image"] for one in data] == ["sub/c.png", "z.png"]
+    assert data.problems == [f"{tmp_path}: none is listed and has no annotation"]
+    for path in lists.rglob("*.txt"):
+        path.unlink()
+    assert [one["image"] for one in voc.read(tmp_path)] == ["a b.png", "sub/c.png", "z.png"]
