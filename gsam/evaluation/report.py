@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from gsam.evaluation.average_precision import NAMES, AveragePrecision, average_precision
+from gsam.evaluation.average_precision import AveragePrecision, average_precision
 from gsam.evaluation.compared import Compared
 from gsam.evaluation.open_vocabulary import OpenVocabulary, open_vocabulary
 from gsam.evaluation.semantic import ClassIou, class_iou
@@ -28,22 +29,31 @@ class Report:
     words: OpenVocabulary
 
     @classmethod
-    def of(cls, compared: Compared) -> Report:
-        """Compute them all."""
+    def of(cls, compared: Compared, program: str | None = None) -> Report:
+        """Compute them all.
+
+        Args:
+            compared: The two data sets.
+            program: Computes AP, see `gsam.evaluation.average_precision.average_precision`.
+
+        Raises:
+            UsageError: As there.
+        """
         return cls(
             compared,
-            average_precision(compared, "segm"),
-            average_precision(compared, "bbox"),
+            average_precision(compared, "segm", program),
+            average_precision(compared, "bbox", program),
             class_iou(compared),
             open_vocabulary(compared),
         )
 
     def to_dict(self) -> Json:
         """Give the numbers as plain values for JSON; null where there is nothing to be judged."""
+        counts = {side: self._counts(side) for side in ("true", "found")}
         classes = {
             label: {
-                "true": self._count(label, "true"),
-                "found": self._count(label, "found"),
+                "true": counts["true"][label],
+                "found": counts["found"][label],
                 "mask AP": _plain(self.masks.by_class[label]),
                 "box AP": _plain(self.boxes.by_class[label]),
                 "IoU": _plain(self.classes[label].area),
@@ -53,8 +63,9 @@ class Report:
         }
         return {
             "images": len(self.compared.images),
-            "masks": {name: _plain(self.masks.summary[name]) for name in NAMES},
-            "boxes": {name: _plain(self.boxes.summary[name]) for name in NAMES},
+            "rules": "LVIS" if self.compared.frequencies else "COCO",
+            "masks": {name: _plain(value) for name, value in self.masks.summary.items()},
+            "boxes": {name: _plain(value) for name, value in self.boxes.summary.items()},
             "mIoU": _plain(_mean([c.area for c in self.classes.values()])),
             "boundary mIoU": _plain(_mean([c.boundary for c in self.classes.values()])),
             "cgF1": _plain(self.words.cgf1),
@@ -70,11 +81,16 @@ class Report:
         found = [f"{'':{max(wide, 14)}}   masks   boxes"]
         found += [
             f"{name:{max(wide, 14)}}  {_shown(values['masks'][name])}  {_shown(values['boxes'][name])}"
-            for name in NAMES
+            for name in self.masks.summary
         ]
         found += [f"{name:{max(wide, 14)}}  {_shown(values[name])}" for name in ("mIoU", "boundary mIoU")]
-        found += [f"{'cgF1':{max(wide, 14)}}  {_shown(values['cgF1'], 1)}   (pmF1 {_shown(values['pmF1']).strip()}, "
-                  f"MCC {_shown(values['MCC']).strip()})", ""]  # fmt: skip
+        why = f"MCC {_shown(values['MCC']).strip()}"
+        if values["MCC"] is None:
+            why = "no MCC: it needs images with and without a class"
+        found += [
+            f"{'cgF1':{max(wide, 14)}}  {_shown(values['cgF1'], 1)}   (pmF1 {_shown(values['pmF1']).strip()}, {why})",
+            "",
+        ]
         columns = ("true", "found", "mask AP", "box AP", "IoU", "boundary IoU")
         found.append("  ".join([f"{'class':{wide}}", *(f"{name:>12}" for name in columns)]))
         for label, row in values["classes"].items():
@@ -90,8 +106,8 @@ class Report:
         lines |= {label: precision[:, i] for i, label in enumerate(self.compared.labels) if judged[i]}
         return curves.draw(lines, "masks, IoU 0.5")
 
-    def _count(self, label: str, side: str) -> int:
-        return sum(s["label"] == label for image in self.compared.images for s in getattr(image, side))
+    def _counts(self, side: str) -> collections.Counter[str]:
+        return collections.Counter(s["label"] for image in self.compared.images for s in getattr(image, side))
 
 
 def _mean(values: Sequence[float]) -> float:
