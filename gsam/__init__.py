@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gsam.build.stages import detector as detector
     from gsam.build.stages import segmenter as segmenter
     from gsam.build.stages import tracker as tracker
+    from gsam.dataset import geo as geo
+    from gsam.dataset import ray as ray
+    from gsam.dataset.label.engine import label as label
     from gsam.errors import GsamError as GsamError
     from gsam.inputs import medical as medical
     from gsam.inputs.image import open_image as open_image
@@ -43,6 +46,7 @@ _HOME = {
     "gsam.build.pipelines": ("load",),
     "gsam.build.recipes": ("recipes",),
     "gsam.build.stages": ("classifier", "detector", "segmenter", "tracker"),
+    "gsam.dataset.label.engine": ("label",),
     "gsam.errors": ("GsamError",),
     "gsam.inputs.image": ("open_image",),
     "gsam.predictors.fast_sam": ("FastSAM",),
@@ -57,7 +61,7 @@ _HOME = {
     "gsam.predictors.video": ("VideoPredictor",),
 }
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = {"medical": "gsam.inputs.medical"}
+_MODULES = {"medical": "gsam.inputs.medical", "ray": "gsam.dataset.ray", "geo": "gsam.dataset.geo"}
 """Modules that are public as such."""
 _MOVED = {"Everything": "gsam.GridProposer"}
 """Public names of earlier versions, and what they are called now."""

@@ -23,8 +23,8 @@ import gsam
 ROOT = Path(gsam.__file__).parent
 RIDDLE = re.compile(r"(What|How|Of|As|The same) ")
 """Beginnings of sentences that do not say what a thing is."""
-MODULES = ("gsam.inputs.medical",)
-"""Public as such: `gsam.medical`."""
+MODULES = ("gsam.inputs.medical", "gsam.dataset.geo.engine", "gsam.dataset.ray")
+"""Public as such: `gsam.medical`, `gsam.geo`, `gsam.ray`."""
 
 
 def is_ours(value: Any) -> bool:
