@@ -60,6 +60,7 @@ def finish(plan: Plan, claims: Claims, opened: Callable[[Loaded], Picture], agai
         The counts; None where another process is at it.
     """
     if not again and (found := _read(plan)) is not None:
+        plan.place.sweep(SETTLED if claims.alone() else plan.place.dead)
         return found
     claim = claims.take(plan.parts)
     if claim is None:

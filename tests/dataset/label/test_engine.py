@@ -27,6 +27,7 @@ from gsam.dataset.label.claims import Claims
 from gsam.dataset.label.place import LocalPlace, place_of
 from gsam.dataset.stream import answers
 from gsam.errors import UsageError
+from gsam.results.formats import known
 from gsam.results.formats.label_parts import read_parts
 from gsam.text.queries import parse_queries
 from tests.helpers.fake_gsam import FakePipeline, result_of
@@ -91,6 +92,24 @@ def test_progress_and_what_is_said(images: Path, tmp_path: Path) -> None:
     assert said == ["worker 0/2 (from --worker)", "loading nano"]
 
 
+def test_results_on_a_store_are_those_of_a_folder(images: Path, tmp_path: Path) -> None:
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    try:
+        found = label(images, Path(tmp_path / "out"))
+        other = label(images, "memory://bucket/out")  # type: ignore[arg-type]
+        assert (other.counts, other.page) == (found.counts, "memory://bucket/out/index.html")
+        names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+        assert {name.removeprefix("/bucket/out/") for name in fs.find("/bucket/out")} == names
+        for name in names:
+            assert fs.cat_file(f"/bucket/out/{name}") == (tmp_path / "out" / name).read_bytes()
+        assert label(images, "memory://bucket/out").done_before == 4  # type: ignore[arg-type]
+        assert known.read("memory://bucket/out").labels == ["dog"]  # type: ignore[arg-type]
+    finally:
+        fs.rm("/bucket", recursive=True)
+
+
 def test_a_pipeline_of_the_user_s_own(tmp_path: Path) -> None:
     pipe = gsam.load("nano")
     found = gsam.label("notebooks/scene.png", "dog. pizza", tmp_path / "out", pipe, parts="jsonl")
@@ -141,6 +160,11 @@ def test_what_killed_processes_left_is_swept(images: Path, tmp_path: Path) -> No
     label(images, out)
     names = {p.name for p in out.rglob("*") if p.is_file()}
     assert names == {p.name for p in (tmp_path / "whole").rglob("*") if p.is_file()} | {".gsam-0left.jsonl"}
+    left = out / "overview" / ".gsam-left.jpg"
+    left.write_text("half")
+    os.utime(left, (time.time() - 60,) * 2)
+    label(images, out)  # all is there, but for what it sweeps
+    assert not left.exists()
 
 
 class Holding(FakePipeline):
