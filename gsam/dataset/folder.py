@@ -85,7 +85,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         _refuse_existing(path)
         for leftover in path.parent.glob(f".{_escaped(path.name)}.*{PARTIAL}"):
             pid = leftover.name[len(path.name) + 2 : -len(PARTIAL)]
-            if re.fullmatch(r"\d+", pid) and not _runs(int(pid)):
+            if re.fullmatch(r"\d+", pid) and not runs(int(pid)):
                 shutil.rmtree(leftover, ignore_errors=True)
         yield path
 
@@ -111,7 +111,8 @@ def _escaped(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Tell whether a process of this machine runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -7,15 +7,14 @@ annotations say themselves.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from gsam.errors import UsageError
 from gsam.evaluation.compared import Truth
-from gsam.results.formats.coco_files import LvisWriter, Writer
+from gsam.results.formats.coco_files import LvisWriter, Writer, opened
 from gsam.results.formats.dataset import DataSet, scene, segment
 from gsam.results.masks import rle
 from gsam.types import Json, JsonMapping
@@ -171,19 +170,9 @@ def _why(error: Exception) -> str:
 def _items(path: Path, place: str) -> Iterator[Any]:
     import ijson
 
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             yield from ijson.items(file, place, use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
             why = str(error).split("\n")[0].strip()
             raise UsageError(f"{path} is no COCO file: {why}", "format_unreadable") from None
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", "format_unreadable") from None
-    with file:
-        yield file

@@ -13,6 +13,7 @@ from PIL import Image
 
 import gsam
 from gsam.results.formats.coco import coco_of
+from gsam.text.queries import parse_queries
 from gsam.types import Boxes, Images, Labels, Masks, Scene, View
 
 
@@ -193,6 +194,17 @@ def test_stream_computes_no_more_pictures_than_there_are() -> None:
     list(p.stream(pictures, "dog", batch_size=2))
     assert p.counts["pictures"] == 17  # the last is filled up to the program that is there
     assert p.compilations == before
+
+
+def test_one_program_computes_all_where_that_is_asked_for() -> None:
+    pairs = [(picture(64, 64, (8, 8, 20 + i, 40)), parse_queries("dog")) for i in range(3)]
+    for fixed in (False, True):
+        p = pipe()
+        assert len(list(p.answers(pairs[:1], gsam.open_image, batch_size=4, fixed=fixed))) == 1
+        assert p.counts["pictures"] == (4 if fixed else 1)
+        before = p.compilations
+        assert len(list(p.answers(pairs, gsam.open_image, batch_size=4, fixed=fixed))) == 3
+        assert (p.compilations == before) is fixed
 
 
 def test_stream_is_bounded() -> None:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from gsam.dataset.folder import runs
 from gsam.dataset.label.place import Place
 from gsam.errors import GsamError
 from gsam.files import Closing
@@ -152,7 +153,7 @@ class Claims(Closing):
     def _is_dead(self, part: int, judged: bytes, written: float) -> bool:
         try:
             holder = json.loads(judged)
-            if holder["host"] == self.me["host"] and not _runs(holder["pid"]):
+            if holder["host"] == self.me["host"] and not runs(int(holder["pid"])):
                 return True
         except (ValueError, LookupError, TypeError):
             pass
@@ -176,15 +177,3 @@ def _host() -> str:
         told.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         told.append(os.readlink("/proc/self/ns/pid"))
     return " ".join(told)
-
-
-def _runs(pid: object) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True

@@ -147,7 +147,7 @@ def read(path: Path) -> DataSet:
     """
     path = file_in(path)
     names: dict[int, str] = {}
-    with _opened(path) as file:
+    with opened(path) as file:
         for entry in _items(file, "categories", path):
             names[entry["id"]] = str(entry["name"])
     labels = [names[number] for number in sorted(names)]
@@ -164,13 +164,13 @@ def file_in(path: Path) -> Path:
 def _scenes(path: Path, names: dict[int, str], data: DataSet) -> Iterator[Json]:
     with contextlib.closing(sqlite3.connect("")) as waiting:  # on disk, without a name
         waiting.execute("create table found (image, content)")
-        with _opened(path) as file:
+        with opened(path) as file:
             rows = ((str(a.get("image_id")), json.dumps(a)) for a in _items(file, "annotations", path))
             waiting.executemany("insert into found values (?, ?)", rows)
         waiting.execute("create index by_image on found (image)")
         seen = 0
         ids: set[str] = set()
-        with _opened(path) as file:
+        with opened(path) as file:
             for image in _items(file, "images", path):
                 number = str(image.get("id"))
                 if number in ids:
@@ -232,7 +232,8 @@ def _mask(value: Any, size: tuple[int, int]) -> rle.Rle | None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading.  Raises `UsageError` where that fails (``format_unreadable``)."""
     try:
         file = path.open("rb")
     except OSError as error:
