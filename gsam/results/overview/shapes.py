@@ -120,20 +120,34 @@ def simplified(ring: Floats, tolerance: float) -> Floats:
     far = int(np.argmax(((ring - ring[0]) ** 2).sum(1)))
     closed = np.concatenate([ring, ring[:1]])
     keep = np.zeros(len(closed), bool)
-    keep[[0, far]] = True
-    todo = [(0, far), (far, len(ring))]
-    while todo:
-        a, b = todo.pop()
-        if b - a < 2:
-            continue
-        way, between = closed[b] - closed[a], closed[a + 1 : b] - closed[a]
-        long = float(np.hypot(*way))
-        away = np.abs(between[:, 0] * way[1] - between[:, 1] * way[0]) / long if long else np.hypot(*between.T)
-        k = int(np.argmax(away))
-        if away[k] > tolerance:
-            keep[a + 1 + k] = True
-            todo += [(a, a + 1 + k), (a + 1 + k, b)]
+    ends = np.unique([0, far, len(ring)])
+    keep[ends] = True
+    spans = np.stack([ends[:-1], ends[1:]], 1)
+    while len(spans := spans[spans[:, 1] - spans[:, 0] > 1]):  # all spans of a depth at once
+        split, away = _farthest(closed, spans)
+        spans, split = spans[away > tolerance], split[away > tolerance]
+        keep[split] = True
+        spans = np.concatenate([np.stack([spans[:, 0], split], 1), np.stack([split, spans[:, 1]], 1)])
+        spans = spans[np.argsort(spans[:, 0])]
     return ring[keep[:-1]]
+
+
+def _farthest(points: Floats, spans: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
+    """The point between the ends of each span [N, 2] that is farthest from their line, and its
+    distance; spans ascend, have points between their ends, and share at most ends.
+    """
+    first, last = spans.T
+    counts = last - first - 1
+    starts = np.cumsum(counts) - counts
+    of = np.repeat(np.arange(len(spans)), counts)
+    at = np.arange(len(of)) - starts[of] + first[of] + 1
+    way, between = (points[last] - points[first])[of], points[at] - points[first][of]
+    long = np.hypot(*way.T)
+    across = np.abs(between[:, 0] * way[:, 1] - between[:, 1] * way[:, 0])
+    away = np.where(long > 0, across / np.where(long > 0, long, 1), np.hypot(*between.T))
+    most = np.maximum.reduceat(away, starts)
+    hit = np.flatnonzero(away == most[of])
+    return at[hit[np.searchsorted(hit, starts)]], most
 
 
 def _path(ring: Floats) -> str:

@@ -11,15 +11,15 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gsam.files import atomic_file
+from gsam.files import atomic_file, atomic_path
 from gsam.inputs.image import Picture
 from gsam.results.draw.colours import Colour, colours
 from gsam.results.overview import sheet
-from gsam.results.overview.survey import LONG, ClassCount, Survey
+from gsam.results.overview.survey import LONG, Chosen, ClassCount, Survey
 from gsam.results.overview.thumbnails import Cell, Illustrated, illustrate
 
 if TYPE_CHECKING:
@@ -127,15 +127,20 @@ def write_overview(
     for cell in sheet.choose(sample, labels):
         cells[cell.index].append(cell)
 
-    work = ((illustrate, (chosen, opened, cells[chosen.index], numbers, inks)) for chosen in sample)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+
+    def illustrated(chosen: Chosen, name: str) -> Illustrated:
+        made = illustrate(chosen, opened, cells[chosen.index], numbers, inks)
+        with atomic_path(folder / FOLDER / name) as path:  # not synced: it can be made again
+            path.write_bytes(made.jpeg)
+        return made
+
+    files = [f"{k:04d}.jpg" for k in range(len(sample))]
     images: list[Json] = []
     drawn = []
-    names = set()
-    with contextlib.closing(_in_order(work)) as pictures:
-        for k, picture in enumerate(pictures):
-            name = f"{k:04d}.jpg"
-            _write(folder / FOLDER / name, picture.jpeg)
-            names.add(name)
+    names = set(files)
+    with contextlib.closing(_in_order(illustrated, zip(sample, files, strict=True))) as pictures:
+        for name, picture in zip(files, pictures, strict=True):
             images.append({"file": f"{FOLDER}/{name}", **picture.described})
             drawn += picture.cells
     if drawn:
@@ -197,12 +202,14 @@ def _described(known: ClassCount, ink: Colour) -> Json:
     }
 
 
-def _in_order(work: Iterable[tuple[Callable[..., Illustrated], Sequence[Any]]]) -> Generator[Illustrated, None, None]:
+def _in_order(
+    call: Callable[[Chosen, str], Illustrated], given: Iterable[tuple[Chosen, str]]
+) -> Generator[Illustrated, None, None]:
     """Results of calls in some threads, in order, few of them at a time."""
     pending: collections.deque[concurrent.futures.Future[Illustrated]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(THREADS, "overview") as threads:
         try:
-            for call, arguments in work:
+            for arguments in given:
                 pending.append(threads.submit(call, *arguments))
                 if len(pending) > THREADS:
                     yield pending.popleft().result()
