@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gsam.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from gsam import training as training
     from gsam.build.pipelines import load as load
     from gsam.build.recipes import recipes as recipes
     from gsam.build.stages import classifier as classifier
@@ -61,7 +62,12 @@ _HOME = {
     "gsam.predictors.video": ("VideoPredictor",),
 }
 _PUBLIC = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = {"medical": "gsam.inputs.medical", "ray": "gsam.dataset.ray", "geo": "gsam.dataset.geo"}
+_MODULES = {
+    "medical": "gsam.inputs.medical",
+    "ray": "gsam.dataset.ray",
+    "geo": "gsam.dataset.geo",
+    "training": "gsam.training",
+}
 """Modules that are public as such."""
 _MOVED = {"Everything": "gsam.GridProposer"}
 """Public names of earlier versions, and what they are called now."""

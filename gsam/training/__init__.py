@@ -1,6 +1,37 @@
-"""Training: losses, matching, schedules and the loop.  Needs the extra ``train``."""
+"""Training on your own masks: fine-tuning, distillation, and the trainer beneath them.
 
-try:
-    import optax as optax
-except ImportError as error:
-    raise ImportError("training needs the package optax: pip install 'gsam-jax[train]'") from error
+Needs the extra ``train``.
+
+Example:
+    >>> gsam.training.finetune  # doctest: +ELLIPSIS
+    <function finetune at ...>
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gsam.training.boxes.finetune import finetune_detector as finetune_detector
+    from gsam.training.distillation.run import distil as distil
+    from gsam.training.regions.finetune import finetune_classifier as finetune_classifier
+    from gsam.training.segmenter.finetune import finetune as finetune
+
+_PUBLIC = {
+    "finetune": "gsam.training.segmenter.finetune",
+    "finetune_classifier": "gsam.training.regions.finetune",
+    "finetune_detector": "gsam.training.boxes.finetune",
+    "distil": "gsam.training.distillation.run",
+}
+"""Public name -> the module that has it, imported when the name is first used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
