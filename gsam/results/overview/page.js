@@ -1,30 +1,9 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
+const data = JSON.parse($("data").textContent);
 const UNIT = 4; // parts of a thumbnail's pixel in outlines
 const NO_OBJECTS = -1;
 const whole = (n) => n.toLocaleString("en");
 const named = (k) => data.classes[k].label || "(no name)";
 const several = (n, one, many) => `${whole(n)} ${n === 1 ? one : many}`;
-
-// Text only ever becomes text nodes and attributes, so it may be anything.
-function el(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
-
-function vector(tag, attributes, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
 
 function swatch(k) {
   const made = el("span", { className: k === NO_OBJECTS ? "swatch none" : "swatch" });

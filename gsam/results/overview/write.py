@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-import unicodedata
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +14,11 @@ from typing import TYPE_CHECKING
 from gsam.files import atomic_file, atomic_path
 from gsam.inputs.image import Picture
 from gsam.results.draw.colours import Colour, colours
+from gsam.results.offline.page import as_data, lay_out
 from gsam.results.overview import sheet
 from gsam.results.overview.survey import LONG, Chosen, ClassCount, Survey
 from gsam.results.overview.thumbnails import Cell, Illustrated, illustrate
+from gsam.results.terminal_table import aligned, in_one_line
 
 if TYPE_CHECKING:
     from gsam.types import Json
@@ -31,9 +29,6 @@ MOST = 500
 LISTED = 1000
 """Classes that have a row on the page, besides those of the images that are shown."""
 THREADS = min(4, os.cpu_count() or 1)
-WIDEST = 40
-"""Columns of a terminal that a label may have."""
-SCRIPTS = Path(__file__).parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +66,12 @@ class Overview:
             return []
         shown = self.classes[:most]
         rows = [["label", "objects", "images", "mean score"]]
-        rows += [[_plain(c.label), f"{c.objects:,}", f"{c.images:,}", f"{c.mean:.2f}"] for c in shown]
+        rows += [[in_one_line(c.label), f"{c.objects:,}", f"{c.images:,}", f"{c.mean:.2f}"] for c in shown]
         if len(self.classes) > 1:
             rows.append(
                 ["all", f"{self.objects:,}", f"{self.images - self.failed - self.empty:,}", f"{self._mean:.2f}"]
             )
-        wide = [max(_columns(row[k]) for row in rows) for k in range(4)]
-        lines = [
-            "  ".join([row[0] + " " * (wide[0] - _columns(row[0])), *(row[k].rjust(wide[k]) for k in (1, 2, 3))])
-            for row in rows
-        ]
+        lines = aligned(rows)
         if len(self.classes) > most:
             lines.insert(most + 1, f"and {len(self.classes) - most:,} more classes")
         return lines
@@ -177,18 +168,7 @@ def page(data: Json) -> str:
     Returns:
         HTML of which one script and one style may run, by their hashes, and nothing else.
     """
-    style, script = ((SCRIPTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)  # in ASCII
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    policy = (
-        f"default-src 'none'; img-src 'self' file:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    found = (SCRIPTS / "page.html").read_text(encoding="utf-8")
-    for name, value in (("policy", policy), ("style", style), ("script", script), ("data", text)):
-        found = found.replace(f"@{name}@", value)
-    return found
+    return lay_out(Path(__file__).parent, {"data": as_data(data)})
 
 
 def _described(known: ClassCount, ink: Colour) -> Json:
@@ -223,23 +203,3 @@ def _in_order(
 def _write(path: Path, content: bytes) -> None:
     with atomic_file(path) as file:
         file.write(content)
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _plain(label: str) -> str:
-    """A label in one line of few columns."""
-    text = "".join(letter if letter.isprintable() else " " for letter in label) or "(no name)"
-    if _columns(text) <= WIDEST:
-        return text
-    while _columns(text) > WIDEST - 1:
-        text = text[: min(len(text) - 1, WIDEST)]
-    return text + "…"
-
-
-def _columns(text: str) -> int:
-    """Columns of a terminal that text fills."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)

@@ -1,0 +1,1 @@
+"""Pages that work from a file: no server, no network, light and dark."""
