@@ -29,7 +29,9 @@ class RegionClassifier(TextStage[Any], abc.ABC):
 
     A family gives `text`, how pixels are prepared, and how logits are used: `probabilities` and
     `accepts`.  Its module has ``image`` (pixels -> unit vectors), ``text`` (token ids -> unit
-    vectors) and ``logits`` (cosines -> logits).
+    vectors) and ``logits`` (cosines -> logits).  Both encoders are a trunk and a small head
+    (``image_trunk``, ``image_head``, ``text_trunk``, ``text_head``), so that the heads can be
+    trained on what the trunks gave once.
     """
 
     template: Template = "a photo of a {}"
@@ -58,6 +60,8 @@ class RegionClassifier(TextStage[Any], abc.ABC):
     std: ClassVar[tuple[float, float, float]]
     last: ClassVar[str]
     """Name of a parameter at the end of the image encoder, whose dtype the pixels get."""
+    head: ClassVar[str]
+    """Names of the parameters, as a regular expression, that the module's heads read."""
 
     def __post_init__(self) -> None:
         templates(self.template)

@@ -34,6 +34,7 @@ class ClipClassifier(RegionClassifier):
     mean: ClassVar[tuple[float, float, float]] = CLIP_MEAN
     std: ClassVar[tuple[float, float, float]] = CLIP_STD
     last: ClassVar[str] = "visual_projection/kernel"
+    head: ClassVar[str] = r"vision_model/post_layernorm/.*|(visual|text)_projection/kernel|logit_scale"
 
     @property
     def text(self) -> Sentences:

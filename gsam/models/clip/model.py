@@ -27,12 +27,27 @@ class Clip(nnx.Module):
 
     def image(self, pixels: jax.Array) -> jax.Array:
         """Embed normalised pixels [B, S, S, 3] as unit vectors [B, P]."""
-        first = self.vision_model(pixels)[:, 0]
+        return self.image_head(self.image_trunk(pixels))
+
+    def image_trunk(self, pixels: jax.Array) -> jax.Array:
+        """Encode normalised pixels [B, S, S, 3] as the class token [B, D] that the head reads."""
+        return self.vision_model(pixels)[:, 0]
+
+    def image_head(self, first: jax.Array) -> jax.Array:
+        """Turn class tokens [B, D] into unit vectors [B, P]."""
         return normalise(self.visual_projection(self.vision_model.post_layernorm(first)))
 
     def text(self, ids: jax.Array) -> jax.Array:
         """Embed token ids [C, T] as unit vectors [C, P]."""
-        return normalise(self.text_projection(self.text_model(ids)))
+        return self.text_head(self.text_trunk(ids))
+
+    def text_trunk(self, ids: jax.Array) -> jax.Array:
+        """Encode token ids [C, T] as the last token [C, D] that the head reads."""
+        return self.text_model(ids)
+
+    def text_head(self, last: jax.Array) -> jax.Array:
+        """Turn last tokens [C, D] into unit vectors [C, P]."""
+        return normalise(self.text_projection(last))
 
     def logits(self, cosine: jax.Array) -> jax.Array:
         """Scale cosines of images and texts to logits of a softmax over texts."""

@@ -42,6 +42,7 @@ class SiglipClassifier(RegionClassifier):
     mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     last: ClassVar[str] = "vision_model/head/mlp/fc2/kernel"
+    head: ClassVar[str] = r"vision_model/head/(layernorm|mlp)/.*|text_model/head/.*|logit_(scale|bias)"
 
     @property
     def text(self) -> SigLipText:

@@ -64,9 +64,16 @@ class Pool(nnx.Module):
         self.mlp = feed_forward(tower)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        return self.finish(self.attend(x))
+
+    def attend(self, x: jax.Array) -> jax.Array:
+        """Attend from the probe to tokens [B, hw, D]: [B, D], before the MLP."""
         probe = jnp.broadcast_to(self.probe[...].astype(x.dtype), (x.shape[0], 1, x.shape[-1]))
-        y = self.attention(probe, x)
-        return (y + self.mlp(self.layernorm(y)))[:, 0]
+        return self.attention(probe, x)[:, 0]
+
+    def finish(self, y: jax.Array) -> jax.Array:
+        """Pass what was attended to [B, D] through the MLP."""
+        return y + self.mlp(self.layernorm(y))
 
 
 class VisionModel(nnx.Module):
@@ -79,7 +86,11 @@ class VisionModel(nnx.Module):
         self.head = Pool(config.vision)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
-        return self.head(self.post_layernorm(self.encoder(self.embeddings(pixels))))
+        return self.head(self.tokens(pixels))
+
+    def tokens(self, pixels: jax.Array) -> jax.Array:
+        """Encode normalised pixels [B, S, S, 3] as the tokens [B, hw, D] that are pooled."""
+        return self.post_layernorm(self.encoder(self.embeddings(pixels)))
 
 
 class TextModel(nnx.Module):
@@ -92,7 +103,11 @@ class TextModel(nnx.Module):
         self.head = Linear(config.text.width, config.vision.width)
 
     def __call__(self, ids: jax.Array) -> jax.Array:
-        return self.head(self.final_layer_norm(self.encoder(self.embeddings(ids))[:, -1]))
+        return self.head(self.last(ids))
+
+    def last(self, ids: jax.Array) -> jax.Array:
+        """Encode ids [C, T] as the last token [C, D] before the head."""
+        return self.final_layer_norm(self.encoder(self.embeddings(ids))[:, -1])
 
 
 class Siglip(nnx.Module):
@@ -106,11 +121,27 @@ class Siglip(nnx.Module):
 
     def image(self, pixels: jax.Array) -> jax.Array:
         """Embed normalised pixels [B, S, S, 3] as unit vectors [B, D] float32."""
-        return normalise(self.vision_model(pixels).astype(jnp.float32))
+        return self.image_head(self.image_trunk(pixels))
+
+    def image_trunk(self, pixels: jax.Array) -> jax.Array:
+        """Encode normalised pixels [B, S, S, 3] as what the probe saw [B, D], for the head."""
+        return self.vision_model.head.attend(self.vision_model.tokens(pixels))
+
+    def image_head(self, seen: jax.Array) -> jax.Array:
+        """Turn what the probe saw [B, D] into unit vectors [B, D] float32."""
+        return normalise(self.vision_model.head.finish(seen).astype(jnp.float32))
 
     def text(self, ids: jax.Array) -> jax.Array:
         """Embed token ids [C, T] as unit vectors [C, D] float32."""
-        return normalise(self.text_model(ids).astype(jnp.float32))
+        return self.text_head(self.text_trunk(ids))
+
+    def text_trunk(self, ids: jax.Array) -> jax.Array:
+        """Encode token ids [C, T] as the last token [C, D] that the head reads."""
+        return self.text_model.last(ids)
+
+    def text_head(self, last: jax.Array) -> jax.Array:
+        """Turn last tokens [C, D] into unit vectors [C, D] float32."""
+        return normalise(self.text_model.head(last).astype(jnp.float32))
 
     def logits(self, cosine: jax.Array) -> jax.Array:
         """Turn cosines into logits; their sigmoid is the probability that both belong together."""
