@@ -1,6 +1,7 @@
 """Labelling whole data sets: ``python -m benchmarks.dataset [--scenes 2000] [--only speed,kill]``.
 
-Writes ``benchmarks/pages/dataset.md`` and ``dataset.json``.  Needs the font Noto Color Emoji,
+Writes ``benchmarks/pages/dataset.md`` and ``dataset.json``; with ``--only``, the other sections
+stay as they were, each under the command that made it.  Needs the font Noto Color Emoji,
 because the scenes are drawn, or ``--folder`` with images.  Exits with an error where what was
 killed and resumed differs from an undisturbed run.  It takes about 20 minutes on two cores.
 """
@@ -25,6 +26,8 @@ from benchmarks.harness.dataset_process import Ended, in_turns, label_command, m
 
 PAGES = Path(__file__).parent / "pages"
 SECTIONS = ("speed", "memory", "kill", "peers")
+MADE = ("command", "date", "machine", "load", "took")
+"""Facts about a run that are noted for each of its sections."""
 FEW = 200
 """Images of the first row of memory and of peers, and files of the light pipeline."""
 PART = 256
@@ -288,6 +291,16 @@ def report_of(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return report
 
 
+def joined(report: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Add the sections of an earlier report that are not in this one, and note who made them."""
+    about = {key: report[key] for key in MADE}
+    made = {name: about for name in dataset_page.SECTIONS if name in report}
+    kept = {name: before[name] for name in dataset_page.SECTIONS if name in before and name not in report}
+    earlier = {key: before[key] for key in MADE} if kept else {}
+    made |= {name: before.get("made", {}).get(name, earlier) for name in kept}
+    return {**report, **kept, "made": made}
+
+
 def sections(text: str) -> list[str]:
     """Read ``speed,kill``."""
     found = [name.strip() for name in text.split(",")]
@@ -313,6 +326,9 @@ def main() -> None:
         parser.error("--scenes is 8 or more")
     with tempfile.TemporaryDirectory(prefix="gsam-benchmark-") as folder:
         report = report_of(arguments, Path(folder))
+    kept = arguments.out / "dataset.json"
+    if len(arguments.only) < len(SECTIONS) and kept.is_file():
+        report = joined(report, json.loads(kept.read_text()))
     text = dataset_page.page(report)
     print(text)
     (arguments.out / "dataset.json").write_text(json.dumps(report, indent=1) + "\n")

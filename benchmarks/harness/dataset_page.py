@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MB = 1e6
+SECTIONS = ("speed", "profile", "memory", "kill", "peers")
+"""Parts of the page, in order."""
 FLAT = 1.15
 """Memory is flat where it is at most this many times that of the fewest images."""
 GOALS = {"one": 1.8, "two": 1.5}
@@ -37,15 +39,15 @@ def page(report: Mapping[str, Any]) -> str:
         f"{report['took']:.0f} s; load before it: {report['load']}.",
         "",
     ]
-    for name, section in (
-        ("speed", _speed),
-        ("profile", _profile),
-        ("memory", _memory),
-        ("kill", _kill),
-        ("peers", _peers),
-    ):
-        if name in report:
-            out += section(report[name])
+    writers = (_speed, _profile, _memory, _kill, _peers)
+    for name, section in zip(SECTIONS, writers, strict=True):
+        if name not in report:
+            continue
+        title, *lines = section(report[name])
+        about = report.get("made", {}).get(name, report)
+        if about["command"] != report["command"] or about["date"] != report["date"]:
+            lines = ["", f"Made by `{about['command']}` on {about['date']}: {about['machine']}.", *lines]
+        out += [title, *lines]
     return "\n".join(out).rstrip() + "\n"
 
 

@@ -178,3 +178,19 @@ def test_what_is_killed_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         [worker("light", source=manifest, out=tmp_path / "out" / "killed-2-1", **given)], tmp_path / "cache"
     )
     assert ended.answer["images"] == 0  # all of it was done
+
+
+def test_sections_that_were_not_asked_for_stay_with_their_own_command() -> None:
+    about = {"machine": "m", "load": "1", "took": 1.0, "versions": {}}
+    memory = [{"pipeline": "nano", "images": n, "peak": 10**8} for n in (200, 400)]
+    before = {**about, "command": "all", "date": "d1", "memory": memory}
+    again = {**about, "command": "memory", "date": "d2", "peers": {"rows": [], "milliseconds": 10.0}}
+    found = dataset.joined(again, before)
+    assert found["memory"] == memory
+    assert found["made"]["memory"]["command"] == "all"
+    assert found["made"]["peers"]["command"] == "memory"
+    page = dataset_page.page(found)
+    assert "Made by `memory` on d2" in page.split("## ")[0]
+    assert "Made by `all` on d1: m." in page.split("## Peak memory")[1].split("## ")[0]
+    third = dataset.joined({**about, "command": "third", "date": "d3", "peers": again["peers"]}, found)
+    assert third["made"]["memory"]["command"] == "all"
