@@ -17,14 +17,12 @@ from typing import Generic
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from numpy.typing import NDArray
 
 from gsam import bind
 from gsam.evaluation.matching import mask_of_box
 from gsam.models import sam
 from gsam.models.sam.config import Config
-from gsam.nano import clicks
 from gsam.nano.batches import A, Examples, HostArray, Pool, augment, pixels
 from gsam.nano.positions import sincos_positions
 from gsam.nano.scenes import IGNORE
@@ -32,6 +30,7 @@ from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.training import losses
+from gsam.training.segmenter import clicks
 from gsam.training.trainer import Metrics
 from gsam.types import Params
 
@@ -261,12 +260,7 @@ def mask_loss(
     """The loss [B, Q] of four masks [B, Q, 4, h, w] and their predicted IoU, and the true IoU of
     the mask that counts.
     """
-    want, seen = truth[:, :, None], known[:, :, None].astype(jnp.float32)
-    quiet = jnp.where(known[:, :, None], logits, -20.0)
-    want = want * seen
-    local = (optax.sigmoid_focal_loss(logits, want, alpha=0.5) * seen).sum((-2, -1)) / seen.sum((-2, -1))
-    cost = 20.0 * local + losses.dice(quiet, want)  # [B, Q, 4]
-    iou = losses.mask_iou(jax.lax.stop_gradient(quiet), want)
+    cost, iou = losses.mask_cost(logits, truth[:, :, None], known[:, :, None], alpha=0.5)  # [B, Q, 4]
     miss = (guess - iou) ** 2
     chosen = losses.best_mask(cost[..., 1:])
     several = (cost[..., 1:] * chosen).sum(-1) + 0.05 * cost[..., 1:].mean(-1) + miss[..., 1:].mean(-1)

@@ -20,7 +20,6 @@ from gsam import bind
 from gsam.models.sam2 import tracker
 from gsam.models.sam2.config import Config
 from gsam.models.sam2.model import Answer, Features
-from gsam.nano import clicks
 from gsam.nano.batches import HostArray
 from gsam.nano.clip_batches import ClipBatch, clip_batch
 from gsam.nano.scenes import IGNORE
@@ -29,6 +28,7 @@ from gsam.nn.prompt import ABSENT, PAD
 from gsam.ops.resize import antialiased, bicubic
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from gsam.training import losses
+from gsam.training.segmenter import clicks
 from gsam.training.trainer import Metrics
 from gsam.types import Bank, Params
 

@@ -1,7 +1,8 @@
 """Losses that optax does not have: arrays -> arrays, float32, no parameters.
 
 Nothing here reduces over the batch: the caller weighs and averages.  Sources: dice, Milletari et
-al. 2016; GIoU, Rezatofighi et al. 2019; best of several masks, Kirillov et al. 2023 (SAM).
+al. 2016; GIoU, Rezatofighi et al. 2019; best of several masks, and focal 20 : dice 1, Kirillov et
+al. 2023 (SAM).
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ import jax.numpy as jnp
 import optax
 
 from gsam.ops.boxes import area
+
+FOCAL = 20.0
+"""Weight of the focal loss of a mask beside its dice loss."""
+UNKNOWN = -20.0
+"""Logit of pixels whose truth is not known: surely not mask, as their target is."""
 
 
 def dice(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -25,6 +31,28 @@ def dice(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """
     logits, targets = jnp.broadcast_arrays(logits, targets)
     return optax.losses.dice_loss(logits[..., None], targets[..., None], smooth=0.5, axis=(-3, -2))
+
+
+def mask_cost(
+    logits: jax.Array, targets: jax.Array, known: jax.Array, *, alpha: float = 0.25
+) -> tuple[jax.Array, jax.Array]:
+    """SAM's loss of a mask, 20 focal and 1 dice, where the truth is known, and the mask's IoU.
+
+    Args:
+        logits: [..., h, w] float32.
+        targets: [..., h, w] float32 in 0..1, of the same number of axes: the share of each pixel
+            that is mask.
+        known: [..., h, w] bool, of the same number of axes: pixels that count.
+        alpha: Weight of mask in the focal loss, and 1 - ``alpha`` of what is not mask.
+
+    Returns:
+        The loss [...], which is to be minimised, and the IoU [...] in 0..1, which has no gradient.
+    """
+    seen = known.astype(logits.dtype)
+    quiet, wanted = jnp.where(known, logits, jnp.asarray(UNKNOWN, logits.dtype)), targets * seen
+    local = (optax.sigmoid_focal_loss(logits, wanted, alpha=alpha) * seen).sum((-2, -1))
+    cost = FOCAL * local / jnp.maximum(seen.sum((-2, -1)), 1.0) + dice(quiet, wanted)
+    return cost, mask_iou(jax.lax.stop_gradient(quiet), wanted)
 
 
 def mask_iou(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -16,12 +16,12 @@ from gsam import bind
 from gsam.evaluation.matching import box_overlaps
 from gsam.models import sam
 from gsam.models.sam.config import Config
-from gsam.nano import clicks, names, segmenter, ship
+from gsam.nano import names, segmenter, ship
 from gsam.nano.batches import Examples, Pool, augment, pixels
 from gsam.nano.detector import score_scene
 from gsam.nano.prompts import read
 from gsam.nano.scenes import IGNORE
-from gsam.nn.prompt import ABSENT, BACKGROUND, FOREGROUND, TOP_LEFT
+from gsam.nn.prompt import ABSENT, FOREGROUND, TOP_LEFT
 
 TOKENIZER = Path(__file__).parents[2] / "weights" / "nano" / "tokenizer.json"
 
@@ -144,35 +144,6 @@ def test_the_segmenter_has_a_loss_and_corrects_where_it_is_wrong(pool: Pool) -> 
     np.testing.assert_array_equal(given, prompts.rounds)
     np.testing.assert_array_equal(last[0, 0], shown[0, 0])  # the only correction has not been answered
     assert (np.asarray(last)[1, 1] != -1).any()
-
-
-@pytest.mark.long
-def test_the_next_click_goes_where_the_mask_is_most_wrong() -> None:
-    want = np.zeros((1, 20, 20), bool)
-    want[0, 2:12, 2:13] = True
-    mask = want.copy()
-    mask[0, 4:9, 5:10] = False  # lacks 25 cells, its middle is (7, 6)
-    mask[0, 15:18, 15:18] = True  # spills over 9
-    known = np.ones_like(want)
-    depth = np.asarray(clicks.depth(jnp.asarray(want & ~mask)))[0]
-    assert depth.max() == depth[6, 7] == 3.0
-    assert (depth[4, 5:10] == 1.0).all()
-    assert np.asarray(clicks.depth(jnp.ones((1, 40, 40), bool))).max() == clicks.DEEPEST
-    seen = set()
-    for seed in range(40):
-        (xy,), (label,) = clicks.correction(jax.random.key(seed), *map(jnp.asarray, (mask, want, known)))
-        seen.add((int(xy[0]), int(xy[1]), int(label)))
-        assert (mask != want)[0, xy[1], xy[0]]
-        assert label == (FOREGROUND if want[0, xy[1], xy[0]] else BACKGROUND)
-    assert (7, 6, FOREGROUND) in seen
-    assert len(seen) > 3
-    assert BACKGROUND in {label for *_, label in seen}
-    known[0, 4:9, 5:10] = False
-    (_,), (label,) = clicks.correction(jax.random.key(0), *map(jnp.asarray, (mask, want, known)))
-    assert label == BACKGROUND
-    (xy,), (label,) = clicks.correction(jax.random.key(0), *map(jnp.asarray, (want, want, known)))
-    assert want[0, xy[1], xy[0]]
-    assert label == FOREGROUND
 
 
 @pytest.mark.long

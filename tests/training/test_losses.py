@@ -104,3 +104,18 @@ def test_corners_best_and_mean() -> None:
     np.testing.assert_array_equal(losses.best_mask(jnp.array([[3.0, 1.0, 2.0]])), [[0, 1, 0]])
     assert float(losses.weighted_mean(jnp.array([1.0, 5.0]), jnp.array([0.0, 2.0]))) == 5.0
     assert float(losses.weighted_mean(jnp.array([1.0]), jnp.array([0.0]))) == 0.0
+
+
+def test_the_cost_of_a_mask_is_focal_and_dice_where_the_truth_is_known() -> None:
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(0, 4, (2, 3, 5, 6)), jnp.float32)
+    t = jnp.asarray(rng.random((2, 1, 5, 6)) > 0.5, jnp.float32)
+    every = jnp.ones((2, 1, 5, 6), bool)
+    cost, iou = losses.mask_cost(x, t, every, alpha=0.5)
+    np.testing.assert_allclose(cost, 20.0 * focal(x, t).mean((-2, -1)) + dice(x, t), rtol=1e-5)
+    np.testing.assert_array_equal(iou, losses.mask_iou(x, t))
+    some = every.at[:, :, :2].set(False)
+    cost, iou = losses.mask_cost(x, t, some)
+    other = losses.mask_cost(x.at[:, :, :2].set(9.0), t.at[:, :, :2].set(1.0), some)
+    np.testing.assert_allclose((cost, iou), other, rtol=1e-6)
+    assert np.isfinite(losses.mask_cost(x, t, ~every)[0]).all()

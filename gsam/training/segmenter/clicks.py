@@ -33,16 +33,26 @@ def depth(region: jax.Array) -> jax.Array:
     return lax.fori_loop(1, DEEPEST, erode, (start, start))[1]
 
 
-def correction(key: jax.Array, mask: jax.Array, want: jax.Array, known: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The cell [Q, 2] as x y and the label [Q] int32 of the next click on masks [Q, h, w], all of
-    them bool.
+def correction(
+    key: jax.Array, mask: jax.Array, want: jax.Array, known: jax.Array, *, background: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """Choose the next click on each of Q masks.
 
-    It goes where ``mask`` is wrong and the truth is ``known``: to the middle of the larger error,
-    or anywhere wrong (`CENTRED`).  Where nothing is wrong it is a foreground click on what was
-    meant.
+    It goes where the mask is wrong and the truth is known: to the middle of the larger error, or
+    anywhere wrong (`CENTRED`).  Where nothing is wrong it is a foreground click on what was meant.
+
+    Args:
+        key: Decides what is left to chance.
+        mask: [Q, h, w] bool: the masks to correct.
+        want: [Q, h, w] bool: what was meant.
+        known: [Q, h, w] bool: where ``want`` is known.
+        background: Whether clicks may say what is not meant; some models take no such clicks.
+
+    Returns:
+        The cell [Q, 2] int32 as x y, and the label [Q] int32.
     """
     which, noise = jax.random.split(key)
-    lacks, spills = want & ~mask & known, mask & ~want & known
+    lacks, spills = want & ~mask & known, mask & ~want & known & background
     wrong = lacks | spills
     centred = jax.random.bernoulli(which, CENTRED, (len(mask), 1, 1))
     middle = jnp.where(centred, jnp.maximum(depth(lacks), depth(spills)), 0.0)

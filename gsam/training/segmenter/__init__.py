@@ -1,0 +1,1 @@
+"""Fine-tuning of promptable segmenters on masks: data to prompts, losses, scores."""
