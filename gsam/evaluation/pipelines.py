@@ -13,7 +13,7 @@ from gsam.errors import UsageError
 from gsam.evaluation.average_precision import program_of
 from gsam.evaluation.compared import Truth, check_asked, compare
 from gsam.evaluation.report import Report
-from gsam.evaluation.sides import read_truth
+from gsam.evaluation.sides import image_places, read_truth
 from gsam.text.queries import MAX_QUERIES, Queries, Query, parse_queries
 from gsam.types import Json, JsonMapping
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TOGETHER = 64
 """Images that are asked for one group of classes before the next."""
-FOLDERS = ("", "images", "JPEGImages")
-"""Where the images of a data set usually are, in its folder or the one above it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +114,8 @@ def items_of(truth: Truth, path: Path, images: Path | None = None) -> list[Item]
 
     Args:
         truth: The truth, its images read (`gsam.evaluation.compared.Truth.held`).
-        path: Its file or folder: images are looked for in that folder and the one above, there in
-            ``images``, ``JPEGImages``, or a folder called like the end of the file's name:
-            ``annotations/instances_val2017.json`` has its images in ``val2017``.
-        images: The folder that the names are to be looked for in, instead of all these.
+        path: Its file or folder, see `gsam.evaluation.sides.image_places`.
+        images: The folder that the names are to be looked for in, instead of the usual ones.
 
     Returns:
         An item an image, by the truth's name for it; also those that are nowhere.
@@ -127,10 +123,7 @@ def items_of(truth: Truth, path: Path, images: Path | None = None) -> list[Item]
     Raises:
         UsageError: None is there (``images_missing``).
     """
-    folder = path if path.is_dir() else path.parent
-    split = "" if path.is_dir() else path.stem.rpartition("_")[2]
-    usual = [base / name for base in (folder, folder.absolute().parent) for name in (*FOLDERS, split)]
-    places = list(dict.fromkeys([images] if images is not None else usual))
+    places = image_places(path, images)
     items = []
     some = False
     for scene in truth:

@@ -10,6 +10,26 @@ from gsam.evaluation.compared import Truth
 from gsam.results.formats import known
 from gsam.results.formats.dataset import DataSet
 
+FOLDERS = ("", "images", "JPEGImages")
+"""Where the images of a data set usually are, in its folder or the one above it."""
+
+
+def image_places(path: Path, images: Path | None = None) -> list[Path]:
+    """List the folders in which the images of a data set are looked for.
+
+    Args:
+        path: Its file or folder: its own folder and the one above, there in ``images``,
+            ``JPEGImages``, or a folder called like the end of the file's name:
+            ``annotations/instances_val2017.json`` has its images in ``val2017``.
+        images: The only folder, instead of all these.
+    """
+    if images is not None:
+        return [images]
+    folder = path if path.is_dir() else path.parent
+    split = "" if path.is_dir() else path.stem.rpartition("_")[2]
+    usual = [base / name for base in (folder, folder.absolute().parent) for name in (*FOLDERS, split)]
+    return list(dict.fromkeys(usual))
+
 
 def read_truth(path: Path, name: str | None = None, images: Path | None = None, lvis: bool | None = None) -> Truth:
     """Read a data set of true masks.

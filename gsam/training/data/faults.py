@@ -1,0 +1,180 @@
+"""Faults of a data set: their kinds, and a report that counts them and keeps the first of each."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from gsam.errors import UsageError
+from gsam.types import Json
+
+Weight = Literal["stops", "left out", "fault", "note"]
+
+KINDS: Mapping[str, str] = {
+    "data_unreadable": "The data set cannot be read, or not to its end.",
+    "no_images": "There is no image that can be used.",
+    "no_objects": "There is no object that can be used.",
+    "no_masks": "No object has a mask.",
+    "one_image": "There is one image only, so that none can be held out.",
+    "image_entry": "An image has no name, or no size.",
+    "image_id_repeated": "An image's id is there twice.",
+    "image_repeated": "An image's name is there twice.",
+    "image_same": "Two image files have the same content.",
+    "image_missing": "An image's file is not there.",
+    "image_truncated": "An image's file ends too early.",
+    "image_unreadable": "An image's file cannot be decoded.",
+    "image_too_large": "An image has more pixels than are opened.",
+    "image_empty": "An image has no pixels.",
+    "image_forbidden": "An image's file may not be read.",
+    "image_not_a_file": "An image is a folder, or no regular file.",
+    "image_size": "An image's file has another size than the data set says.",
+    "image_turned": "The data set has the size of an image as it is stored, not upright as EXIF says.",
+    "image_converted": "An image is read with a change, of its 16 bits or its frames for instance.",
+    "image_mirrored": "EXIF turns or mirrors an image; masks must be of the upright one.",
+    "entry_unreadable": "Something in the data set cannot be read.",
+    "category_entry": "A category has no id, or no name.",
+    "category_id_repeated": "A category's id is there twice.",
+    "category_repeated": "Two categories have one name; they become one class.",
+    "category_case": "Two categories differ in case or spaces only.",
+    "category_unknown": "An annotation's category is not listed.",
+    "category_unused": "A category has no object.",
+    "category_zero": "A category has the id 0, which other trainers take for the background.",
+    "annotation_entry": "An annotation is none, or has no image.",
+    "annotation_id_repeated": "An annotation's id is there twice.",
+    "annotation_image": "An annotation is of an image that is not listed.",
+    "annotation_repeated": "Two objects of an image have the same class and the same place.",
+    "number_invalid": "A number is none (NaN, infinite, text), or far outside the image.",
+    "polygon_points": "A polygon has fewer than three points, or half a point.",
+    "polygon_outside": "A polygon leaves the image; it is cut at the edge.",
+    "mask_invalid": "A mask's run lengths are none.",
+    "mask_size": "A mask has another size than its image.",
+    "mask_empty": "A mask has no pixel inside the image.",
+    "mask_missing": "An object has a box only, and no mask.",
+    "box_missing": "An object has neither a mask nor a box.",
+    "box_inverted": "A box has a negative width or height.",
+    "box_empty": "A box has no area.",
+    "box_outside": "A box leaves the image; it is cut at the edge.",
+    "box_differs": "A box has little to do with the bounds of its mask.",
+    "area_zero": "An annotation's area is 0, that of its mask is not.",
+    "crowd": "A crowd, which training does not learn from.",
+    "class_imbalance": "The most frequent class has many times the objects of the rarest.",
+    "tiny_objects": "Objects smaller than 1/64 of the longer side of their image.",
+}
+"""Each with what it means."""
+EXAMPLES = 1000
+"""Faults of one kind that a report keeps; all are counted."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is wrong, or worth knowing, with its place.
+
+    Attributes:
+        kind: One of `KINDS`.
+        image: The image's name, if it is of one.
+        annotation: The annotation's id or place in its image, if it is of one.
+        message: The numbers of it.
+        weight: ``"stops"`` if nothing can be trained with the data, ``"left out"`` if the image or
+            object is not used, ``"fault"`` if it is used as the message says, ``"note"`` if nothing
+            is wrong.
+    """
+
+    kind: str
+    image: str | None
+    annotation: str | None
+    message: str
+    weight: Weight = "left out"
+
+    def to_dict(self) -> Json:
+        """Return it as plain values, as ``gsam data check --json`` writes it."""
+        return dataclasses.asdict(self)
+
+
+Tell = Callable[[Fault], None]
+
+
+class Report:
+    """The faults of a data set.
+
+    Attributes:
+        counts: All faults by kind, notes too, in the order of `KINDS`.
+        examples: The first `EXAMPLES` of each kind.
+        images: Images that can be used.
+        classes: Objects that can be used, by class.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.classes: dict[str, int] = {}
+        self.examples: dict[str, list[Fault]] = {}
+        self._counts: collections.Counter[tuple[str, Weight]] = collections.Counter()
+
+    def add(self, fault: Fault) -> None:
+        """Count a fault, and keep it if it is among the first of its kind."""
+        self._counts[fault.kind, fault.weight] += 1
+        kept = self.examples.setdefault(fault.kind, [])
+        if len(kept) < EXAMPLES:
+            kept.append(fault)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of faults and notes of each kind that occurs."""
+        return {kind: n for kind in KINDS if (n := sum(c for (k, _), c in self._counts.items() if k == kind))}
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults that were kept, without notes, in the order of `KINDS`."""
+        return [fault for fault in self._kept() if fault.weight != "note"]
+
+    @property
+    def notes(self) -> list[Fault]:
+        """The notes that were kept."""
+        return [fault for fault in self._kept() if fault.weight == "note"]
+
+    @property
+    def fatal(self) -> list[Fault]:
+        """The faults that were kept and for which training refuses: something would be left out."""
+        return [fault for fault in self._kept() if fault.weight in ("stops", "left out")]
+
+    def count_of(self, *weights: Weight) -> int:
+        """Number of all faults of some weights."""
+        return sum(n for (_, weight), n in self._counts.items() if weight in weights)
+
+    def refuse(self, data: str, skip: bool = False) -> None:
+        """Raise if the data set is not fit for training.
+
+        Args:
+            data: The data set's name, for the message.
+            skip: Accept that faulty images and objects are left out.
+
+        Raises:
+            UsageError: Nothing can be trained with it (``data_unusable``), or something would be
+                left out and ``skip`` is false (``data_faults``).
+        """
+        for fault in self._kept():
+            if fault.weight == "stops":
+                raise UsageError(f"{data}: {fault.message}", "data_unusable")
+        if skip or not self.count_of("left out"):
+            return
+        bad = {kind: sum(n for (k, w), n in self._counts.items() if k == kind and w == "left out") for kind in KINDS}
+        told = ", ".join(f"{n} {kind}" for kind, n in bad.items() if n)
+        first = self.fatal[0]
+        where = "".join(f"{part}: " for part in (first.image, first.annotation) if part)
+        text = f"{data} has faults ({told}), the first: {where}{first.message}"
+        advice = f"`gsam data check {data}` lists them; --skip-faults (skip_faults=True) leaves them out"
+        raise UsageError(f"{text}; {advice}", "data_faults")
+
+    def to_dict(self) -> Json:
+        """Return the counts as plain values; faults themselves are not in it."""
+        return {
+            "images": self.images,
+            "objects": sum(self.classes.values()),
+            "classes": dict(self.classes),
+            "counts": self.counts,
+            "left_out": self.count_of("stops", "left out"),
+        }
+
+    def _kept(self) -> list[Fault]:
+        return [fault for kind in KINDS for fault in self.examples.get(kind, ())]
