@@ -105,8 +105,8 @@ class Claims(Closing):
 
     def alone(self) -> bool:
         """Whether no other process has a claim."""
-        with self._lock:
-            ours = {_name(part, held[0]) for part, held in self._held.items()}
+        with self._lock:  # with those that ours took over
+            ours = {_name(part, number) for part, held in self._held.items() for number in range(held[0] + 1)}
         return {f"{FOLDER}/{name}" for name in self._place.names(FOLDER)} <= ours
 
     def _content(self, beat: int) -> bytes:

@@ -16,6 +16,7 @@ from gsam.dataset.label.loading import Loaded, load
 from gsam.dataset.label.parts import part_name
 from gsam.dataset.label.place import LocalPlace
 from gsam.dataset.label.plan import Plan
+from gsam.errors import OutputError
 from gsam.results.formats.label_parts import read_part
 from gsam.results.overview.write import PAGE, Overview, write_overview
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from gsam.types import Json
 
 FILE = "summary.json"
-SETTLED = 5.0
+SETTLED = 1.0
 """Seconds after which an unfinished file is a dead process's, where no other has a claim."""
 ENTRY = "entry"
 """Under this name a row has its entry while the page is made."""
@@ -59,13 +60,19 @@ def finish(plan: Plan, claims: Claims, opened: Callable[[Loaded], Picture], agai
     Returns:
         The counts; None where another process is at it.
     """
-    if not again and (found := _read(plan)) is not None:
-        plan.place.sweep(SETTLED if claims.alone() else plan.place.dead)
-        return found
-    claim = claims.take(plan.parts)
-    if claim is None:
-        return None
+    found = None if again else _read(plan)
     try:
+        claim = claims.take(plan.parts)
+    except OutputError:  # where nothing can be written, nothing has to be
+        if found is None:
+            raise
+        claim = None
+    if claim is None:
+        return found
+    try:
+        if found is not None:
+            _sweep(plan, claims)
+            return found
         errors: list[tuple[str, str]] = []
         overview = _write_page(plan, _rows(plan, errors), opened)
         whole = Whole(
@@ -74,10 +81,15 @@ def finish(plan: Plan, claims: Claims, opened: Callable[[Loaded], Picture], agai
         kept = dataclasses.asdict(whole) | {"counts": dict(whole.counts), "plan": plan.key}
         del kept["page"]
         plan.place.put(FILE, json.dumps(kept, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n")
-        plan.place.sweep(SETTLED if claims.alone() else plan.place.dead)
+        _sweep(plan, claims)
         return whole
     finally:
         claim.release()
+
+
+def _sweep(plan: Plan, claims: Claims) -> None:
+    """Remove what killed processes left; the page is claimed, so that nobody else makes it."""
+    plan.place.sweep(SETTLED if claims.alone() else plan.place.dead)
 
 
 def _read(plan: Plan) -> Whole | None:

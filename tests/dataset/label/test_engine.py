@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ import gsam
 from gsam.dataset import signals
 from gsam.dataset.ahead import Ahead
 from gsam.dataset.label import engine, turns
-from gsam.dataset.label.claims import Claims
+from gsam.dataset.label.claims import Claims, _host
 from gsam.dataset.label.place import LocalPlace, place_of
 from gsam.dataset.stream import answers
 from gsam.errors import UsageError
@@ -153,18 +154,22 @@ def test_what_killed_processes_left_is_swept(images: Path, tmp_path: Path) -> No
     label(images, out, wait=False)
     label(images, tmp_path / "whole")
     (out / "parts" / "00001.jsonl").unlink()
-    for folder, age in ((out, 60), (out / "parts", 60), (out / "parts", 0)):
+    for folder, age in ((out, 60), (out / "parts", 60), (out / "parts", -60)):
         left = folder / f".gsam-{age}left.jsonl"
         left.write_text("half")
         os.utime(left, (time.time() - age,) * 2)
     label(images, out)
     names = {p.name for p in out.rglob("*") if p.is_file()}
-    assert names == {p.name for p in (tmp_path / "whole").rglob("*") if p.is_file()} | {".gsam-0left.jsonl"}
+    assert names == {p.name for p in (tmp_path / "whole").rglob("*") if p.is_file()} | {".gsam--60left.jsonl"}
     left = out / "overview" / ".gsam-left.jpg"
     left.write_text("half")
-    os.utime(left, (time.time() - 60,) * 2)
+    os.utime(left, (time.time() - 2,) * 2)
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    claim = out / "claims" / f"{len(list((out / 'parts').glob('*.jsonl'))):06d}"  # the page's, of a killed process
+    claim.write_text(json.dumps({"host": _host(), "pid": int(ended.stdout), "run": "x", "beat": 0}))
     label(images, out)  # all is there, but for what it sweeps
     assert not left.exists()
+    assert not claim.exists()
 
 
 class Holding(FakePipeline):
