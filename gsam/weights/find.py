@@ -138,6 +138,11 @@ def model_folder(folder: Path) -> Path:
         _refuse_dangling(folder / name)
     if weight_files(folder):
         return folder
+    if (made := of_run(folder)) != folder:
+        return made
+    if (folder / "run.json").is_file() and (folder / "checkpoints").is_dir():
+        text = f"the training run in {folder} has no model yet: go on with the command that began it"
+        raise CheckpointError(text, "checkpoint_missing")
     if (folder / "snapshots").is_dir():
         return _snapshot(folder)
     inside = sorted(f for f in folder.iterdir() if f.is_dir() and (weight_files(f) or (f / "gsam.json").is_file()))
@@ -146,6 +151,12 @@ def model_folder(folder: Path) -> Path:
         text = f"{folder} has no weights itself: name the folder in it that you mean, {some}"
         raise CheckpointError(text, "checkpoint_missing")
     return folder
+
+
+def of_run(folder: Path) -> Path:
+    """Return the folder of the model that a run of ``gsam train`` made, else ``folder`` itself."""
+    inside = folder / "model"
+    return inside if (inside / "gsam.json").is_file() and not (folder / "gsam.json").is_file() else folder
 
 
 def _snapshot(folder: Path) -> Path:

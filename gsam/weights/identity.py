@@ -11,6 +11,7 @@ from gsam import files
 from gsam.weights import download, find
 from gsam.weights.folders import cache_folder
 from gsam.weights.hashes import hub_hash
+from gsam.weights.tuned import note_of
 
 DESCRIPTIONS = (".json", ".txt", ".model")
 """Suffixes of files beside the weights that change what a model computes."""
@@ -44,6 +45,29 @@ def identity(name: str | Path) -> dict[str, str]:
     return {p.relative_to(place).as_posix(): hash_once(p) for p in found}
 
 
+def weights_hash(name: str | Path) -> str:
+    """Give one hash of a model's weights, by which what was trained from them finds them again.
+
+    Args:
+        name: Any name of a model, see `gsam.weights.find.find`; it is fetched if it is not here.
+
+    Returns:
+        The SHA-256 of its file, wherever that lies and whatever describes it.  Of several files,
+        and of adapters with their base, the SHA-256 of their hashes.
+
+    Raises:
+        CheckpointError: The model cannot be found.
+        OSError: A file cannot be read.
+    """
+    place = find.find(name).path
+    found = find.weight_files(place) or [p for p in place.rglob("*") if p.is_file() and p.parent != place]
+    hashes = [hash_once(p) for p in sorted(found)]
+    note = note_of(place)
+    if note is not None and note.scale is not None:
+        hashes.append(note.base_sha256)
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
 def hash_once(path: Path) -> str:
     """Hash a file, and again only after it changed.
 
@@ -73,8 +97,10 @@ def hash_once(path: Path) -> str:
 
 def _place(name: str) -> Path | None:
     path = Path(name).expanduser()
-    if name in find.NANO or path.is_dir() or path.is_file():
-        return find.find(name).path if name in find.NANO else path
+    if name in find.NANO:
+        return find.find(name).path
+    if path.is_dir() or path.is_file():
+        return find.of_run(path)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         repository, _, revision = name.partition("@")
         return download.cached_folder(repository, revision or None)

@@ -45,6 +45,10 @@ class Layout:
     """Tensors that stack several of ours: regular expression, and each part's replacement."""
     straight: str = r"$^"
     """Official names, in full, of matrices whose axes are ours: parameters that are no layer's."""
+    back: tuple[tuple[str, str], ...] | None = None
+    """The way back, from our dotted paths with ``weight`` for kernels: regular expressions and
+    replacements, see `gsam.weights.official_names`.  None where there is none.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

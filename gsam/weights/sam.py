@@ -25,6 +25,20 @@ ORIGINAL: Renames = (
     (r"mask_downscaling\.4\.", "mask_downscaling.norm2."),
     (r"mask_downscaling\.6\.", "mask_downscaling.conv3."),
 )
+ORIGINAL_BACK: Renames = (
+    (r"neck\.conv1\.", "neck.0."),
+    (r"neck\.norm1\.", "neck.1."),
+    (r"neck\.conv2\.", "neck.2."),
+    (r"neck\.norm2\.", "neck.3."),
+    (r"output_upscaling\.conv1\.", "output_upscaling.0."),
+    (r"output_upscaling\.norm1\.", "output_upscaling.1."),
+    (r"output_upscaling\.conv2\.", "output_upscaling.3."),
+    (r"mask_downscaling\.conv1\.", "mask_downscaling.0."),
+    (r"mask_downscaling\.norm1\.", "mask_downscaling.1."),
+    (r"mask_downscaling\.conv2\.", "mask_downscaling.3."),
+    (r"mask_downscaling\.norm2\.", "mask_downscaling.4."),
+    (r"mask_downscaling\.conv3\.", "mask_downscaling.6."),
+)
 ORIGINAL_UNUSED: Renames = ((r"pixel_(mean|std)", "constants of the preprocessing"),)
 
 HUGGING_FACE: Renames = (
@@ -53,6 +67,10 @@ HUGGING_FACE_TIED: Renames = (
 TINY_VIT: Renames = (
     (r"patch_embed\.seq\.0\.", "patch_embed.conv1."),
     (r"patch_embed\.seq\.2\.", "patch_embed.conv2."),
+)
+TINY_VIT_BACK: Renames = (
+    (r"patch_embed\.conv1\.", "patch_embed.seq.0."),
+    (r"patch_embed\.conv2\.", "patch_embed.seq.2."),
 )
 TINY_VIT_UNUSED: Renames = (
     (r"image_encoder\.(norm_)?head\.(weight|bias)", "the classifier that the encoder was trained with"),

@@ -11,9 +11,7 @@ import dataclasses
 import functools
 import json
 import shutil
-import typing
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,10 @@ from gsam.weights.find import CheckpointSource, find, manifest, tokenizer_files,
 from gsam.weights.folders import cache_folder
 from gsam.weights.hashes import hub_hash, verify_hash, verify_once
 from gsam.weights.identify import family_modules, fitting, identify, likely_variant, role_module
+from gsam.weights.identity import weights_hash
 from gsam.weights.read import read
 from gsam.weights.rules import convert, precision
+from gsam.weights.tuned import ADAPTERS, NOTE, Note, apply, config_of, note_of
 
 ORBAX_NOTE = "gsam.json"
 
@@ -65,7 +65,10 @@ def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float
         UsageError: There is no model of this name, or it cannot track.
     """
     found = find(name)
-    if (found.path / ORBAX_NOTE).is_file():
+    note = note_of(found.path)
+    if note is not None and note.scale is not None:
+        return _load_adapters(found, note, role, dtype)
+    if note is None and (found.path / ORBAX_NOTE).is_file():
         if role == "track":
             raise UsageError(
                 f"{found.name} is an Orbax folder, which holds the picture's part only: name the original file"
@@ -83,7 +86,7 @@ def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float
             if known := hub_hash(file):
                 verify_once(file, known)
         tensors = read(found.path)
-    family, config = identify(found, tensors, role)
+    family, config = (note.family, note.config) if note is not None else identify(found, tensors, role)
     module = role_module(family, role)
     if role == "track" and (module is None or not module.supports(config)):
         raise UsageError(f"{found.name!r} is no tracker: SAM 2 or 2.1 is needed to follow things through a video")
@@ -142,7 +145,7 @@ def _load_orbax(found: CheckpointSource, dtype: DTypeLike) -> Loaded:
     try:
         note = json.loads((found.path / ORBAX_NOTE).read_text())
         module, _ = family_modules(note["family"])
-        config = _from_dict(next(type(c) for c in module.VARIANTS.values()), note["config"])
+        config = config_of(next(type(c) for c in module.VARIANTS.values()), note["config"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         text = f"{found.path / ORBAX_NOTE} does not describe a model known here: {error!r}"
         raise CheckpointError(text, "checkpoint_format") from None
@@ -160,16 +163,34 @@ def _load_orbax(found: CheckpointSource, dtype: DTypeLike) -> Loaded:
     return Loaded(note["family"], config, params, found.tokenizer, note["name"])
 
 
-def _from_dict(kind: Any, values: Mapping[str, Any]) -> Any:
-    """A frozen dataclass back from what `dataclasses.asdict` and JSON made of it."""
-    kinds = typing.get_type_hints(kind)
+def _load_adapters(found: CheckpointSource, note: Note, role: str | None, dtype: DTypeLike) -> Loaded:
+    """Load the base of a trained model and put what was trained into it.
 
-    def value(name: str, given: Any) -> Any:
-        if isinstance(given, dict):
-            hint = kinds.get(name)
-            several = [k for k in typing.get_args(hint) or (hint,) if dataclasses.is_dataclass(k)]
-            fitting = [k for k in several if given.keys() == {f.name for f in dataclasses.fields(k)}] or several
-            return _from_dict(fitting[0], given) if fitting else given
-        return tuple(given) if isinstance(given, list) else given
+    Raises:
+        CheckpointError: The base is not here or is not the one it was trained from
+            (``checkpoint_base``), or the adapters do not fit it.
+    """
+    import jax
 
-    return kind(**{name: value(name, given) for name, given in values.items()})
+    where = (found.path if found.path.is_dir() else found.path.parent) / ADAPTERS
+    remedy = f"put it back there, or write where it is now as `base` into {where.with_name(NOTE)}"
+    try:
+        base = load(note.base, role=role)
+    except (CheckpointError, UsageError) as error:
+        if error.code in ("usage", "checkpoint_base"):  # a role that it cannot play
+            raise
+        text = f"{found.name} was trained from {note.base}, which cannot be loaded ({error}): {remedy}"
+        raise CheckpointError(text, "checkpoint_base") from None
+    actual = weights_hash(note.base)
+    if base.family != note.family or actual != note.base_sha256:
+        text = (
+            f"{found.name} was trained from another {note.base} than the one that is here (SHA-256 {note.base_sha256[:12]}, "
+            f"this one has {actual[:12]}): {remedy}"
+        )
+        raise CheckpointError(text, "checkpoint_base")
+    changes = {name: tensor.load() for name, tensor in read(where).items()}
+    assert note.scale is not None
+    merged = apply(base.params, changes, note.scale, where)
+    params = {k: jax.device_put(v.astype(precision(k, dtype))) for k, v in merged.items()}
+    tokenizer = found.tokenizer or base.tokenizer
+    return Loaded(note.family, base.config, params, tokenizer, found.name)

@@ -24,6 +24,7 @@ LAYOUTS = (
         "hugging_face",
         ((r"\.pre_layrnorm\.", ".pre_layernorm."),),
         unused=((r".*\.position_ids", "an arange"),),
+        back=((r"\.pre_layernorm\.", ".pre_layrnorm."),),
     ),
     Layout(
         "original",
@@ -48,6 +49,25 @@ LAYOUTS = (
         unused=((r"input_resolution|context_length|vocab_size", "sizes, which the tensors show"),),
         stacked=((r"\.attn\.in_proj_(weight|bias)$", tuple(rf".attn.{k}_proj.\1" for k in "qkv")),),
         straight=r"visual\.proj|text_projection",
+        back=(
+            (r"\.layer_norm(\d)\.", r".ln_\1."),
+            (r"\.self_attn\.[qkv]_proj\.(weight|bias)$", r".attn.in_proj_\1"),
+            (r"\.self_attn\.", ".attn."),
+            (r"\.mlp\.fc1\.", ".mlp.c_fc."),
+            (r"\.mlp\.fc2\.", ".mlp.c_proj."),
+            (r"^vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
+            (r"^vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
+            (r"^vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
+            (r"^vision_model\.pre_layernorm\.", "visual.ln_pre."),
+            (r"^vision_model\.post_layernorm\.", "visual.ln_post."),
+            (r"^vision_model\.encoder\.layers\.", "visual.transformer.resblocks."),
+            (r"^visual_projection\.weight$", "visual.proj"),
+            (r"^text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
+            (r"^text_model\.embeddings\.token_embedding\.", "token_embedding."),
+            (r"^text_model\.encoder\.layers\.", "transformer.resblocks."),
+            (r"^text_model\.final_layer_norm\.", "ln_final."),
+            (r"^text_projection\.weight$", "text_projection"),
+        ),
     ),
 )
 

@@ -21,6 +21,16 @@ LAYOUTS = (
             (r"\.layers\.(\d+)\.0\.(weight|bias)$", r".layers.\1.\2"),
         ),
         transposed=r"upscaling_layers/conv",
+        back=(
+            (r"neck\.conv1\.", "neck.0."),
+            (r"neck\.norm1\.", "neck.1."),
+            (r"neck\.conv2\.", "neck.2."),
+            (r"neck\.norm2\.", "neck.3."),
+            (r"upscaling_layers\.conv1\.", "upscaling_layers.0.0."),
+            (r"upscaling_layers\.norm1\.", "upscaling_layers.0.1."),
+            (r"upscaling_layers\.conv2\.", "upscaling_layers.1.0."),
+            (r"(mlp|mlps\.\d+|iou_prediction_head)\.layers\.(\d+)\.(weight|bias)$", r"\1.layers.\2.0.\3"),
+        ),
     ),
 )
 

@@ -16,6 +16,7 @@ LAYOUTS = (
             (r"model\.22\.dfl\.conv\.weight", "the numbers 0 to 15, which the head multiplies by"),
         ),
         transposed=r"proto/upsample",
+        back=(),
     ),
 )
 

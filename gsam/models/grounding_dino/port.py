@@ -47,6 +47,13 @@ LAYOUTS = (
             (r"\.qkv\.(weight|bias)$", tuple(rf".{third}.\1" for third in _THIRDS)),
             (r"\.in_proj_(weight|bias)$", tuple(rf".{third}.\1" for third in _THIRDS)),
         ),
+        back=(
+            (r"^(backbone\..*\.attn)\.(query|key|value)\.", r"\1.qkv."),
+            (r"^backbone\.", "backbone.0."),
+            (r"^input_proj\.(\d+)\.conv\.", r"input_proj.\1.0."),
+            (r"^input_proj\.(\d+)\.norm\.", r"input_proj.\1.1."),
+            (r"\.(self_attn|ca_text)\.(query|key|value)\.(weight|bias)$", r".\1.in_proj_\3"),
+        ),
     ),
     Layout(
         "hugging_face",

@@ -11,6 +11,7 @@ LAYOUTS = (
         (*sam.ORIGINAL, *sam.TINY_VIT),
         unused=(*sam.ORIGINAL_UNUSED, *sam.TINY_VIT_UNUSED),
         transposed=sam.TRANSPOSED,
+        back=(*sam.ORIGINAL_BACK, *sam.TINY_VIT_BACK),
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from gsam.models.owl_vit.config import Config
 from gsam.nn.tower import Tower, tower_of
 from gsam.types import JsonMapping
@@ -9,10 +11,12 @@ from gsam.weights.fields import WORDS, Fields
 from gsam.weights.preprocessing import CLIP, check_pixels, check_square
 from gsam.weights.rules import Layout
 
+_CLIP = r"^(text_model|vision_model|text_projection)\."
 LAYOUTS = (
     Layout(
         "hugging_face",
         ((r"^owl(vit|v2)\.", ""),),
+        back=((_CLIP, r"owlvit.\1."),),
         unused=(
             (r".*\.position_ids", "an arange"),
             (r"owl(vit|v2)\.visual_projection\.weight", "of CLIP; detection reads the tokens before it"),
@@ -22,6 +26,11 @@ LAYOUTS = (
 )
 
 MODEL_TYPES = ("owlvit", "owlv2")
+
+
+def written(config: Config) -> Layout:
+    """Return the layout with the way back to the names of a model's version."""
+    return dataclasses.replace(LAYOUTS[0], back=((_CLIP, r"owlv2.\1."),)) if config.objectness else LAYOUTS[0]
 
 
 def config_from_hf(values: JsonMapping) -> Config:

@@ -10,7 +10,7 @@ from gsam.weights.preprocessing import IMAGENET, check_pixels, check_square
 from gsam.weights.rules import Layout
 
 LAYOUTS = (
-    Layout("original", sam.ORIGINAL, unused=sam.ORIGINAL_UNUSED, transposed=sam.TRANSPOSED),
+    Layout("original", sam.ORIGINAL, unused=sam.ORIGINAL_UNUSED, transposed=sam.TRANSPOSED, back=sam.ORIGINAL_BACK),
     Layout("hugging_face", sam.HUGGING_FACE, tied=sam.HUGGING_FACE_TIED, transposed=sam.TRANSPOSED),
 )
 

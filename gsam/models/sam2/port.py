@@ -24,6 +24,11 @@ _DOWNSAMPLER: Renames = (
     *((rf"mask_downsampler\.encoder\.{3 * i}\.", f"mask_downsampler.convs.{i}.") for i in range(4)),
     *((rf"mask_downsampler\.encoder\.{3 * i + 1}\.", f"mask_downsampler.norms.{i}.") for i in range(4)),
 )
+_DOWNSAMPLER_BACK: Renames = (
+    (r"mask_downsampler\.last\.", "mask_downsampler.encoder.12."),
+    *((rf"mask_downsampler\.convs\.{i}\.", f"mask_downsampler.encoder.{3 * i}.") for i in range(4)),
+    *((rf"mask_downsampler\.norms\.{i}\.", f"mask_downsampler.encoder.{3 * i + 1}.") for i in range(4)),
+)
 _HEADS = r"(pred_obj_score_head|obj_ptr_proj)"
 
 
@@ -47,6 +52,15 @@ def layouts(*, memory: bool) -> tuple[Layout, ...]:
             ),
             unused=() if memory else ((_MEMORY, _WHY),),
             transposed=sam.TRANSPOSED,
+            back=(
+                *sam.ORIGINAL_BACK,
+                (r"(decoder\.transformer\.layers\.\d+\.mlp)\.lin1\.", r"\1.layers.0."),
+                (r"(decoder\.transformer\.layers\.\d+\.mlp)\.lin2\.", r"\1.layers.1."),
+                (r"(embedding_maskfeature)\.conv1\.", r"\1.0."),
+                (r"(embedding_maskfeature)\.norm1\.", r"\1.1."),
+                (r"(embedding_maskfeature)\.conv2\.", r"\1.3."),
+                *_DOWNSAMPLER_BACK,
+            ),
         ),
         Layout(
             "hugging_face",

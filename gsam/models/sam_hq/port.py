@@ -25,6 +25,13 @@ LAYOUTS = (
         ),
         unused=(*sam.ORIGINAL_UNUSED, *sam.TINY_VIT_UNUSED),
         transposed=_TRANSPOSED,
+        back=(
+            *sam.ORIGINAL_BACK,
+            *sam.TINY_VIT_BACK,
+            (_SEQUENCES + r"\.conv1\.", r"\1.0."),
+            (_SEQUENCES + r"\.norm1\.", r"\1.1."),
+            (_SEQUENCES + r"\.conv2\.", r"\1.3."),
+        ),
     ),
     Layout(
         "hugging_face",

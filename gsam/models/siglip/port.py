@@ -15,6 +15,7 @@ LAYOUTS = (
         "hugging_face",
         ((r"\.in_proj_(weight|bias)$", r".in_proj.\1"),),
         unused=((r".*\.position_ids", "an arange"),),
+        back=((r"\.in_proj\.(weight|bias)$", r".in_proj_\1"),),
     ),
 )
 
