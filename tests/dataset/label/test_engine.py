@@ -165,7 +165,7 @@ def test_what_killed_processes_left_is_swept(images: Path, tmp_path: Path) -> No
     left.write_text("half")
     os.utime(left, (time.time() - 2,) * 2)
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    claim = out / "claims" / f"{len(list((out / 'parts').glob('*.jsonl'))):06d}"  # the page's, of a killed process
+    claim = out / "claims" / f"{len(list((out / 'parts').glob('0*.jsonl'))):06d}"  # the page's, of a killed process
     claim.write_text(json.dumps({"host": _host(), "pid": int(ended.stdout), "run": "x", "beat": 0}))
     label(images, out)  # all is there, but for what it sweeps
     assert not left.exists()
