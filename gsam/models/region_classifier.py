@@ -62,6 +62,8 @@ class RegionClassifier(TextStage[Any], abc.ABC):
     """Name of a parameter at the end of the image encoder, whose dtype the pixels get."""
     head: ClassVar[str]
     """Names of the parameters, as a regular expression, that the module's heads read."""
+    exclusive: ClassVar[bool]
+    """Whether the texts compete, as in CLIP's softmax; else each has a sigmoid of its own."""
 
     def __post_init__(self) -> None:
         templates(self.template)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
 
 from gsam.errors import OutputError
 from gsam.types import JsonMapping
 from gsam.weights import ported
+
+T = TypeVar("T")
+L = TypeVar("L")
+READERS = 4
+"""Images read at a time."""
 
 
 class KeptFeatures:
@@ -95,3 +104,51 @@ class KeptFeatures:
             if row is None:
                 return np.asarray(opened.get_tensor(key))
             return np.asarray(opened.get_slice(key)[row : row + 1][0])
+
+
+def fill(
+    store: KeptFeatures,
+    items: Sequence[T],
+    names: Sequence[str],
+    load: Callable[[T], L],
+    compute: Callable[[Sequence[L]], Sequence[Mapping[str, NDArray[Any]]]],
+    batch: int,
+    *,
+    quiet: bool = False,
+    what: str = "features",
+) -> None:
+    """Compute what a store has not yet; the next images are read while the device works.
+
+    Args:
+        store: Where it is kept.
+        items: The images, or whatever ``load`` takes.
+        names: Name of each in the store; what has one name is computed once.
+        load: Reads an item on the host, in a thread.
+        compute: Makes the arrays of ``batch`` items, the last of which are repeated to fill up.
+        batch: Items computed together.
+        quiet: Show no progress on stderr.
+        what: What the progress is called.
+    """
+    missing = [i for name, i in {name: i for i, name in enumerate(names)}.items() if not store.has(name)]
+    if not missing:
+        return
+    bar = tqdm(total=len(missing), desc=f"gsam: {what}", unit="image", file=sys.stderr, disable=quiet, mininterval=1)
+    with bar, ThreadPoolExecutor(READERS, "gsam-features") as pool:
+        waiting: collections.deque[tuple[list[int], list[Future[L]]]] = collections.deque()
+        groups = (missing[start : start + batch] for start in range(0, len(missing), batch))
+        try:
+            while True:
+                while len(waiting) < 2 and (group := next(groups, None)) is not None:
+                    waiting.append((group, [pool.submit(load, items[i]) for i in group]))
+                if not waiting:
+                    return
+                group, futures = waiting.popleft()
+                loaded = [future.result() for future in futures]
+                made = compute([*loaded, *[loaded[-1]] * (batch - len(loaded))])
+                for i, arrays in zip(group, made, strict=False):
+                    store.put(names[i], arrays)
+                bar.update(len(group))
+        finally:
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()

@@ -35,6 +35,7 @@ class ClipClassifier(RegionClassifier):
     std: ClassVar[tuple[float, float, float]] = CLIP_STD
     last: ClassVar[str] = "visual_projection/kernel"
     head: ClassVar[str] = r"vision_model/post_layernorm/.*|(visual|text)_projection/kernel|logit_scale"
+    exclusive: ClassVar[bool] = True
 
     @property
     def text(self) -> Sentences:

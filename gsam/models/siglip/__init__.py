@@ -43,6 +43,7 @@ class SiglipClassifier(RegionClassifier):
     std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
     last: ClassVar[str] = "vision_model/head/mlp/fc2/kernel"
     head: ClassVar[str] = r"vision_model/head/(layernorm|mlp)/.*|text_model/head/.*|logit_(scale|bias)"
+    exclusive: ClassVar[bool] = False
 
     @property
     def text(self) -> SigLipText:

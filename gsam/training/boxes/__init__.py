@@ -1,0 +1,1 @@
+"""Fine-tuning of OWL's heads on boxes with names."""

@@ -1,0 +1,1 @@
+"""Fine-tuning of CLIP and SigLIP on labelled regions of images."""
