@@ -117,8 +117,8 @@ def _chart(title: str, lines: Mapping[str, Points], *, smooth: bool = False, dot
     return (
         f'<figure class="chart"><figcaption><h3>{escape(title)}</h3><ul class="legend">{legend}</ul></figcaption>'
         f'<div class="plot"><div class="ys" aria-hidden="true">{labels}</div>'
-        f'<svg viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none" role="img" data-names="{names}" '
-        f'data-range="{start:g} {end:g} {marks[0]:g} {marks[-1]:g}" '
+        f'<svg class="{"" if smooth else "open"}" viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none" '
+        f'role="img" data-names="{names}" data-range="{start:g} {end:g} {marks[0]:g} {marks[-1]:g}" '
         f'aria-label="{escape(title)}: {escape("; ".join(words))}">{grid}{"".join(parts)}</svg>'
         f'<div class="xs" aria-hidden="true"><span>{short(max(start, 0.0))}</span><span>{middle}</span>'
         f"<span>{short(end)} steps</span></div></div></figure>"
