@@ -74,7 +74,7 @@ def _tell_of_alike(names: Sequence[str], tell: Tell) -> None:
         if other is not name:
             kind = "category_repeated" if other == name else "category_case"
             told = f"{name!r} is there twice" if other == name else f"{other!r} and {name!r} are two classes"
-            tell(Fault(kind, None, None, told, "fault"))
+            tell(Fault(kind, None, None, told, "used"))
 
 
 def scenes(path: Path, names: Mapping[str, str], tell: Tell) -> Iterator[Json]:
@@ -100,7 +100,7 @@ def scenes(path: Path, names: Mapping[str, str], tell: Tell) -> Iterator[Json]:
         waiting.execute("create index by_id on found (id)")
         twice = "select id, count(*) from found where id != '' group by id having count(*) > 1"
         for number, count in waiting.execute(twice):
-            tell(Fault("annotation_id_repeated", None, number, f"{count} annotations have the id", "fault"))
+            tell(Fault("annotation_id_repeated", None, number, f"{count} annotations have the id", "used"))
         waiting.execute("create table images (id text primary key)")
         for i, image in enumerate(items(path, "images.item"), 1):
             number = str(image.get("id")) if isinstance(image, dict) else ""
@@ -149,7 +149,7 @@ def _segments(
         place = str(entry.get("id", f"number {i}"))
 
         def told(kind: str, message: str, place: str = place) -> None:
-            tell(Fault(kind, image, place, message, "fault"))
+            tell(Fault(kind, image, place, message, "used"))
 
         try:
             if (label := names.get(str(entry.get("category_id")))) is None:

@@ -10,7 +10,8 @@ from typing import Literal
 from gsam.errors import UsageError
 from gsam.types import Json
 
-Weight = Literal["stops", "left out", "fault", "note"]
+Weight = Literal["stops", "left out", "used", "note"]
+WEIGHTS: tuple[Weight, ...] = ("stops", "left out", "used", "note")
 
 KINDS: Mapping[str, str] = {
     "data_unreadable": "The data set cannot be read, or not to its end.",
@@ -77,7 +78,7 @@ class Fault:
         annotation: The annotation's id or place in its image, if it is of one.
         message: The numbers of it.
         weight: ``"stops"`` if nothing can be trained with the data, ``"left out"`` if the image or
-            object is not used, ``"fault"`` if it is used as the message says, ``"note"`` if nothing
+            object is not used, ``"used"`` if it is used as the message says, ``"note"`` if nothing
             is wrong.
     """
 
@@ -86,6 +87,12 @@ class Fault:
     annotation: str | None
     message: str
     weight: Weight = "left out"
+
+    @property
+    def text(self) -> str:
+        """Its place and message in one line."""
+        where = ", ".join(part for part in (self.image, self.annotation) if part)
+        return " ".join(f"{where}: {self.message}".split()) if where else self.message
 
     def to_dict(self) -> Json:
         """Return it as plain values, as ``gsam data check --json`` writes it."""
@@ -121,7 +128,7 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """Number of faults and notes of each kind that occurs."""
-        return {kind: n for kind in KINDS if (n := sum(c for (k, _), c in self._counts.items() if k == kind))}
+        return {kind: n for kind in KINDS if (n := self.count_of(*WEIGHTS, kind=kind))}
 
     @property
     def faults(self) -> list[Fault]:
@@ -138,9 +145,14 @@ class Report:
         """The faults that were kept and for which training refuses: something would be left out."""
         return [fault for fault in self._kept() if fault.weight in ("stops", "left out")]
 
-    def count_of(self, *weights: Weight) -> int:
-        """Number of all faults of some weights."""
-        return sum(n for (_, weight), n in self._counts.items() if weight in weights)
+    def count_of(self, *weights: Weight, kind: str | None = None) -> int:
+        """Count all faults of some weights.
+
+        Args:
+            *weights: As `Fault` has them.
+            kind: The only kind; by default all.
+        """
+        return sum(n for (k, weight), n in self._counts.items() if weight in weights and kind in (None, k))
 
     def refuse(self, data: str, skip: bool = False) -> None:
         """Raise if the data set is not fit for training.
@@ -158,11 +170,10 @@ class Report:
                 raise UsageError(f"{data}: {fault.message}", "data_unusable")
         if skip or not self.count_of("left out"):
             return
-        bad = {kind: sum(n for (k, w), n in self._counts.items() if k == kind and w == "left out") for kind in KINDS}
+        bad = {kind: self.count_of("left out", kind=kind) for kind in KINDS}
         told = ", ".join(f"{n} {kind}" for kind, n in bad.items() if n)
         first = self.fatal[0]
-        where = "".join(f"{part}: " for part in (first.image, first.annotation) if part)
-        text = f"{data} has faults ({told}), the first: {where}{first.message}"
+        text = f"{data} has faults ({told}), the first: {first.text}"
         advice = f"`gsam data check {data}` lists them; --skip-faults (skip_faults=True) leaves them out"
         raise UsageError(f"{text}; {advice}", "data_faults")
 

@@ -6,11 +6,12 @@ import collections
 import contextlib
 import dataclasses
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gsam.errors import ImageError
 from gsam.files import sha256
@@ -35,6 +36,7 @@ class Looked:
         size: Height and width of the upright image.
         error: Why it cannot be read.
         digest: The SHA-256 of the file, if its pixels were read.
+        warnings: Warnings about it.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Looked:
     size: tuple[int, int] = (0, 0)
     error: ImageError | None = None
     digest: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def looked_at(scenes: Iterable[Json], places: list[Path], depth: Depth, tell: Tell) -> Iterator[tuple[Json, Looked]]:
@@ -53,7 +56,7 @@ def looked_at(scenes: Iterable[Json], places: list[Path], depth: Depth, tell: Te
         depth: Whether to read the head of a file only, or its pixels too.
         tell: Is told every fault.
     """
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool, _warnings_told(tell, depth):
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool, _warnings_kept():
         waiting: collections.deque[tuple[Json, Future[Looked]]] = collections.deque()
         try:
             for scene in scenes:
@@ -71,6 +74,10 @@ def _look(scene: JsonMapping, places: list[Path], depth: Depth) -> Looked:
     name = str(scene["image"])
     files = [place / part for place in places for part in dict.fromkeys((name, str(scene.get("place", name))))]
     path = next((file for file in files if os.path.lexists(file)), files[0])
+    if len(places) > 1 and not os.path.lexists(path):
+        text = f"{path}: no such file, nor in the other usual folders; --images says where images are"
+        return Looked(path, error=ImageError(text, "image_missing"))
+    _heard.texts = []
     try:
         header = read_header(path)
         if header.width * header.height > MAX_PIXELS:
@@ -80,9 +87,11 @@ def _look(scene: JsonMapping, places: list[Path], depth: Depth) -> Looked:
         if depth == "pixels":
             pixels = open_image(path).pixels
             size, digest = (pixels.shape[0], pixels.shape[1]), sha256(path)
-        return Looked(path, header, size, digest=digest)
+        return Looked(path, header, size, digest=digest, warnings=tuple(_heard.texts))
     except ImageError as error:
         return Looked(path, error=error)
+    finally:
+        del _heard.texts
 
 
 def _usable(scene: Json, future: Future[Looked], tell: Tell) -> Iterator[tuple[Json, Looked]]:
@@ -104,20 +113,26 @@ def _usable(scene: Json, future: Future[Looked], tell: Tell) -> Iterator[tuple[J
     if header.orientation > 1 and (header.orientation < 5 or width == height):
         text = f"EXIF orientation {header.orientation}: its masks must be of the upright image"
         tell(Fault("image_mirrored", name, None, text, "note"))
+    for text in found.warnings:
+        tell(Fault("image_converted", name, None, text, "note"))
     yield scene, found
 
 
+_heard = threading.local()
+
+
 @contextlib.contextmanager
-def _warnings_told(tell: Tell, depth: Depth) -> Iterator[None]:
-    """Tell of warnings about images instead of printing them."""
-    if depth == "header":
-        yield
-        return
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        tell(Fault("image_converted", None, None, " ".join(str(message).split()), "note"))
-
+def _warnings_kept() -> Iterator[None]:
+    """Keep warnings about images for `Looked`, instead of printing them."""
     with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Warning | str, *more: Any, **named: Any) -> None:
+            if hasattr(_heard, "texts"):
+                _heard.texts.append(" ".join(str(message).split()))
+            else:
+                before(message, *more, **named)
+
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield

@@ -40,7 +40,7 @@ class _File:
 
 
 def has_masks(path: Path) -> bool:
-    """Whether a folder has PNGs of masks."""
+    """Tell if a folder has PNGs of masks."""
     return next(iter(_files(path)), None) is not None
 
 
