@@ -22,9 +22,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gsam import bind
+from gsam.dataset.report import explain, tell
+from gsam.errors import GsamError, UsageError
 from gsam.nano.teacher import Teacher
 from gsam.training.schedule import TrainConfig
-from gsam.training.trainer import Task, train
+from gsam.training.task import Task
+from gsam.training.trainer import train
 from gsam.types import Params
 
 ALLOCATOR = {
@@ -78,7 +81,11 @@ def main() -> int:
             print(variant, json.dumps(entry["results"]), file=sys.stderr)
         return 0
     keep_allocations()
-    run(args)
+    try:
+        run(args)
+    except GsamError as error:
+        tell(f"gsam: {explain(error)}")
+        return 2 if isinstance(error, UsageError) else 1
     return 0
 
 
@@ -97,7 +104,7 @@ def weights() -> Path:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train what was asked for and leave checkpoints, a log and ``run.json`` in its folder."""
+    """Train what was asked for; its folder holds what `train` leaves, and ``machine.txt``."""
     folder = args.out / args.job
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(minutes=args.minutes, steps=args.steps, seed=args.seed, learning_rate=args.rate)
@@ -109,16 +116,15 @@ def run(args: argparse.Namespace) -> None:
         command += f" --frames {args.frames}" + (" --teacher WEIGHTS" if args.teacher else "")
     notes: dict[str, str | int] = {
         "command": f"python -m gsam.nano {command}",
-        "machine": args.machine,
         "seed": args.seed,
         "batch": task.batch_size,
         "scenes": task.count,
     }
     if args.job == "tracker":
         notes["frames"] = args.frames
-    (folder / "run.json").write_text(json.dumps(notes, indent=1))
+    (folder / "machine.txt").write_text(args.machine)
     params = read_weights(args.start, task.spec) if args.start else None
-    train(task, config, folder, params=params, resume=args.resume)
+    train(task, config, folder, params=params, settings=notes, resume=args.resume)
 
 
 def read_weights(path: Path, spec: bind.Spec[Any]) -> Params:

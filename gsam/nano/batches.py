@@ -60,6 +60,10 @@ class Pool:
         at = np.arange(step * size, (step + 1) * size)
         return np.array([_permutation(seed, int(i) // self.count, self.count)[int(i) % self.count] for i in at])
 
+    def names(self, step: int, size: int, seed: int) -> list[str]:
+        """Names of the rows of ``step``, for messages."""
+        return [f"scene {row}" for row in self.order(step, size, seed)]
+
     def examples(self, rows: NDArray[np.int64]) -> Examples[HostArray]:
         """The scenes of ``rows`` as they are."""
         found = {name: np.array(array[rows]) for name, array in self.arrays.items()}

@@ -27,7 +27,7 @@ from gsam.nano.detector import MEAN, STD
 from gsam.nano.positions import sincos_positions
 from gsam.nano.prompts import Encode
 from gsam.ops.resize import crops
-from gsam.training.trainer import Metrics
+from gsam.training.task import Metrics
 from gsam.types import Params
 
 CONTEXT = 0.15
@@ -50,7 +50,7 @@ class CropBatch(NamedTuple, Generic[A]):
 
 
 class Classification:
-    """The task of training the classifier, see `gsam.training.trainer.Task`."""
+    """The task of training the classifier, see `gsam.training.task.Task`."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Classification:
         self.config, self.train, self.validation = config, train, validation
         self.count = train.count
         self.seed, self.batch_size, self.crops = seed, scenes, crops_per_scene
+        self.constants: Params = {}
         self.spec = clip.spec(config)
         wordings = [encode([w.format(t) for t in TEXTS]) for w in names.PROMPTS]
         self.texts: NDArray[np.int32] = np.stack(wordings)  # [W, C + 1, T]
@@ -75,6 +76,9 @@ class Classification:
         self.answers = answers  # [leaf or background, text]
         self.leaf_texts = np.array([TEXTS.index(leaf) for leaf in (*names.LEAVES, BACKGROUND)])
         self.forward = jax.jit(self._forward)
+
+    def names(self, step: int) -> list[str]:
+        return self.train.names(step, self.batch_size, self.seed)
 
     def init_params(self, seed: int) -> Params:
         return initial(bind.random_params(self.spec, seed), self.config)
@@ -153,7 +157,9 @@ class Classification:
         cut = jax.vmap(lambda p, b: crops(p, b, size, "bicubic"))(lit, boxes).reshape(-1, size, size, 3)
         return (cut - jnp.asarray(MEAN, jnp.float32)) / jnp.asarray(STD, jnp.float32)
 
-    def loss(self, params: Params, batch: CropBatch[jax.Array], progress: jax.Array) -> tuple[jax.Array, Metrics]:
+    def loss(
+        self, params: Params, constants: Params, batch: CropBatch[jax.Array], progress: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
         examples, boxes, leaf, ids, queried = batch
         model = self.spec.bind(params)
         seen = model.image(self.crop_images(examples, boxes))

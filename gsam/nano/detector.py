@@ -27,7 +27,7 @@ from gsam.nano.scenes import IGNORE
 from gsam.ops.boxes import cxcywh_to_xyxy
 from gsam.ops.views import CLIP_MEAN, CLIP_STD
 from gsam.training import losses, matching
-from gsam.training.trainer import Metrics
+from gsam.training.task import Metrics
 from gsam.types import Params
 
 MEAN = tuple(255.0 * m for m in CLIP_MEAN)
@@ -38,7 +38,7 @@ TOKENS_PER_TRUTH = 4
 
 
 class Detection:
-    """The task of training the detector, see `gsam.training.trainer.Task`."""
+    """The task of training the detector, see `gsam.training.task.Task`."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Detection:
         self.config, self.prompts, self.train, self.validation = config, prompts, train, validation
         self.count = train.count
         self.seed, self.batch_size, self.negatives = seed, batch_size, negatives
+        self.constants: Params = {}
         self.spec = owl_vit.spec(config)
         self.grid = config.image_size // config.patch
         self.centres = matching.cell_centres(self.grid)
@@ -61,6 +62,9 @@ class Detection:
         self.answers = np.concatenate([answers, np.zeros((len(answers), negatives), np.float32)], 1)
         self.own = np.array([names.QUERIES.index(leaf) for leaf in names.LEAVES], np.int32)
         self.forward = jax.jit(self._forward)
+
+    def names(self, step: int) -> list[str]:
+        return self.train.names(step, self.batch_size, self.seed)
 
     def init_params(self, seed: int) -> Params:
         return initial(bind.random_params(self.spec, seed), self.config)
@@ -70,7 +74,7 @@ class Detection:
         return augment(self.train.examples(rows), rng), self.prompts.sample(rng, self.negatives)
 
     def loss(
-        self, params: Params, batch: tuple[Examples[jax.Array], jax.Array], progress: jax.Array
+        self, params: Params, constants: Params, batch: tuple[Examples[jax.Array], jax.Array], progress: jax.Array
     ) -> tuple[jax.Array, Metrics]:
         examples, ids = batch
         model = self.spec.bind(params)

@@ -31,7 +31,7 @@ from gsam.ops.masks import filled
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.training import losses
 from gsam.training.segmenter import clicks
-from gsam.training.trainer import Metrics
+from gsam.training.task import Metrics
 from gsam.types import Params
 
 CORRECTED_PROMPTS = 3
@@ -75,7 +75,7 @@ class PromptBatch(Generic[A]):
 
 
 class Segmentation:
-    """The task of training the segmenter, see `gsam.training.trainer.Task`."""
+    """The task of training the segmenter, see `gsam.training.task.Task`."""
 
     def __init__(
         self,
@@ -91,10 +91,14 @@ class Segmentation:
         self.config, self.train, self.validation = config, train, validation
         self.count = train.count
         self.seed, self.batch_size, self.prompts_per_image, self.spread = seed, batch_size, prompts_per_image, spread
+        self.constants: Params = {}
         self.spec = sam.spec(config)
         self.side = 4 * config.grid
         self.forward = jax.jit(self._forward)
         self.click_ious = jax.jit(self._click_ious)
+
+    def names(self, step: int) -> list[str]:
+        return self.train.names(step, self.batch_size, self.seed)
 
     def init_params(self, seed: int) -> Params:
         return initial(bind.random_params(self.spec, seed), self.config)
@@ -104,7 +108,11 @@ class Segmentation:
         return examples, sample_prompts(rng, examples, self.prompts_per_image, self.spread)
 
     def loss(
-        self, params: Params, batch: tuple[Examples[jax.Array], PromptBatch[jax.Array]], progress: jax.Array
+        self,
+        params: Params,
+        constants: Params,
+        batch: tuple[Examples[jax.Array], PromptBatch[jax.Array]],
+        progress: jax.Array,
     ) -> tuple[jax.Array, Metrics]:
         examples, prompts = batch
         model = self.spec.bind(params)

@@ -58,6 +58,7 @@ def ship(runs: Path, out: Path) -> Json:
     pass `LIMIT`.
     """
     from gsam.training.checkpoints import Checkpoints
+    from gsam.training.run import read_run
 
     entries = _entries(out / "manifest.toml")
     for name, (family, variant, spec) in MODELS.items():
@@ -69,7 +70,10 @@ def ship(runs: Path, out: Path) -> Json:
                 continue
             state, notes = saved.restore_any()
         digest = export(state["average"], out / f"{name}.safetensors", spec)
-        told = json.loads((folder / "run.json").read_text())
+        run = read_run(folder)
+        if run is None:
+            raise ValueError(f"{folder} has checkpoints and no run.json")
+        told = {**run["settings"], "machine": (folder / "machine.txt").read_text()}
         if (folder / "notes.txt").is_file():  # what the command does not say: changes on the way, for instance
             told["notes"] = " ".join((folder / "notes.txt").read_text().split())
         entries[variant] = {

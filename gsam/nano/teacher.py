@@ -48,8 +48,17 @@ class Teacher:
             raise ValueError(f"the teacher's decoder is not the tracker's: {', '.join(misfits[:5])}")
         return params | taken
 
-    def embedding(self, frames: jax.Array, grid: int) -> jax.Array:
-        """Frames [N, S, S, 3] of the teacher's size, 0..255 -> [N, grid, grid, D]."""
+    def embedding(self, params: Params, frames: jax.Array, grid: int) -> jax.Array:
+        """Embed frames as the teacher does.
+
+        Args:
+            params: The teacher's, as the trainer hands them on.
+            frames: [N, S, S, 3] of the teacher's size, 0..255.
+            grid: Side of the embedding.
+
+        Returns:
+            [N, grid, grid, D].
+        """
         pixels = (frames - jnp.asarray(SAM_MEAN, jnp.float32)) / jnp.asarray(SAM_STD, jnp.float32)
-        known = self.spec.bind(self.params).image_encoder(pixels)
+        known = self.spec.bind(params).image_encoder(pixels)
         return antialiased(known.transpose(0, 3, 1, 2), grid, grid).transpose(0, 2, 3, 1)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from numpy.typing import NDArray
 
 from gsam import bind
 from gsam.models.sam2 import tracker
@@ -29,7 +30,7 @@ from gsam.ops.resize import antialiased, bicubic
 from gsam.ops.views import IMAGENET_MEAN, IMAGENET_STD, normalise
 from gsam.training import losses
 from gsam.training.segmenter import clicks
-from gsam.training.trainer import Metrics
+from gsam.training.task import Metrics
 from gsam.types import Bank, Params
 
 TEACHER_WEIGHT = 2.0
@@ -50,7 +51,7 @@ Corrected = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 class Tracking:
-    """The task of training the tracker, see `gsam.training.trainer.Task`."""
+    """The task of training the tracker, see `gsam.training.task.Task`."""
 
     def __init__(
         self,
@@ -80,13 +81,25 @@ class Tracking:
         params = initial(bind.random_params(self.spec, seed))
         return self.teacher.initialise(params) if self.teacher else params
 
-    def batch(self, rng: np.random.Generator, step: int) -> ClipBatch[HostArray]:
+    @property
+    def constants(self) -> Params:
+        return self.teacher.params if self.teacher else {}
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Clips of a step."""
         at = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = np.random.default_rng([self.seed, int(at[0]) // self.count])
-        rows = epochs.permutation(self.count)[at % self.count]
-        return clip_batch(rng, self.pool, rows, self.frames, self.objects_per_clip)
+        return epochs.permutation(self.count)[at % self.count]
 
-    def loss(self, params: Params, batch: ClipBatch[jax.Array], progress: jax.Array) -> tuple[jax.Array, Metrics]:
+    def names(self, step: int) -> list[str]:
+        return [f"clip {row}" for row in self.rows(step)]
+
+    def batch(self, rng: np.random.Generator, step: int) -> ClipBatch[HostArray]:
+        return clip_batch(rng, self.pool, self.rows(step), self.frames, self.objects_per_clip)
+
+    def loss(
+        self, params: Params, constants: Params, batch: ClipBatch[jax.Array], progress: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
         frames = self.frames_of(batch)
         features = self.features_of(params, frames)
         cost, iou, score, visible = self.track(params, batch, features)
@@ -99,7 +112,7 @@ class Tracking:
         }
         loss = metrics["mask"] + metrics["there"]
         if self.teacher is not None:
-            want = self.teacher.embedding(frames.reshape(-1, *frames.shape[2:]), self.config.grid)
+            want = self.teacher.embedding(constants, frames.reshape(-1, *frames.shape[2:]), self.config.grid)
             own = features.embedding.reshape(want.shape)
             metrics["taught"] = ((own - want) ** 2).mean() / want.var()
             loss = loss + TEACHER_WEIGHT * (1.0 - progress) * metrics["taught"]

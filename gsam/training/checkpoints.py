@@ -9,23 +9,32 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from gsam.errors import CheckpointError, OutputError
 from gsam.files import Closing
+from gsam.types import Json, JsonMapping
 
 State = TypeVar("State")
-Notes = dict[str, float]
-"""Numbers beside a state, by name."""
 
 
 class Checkpoints(Closing):
     """The latest states of a run, in ``folder``.
 
-    Orbax writes under a temporary name and renames.
+    Orbax writes under a temporary name and renames, and removes an old state when a new one is
+    whole.
+
+    Args:
+        folder: Is made.
+        keep: States that stay.
+        clean: Remove what a killed process left half written; nobody else may be writing there.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, clean: bool = False) -> None:
         import orbax.checkpoint as ocp
 
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, enable_async_checkpointing=False, cleanup_tmp_directories=clean
+        )
+        self.folder = folder
         self._ocp, self._manager = ocp, ocp.CheckpointManager(folder.resolve(), options=options)
 
     @property
@@ -34,45 +43,78 @@ class Checkpoints(Closing):
         step: int | None = self._manager.latest_step()
         return step
 
-    def save(self, step: int, state: object, notes: Notes) -> None:
-        """Write ``state`` (a pytree of arrays) and ``notes``; a step that is already there is left
-        alone.
+    def save(self, step: int, state: object, notes: JsonMapping) -> None:
+        """Write a state; a step that is already there is left alone.
+
+        Args:
+            step: Its number.
+            state: A pytree of arrays.
+            notes: Plain values beside it.
+
+        Raises:
+            OutputError: It could not be written, as on a full disk; earlier ones are still there.
         """
         if step in self._manager.all_steps():
             return
         args = self._ocp.args
         state = jax.tree.map(np.asarray, state)  # so that any number of devices takes it up
-        self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
-        self._manager.wait_until_finished()
+        try:
+            self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
+            self._manager.wait_until_finished()
+        except Exception as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()[:30])
+            kept = f"that of step {self.latest} is whole" if self.latest is not None else "there is no earlier one"
+            raise OutputError(
+                f"{self.folder}: the checkpoint of step {step} could not be written ({reason}); {kept}: make room, "
+                "and resume the run"
+            ) from error
 
-    def restore(self, like: State) -> tuple[State, Notes]:
-        """The newest state, with the structure, shapes and dtypes of ``like``, and its notes.
+    def restore(self, like: State) -> tuple[State, Json]:
+        """Read the newest state.
 
-        Raises `FileNotFoundError` where there is none, and Orbax's `ValueError` where it does not
-        fit ``like``.
+        Args:
+            like: A state of the same structure, shapes and dtypes.
+
+        Returns:
+            The state, on one device, and its notes.
+
+        Raises:
+            FileNotFoundError: There is none.
+            CheckpointError: It is damaged, or does not fit ``like`` (``training_unreadable``).
         """
-        if self.latest is None:
-            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
-        args = self._ocp.args
-        found = self._manager.restore(
-            self.latest, args=args.Composite(state=args.StandardRestore(shapes), notes=args.JsonRestore())
-        )
-        return found["state"], dict(found["notes"])
+        found: tuple[State, Json] = self._read(self._ocp.args.StandardRestore(shapes))
+        return found
 
-    def restore_any(self) -> tuple[dict[str, Any], Notes]:
-        """The newest state as nested dictionaries of NumPy arrays, whatever its structure, and its
-        notes.
+    def restore_any(self) -> tuple[dict[str, Any], Json]:
+        """Read the newest state, whatever its structure.
+
+        Returns:
+            Nested dictionaries of NumPy arrays, and its notes.
+
+        Raises:
+            FileNotFoundError: There is none.
+            CheckpointError: It is damaged (``training_unreadable``).
         """
-        if self.latest is None:
-            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
-        args = self._ocp.args
-        found = self._manager.restore(
-            self.latest, args=args.Composite(state=args.StandardRestore(), notes=args.JsonRestore())
-        )
-        return dict(found["state"]), dict(found["notes"])
+        state, notes = self._read(self._ocp.args.StandardRestore())
+        return dict(state), notes
 
     def close(self) -> None:
         """Let Orbax finish."""
         self._manager.close()
+
+    def _read(self, form: Any) -> tuple[Any, Json]:
+        if self.latest is None:
+            raise FileNotFoundError(f"no checkpoint in {self._manager.directory}")
+        args = self._ocp.args
+        try:
+            found = self._manager.restore(self.latest, args=args.Composite(state=form, notes=args.JsonRestore()))
+        except Exception as error:
+            reason = " ".join(str(error).split()[:30])
+            raise CheckpointError(
+                f"{self.folder / str(self.latest)} cannot be read ({reason}): remove this folder to go on from an "
+                "earlier checkpoint",
+                "training_unreadable",
+            ) from error
+        return found["state"], dict(found["notes"])

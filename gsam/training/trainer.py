@@ -1,130 +1,29 @@
-"""One training loop for every model: a task says what the model is, the loop says how it learns.
+"""One trainer for every model: a task says what the model is, the trainer how it learns.
 
-The order of the data is a function of seed and step, the state is saved whole, and so a run that
-was killed and resumed gives the losses it would have given.  A step whose loss or gradient is not
-finite changes nothing but a counter.
+The order of the data is a function of seed and step, and the state is saved whole, so a run that
+was killed and resumed gives the losses and the weights that it would have given.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import json
-import math
-import signal
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-
-from gsam.runtime.shard import replicate, shard_batch
+from gsam.dataset.report import tell
 from gsam.training.checkpoints import Checkpoints
-from gsam.training.schedule import Clock, TrainConfig, learning_rate, optimiser
-from gsam.types import Params
-
-Batch = Any
-"""A pytree of arrays of fixed shapes: NumPy's on the host, JAX's in the compiled step."""
-Metrics = dict[str, jax.Array]
-"""Numbers [] to log, by name."""
-Loggable = str | float | jax.Array | None
-
-
-class Task(Protocol):
-    """A model, its loss and its data."""
-
-    def init_params(self, seed: int) -> Params:
-        """Return the parameters to begin with."""
-
-    def batch(self, rng: np.random.Generator, step: int) -> Batch:
-        """Return the examples of ``step``, on the host.  Chance comes from ``rng``."""
-
-    def loss(self, params: Params, batch: Batch, progress: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Return the loss [] and what to log beside it; a pure function.
-
-        ``progress`` [] is the fraction of the run.
-        """
-
-    def evaluate(self, params: Params) -> dict[str, float]:
-        """Return figures on data not trained on, on the host."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """All that changes in training."""
-
-    params: Params
-    average: Params
-    """The moving average of ``params``: what is evaluated and shipped."""
-    optimiser: optax.OptState
-    step: jax.Array
-    """Batches so far, [] int32."""
-    skipped: jax.Array
-    """Steps whose loss or gradient was not finite, [] int32."""
-
-
-def init_state(task: Task, config: TrainConfig, params: Params | None = None) -> TrainState:
-    """The state before the first step, from ``params`` or the task's own."""
-    # Through NumPy, which drops weak types: they would compile the second step anew.
-    params = {k: jnp.asarray(np.asarray(v)) for k, v in (params or task.init_params(config.seed)).items()}
-    average, zero = jax.tree.map(jnp.array, params), jnp.zeros((), jnp.int32)
-    return TrainState(params, average, optimiser(config).init(params), zero, jnp.copy(zero))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def train_step(
-    task: Task, config: TrainConfig, state: TrainState, batch: Batch, progress: jax.Array
-) -> tuple[TrainState, Metrics]:
-    """Update the parameters by one batch.
-
-    ``task`` is hashed by identity; the memory of ``state`` is reused.
-    """
-    (loss, metrics), grads = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, progress)
-    norm = optax.global_norm(grads)
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    rate = learning_rate(config, progress)
-    updates, moments = optimiser(config).update(grads, state.optimiser, state.params)
-    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-    count = state.step.astype(jnp.float32)
-    decay = jnp.minimum(config.ema_decay, (1.0 + count) / (10.0 + count))
-    average = jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, state.average, params)
-    updated = TrainState(params, average, moments, state.step, state.skipped)
-    new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), updated, state)
-    new = dataclasses.replace(new, step=state.step + 1, skipped=state.skipped + (~finite).astype(jnp.int32))
-    return new, {"loss": loss, "norm": norm, "rate": rate, **metrics}
-
-
-class Log:
-    """JSON lines in a file, one progress line on stderr."""
-
-    def __init__(self, path: Path, *, quiet: bool) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file, self.quiet = path.open("a", encoding="utf-8"), quiet
-
-    def write(self, event: str, **values: Loggable) -> None:
-        """Add a line."""
-        self.file.write(json.dumps({"event": event, **{k: _plain(v) for k, v in values.items()}}) + "\n")
-        self.file.flush()
-
-    def show(self, text: str) -> None:
-        """Replace the progress line."""
-        if not self.quiet:
-            end = "" if sys.stderr.isatty() else "\n"
-            print(f"\r{text}" if sys.stderr.isatty() else text, end=end, file=sys.stderr, flush=True)
-
-
-def _plain(value: Loggable) -> str | float | None:
-    if isinstance(value, (str, bool, int)) or value is None:
-        return value
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
+from gsam.training.interrupt import Stop
+from gsam.training.log import Log
+from gsam.training.loop import Loop
+from gsam.training.progress import Progress
+from gsam.training.run import CHECKPOINTS, open_run
+from gsam.training.schedule import TrainConfig
+from gsam.training.step import TrainState as TrainState
+from gsam.training.step import init_state
+from gsam.training.task import Batch as Batch
+from gsam.training.task import Metrics as Metrics
+from gsam.training.task import Task as Task
+from gsam.types import Json, Params
 
 
 def train(
@@ -133,89 +32,68 @@ def train(
     out: Path,
     *,
     params: Params | None = None,
+    settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> TrainState:
-    """Train until the end of the schedule, or until SIGTERM or SIGINT.
+    """Train until the end of the schedule, an early stop, or SIGTERM or SIGINT.
 
-    All local devices share each batch: two cores are used better as two devices
-    (``JAX_NUM_CPU_DEVICES=2``) than by one program's threads.
+    All local devices share each batch (where its size is a multiple of their number): two cores
+    are used better as two devices (``JAX_NUM_CPU_DEVICES=2``) than by one program's threads.
+    Batches are made in a thread, `loop.AHEAD` steps ahead.  A step whose loss or gradient is not
+    finite changes nothing; ten in a row end the run.
+
+    On CPU a resumed run repeats an uninterrupted one bit for bit, however it was ended.  With
+    another number of devices sums are taken in another order: single steps agree to float32's
+    rounding, about 1e-6 of a value.
 
     Args:
         task: The model and its data.
         config: How long and how hard to train.
-        out: Folder for ``checkpoints/`` and ``log.jsonl``, which gets a line every
-            ``config.log_every`` steps and per evaluation.
+        out: Folder of the run, which is made: ``run.json``, ``checkpoints/``, ``log.jsonl``, and
+            ``tensorboard/`` if tensorboardX is installed.
         params: Parameters to begin with; by default the task's.
-        resume: Go on from the newest checkpoint in ``out``.
+        settings: Plain values that decide what is learnt, beside ``config``: the fingerprint of
+            the data, the hash of the model.  They are kept in ``run.json``, and a resume with
+            others is refused.
+        resume: Go on from the newest checkpoint in ``out``, if there is one.
         quiet: Show no progress on stderr.
 
     Returns:
-        The last state, which is saved too.
+        The last state, which is saved too.  Its ``average`` is the result: with
+        `TrainConfig.patience` that of the best evaluation, else that of the last step.
 
     Raises:
-        FileExistsError: ``out`` holds a run, and ``resume`` is false.
+        UsageError: ``out`` holds a run, and ``resume`` is false (``training_exists``) or its
+            settings are others (``training_changed``); another process trains there
+            (``output_locked``); the figure to watch is none (``watch_unknown``).
+        CheckpointError: The newest checkpoint is damaged (``training_unreadable``).
+        OutputError: The disk is full; the last checkpoint stays.
+        GsamError: Ten steps in a row were not finite (``training_not_finite``).
+        KeyboardInterrupt: SIGINT came; the run is saved.
+        Interrupted: As `KeyboardInterrupt`, for signals that have another handler.
+
+    Example:
+        >>> config = TrainConfig(steps=1000, learning_rate=1e-4, muon=False)
+        >>> state = train(task, config, Path("runs/leaves"), resume=True)  # doctest: +SKIP
+        >>> state.average                                                  # doctest: +SKIP
     """
-    with Checkpoints(out / "checkpoints") as saved:
-        if saved.latest is not None and not resume:
-            raise FileExistsError(f"{out} holds a run already: resume it, or choose another folder")
-        state, spent = init_state(task, config, params), 0.0
+    with open_run(out, config, settings, resume=resume) as config, Checkpoints(out / CHECKPOINTS, clean=True) as saved:
+        state = init_state(task, config, params)
+        notes: Json = {}
         if saved.latest is not None:
             state, notes = saved.restore(state)
-            spent = float(notes["seconds"])
-        state = replicate(state, jax.local_devices())
-        stop = _Stop()
-        try:
-            return _loop(task, config, state, Clock(config, spent), saved, Log(out / "log.jsonl", quiet=quiet), stop)
-        finally:
-            stop.release()
-
-
-class _Stop:
-    """Remembers that a signal asked for an end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-
-    def release(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-def _loop(
-    task: Task, config: TrainConfig, state: TrainState, clock: Clock, saved: Checkpoints, log: Log, stop: _Stop
-) -> TrainState:
-    devices = jax.local_devices()
-    step = first = int(state.step)
-    steps: list[Mapping[str, float]] = []
-    next_save = clock.seconds + 60 * config.save_minutes
-    next_evaluation = clock.seconds + 60 * config.evaluate_minutes
-    while not stop.asked and (progress := clock.progress(step)) < 1.0:
-        began = time.monotonic()
-        batch = shard_batch(task.batch(np.random.default_rng([config.seed, step]), step), devices)
-        state, metrics = train_step(task, config, state, batch, np.float32(progress))
-        steps.append({k: float(v) for k, v in metrics.items()})
-        step += 1
-        if step - first <= 2:
-            clock.skip(time.monotonic() - began)  # compilation
-        if step % config.log_every == 0:
-            mean = {k: float(np.mean([s[k] for s in steps])) for k in steps[0]}
-            log.write("step", step=step, progress=progress, seconds=clock.seconds, skipped=state.skipped, **mean)
-            log.show(f"step {step} {100 * progress:.1f} % {clock.seconds:.0f} s loss {mean['loss']:.4f}")
-            steps = []
-        if clock.seconds > next_evaluation:
-            began = time.monotonic()
-            log.write("evaluate", step=step, progress=progress, seconds=clock.seconds, **task.evaluate(state.average))
-            clock.skip(time.monotonic() - began)
-            next_evaluation = clock.seconds + 60 * config.evaluate_minutes
-        if clock.seconds > next_save:
-            saved.save(step, state, {"seconds": clock.seconds})
-            next_save = clock.seconds + 60 * config.save_minutes
-    saved.save(step, state, {"seconds": clock.seconds})
-    if not stop.asked:
-        log.write("end", step=step, seconds=clock.seconds, skipped=state.skipped, **task.evaluate(state.average))
+        seconds = None if config.minutes is None else 60.0 * config.minutes
+        with (
+            Log(out, int(state.step), int(notes.get("evaluated", 0))) as log,
+            Progress(config.steps, seconds, task.batch_size, quiet) as progress,
+            Stop(quiet) as stop,
+        ):
+            if notes and not log.ended:
+                progress.say(f"gsam: going on from step {int(state.step)} of {out}")
+            state = Loop(task, config, state, notes, saved=saved, log=log, progress=progress, stop=stop).run()
+    if stop.number is not None and not quiet:
+        how = "the same command goes on" if resume else "resume it to go on"
+        tell(f"gsam: stopped at step {int(state.step)}, which is saved in {out}; {how} from there")
+    stop.obey()
     return state

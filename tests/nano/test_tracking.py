@@ -147,7 +147,7 @@ def test_the_teacher_hands_over_what_both_have(pool: dict[str, np.ndarray], teac
 
 def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> None:
     frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)), jnp.float32)
-    whole, half = (jax.jit(teacher.embedding, static_argnums=1)(frames, n) for n in (8, 4))
+    whole, half = (jax.jit(teacher.embedding, static_argnums=2)(teacher.params, frames, n) for n in (8, 4))
     assert whole.shape == (1, 8, 8, 16)
     assert half.shape == (1, 4, 4, 16)
     np.testing.assert_allclose(half[0, 1:3, 1:3].mean((0, 1)), whole[0, 2:6, 2:6].mean((0, 1)), atol=0.3)
@@ -160,7 +160,7 @@ def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray
     batch = work.batch(np.random.default_rng(0), 0)
     measure = jax.jit(work.loss)
     for progress in (0.0, 0.5, 1.0):
-        loss, metrics = measure(params, batch, jnp.float32(progress))
+        loss, metrics = measure(params, work.constants, batch, jnp.float32(progress))
         taught = tracking.TEACHER_WEIGHT * (1 - progress) * float(metrics["taught"])
         assert float(metrics["taught"]) > 0.1
         assert float(loss) == pytest.approx(float(metrics["mask"] + metrics["there"]) + taught, rel=1e-5)
@@ -260,7 +260,7 @@ def test_gradients_reach_every_part_through_all_frames(pool: dict[str, np.ndarra
     work = task(pool, 4, teacher)
     batch = clip_batch(np.random.default_rng(0), pool, np.arange(2), 4, 3, {"click": 1.0}, still=True)
     grad = jax.jit(jax.grad(work.loss, has_aux=True))
-    grads, _ = grad(started(work, teacher), batch, jnp.float32(0))
+    grads, _ = grad(started(work, teacher), work.constants, batch, jnp.float32(0))
     assert all(np.isfinite(v).all() for v in grads.values())
     for part in ("image_encoder/trunk", "memory_attention", "memory_encoder", "obj_ptr_proj", "maskmem_tpos_enc"):
         assert any(np.abs(v).max() > 0 for k, v in grads.items() if k.startswith(part)), part

@@ -130,7 +130,7 @@ def test_the_segmenter_has_a_loss_and_corrects_where_it_is_wrong(pool: Pool) -> 
     task = segmenter.Segmentation(config, pool, batch_size=2, prompts_per_image=2)
     params = drawn(task.spec)
     batch = task.batch(np.random.default_rng(0), 0)
-    loss, metrics = jax.jit(task.loss)(params, batch, jnp.float32(0))
+    loss, metrics = jax.jit(task.loss)(params, {}, batch, jnp.float32(0))
     assert np.isfinite(loss)
     assert 0 <= float(metrics["iou"]) <= 1
     truth = jnp.zeros((2, 2, 16, 16)).at[:, :, 3, 5].set(1.0)

@@ -1,0 +1,102 @@
+"""The log of a training run: JSON lines, and TensorBoard's files where its writer is installed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from gsam.files import Closing, atomic_file
+from gsam.training.run import LOG, TENSORBOARD, writing
+from gsam.types import Json
+
+Loggable: TypeAlias = str | float | list[str] | None
+
+
+class Log(Closing):
+    """Adds lines to ``log.jsonl``.
+
+    Every line has ``event``: ``step`` (means since the last such line), ``skipped`` (a step that
+    was not finite, with its images), ``evaluate``, ``end``.  Numbers that are not finite are
+    written as text.
+
+    Args:
+        folder: The run's.
+        step: Steps that the run has done.  Lines of later ones are dropped, and an ``end`` unless
+            it is of this step: a resumed run writes them again.
+        evaluated: The step of the last evaluation that the run knows; later ones are dropped too.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, evaluated: int = 0) -> None:
+        self.folder = folder
+        last = {"evaluate": evaluated}
+        with writing(folder):
+            kept = [row for row in read_log(folder) if 0 < row["step"] <= last.get(row["event"], step)]
+            kept = [row for row in kept if row["event"] != "end" or row["step"] == step]
+            self.ended = bool(kept) and kept[-1]["event"] == "end"
+            """Whether the run came to its end."""
+            with atomic_file(folder / LOG) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+            self._file = (folder / LOG).open("ab", buffering=0)
+        self._board = _tensorboard(folder / TENSORBOARD, step)
+
+    def write(self, event: str, step: int, **values: Loggable) -> None:
+        """Add a line.
+
+        Args:
+            event: What it is about.
+            step: Steps done.
+            values: The rest of the line, by name.
+
+        Raises:
+            OutputError: The disk is full.
+        """
+        row = {"event": event, "step": step, **{k: _plain(v) for k, v in values.items()}}
+        with writing(self.folder):
+            self._file.write(json.dumps(row).encode() + b"\n")
+            if self._board is not None:
+                group = "train" if event == "step" else "evaluate"
+                for name, value in values.items():
+                    if isinstance(value, int | float) and math.isfinite(value):
+                        self._board.add_scalar(f"{group}/{name}", value, step)
+        if event == "end":
+            self.ended = True
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._board is not None:
+            with writing(self.folder):
+                self._board.close()
+
+
+def read_log(folder: Path) -> list[Json]:
+    """The lines of a run's log, without one that was cut short; ``[]`` where there is none."""
+    try:
+        lines = (folder / LOG).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and "event" in row and isinstance(row.get("step"), int):
+            rows.append(row)
+    return rows
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None, flush_secs=10)
+
+
+def _plain(value: Loggable) -> Loggable:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
