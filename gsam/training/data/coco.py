@@ -111,7 +111,7 @@ def scenes(path: Path, names: Mapping[str, str], tell: Tell) -> Iterator[Json]:
                 told = f"the id {number} is another image's too: this one is left out"
                 tell(Fault("image_id_repeated", name, None, told))
                 continue
-            except (LookupError, TypeError, ValueError, OverflowError):
+            except (LookupError, TypeError, ValueError, OverflowError, AttributeError):
                 waiting.execute("insert or ignore into images values (?)", (number,))
                 tell(Fault("image_entry", None, None, f"image {number or i} has no name, or no size"))
                 continue
@@ -174,9 +174,9 @@ def _segment(entry: JsonMapping, label: str, size: tuple[int, int], told: Callab
                 raise
             told(bad.kind, f"{bad}; its mask counts")
     if mask is not None and box is not None:
-        if max(box[2] - box[0], box[3] - box[1]) <= 0:
+        if min(box[2] - box[0], box[3] - box[1]) <= 0:
             told("box_empty", f"its box {_shown(given)} has no area; its mask counts")
-        elif not entry.get("iscrowd") and (share := _overlap(box, rle.bounds(mask))) < ALIKE:
+        elif rle.area(mask) and not entry.get("iscrowd") and (share := _overlap(box, rle.bounds(mask))) < ALIKE:
             bounds = _shown(rle.bounds(mask))
             text = f"its box {_shown(box)} and the bounds of its mask {bounds} have an IoU of {share:.2f}"
             told("box_differs", f"{text} (x0 y0 x1 y1); its mask counts")

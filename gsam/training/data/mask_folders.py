@@ -95,17 +95,22 @@ class _Images:
 
 
 def _belongs(file: Path, inside: PurePosixPath, images: _Images) -> tuple[str | None, _File]:
-    """The image of a PNG, and what the PNG holds."""
-    if image := images.find(inside):
-        return image, _File(file, UNNAMED, False)
+    """Give the image of a PNG, and what the PNG holds."""
     folder = inside.parent
+    if image := images.find(inside) or images.find(_bare(inside)):
+        return image, _File(file, UNNAMED, False)
     if folder.parts and (image := images.find(folder)):
         return image, _File(file, _NUMBER.sub("", inside.name) or UNNAMED, True)
-    below = PurePosixPath(*inside.parts[1:]) if folder.parts else inside
-    for stem in (below, below.with_name(below.name.removesuffix(MASK)) if below.name != MASK else below):
-        if image := images.find(stem):
-            return image, _File(file, inside.parts[0] if folder.parts else UNNAMED, False)
+    if folder.parts:
+        below = PurePosixPath(*inside.parts[1:])
+        image = images.find(below) or images.find(_bare(below))
+        return image, _File(file, inside.parts[0], False)
     return None, _File(file, UNNAMED, False)
+
+
+def _bare(stem: PurePosixPath) -> PurePosixPath:
+    """A name without the ending of masks."""
+    return stem.with_name(stem.name.removesuffix(MASK) or stem.name)
 
 
 def _segments(one: _File, image: str, size: tuple[int, int], tell: Tell) -> Iterator[Json]:
