@@ -61,7 +61,7 @@ def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 def names(page: Any) -> list[str]:
-    return page.locator("#grid .caption p").all_inner_texts()
+    return page.locator("#grid .caption p").all_text_contents()  # inner texts are empty until laid out
 
 
 def test_classes_and_scores_filter(page: Any) -> None:
