@@ -54,17 +54,19 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             raise ImageError(f"{name}: is not a regular file", "image_not_a_file")
         with path.open("rb") as file, blamed(name):
             start = file.read(512)
+            if start[:4] in tiff.MAGIC:
+                with contextlib.suppress(tiff.DirectoryError), tiff.opened(file, name, 0) as found:
+                    tag = found.page.tags.get(ORIENTATION)
+                    return Header(found.size[1], found.size[0], _turn(1 if tag is None else tag.value))
             image, why = _by_pillow(file, start)
-            if image is None and start[:4] in tiff.MAGIC:
-                with tiff.opened(file, name, 0) as found:
-                    return Header(found.size[1], found.size[0], 1)
             if image is None:
                 raise ImageError(f"{name}: {why}")
             with image:
                 turn = 1
                 with contextlib.suppress(Exception):  # a damaged orientation is no orientation
-                    turn = int(image.getexif().get(ORIENTATION, 1))
-                return Header(image.width, image.height, turn if 1 <= turn <= 8 else 1)
+                    turn = _turn(image.getexif().get(ORIENTATION, 1))
+                size = image.size[::-1] if turn >= 5 and image.format == "TIFF" else image.size  # Pillow turned it
+                return Header(*size, turn)
     except FileNotFoundError:
         raise missing(path) from None
     except PermissionError:
@@ -73,3 +75,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         raise
     except (OSError, ValueError) as error:
         raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}", "image_missing") from None
+
+
+def _turn(value: object) -> int:
+    """The orientation that a tag says; 1 for what is none."""
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

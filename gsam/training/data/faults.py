@@ -165,15 +165,16 @@ class Report:
             UsageError: Nothing can be trained with it (``data_unusable``), or something would be
                 left out and ``skip`` is false (``data_faults``).
         """
+        lost = next((fault for fault in self._kept() if fault.weight == "left out"), None)
         for fault in self._kept():
             if fault.weight == "stops":
-                raise UsageError(f"{data}: {fault.message}", "data_unusable")
-        if skip or not self.count_of("left out"):
+                why = "" if lost is None else f" (the first fault: {lost.text})"
+                raise UsageError(f"{data}: {fault.message}{why}", "data_unusable")
+        if skip or lost is None:
             return
         bad = {kind: self.count_of("left out", kind=kind) for kind in KINDS}
         told = ", ".join(f"{n} {kind}" for kind, n in bad.items() if n)
-        first = self.fatal[0]
-        text = f"{data} has faults ({told}), the first: {first.text}"
+        text = f"{data} has faults ({told}), the first: {lost.text}"
         advice = f"`gsam data check {data}` lists them; --skip-faults (skip_faults=True) leaves them out"
         raise UsageError(f"{text}; {advice}", "data_faults")
 

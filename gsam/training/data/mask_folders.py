@@ -121,7 +121,7 @@ def _segments(one: _File, image: str, size: tuple[int, int], tell: Tell) -> Iter
         return
     if values.shape != size:
         larger = " (larger)" if values.size > size[0] * size[1] else ""
-        text = f"{one.path}: the mask is {values.shape[1]} x {values.shape[0]}{larger}, the image {size[1]} x {size[0]}"
+        text = f"the mask is {values.shape[1]} x {values.shape[0]}{larger}, the image {size[1]} x {size[0]}"
         tell(Fault("mask_size", image, one.path.name, text))
         return
     if one.single:
