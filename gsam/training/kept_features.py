@@ -1,4 +1,4 @@
-"""What a frozen encoder made of each image, computed once and kept on disk."""
+"""Features of images from a frozen encoder, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import collections
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from gsam.errors import OutputError
+from gsam.files import sha256
 from gsam.types import JsonMapping
 from gsam.weights import ported
 
@@ -104,6 +105,19 @@ class KeptFeatures:
             if row is None:
                 return np.asarray(opened.get_tensor(key))
             return np.asarray(opened.get_slice(key)[row : row + 1][0])
+
+
+def content_names(paths: Iterable[Path]) -> list[str]:
+    """Name images by what is in their files, wherever they lie.
+
+    Args:
+        paths: The files.
+
+    Returns:
+        The SHA-256 of each.
+    """
+    with ThreadPoolExecutor(READERS, "gsam-features") as pool:
+        return list(pool.map(sha256, paths))
 
 
 def fill(

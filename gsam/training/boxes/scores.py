@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 
 from gsam.evaluation.average_precision import average_precision
 from gsam.evaluation.compared import Compared, ComparedImage
-from gsam.evaluation.matching import box_overlaps, pairs
+from gsam.evaluation.matching import box_overlaps, mask_of_box, pairs
 from gsam.ops.suppression import without_duplicates
 from gsam.training.data.entries import Entry
+from gsam.training.report import Case, Score
 from gsam.types import Json
 
 MOST, NMS = 100, 0.7
 """Boxes of an image that are scored; the IoU above which the better of two with one name stays."""
+WORST = 10
+"""Objects that are shown."""
 CANDIDATES = 300
 """Boxes of an image before that."""
 
@@ -123,3 +126,51 @@ def _hits(entry: Entry, found: Found) -> list[tuple[int, int]]:
 def _segment(names: Sequence[str], label: int, box: Sequence[float], **more: object) -> Json:
     x0, y0, x1, y1 = box
     return {"label": names[label], "box": [x0, y0, x1, y1], "area": (x1 - x0) * (y1 - y0), **more}
+
+
+def class_scores(names: Sequence[str], before: BoxScores, after: BoxScores) -> list[Score]:
+    """Put the figures of each class that has objects before and after training side by side."""
+    figures = (("AP50", before.ap50, after.ap50), ("recall", before.recall, after.recall))
+    return [
+        Score(name, measure, after.counts[name], before=old[name], after=new[name])
+        for name in names
+        for measure, old, new in figures
+        if after.counts[name]
+    ]
+
+
+def worst_boxes(
+    names: Sequence[str], entries: Sequence[Entry], before: Sequence[Found], after: Sequence[Found], threshold: float
+) -> list[Case]:
+    """Show the objects that the tuned model fits worst, each by its best box with the right name.
+
+    Args:
+        names: The classes.
+        entries: The held-out images.
+        before: Found in each before training.
+        after: Found in each after it.
+        threshold: Boxes with a lower score are left out.
+    """
+    rows: list[tuple[float, int, int]] = []
+    for image, (entry, found) in enumerate(zip(entries, after, strict=True)):
+        for index, one in enumerate(entry.objects):
+            if not one.crowd:
+                rows.append((_best(entry, index, found, threshold)[0], image, index))
+    cases: list[Case] = []
+    for score, image, index in sorted(rows)[:WORST]:
+        entry, one = entries[image], entries[image].objects[index]
+        size = entry.height, entry.width
+        old, new = (_best(entry, index, found[image], threshold) for found in (before, after))
+        truth, was, now = (mask_of_box(box, size) for box in (one.box, old[1], new[1]))
+        cases.append(Case(entry.id, entry.open(), truth, was, now, names[one.label], "IoU of boxes", old[0], score))
+    return cases
+
+
+def _best(entry: Entry, index: int, found: Found, threshold: float) -> tuple[float, NDArray[np.float32]]:
+    """IoU of the best box with an object's name, and the box; an empty box for none."""
+    one = entry.objects[index]
+    kept = found.xyxy[(found.labels == one.label) & (found.scores >= threshold)]
+    overlap = box_overlaps(kept, np.array([one.box], np.float32))[:, 0]
+    if not len(kept) or overlap.max() <= 0:
+        return 0.0, np.zeros(4, np.float32)
+    return float(overlap.max()), kept[int(overlap.argmax())]

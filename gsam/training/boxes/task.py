@@ -63,8 +63,6 @@ class BoxTask(abc.ABC):
     """
 
     constants: Params
-    needed: str
-    """Names of the parameters, as a regular expression, that are trained or read."""
 
     def __init__(
         self,
@@ -166,11 +164,12 @@ class BoxTask(abc.ABC):
             params: Trained parameters, float32.
         """
         out: list[Found] = []
+        params, constants = jax.device_put(({k: np.asarray(v) for k, v in params.items()}, self.constants))
         for start in range(0, len(self.held_out), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(self.held_out)))
             made = [self.seen(self.held_out[i], i) for i in rows]
             made += [made[-1]] * (self.batch_size - len(made))
-            found = jax.device_get(self._detect(params, self.constants, _together(made)))
+            found = jax.device_get(self._detect(params, constants, _together(made)))
             out += [Found(*(part[i][found[-1][i]] for part in found[:-1])) for i in range(len(rows))]
         return out
 
@@ -218,7 +217,7 @@ class Heads(BoxTask):
 
     def init_params(self, seed: int) -> Params:
         """Return the model's heads."""
-        return {k: v for k, v in self.stage.params.items() if re.search(HEADS, k)}
+        return heads(self.stage.params)
 
     def whole(self, params: Params, constants: Params) -> Params:
         """Give the heads, and zeros for what they do not read, which costs nothing."""
@@ -244,7 +243,7 @@ class Heads(BoxTask):
 
 
 class Adapters(BoxTask):
-    """Trains low-rank changes of the image encoder's kernels and of the heads'."""
+    """Trains low-rank changes of the image encoder's kernels, and the heads."""
 
     def __init__(self, *arguments: Any, lora: Lora, zoom: float = 1.5, light: float = 0.2, **settings: Any) -> None:
         """Set the task up as `BoxTask`.
@@ -261,12 +260,13 @@ class Adapters(BoxTask):
         self.constants |= self.stage.params
 
     def init_params(self, seed: int) -> Params:
-        """Return adapters that change nothing yet."""
-        return self.lora.init(self.stage.params, seed)
+        """Return the heads, and adapters that change nothing yet."""
+        return heads(self.stage.params) | self.lora.init(self.stage.params, seed)
 
     def whole(self, params: Params, constants: Params) -> Params:
-        """Merge the adapters into the model."""
-        return self.lora.merge({k: v for k, v in constants.items() if k != QUERIES}, params)
+        """Put the heads into the model, and merge the adapters."""
+        mine = {k: params.get(k, v) for k, v in constants.items() if k != QUERIES}
+        return self.lora.merge(mine, {k: v for k, v in params.items() if k not in mine})
 
     def tokens(self, whole: Params, seen: Seen) -> jax.Array:
         """Run the image encoder."""
@@ -288,6 +288,11 @@ class Adapters(BoxTask):
     def _view(self, pixels: NDArray[np.uint8]) -> tuple[Any, Any, Any]:
         size = pixels.shape[0], pixels.shape[1]
         return make_view(pixels, self.stage.view), content(self.stage.view, size), size
+
+
+def heads(params: Params) -> Params:
+    """Pick the parameters of OWL's heads out of all."""
+    return {k: v for k, v in params.items() if re.search(HEADS, k)}
 
 
 def _together(seen: Sequence[tuple[Any, Any, Any]]) -> Seen:

@@ -87,8 +87,8 @@ class CropTask(abc.ABC):
         Args:
             stage: The model with its parameters.
             names: The classes.
-            text: [W, C, K, D] of the text encoder before its head, for W wordings of C names in K
-                sentences; the first wording is evaluated.
+            text: [W, C, D] of the text encoder before its head, for W wordings of C names; the
+                first wording is evaluated.
             store: Where features or crops are.
             train: Crops to learn from.
             held_out: Crops to score.
@@ -112,6 +112,10 @@ class CropTask(abc.ABC):
     @abc.abstractmethod
     def embed(self, model: Any, whole: Params, batch: CropBatch) -> jax.Array:
         """Give unit vectors [B, P] of the crops; pure."""
+
+    def heads(self) -> Params:
+        """Pick the parameters of the heads out of all."""
+        return {k: v for k, v in self.stage.params.items() if re.fullmatch(self.stage.head, k)}
 
     def batch(self, rng: np.random.Generator, step: int) -> CropBatch:
         """Return the crops of a step."""
@@ -147,12 +151,9 @@ class CropTask(abc.ABC):
     def _logits(self, params: Params, constants: Params, batch: CropBatch) -> jax.Array:
         whole = self.whole(params, constants)
         model = self.stage.spec.bind(whole)
-        text = constants[TEXT][batch.wording].astype(whole[self.stage.last].dtype)  # [C, K, D]
-        each = model.text_head(text.reshape(-1, text.shape[-1])).astype(jnp.float32)
-        mean = each.reshape(*text.shape[:2], -1).mean(1)
-        mean = mean / jnp.linalg.norm(mean, axis=-1, keepdims=True)
+        text = constants[TEXT][batch.wording].astype(whole[self.stage.last].dtype)  # [C, D]
         seen = self.embed(model, whole, batch)
-        logits: jax.Array = model.logits(similarity(seen[None], mean[None])[0])
+        logits: jax.Array = model.logits(similarity(seen[None], model.text_head(text)[None])[0])
         return logits.astype(jnp.float32)
 
     def names(self, step: int) -> Sequence[str]:
@@ -178,12 +179,13 @@ class CropTask(abc.ABC):
             [N, C] float32.
         """
         out: list[NDArray[np.float32]] = []
+        params, constants = jax.device_put(({k: np.asarray(v) for k, v in params.items()}, self.constants))
         for start in range(0, len(self.held_out), self.batch_size):
             rows = np.arange(start, start + self.batch_size).clip(max=len(self.held_out) - 1)
             seen = np.stack([self.kept(self.held_out, int(i), 0) for i in rows])
             plain = np.tile(np.array([1, 0], np.float32), (len(rows), 1))
             batch = CropBatch(seen, self.held_out.labels[rows], plain, np.int32(0))
-            found = np.asarray(self._answer(params, self.constants, batch))
+            found = np.asarray(self._answer(params, constants, batch))
             out.append(found[: min(self.batch_size, len(self.held_out) - start)])
         return np.concatenate(out)
 
@@ -202,7 +204,7 @@ class Head(CropTask):
 
     def init_params(self, seed: int) -> Params:
         """Return the heads."""
-        return {k: v for k, v in self.stage.params.items() if re.fullmatch(self.stage.head, k)}
+        return self.heads()
 
     def whole(self, params: Params, constants: Params) -> Params:
         """Give the heads, and zeros for what they do not read, which costs nothing."""
@@ -215,7 +217,7 @@ class Head(CropTask):
 
 
 class Adapters(CropTask):
-    """Trains low-rank changes of the image encoder's kernels and of the heads'."""
+    """Trains low-rank changes of the image encoder's kernels, and the heads."""
 
     def __init__(self, *arguments: Any, lora: Lora, **settings: Any) -> None:
         """Set the task up as `CropTask`.
@@ -230,12 +232,13 @@ class Adapters(CropTask):
         self.constants |= self.stage.params
 
     def init_params(self, seed: int) -> Params:
-        """Return adapters that change nothing yet."""
-        return self.lora.init(self.stage.params, seed)
+        """Return the heads, and adapters that change nothing yet."""
+        return self.heads() | self.lora.init(self.stage.params, seed)
 
     def whole(self, params: Params, constants: Params) -> Params:
-        """Merge the adapters into the model."""
-        return self.lora.merge({k: v for k, v in constants.items() if k != TEXT}, params)
+        """Put the heads into the model, and merge the adapters."""
+        mine = {k: params.get(k, v) for k, v in constants.items() if k != TEXT}
+        return self.lora.merge(mine, {k: v for k, v in params.items() if k not in mine})
 
     def example(self, rng: np.random.Generator, crops: Crops, index: int, variant: int) -> NDArray[Any]:
         """Read one crop, mirrored every other time."""
