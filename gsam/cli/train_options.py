@@ -58,6 +58,10 @@ EvaluateEvery = Annotated[
     int | None, Option("--evaluate-every", min=1, help="Steps between evaluations.  [default: a tenth of the run]")
 ]
 SaveEvery = Annotated[int | None, Option("--save-every", min=1, help="Steps between checkpoints.  [default: by time]")]
+SkipFaults = Annotated[
+    bool,
+    Option("--skip-faults", help="Leave out faulty images and objects, which `gsam data check` lists, and train."),
+]
 Seed = Annotated[int, Option(min=0, help="Seed of all chance: order, prompts, augmentation.")]
 
 
