@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from gsam.dataset.folder import new_folder
-from gsam.errors import CheckpointError
+from gsam.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from gsam.types import JsonMapping
@@ -31,6 +31,14 @@ class Dtype(enum.StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class Layout(enum.StrEnum):
+    """Forms in which weights are written."""
+
+    orbax = "orbax"
+    pth = "pth-layout"
+    hf = "hf-layout"
 
 
 @app.callback(no_args_is_help=True, context_settings=HELP)
@@ -68,18 +76,36 @@ def pull(name: Annotated[str, Argument(metavar="NAME", help=NAME)]) -> None:
 @app.command(context_settings=HELP)
 def port(
     source: Annotated[str, Argument(metavar="SRC", help=NAME)],
-    folder: Annotated[Path, Argument(metavar="DST", help="The folder to write; it must not exist.")],
+    target: Annotated[
+        Path | None, Argument(metavar="DST", help="What to write, a folder or a file; it must not exist.")
+    ] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="Another way to say DST.")] = None,
+    to: Annotated[
+        Layout,
+        Option(
+            help="orbax: a folder. pth-layout: a .safetensors file with the tensor names of the original repository, "
+            "for its PyTorch code. hf-layout: one with the names of Hugging Face's transformers."
+        ),
+    ] = Layout.orbax,
     dtype: Annotated[Dtype, Option(help="Type of the numbers in it.")] = Dtype.float32,
 ) -> None:
-    """Convert a checkpoint to an Orbax folder.
+    """Convert a checkpoint to an Orbax folder, or to a file for PyTorch.
 
-    The checkpoint may be of any kind; the folder serves wherever a model is named.
+    The checkpoint may be of any kind, also the folder of a training run, whose adapters are merged
+    into their base.  An Orbax folder serves wherever a model is named, and so does a file.
     """
-    from gsam.weights import store
+    from gsam.weights import pth_layout, store
 
-    with new_folder(folder):
-        loaded = store.load(source, dtype=dtype.value)
-        print(store.save(loaded, folder))
+    if (target is None) == (out is None):
+        raise UsageError("name what to write once: gsam weights port SRC DST, or -o DST", "output_unnamed")
+    place = target if target is not None else out
+    assert place is not None
+    with new_folder(place):
+        if to is Layout.orbax:
+            print(store.save(store.load(source, dtype=dtype.value), place))
+        else:
+            kind: pth_layout.Kind = "original" if to is Layout.pth else "hugging_face"
+            print(pth_layout.write(source, place, kind=kind, dtype=dtype.value))
 
 
 @app.command(context_settings=HELP)

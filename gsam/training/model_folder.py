@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from gsam import bind
 from gsam.build.stages import check_role
-from gsam.errors import CheckpointError, UsageError
+from gsam.errors import CheckpointError, OutputError, UsageError
 from gsam.files import atomic_folder
 from gsam.registry import FAMILIES
 from gsam.training.lora import Lora
+from gsam.training.model_card import Scored, model_card
 from gsam.types import Json
 from gsam.weights import find, ported, store
 from gsam.weights.folders import data_folder
@@ -58,6 +59,8 @@ class Base:
     """The official name it has, or that of the model it was trained from."""
     licence: str | None
     """Licence of its weights, where the manifests or its own note say one."""
+    role: str = "segment"
+    """What it is trained for."""
 
 
 def load_base(name: str | Path, role: str = "segment") -> Base:
@@ -96,6 +99,7 @@ def load_base(name: str | Path, role: str = "segment") -> Base:
         tokenizer=loaded.tokenizer,
         variant=variant,
         licence=(note.licence if note is not None else None) or _licence(variant),
+        role=role,
     )
 
 
@@ -108,7 +112,8 @@ def write_model(
     lora: Lora | None = None,
     what: str = "all",
     settings: Json | None = None,
-    card: str = "",
+    scores: Sequence[Scored] = (),
+    card: str | None = None,
 ) -> Path:
     """Write what was trained as a folder that serves wherever a model is named.
 
@@ -126,7 +131,8 @@ def write_model(
         lora: What made ``adapters``.
         what: The part that was trained, such as ``decoder``.
         settings: What to note of the training beside it, as JSON.
-        card: The model card, see `gsam.training.model_card`; the sizes of the files are added.
+        scores: Figures before and after training, for the model card.
+        card: Another model card than that of `gsam.training.model_card`.
 
     Returns:
         ``folder``.
@@ -135,7 +141,7 @@ def write_model(
         ValueError: Parameters that are not the base's, or adapters without ``lora``.
         CheckpointError: Numbers that are not finite (``checkpoint_not_finite``).
         UsageError: There is something else in ``folder`` (``output_exists``).
-        OSError: The folder cannot be written.
+        OutputError: The folder cannot be written: a full disk, for instance.  What was there stays.
     """
     if (adapters is None) != (lora is None):
         raise ValueError("adapters need the Lora that made them, and the other way round")
@@ -143,6 +149,8 @@ def write_model(
         raise UsageError(f"{folder} holds something else than a trained model: move it away", "output_exists")
     new = {k: np.asarray(v, np.float32) for k, v in (params or {}).items()}
     _check(base, new, adapters or {})
+    if adapters is not None and lora is not None:
+        lora.merge(base.params, adapters)  # raises for adapters that do not fit
     note = Note(
         family=base.family,
         variant=base.variant,
@@ -154,19 +162,44 @@ def write_model(
         scale=None if lora is None else lora.scale,
         settings=dict(settings or {}) | ({} if lora is None else {"lora": dataclasses.asdict(lora)}),
     )
-    with _replacing(folder) as place:
-        if adapters is not None and lora is not None:
-            lora.merge({**base.params, **new}, adapters)  # raises for adapters that do not fit
-            changed = {k: v for k, v in new.items() if not np.array_equal(v, base.params[k])}
-            small = {k: np.asarray(v, np.float32) for k, v in adapters.items()}
-            ported.write(dict(sorted((small | changed).items())), place / ADAPTERS, FORMAT)
-        else:
-            _write_full(place, base, {**base.params, **new})
-        (place / NOTE).write_text(json.dumps(note.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        sizes = [f"- `{f.name}`: {_bytes(f.stat().st_size)}" for f in sorted(place.glob("*.safetensors"))]
-        text = card.rstrip() + "\n\n## Files\n\n" + "\n".join(sizes) + "\n"
-        (place / "README.md").write_text(text.lstrip(), encoding="utf-8")
+    try:
+        with _replacing(folder) as place:
+            if adapters is not None and lora is not None:
+                _write_adapters(place, base, new, adapters, lora)
+            else:
+                _write_full(place, base, {**base.params, **new})
+            text = json.dumps(note.to_json(), indent=1, ensure_ascii=False)
+            (place / NOTE).write_text(f"{text}\n", encoding="utf-8")
+            (place / "README.md").write_text(card or _card(place, base, note, scores), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder}: the model cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _card(place: Path, base: Base, note: Note, scores: Sequence[Scored]) -> str:
+    return model_card(
+        f"{base.variant or Path(base.name).name}, {note.what}",
+        base.role,
+        base=base.name,
+        base_sha256=base.sha256,
+        licence=base.licence,
+        what=note.what,
+        settings=note.settings,
+        scores=scores,
+        adapters=note.scale is not None,
+        transformers=(place / DESCRIBED[0]).is_file(),
+        original=layout_of(base.family, base.config).name == "original",
+        sizes={file.name: file.stat().st_size for file in sorted(place.glob("*.safetensors"))},
+    )
+
+
+def _write_adapters(
+    place: Path, base: Base, new: Mapping[str, NDArray[np.float32]], adapters: Mapping[str, Any], lora: Lora
+) -> None:
+    """Write adapters and, beside them, the parameters that replace the base's."""
+    changed = {k: v for k, v in new.items() if not np.array_equal(v, base.params[k])}
+    small = {k: np.asarray(v, np.float32) for k, v in adapters.items()}
+    ported.write(dict(sorted((small | changed).items())), place / ADAPTERS, FORMAT)
 
 
 def _write_full(place: Path, base: Base, params: Mapping[str, NDArray[np.float32]]) -> None:
@@ -218,7 +251,3 @@ def _licence(variant: str | None) -> str | None:
         entry = tomllib.loads(text).get(variant, {})
     licence = entry.get("licence")
     return licence if isinstance(licence, str) else None
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

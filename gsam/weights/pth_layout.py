@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gsam.errors import UsageError
-from gsam.files import atomic_path
+from gsam.errors import OutputError, UsageError
 from gsam.registry import FAMILIES
 from gsam.weights import ported, store
 from gsam.weights.find import find
@@ -45,14 +44,16 @@ def layout_of(family: str, config: Any, kind: Kind | None = None) -> Layout:
     port = family_modules(family)[1]
     if hasattr(port, "written"):
         return port.written(config)
-    known = {layout.name: layout for layout in port.LAYOUTS if layout.back is not None}
-    hub = "hugging_face" in known and kind is None
-    wanted = "hugging_face" if hub or kind == "hugging_face" or "original" not in known else "original"
-    if wanted not in known:
-        text = f"weights of {family} are not written in Hugging Face's layout: take the original one (pth-layout)"
-        raise UsageError(text, "layout_unwritten")
-    found: Layout = known[wanted]
+    known = [layout for layout in port.LAYOUTS if layout.back is not None]
+    wanted = kind if kind is not None and (kind != "original" or len(known) > 1) else known[0].name
+    found = next((layout for layout in known if layout.name == wanted), None)
+    if found is None:
+        raise UsageError(_unwritten(family), "layout_unwritten")
     return found
+
+
+def _unwritten(family: str) -> str:
+    return f"this {family} has no layout of Hugging Face's: write the original repository's (pth-layout)"
 
 
 def tensors_of(
@@ -82,7 +83,14 @@ def tensors_of(
         CheckpointError: The files of ``source`` cannot be read.
     """
     layout = layout_of(family, config, kind)
-    written = official(params, shapes, layout)
+    try:
+        written = official(params, shapes, layout)
+    except ValueError:
+        if layout.name == "original":
+            raise
+        raise UsageError(_unwritten(family), "layout_unwritten") from None
+    if layout.name == "hugging_face":  # where one tensor has two names, its files have both
+        written |= {a: written[b] for a, b in layout.tied if b in written}
     dtype = np.result_type(min(params.values(), key=lambda v: v.dtype.itemsize).dtype)
     return written | _beside(written, shapes, family, config, source, layout, dtype)
 
@@ -102,7 +110,7 @@ def write(name: str | Path, target: Path, *, kind: Kind = "original", dtype: DTy
     Raises:
         UsageError: ``target`` exists or ends otherwise, or gsam does not write this layout.
         CheckpointError: The model cannot be found, trusted or understood.
-        OSError: The file cannot be written.
+        OutputError: The file cannot be written: a full disk, for instance.
 
     Example:
         >>> from gsam.weights import pth_layout
@@ -115,8 +123,10 @@ def write(name: str | Path, target: Path, *, kind: Kind = "original", dtype: DTy
     loaded = store.load(name, dtype=dtype)
     shapes = family_modules(loaded.family)[0].spec(loaded.config).shapes
     tensors = tensors_of(loaded.params, shapes, loaded.family, loaded.config, str(name), kind)
-    with atomic_path(target) as place:
-        ported.write(tensors, place, FORMAT)
+    try:
+        ported.write(tensors, target, FORMAT)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
 
 

@@ -60,6 +60,25 @@ HUGGING_FACE: Renames = (
     (r"(hypernetworks_mlps\.\d+|iou_prediction_head|hq_mask_mlp)\.proj_in\.", r"\1.layers.0."),
     (r"(hypernetworks_mlps\.\d+|iou_prediction_head|hq_mask_mlp)\.proj_out\.", r"\1.layers.2."),
 )
+_MLPS = r"(hypernetworks_mlps\.\d+|iou_prediction_head|hf_mlp|pred_obj_score_head|obj_ptr_proj)"
+HUGGING_FACE_BACK: Renames = (
+    (r"^image_encoder\.blocks\.(\d+)\.norm", r"vision_encoder.layers.\1.layer_norm"),
+    (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
+    (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
+    (r"^image_encoder\.neck\.norm", "vision_encoder.neck.layer_norm"),
+    (r"^image_encoder\.", "vision_encoder."),
+    (r"\.pe_layer\.positional_encoding_gaussian_matrix$", ".shared_embedding.positional_embedding"),
+    (r"\.point_embeddings\.", ".point_embed."),
+    (r"\.mask_downscaling\.conv", ".mask_embed.conv"),
+    (r"\.mask_downscaling\.norm", ".mask_embed.layer_norm"),
+    (r"transformer\.layers\.(\d+)\.norm", r"transformer.layers.\1.layer_norm"),
+    (r"\.norm_final_attn\.", ".layer_norm_final_attn."),
+    (r"\.output_upscaling\.conv", ".upscale_conv"),
+    (r"\.output_upscaling\.norm1\.", ".upscale_layer_norm."),
+    (_MLPS + r"\.layers\.0\.", r"\1.proj_in."),
+    (_MLPS + r"\.layers\.1\.", r"\1.layers.0."),
+    (_MLPS + r"\.layers\.2\.", r"\1.proj_out."),
+)
 HUGGING_FACE_TIED: Renames = (
     ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"),
 )

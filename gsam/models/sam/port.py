@@ -11,7 +11,13 @@ from gsam.weights.rules import Layout
 
 LAYOUTS = (
     Layout("original", sam.ORIGINAL, unused=sam.ORIGINAL_UNUSED, transposed=sam.TRANSPOSED, back=sam.ORIGINAL_BACK),
-    Layout("hugging_face", sam.HUGGING_FACE, tied=sam.HUGGING_FACE_TIED, transposed=sam.TRANSPOSED),
+    Layout(
+        "hugging_face",
+        sam.HUGGING_FACE,
+        tied=sam.HUGGING_FACE_TIED,
+        transposed=sam.TRANSPOSED,
+        back=sam.HUGGING_FACE_BACK,
+    ),
 )
 
 MODEL_TYPES = ("sam",)

@@ -32,6 +32,38 @@ _DOWNSAMPLER_BACK: Renames = (
 _HEADS = r"(pred_obj_score_head|obj_ptr_proj)"
 
 
+_HUGGING_FACE_BACK: Renames = (
+    *sam.HUGGING_FACE_BACK,
+    (r"^sam_(prompt_encoder|mask_decoder)\.", r"\1."),
+    (r"\.point_embed\.\d\.weight$", ".point_embed.weight"),
+    (r"^vision_encoder\.trunk\.", "vision_encoder.backbone."),
+    (r"\.patch_embed\.proj\.", ".patch_embed.projection."),
+    (r"(neck\.convs\.\d+)\.conv\.", r"\1."),
+    (r"(blocks\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
+    (r"(blocks\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
+    (r"(transformer\.layers\.\d+\.mlp)\.lin1\.", r"\1.proj_in."),
+    (r"(transformer\.layers\.\d+\.mlp)\.lin2\.", r"\1.proj_out."),
+    (r"^obj_ptr_proj\.", "object_pointer_proj."),
+    (r"mask_downsampler\.convs\.(\d)\.", r"mask_downsampler.layers.\1.conv."),
+    (r"mask_downsampler\.norms\.(\d)\.", r"mask_downsampler.layers.\1.norm."),
+    (r"mask_downsampler\.last\.", "mask_downsampler.final_conv."),
+    (r"memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"memory_encoder\.out_proj\.", "memory_encoder.projection."),
+    (r"memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
+    (r"(fuser\.layers\.\d+)\.gamma$", r"\1.scale"),
+    (r"\.dwconv\.", ".depthwise_conv."),
+    (r"\.pwconv", ".pointwise_conv"),
+    (r"\.norm(\d*)\.", r".layer_norm\1."),
+    (r"\.out_proj\.", ".o_proj."),
+    (r"^no_mem_embed$", "no_memory_embedding"),
+    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    (r"^no_obj_ptr$", "no_object_pointer"),
+    (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
+    (r"^obj_ptr_tpos_proj\.", "temporal_positional_encoding_projection_layer."),
+)
+
+
 def layouts(*, memory: bool) -> tuple[Layout, ...]:
     """Layouts of the whole model (``memory``), or of `gsam.models.sam2.model.Sam2Image`.
 
@@ -105,6 +137,7 @@ def layouts(*, memory: bool) -> tuple[Layout, ...]:
                     tuple(f"prompt_encoder.point_embeddings.{i}.weight" for i in range(4)),
                 ),
             ),
+            back=_HUGGING_FACE_BACK,
         ),
     )
 

@@ -46,6 +46,15 @@ LAYOUTS = (
         ),
         tied=sam.HUGGING_FACE_TIED,
         transposed=_TRANSPOSED,
+        back=(
+            *sam.HUGGING_FACE_BACK,
+            (r"\.hf_token\.", ".hq_token."),
+            (r"\.hf_mlp\.", ".hq_mask_mlp."),
+            (r"(compress_vit_feat|embedding_encoder|embedding_maskfeature)\.norm1\.", r"\1.norm."),
+            (r"\.compress_vit_feat\.", ".compress_vit_"),
+            (r"\.embedding_encoder\.", ".encoder_"),
+            (r"\.embedding_maskfeature\.", ".mask_"),
+        ),
     ),
 )
 
