@@ -14,7 +14,7 @@ NAMES = ("ring", "cross")
 
 
 def drawing(rng: np.random.Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], list[tuple[int, np.ndarray]]]:
-    """An image [H, W, 3] and its objects: class and mask [H, W] bool, the whole shape in its outline."""
+    """An image [H, W, 3] and its objects: class, and mask [H, W] bool of the filled shape."""
     height, width = size
     image = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(215, 250, 3)))
     pen = ImageDraw.Draw(image)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from gsam.inputs.image import content
 from gsam.models.promptable import PromptableSegmenter
 from gsam.ops.bounds import bounds
-from gsam.training.data import DataSet, Entry, augment
+from gsam.training.data.augmentation import augment
+from gsam.training.data.entries import DataSet, Entry
 from gsam.training.order import rows_of
 from gsam.training.segmenter.features import ImageFeatures, seen
 from gsam.training.segmenter.prompts import ImagePrompts, Prompts, Rules, sample

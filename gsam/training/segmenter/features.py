@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gsam.files import sha256
 from gsam.inputs.image import content, make_view
 from gsam.models.promptable import PromptableSegmenter
-from gsam.training.data import Entry
+from gsam.training.data.entries import Entry
 from gsam.training.kept_features import KeptFeatures
 from gsam.training.segmenter.parts import abstract, one_image
 from gsam.types import Images, Params, PyTree

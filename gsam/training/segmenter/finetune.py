@@ -5,34 +5,38 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import resource
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import cast
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
-from gsam.build.devices import dtype_of
 from gsam.dataset.report import tell
 from gsam.errors import UsageError
 from gsam.models.promptable import PromptableSegmenter
 from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
-from gsam.training.data import DataSet, read_checked
-from gsam.training.log import read_log
+from gsam.training.data.entries import Entry
+from gsam.training.finetuned import (
+    Finetuned,
+    conclude,
+    numbers,
+    read_sides,
+    refuse_other_run,
+    schedule,
+    tuned_parts,
+)
 from gsam.training.lora import TARGETS, Lora
 from gsam.training.model_folder import Base, load_base, write_model
-from gsam.training.report import Score, print_scores, write_report
-from gsam.training.run import check_same, describe, read_run
-from gsam.training.schedule import TrainConfig
+from gsam.training.run import default_dtype
 from gsam.training.segmenter.examples import Examples
 from gsam.training.segmenter.features import ImageFeatures
-from gsam.training.segmenter.parts import What, parts
+from gsam.training.segmenter.parts import What, abstract, answer, one_image, parts
 from gsam.training.segmenter.prompts import rules_for
-from gsam.training.segmenter.results import by_class, keep_scores, kept_scores, means_of, worst_cases
+from gsam.training.segmenter.results import by_class, keep_scores, kept_scores, worst_cases
 from gsam.training.segmenter.task import SegmenterTask
 from gsam.training.trainer import train
 from gsam.types import Json, Params
@@ -46,26 +50,6 @@ BATCH: Mapping[str, int] = {"decoder": 4, "lora": 2, "all": 2}
 """Images of a batch, by what is trained."""
 STEPS = 500
 """Length of a run where nobody says."""
-EVALUATIONS = 10
-"""Evaluations of a run where nobody says when."""
-DECAY, CLIP = 0.01, 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Finetuned:
-    """The result of fine-tuning."""
-
-    model: Path
-    """Folder of the model, which serves wherever a model is named."""
-    scores: tuple[Score, ...]
-    """Mean IoU before and after, by class and prompt; none if nothing was held out."""
-    before: Mapping[str, float]
-    """Mean IoU over held-out objects before training, by prompt: ``"one box"``, ``"one click"``,
-    ``"three clicks"``."""
-    after: Mapping[str, float]
-    """The same after training."""
-    page: Path
-    """Page of the results."""
 
 
 def finetune(
@@ -153,66 +137,59 @@ def finetune(
     if what not in RATES:
         raise UsageError(f"what is decoder, lora or all, not {what!r}", "train_what")
     out = Path(out).expanduser()
-    check_family(str(model))
-    train_on, scored = read_sides(data, images, held_out, seed, skip_faults)
-    if patience is not None and not len(scored):
-        raise UsageError("--patience needs held-out images, and there are none", "held_out_missing")
+    check_segmenter(str(model), family_of(str(model)))
+    sides = read_sides(data, images, held_out, seed, masks=True, skip_faults=skip_faults)
+    train_on = sides.train.labelled()
+    config = schedule(
+        steps=STEPS if steps is None and minutes is None else steps,
+        minutes=minutes,
+        rate=rate or RATES[what],
+        seed=seed,
+        watch="iou" if len(sides.held_out) else None,
+        patience=patience,
+        evaluate_every=evaluate_every,
+        save_every=save_every,
+        dtype=dtype,
+    )
     base = load_base(model)
-    check_loaded(base)
+    check_segmenter(base.name, base.family)
     enable_compilation_cache()
     stage = stage_of(base)
-    lora = None if what != "lora" else Lora(rank=rank, targets=lora_on or TARGETS)
     rules = rules_for(stage, prompts, objects, corrections, always_several=base.family == "efficient_sam")
-    if steps is None and minutes is None:
-        steps = STEPS
-    batch = batch_size or BATCH[what]
-    config = TrainConfig(
-        steps=steps,
-        minutes=minutes,
-        seed=seed,
-        learning_rate=rate or RATES[what],
-        weight_decay=DECAY,
-        clip_norm=CLIP,
-        muon=False,
-        dtype=_computed(dtype),
-        log_every=min(10, steps or 10),
-        save_steps=save_every,
-        evaluate_steps=evaluate_every or (None if steps is None else max(steps // EVALUATIONS, 1)),
-        evaluate_minutes=10.0 if minutes is None else minutes / EVALUATIONS,
-        watch="iou" if len(scored) else None,
-        patience=patience,
-    )
+    lora = Lora(rank=rank, targets=lora_on or TARGETS) if what == "lora" else None
     settings: Json = {
-        "data": train_on.fingerprint,
-        "held_out": scored.fingerprint if len(scored) else None,
+        **sides.fingerprint,
         "model": base.sha256,
         "what": what,
         "lora": None if lora is None else dataclasses.asdict(lora),
-        "batch_size": batch,
+        "batch_size": batch_size or BATCH[what],
         "prompts": dataclasses.asdict(rules),
         "augment": augment,
     }
     refuse_other_run(out, config, settings)
-    found_parts = parts(stage)
-    kernels = set() if lora is None else set(lora.kernels(base.params))
-    keeps = not (kernels | set(found_parts.trained(what))) & found_parts.features
+    of_what = parts(stage)
+    kernels = frozenset(lora.kernels(base.params)) if lora is not None else frozenset[str]()
+    keeps = not (kernels | set(of_what.trained(what))) & of_what.features
     features = ImageFeatures(stage, out / "features", base.sha256) if keeps else None
-    precision = dtype_of(config.dtype, jax.local_devices())
-    side = stage_side(stage)
-    examples = Examples(train_on, stage, rules, side, batch, seed, features, augment)
+    examples = Examples(train_on, stage, rules, side_of(stage), settings["batch_size"], seed, features, augment)
+    precision = np.dtype(config.dtype or default_dtype())
     task = SegmenterTask(
-        stage, found_parts, rules, examples, scored, what=what, lora=lora, features=features, dtype=precision
+        stage, of_what, rules, examples, sides.held_out, what=what, lora=lora, features=features, dtype=precision
     )
     start = task.init_params(seed)
+    told: Json = {"model": base.name, "what": what, "batch size": task.batch_size, "prompts per image": rules.objects}
+    told |= {"kinds of prompts": ", ".join(rules.kinds), "corrections": rules.corrections}
+    told |= {"learning rate": config.learning_rate, "seed": seed, "computed in": precision.name}
+    told |= {"numbers trained": sum(int(np.size(value)) for value in start.values())}
+    told |= {"images": len(train_on), "held-out images": len(sides.held_out)}
+    told |= {} if lora is None else {"rank": rank, "kernels": len(kernels)}
     if not quiet:
-        count = sum(int(value.size) for value in start.values())
-        kept = "; features of images are kept in the run's folder" if keeps else ""
-        told_of = f"{len(train_on)} images to learn from, {len(scored)} held out"
-        tell(f"gsam: {told_of}; {count:,} numbers are trained{kept}")
+        sizes = f"{len(train_on)} images to learn from, {len(sides.held_out)} held out"
+        tell(f"gsam: {sizes}; {told['numbers trained']:,} numbers are trained")
     if features is not None:
         every = task.model(start)
-        _encode(features, every, train_on, augment, "features", quiet)
-        _encode(features, every, scored, False, "held-out features", quiet)
+        _encode(features, every, train_on.images, augment, "features", quiet)
+        _encode(features, every, sides.held_out, False, "held-out features", quiet)
         del every
     key = json.dumps(settings, sort_keys=True)
     before = kept_scores(out, key)
@@ -221,132 +198,52 @@ def finetune(
         keep_scores(out, key, before)
     state = train(task, config, out, params=start, settings=settings, resume=True, quiet=quiet)
     after = task.score(state.average)
-    scores = by_class(scored.names, before, after)
-    told = {"model": base.name, "what": what, "steps": int(state.step), "batch_size": batch, "objects": objects}
-    told |= {"rate": config.learning_rate, "seed": seed, "images": len(train_on), "held_out": len(scored)}
-    told |= {"data": train_on.fingerprint[:16], "prompts": ", ".join(rules.kinds), "corrections": rules.corrections}
-    told |= {} if lora is None else {"rank": rank, "kernels": len(kernels)}
-    folder = _write(out, base, state.average, lora, what, told, scores)
-    page = write_report(
-        out,
-        title=f"{base.variant or base.name}, {what}",
-        settings=told,
-        scores=scores,
-        worst=list(worst_cases(task, scored, start, state.average, before, after)),
-        seconds=max((float(row.get("seconds", 0.0)) for row in read_log(out)), default=0.0),
-        peak_memory=peak_memory(),
+    told["steps"] = int(state.step)
+    scores = by_class(sides.names, before, after)
+    folder = write_model(
+        out / "model", base, **tuned_parts(state.average, base, lora), what=what, settings=told, card=""
     )
-    if not quiet:
-        print_scores(scores)
-        tell(f"gsam: the model is {folder}, the results are {page}")
-    return Finetuned(folder, tuple(scores), means_of(before), means_of(after), page)
+    worst = list(worst_cases(task, start, state.average, before, after))
+    title = f"{base.variant or base.name}, {what}"
+    return conclude(out, folder, title=title, told=told, scores=scores, worst=worst, quiet=quiet)
 
 
-def check_family(name: str) -> None:
-    """Refuse an official model that cannot be fine-tuned here, before anything is downloaded.
+def check_segmenter(name: str, family: str | None) -> None:
+    """Refuse a model that cannot be tuned as a segmenter here.
+
+    Args:
+        name: What the user calls it.
+        family: Its family; None where that is not known yet.
 
     Raises:
         UsageError: It is of another family (``train_family``).
     """
-    family = family_of(name)
-    if family is not None and family not in SEGMENTERS:
-        raise _other_family(name, family)
-
-
-def check_loaded(base: Base) -> None:
-    """Refuse a model of another family, whatever it is called; see `check_family`."""
-    if base.family not in SEGMENTERS:
-        raise _other_family(base.name, base.family)
-
-
-def _other_family(name: str, family: str) -> UsageError:
+    if family is None or family in SEGMENTERS:
+        return
     if family == "fast_sam":
-        why = "FastSAM finds everything by itself and answers no prompts, so it has nothing that is trained here"
+        why = "FastSAM finds everything by itself and answers no prompts, so there is nothing to teach it here"
     else:
         why = f"it is a model to {next(iter(FAMILIES[family].roles))}"
-    return UsageError(f"{name!r} cannot be trained as a segmenter: {why}; {NAMES} can", "train_family")
-
-
-def read_sides(
-    data: str | Path, images: str | Path | None, held_out: float | str | Path, seed: int, skip_faults: bool
-) -> tuple[DataSet, DataSet]:
-    """Read the images to learn from, and those that are held out.
-
-    Args:
-        data: See `finetune`.
-        images: See `finetune`.
-        held_out: A share of the images, or another data set.
-        seed: Another one holds out others.
-        skip_faults: See `finetune`.
-
-    Returns:
-        Images with at least one mask each; those held out may be none.
-
-    Raises:
-        UsageError: A data set has faults, or is none.
-    """
-    whole = read_checked(data, images, masks=True, skip_faults=skip_faults).labelled()
-    if isinstance(held_out, str | Path):
-        return whole, read_checked(held_out, images, masks=True, skip_faults=skip_faults).labelled()
-    train_on, scored = whole.split(held_out, seed)
-    return (train_on, scored) if len(train_on) else (scored, train_on)
+    raise UsageError(f"{name!r} cannot be trained as a segmenter: {why}; {NAMES} can", "train_family")
 
 
 def stage_of(base: Base) -> PromptableSegmenter:
     """Make the segmenter of a model, its numbers on the host."""
     module = importlib.import_module(FAMILIES[base.family].roles["segment"])
-    return cast(PromptableSegmenter, module.build(base.config, base.params, None))
+    return cast(PromptableSegmenter, module.build(base.config, numbers(base), None))
 
 
-def stage_side(stage: PromptableSegmenter) -> int:
-    """Side of a segmenter's answers in pixels; nothing is computed."""
-    from gsam.training.segmenter.parts import abstract, answer, one_image
-
+def side_of(stage: PromptableSegmenter) -> int:
+    """Return the side of a segmenter's answers in pixels; nothing is computed."""
     shapes = abstract(stage)
     like = jax.eval_shape(stage.features, shapes, one_image(stage))
     logits, _ = jax.eval_shape(lambda *given: answer(stage, False, *given), shapes, like)
     return int(logits.shape[-1])
 
 
-def refuse_other_run(out: Path, config: TrainConfig, settings: Json) -> None:
-    """Refuse to go on with a run of other settings, before work is done for it.
-
-    Raises:
-        UsageError: ``out`` holds one (``training_changed``).
-    """
-    before = read_run(out)
-    if before is not None:
-        config = dataclasses.replace(config, dtype=config.dtype or before["config"].get("dtype"))
-        check_same(out, before, describe(config, settings))
-
-
-def peak_memory() -> int | None:
-    """The most memory that this process used, in bytes: of its accelerator, or of the machine."""
-    statistics: Any = jax.local_devices()[0].memory_stats()
-    if statistics and "peak_bytes_in_use" in statistics:
-        return int(statistics["peak_bytes_in_use"])
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-def _encode(features: ImageFeatures, params: Params, data: DataSet, mirrored: bool, what: str, quiet: bool) -> None:
+def _encode(
+    features: ImageFeatures, params: Params, entries: Sequence[Entry], mirrored: bool, what: str, quiet: bool
+) -> None:
     hidden = quiet or not sys.stderr.isatty()
-    for _ in tqdm(features.compute(params, data.images, mirrored=mirrored), what, len(data), False, disable=hidden):
+    for _ in tqdm(features.compute(params, entries, mirrored=mirrored), what, len(entries), False, disable=hidden):
         pass
-
-
-def _computed(dtype: str | None) -> Literal["float32", "bfloat16"] | None:
-    if dtype is None:
-        return None
-    name = jnp.dtype(dtype_of(dtype, jax.local_devices())).name
-    if name not in ("float32", "bfloat16"):
-        raise UsageError(f"training computes in float32 or bfloat16, not {name}", "dtype_unknown")
-    return cast(Literal["float32", "bfloat16"], name)
-
-
-def _write(
-    out: Path, base: Base, trained: Params, lora: Lora | None, what: str, told: Json, scores: Sequence[Score]
-) -> Path:
-    given: dict[str, Any] = {"params": trained} if lora is None else {"adapters": trained, "lora": lora}
-    card = ""
-    return write_model(out / "model", base, **given, what=what, settings=told, card=card)

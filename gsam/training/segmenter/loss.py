@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gsam.models.promptable import PromptableSegmenter
-from gsam.training import losses
+from gsam.training.losses import best_mask, mask_cost
 from gsam.training.segmenter import clicks
 from gsam.training.segmenter.parts import POINTS
 from gsam.training.segmenter.prompts import Prompts, Rules
@@ -178,8 +178,8 @@ class PromptLoss:
         self, logits: jax.Array, guess: jax.Array, truth: jax.Array, known: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Loss and IoU [B, Q] of the best of M masks, and the logits of the one that says it is."""
-        cost, iou = losses.mask_cost(logits, truth[:, :, None], known[:, :, None])  # [B, Q, M]
-        chosen = losses.best_mask(cost)
+        cost, iou = mask_cost(logits, truth[:, :, None], known[:, :, None])  # [B, Q, M]
+        chosen = best_mask(cost)
         loss = (cost * chosen).sum(-1) + ((guess - iou) ** 2).mean(-1)
         return loss, (iou * chosen).sum(-1), pick(logits, guess)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gsam.files import atomic_file
-from gsam.training.data import DataSet
 from gsam.training.report import Case, Score
 from gsam.training.run import writing
 from gsam.training.segmenter.scores import ObjectScore
@@ -72,7 +71,6 @@ def means_of(scores: Sequence[ObjectScore]) -> dict[str, float]:
 
 def worst_cases(
     task: SegmenterTask,
-    held_out: DataSet,
     start: Params,
     end: Params,
     before: Sequence[ObjectScore],
@@ -82,7 +80,6 @@ def worst_cases(
 
     Args:
         task: The task that was trained.
-        held_out: The images that were scored.
         start: What was trained, before training.
         end: The same after it.
         before: Scores before training.
@@ -92,21 +89,21 @@ def worst_cases(
         At most `WORST` cases, the worst first.
     """
     earlier = {(s.image, s.row, s.prompt): s.iou for s in before}
-    places = {entry.id: i for i, entry in enumerate(held_out.images)}
+    places = {entry.id: i for i, entry in enumerate(task.held_out)}
     old, new = task.model(start), task.model(end)
     shown: set[tuple[str, int]] = set()
     for one in sorted(after, key=lambda s: s.iou):
         if (one.image, one.row) in shown:
             continue
         shown.add((one.image, one.row))
-        entry = held_out.images[places[one.image]]
+        entry = task.held_out[places[one.image]]
         answers = []
         for every in (old, new):
             found = task.scorer.answers(every, entry, task.features_of(every, entry), [one.row])
             answers.append(next((mask, truth) for name, _, mask, truth in found if name == one.prompt))
         (first, truth), (last, _) = answers
         was = earlier.get((one.image, one.row, one.prompt), float("nan"))
-        label = held_out.names[one.label]
+        label = task.examples.data.names[one.label]
         yield Case(entry.id, entry.open(), truth, first, last, label, one.prompt, was, one.iou)
         if len(shown) == WORST:
             return

@@ -16,7 +16,7 @@ from gsam.inputs.image import content
 from gsam.models.promptable import PromptableSegmenter
 from gsam.nn.prompt import ABSENT, BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
 from gsam.results.masks.low_res import LowResMasks
-from gsam.training.data import Entry
+from gsam.training.data.entries import Entry
 from gsam.training.segmenter.examples import some
 from gsam.training.segmenter.loss import PromptLoss, pick
 from gsam.training.segmenter.parts import POINTS
@@ -84,7 +84,9 @@ class Scorer:
             A score for each object and prompt.
         """
         for entry in entries:
-            for name, row, mask, truth in self.answers(params, entry, features(entry), some(entry, most)):
+            if not (rows := some(entry, most)):
+                continue
+            for name, row, mask, truth in self.answers(params, entry, features(entry), rows):
                 yield ObjectScore(entry.id, row, entry.objects[row].label, name, iou(mask, truth))
 
     def answers(

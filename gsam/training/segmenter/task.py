@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gsam.models.promptable import PromptableSegmenter
-from gsam.training.data import DataSet, Entry
+from gsam.training.data.entries import Entry
 from gsam.training.lora import Lora
 from gsam.training.segmenter.examples import Examples
 from gsam.training.segmenter.features import ImageFeatures, seen
@@ -38,7 +38,7 @@ class SegmenterTask:
         parts: Parts,
         rules: Rules,
         examples: Examples,
-        held_out: DataSet,
+        held_out: Sequence[Entry],
         *,
         what: What,
         lora: Lora | None = None,
@@ -131,7 +131,7 @@ class SegmenterTask:
         if self._last is not None and self._last[0] is params and len(self.held_out) <= INTERIM:
             return self._last[1]
         every = self.model(params)
-        entries = (self.held_out.images[i] for i in range(min(len(self.held_out), images or len(self.held_out))))
+        entries = (self.held_out[i] for i in range(min(len(self.held_out), images or len(self.held_out))))
         found = list(self.scorer.scores(every, entries, functools.partial(self.features_of, every)))
         self._last = (params, found)
         return found
