@@ -61,6 +61,10 @@ class Base:
     """Licence of its weights, where the manifests or its own note say one."""
     role: str = "segment"
     """What it is trained for."""
+    scratch: bool = False
+    """True for a model of random numbers, which no file holds; ``name`` is then that of the model
+    whose decoder it began with.
+    """
 
 
 def load_base(name: str | Path, role: str = "segment") -> Base:
@@ -204,17 +208,20 @@ def _write_adapters(
 
 def _write_full(place: Path, base: Base, params: Mapping[str, NDArray[np.float32]]) -> None:
     """Write every tensor, the tokenizer, and what transformers reads a folder by."""
-    tensors = tensors_of(params, base.spec.shapes, base.family, base.config, base.name)
+    source = None if base.scratch else base.name
+    tensors = tensors_of(params, base.spec.shapes, base.family, base.config, source)
     ported.write(tensors, place / FULL, FORMAT)
+    if source is None:
+        return
     if base.tokenizer is not None:
         for file in find.tokenizer_files(base.tokenizer):
             shutil.copy(file, place / file.name)
-    source = find.find(base.name).path
-    source = source if source.is_dir() else source.parent
-    if layout_of(base.family, base.config).name == "hugging_face" and (source / DESCRIBED[0]).is_file():
+    where = find.find(source).path
+    where = where if where.is_dir() else where.parent
+    if layout_of(base.family, base.config).name == "hugging_face" and (where / DESCRIBED[0]).is_file():
         for name in DESCRIBED:
-            if (source / name).is_file():
-                shutil.copy(source / name, place / name)
+            if (where / name).is_file():
+                shutil.copy(where / name, place / name)
 
 
 def _check(base: Base, params: Mapping[str, NDArray[Any]], adapters: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def tensors_of(
     shapes: Mapping[str, Shaped],
     family: str,
     config: Any,
-    source: str,
+    source: str | None,
     kind: Kind | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Name and turn a model's parameters as official files have them.
@@ -72,7 +72,8 @@ def tensors_of(
         family: A family of `gsam.registry`.
         config: The model's sizes.
         source: Name of the model that they come from.  What its files hold beside the parameters
-            (SAM 2's memory, counters, a classifier that nothing reads) is taken over.
+            (SAM 2's memory, counters, a classifier that nothing reads) is taken over.  None for
+            parameters that come from no file.
         kind: See `layout_of`.
 
     Returns:
@@ -92,6 +93,8 @@ def tensors_of(
     if layout.name == "hugging_face":  # where one tensor has two names, its files have both
         written |= {a: written[b] for a, b in layout.tied if b in written}
     dtype = np.result_type(min(params.values(), key=lambda v: v.dtype.itemsize).dtype)
+    if source is None:
+        return written
     return written | _beside(written, shapes, family, config, source, layout, dtype)
 
 

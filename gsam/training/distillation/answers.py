@@ -30,6 +30,7 @@ from gsam.training.distillation.prompts import (
 )
 from gsam.training.losses import UNKNOWN, dice, mask_iou, weighted_mean
 from gsam.training.segmenter import clicks
+from gsam.training.segmenter.scores import BOX, CLICK, CLICKS
 
 JITTER = 0.05
 """Deviation of a box's sides from those of the teacher's mask, as a share of its size."""
@@ -245,7 +246,7 @@ def examination(talk: Conversation, draws: Draws[jax.Array]) -> dict[str, Answer
     """
     everything = jnp.ones(draws.clicks.shape[:2], bool)
     if "foreground" not in talk.pair.prompts:
-        return {"one box": talk.ask(lone_boxes(draws.boxes), everything, multimask=False)}
+        return {BOX: talk.ask(lone_boxes(draws.boxes), everything, multimask=False)}
     clicked = talk.ask(lone_clicks(draws.clicks), everything, multimask=True)
     boxes, valid = talk.found(clicked, draws, 0.0)
     boxed = talk.ask(lone_boxes(boxes), valid, multimask=False)
@@ -254,4 +255,4 @@ def examination(talk: Conversation, draws: Draws[jax.Array]) -> dict[str, Answer
         prompts = talk.corrected(prompts, FIRST_ROWS + k, answer, jax.random.fold_in(jax.random.key(draws.seed), k))
         answer = talk.ask(prompts, valid, multimask=False)
     clicked = dataclasses.replace(clicked, valid=valid)
-    return {"one box": boxed, "one click": clicked, "three clicks": dataclasses.replace(answer, valid=valid)}
+    return {BOX: boxed, CLICK: clicked, CLICKS: dataclasses.replace(answer, valid=valid)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,39 +124,33 @@ class TeacherEmbeddings:
         self.store = KeptFeatures(folder, {"model": sha256, "view": teacher.view.key, "dtype": dtype})
 
     def compute(
-        self, images: Sequence[Unlabelled], tell: Callable[[str], None], show: Callable[[int, int], None]
-    ) -> list[Unlabelled]:
+        self, images: Sequence[Unlabelled], tell: Callable[[str], None], done: Callable[[], None]
+    ) -> Iterator[Unlabelled]:
         """Compute the embeddings that are not there yet, an image at a time.
 
         Args:
             images: The images.
             tell: Called with a line about each image that cannot be read.
-            show: Called with how many images are done, and of how many.
+            done: Called after each image.
 
-        Returns:
+        Yields:
             The images that can be read.
 
         Raises:
             OutputError: The disk is full.
         """
-        readable = []
-        encode: Any = None
-        params: Any = None
-        for done, image in enumerate(images):
-            if not self.store.has(image.sha256):
-                try:
-                    picture = image.open()
-                except ImageError as error:
-                    tell(f"left out: {error}")
-                    continue
-                if encode is None:
-                    params = jax.device_put(cast(self.teacher.params, self.dtype), jax.local_devices()[0])
-                    encode = jax.jit(self.teacher.features)
-                embedding = encode(params, gather([picture], [self.teacher.view]))
-                self.store.put(image.sha256, {EMBEDDING: np.asarray(embedding[0])})
-            readable.append(image)
-            show(done + 1, len(images))
-        return readable
+        encode, params = jax.jit(self.teacher.features), None
+        for image in images:
+            try:
+                if not self.store.has(image.sha256):
+                    picture = gather([image.open()], [self.teacher.view])
+                    params = params or jax.device_put(cast(self.teacher.params, self.dtype), jax.local_devices()[0])
+                    embedding = encode(params, picture)
+                    self.store.put(image.sha256, {EMBEDDING: np.asarray(embedding[0])})
+                yield image
+            except ImageError as error:
+                tell(f"left out: {error}")
+            done()
 
     def get(self, image: Unlabelled) -> NDArray[Any]:
         """Read an embedding [h, w, D] bfloat16 that `compute` made."""

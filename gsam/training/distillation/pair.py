@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from gsam import bind
 from gsam.errors import UsageError
 from gsam.models.promptable import PromptableSegmenter
-from gsam.types import Params, View
+from gsam.types import Params
 
 FAMILIES = ("sam", "mobile_sam", "efficient_sam")
 """Families whose features are one embedding per image, [h, w, D], and nothing else."""
@@ -44,7 +45,12 @@ class Pair:
     @property
     def same_geometry(self) -> bool:
         """True if a cell of one embedding shows what that cell of the other shows."""
-        return _geometry(self.teacher.view) == _geometry(self.student.view)
+        return self.teacher.view.fit == self.student.view.fit
+
+    def without_teacher_encoder(self) -> Pair:
+        """Forget the teacher's image encoder, whose embeddings are on disk."""
+        read = {k: v for k, v in self.teacher.params.items() if k.startswith(DECODER)}
+        return dataclasses.replace(self, teacher=dataclasses.replace(self.teacher, params=read))
 
     def start(self) -> Params:
         """Give all parameters of the student before the first step, the teacher's copied.
@@ -116,26 +122,7 @@ def pair(
     return Pair(teacher, student, shapes[0], copied, not copied if train_decoder is None else train_decoder)
 
 
-def check_family(family: str, name: str, word: str) -> None:
-    """Refuse a model that neither teaches nor learns here.
-
-    Args:
-        family: Its family.
-        name: What the user calls it.
-        word: ``"teacher"`` or ``"student"``.
-
-    Raises:
-        UsageError: Its features are not one embedding per image (``distil_family``).
-    """
-    if family not in FAMILIES:
-        raise UsageError(
-            f"{name} is no {word} for distillation, which needs a model whose features are one embedding per image: "
-            "SAM, MedSAM, MobileSAM or EfficientSAM",
-            "distil_family",
-        )
-
-
-def scratch(spec: bind.Spec, teacher: Params, seed: int) -> Params:  # type: ignore[type-arg]
+def scratch(spec: bind.Spec[Any], teacher: Mapping[str, Any], seed: int) -> Params:
     """Draw a student's parameters, and copy those of the teacher's decoder that fit by name.
 
     Args:
@@ -165,11 +152,6 @@ def _embedding(stage: PromptableSegmenter) -> tuple[int, int, int]:
 
 def _decoder(stage: PromptableSegmenter) -> dict[str, tuple[int, ...]]:
     return {k: s.shape for k, s in stage.spec.shapes.items() if k.startswith(DECODER)}
-
-
-def _geometry(view: View) -> str:
-    """The fit of a view; ``at_most`` and the like are no segmenter's."""
-    return view.fit
 
 
 def _without(prefix: str, params: Mapping[str, jax.Array]) -> Params:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple
+from typing import Generic
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,17 @@ from gsam.training.distillation.images import TeacherEmbeddings, Unlabelled
 from gsam.training.distillation.pair import Pair
 from gsam.training.distillation.prompts import A, Draws, HostArray, draw
 from gsam.training.order import rows_of
+from gsam.training.segmenter.results import means_of
+from gsam.training.segmenter.scores import ObjectScore
+from gsam.training.segmenter.task import FIGURES, INTERIM
 from gsam.training.step import cast
 from gsam.training.task import Metrics
 from gsam.types import Images, Params
 
+AGREEMENT = "agreement"
+"""Name in the log of the mean IoU with the teacher in training."""
+WATCHED = "iou"
+"""The figure of `Distillation.evaluate` over all kinds of prompts."""
 EXAM_PROMPTS = 8
 """Places of each held-out image at which the models are compared."""
 
@@ -49,15 +56,6 @@ class DistilBatch(Generic[A]):
     target: A
     """[B, h, w, D] bfloat16, the teacher's embeddings."""
     draws: Draws[A]
-
-
-class Agreement(NamedTuple):
-    """How well a student agrees with its teacher on one kind of prompt about one image."""
-
-    image: Unlabelled
-    prompt: str
-    ious: NDArray[np.float32]
-    """[Q], NaN where the teacher finds nothing."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +110,7 @@ class Distillation:
             return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
 
         masks, iou = jax.lax.cond(progress >= self.share, asked, silent, batch.draws)
-        return embedding + masks, {"embedding": embedding, "masks": masks, "agreement": iou}
+        return embedding + masks, {"embedding": embedding, "masks": masks, AGREEMENT: iou}
 
     def conversation(self, student: Params, constants: Params, batch: DistilBatch[jax.Array]) -> Conversation:
         """Put both models before a batch.  Pure."""
@@ -131,26 +129,29 @@ class Distillation:
         )
 
     def evaluate(self, params: Params) -> dict[str, float]:
-        """Mean agreement with the teacher on the held-out images, by kind of prompt."""
-        return means(self.measure(self.pair.whole_student(params, self.constants)))
+        """Mean IoU with the teacher on held-out images: over kinds of prompts, and of each."""
+        student = self.pair.whole_student(params, self.constants)
+        found = means_of(list(self.measure(student, self.held_out[:INTERIM])))
+        return {WATCHED: sum(found.values()) / len(found), **{FIGURES[k]: v for k, v in found.items()}} if found else {}
 
-    def measure(self, student: Params) -> list[Agreement]:
-        """Compare a student with the teacher on the held-out images.
+    def measure(self, student: Params, images: Sequence[Unlabelled]) -> Iterator[ObjectScore]:
+        """Compare a student with the teacher on images.
 
         Args:
-            student: All parameters of the student, of any decoder.
+            student: All parameters of the student.
+            images: Those that are asked about; what is asked depends on the image alone.
 
-        Returns:
-            For each image and kind of prompt.
+        Yields:
+            The IoU of the two models' masks for each prompt, but where the teacher finds nothing.
+            The row of a score is that of the prompt among those of the image.
         """
-        found = []
-        for image, answers, ious in self._examined(self.held_out, student):
+        for image, answers, ious in self._examined(images, student):
             for prompt, answer in answers.items():
-                found.append(Agreement(image, prompt, np.where(answer.valid[0], ious[prompt][0], np.nan)))
-        return found
+                for row in np.flatnonzero(answer.valid[0]).tolist():
+                    yield ObjectScore(image.name, row, 0, prompt, float(ious[prompt][0, row]))
 
     def answers(self, image: Unlabelled, student: Params) -> dict[str, Answer]:
-        """Give the answers about a held-out image that `measure` compares, on the host."""
+        """Give the answers about an image that `measure` compares, on the host."""
         ((_, answers, _),) = self._examined([image], student)
         return answers
 
@@ -188,15 +189,3 @@ class Distillation:
             np.stack([self.embeddings.get(image) for image in images]),
             draws,
         )
-
-
-def means(found: Sequence[Agreement]) -> dict[str, float]:
-    """Average what `Distillation.measure` gives, by kind of prompt; an answer counts once."""
-    by_prompt: dict[str, list[NDArray[np.float32]]] = {}
-    for one in found:
-        by_prompt.setdefault(one.prompt, []).append(one.ious)
-    return {
-        prompt.replace(" ", "_"): float(np.nanmean(np.concatenate(every)))
-        for prompt, every in by_prompt.items()
-        if not np.isnan(np.concatenate(every)).all()
-    }
