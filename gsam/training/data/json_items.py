@@ -5,7 +5,6 @@ JSON has no such numbers, but Python's ``json`` writes them.  They come as None.
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import IO, Any
 from gsam.errors import UsageError
 from gsam.results.formats.coco_files import opened
 
-CHUNK = 1 << 16
-_SOME = re.compile(rb"[:\[,]\s*(?:NaN|-?Infinity)\s*[,\]}]")
+CHUNK, SCANNED = 1 << 16, 1 << 20
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|NaN|-?Infinity|[-A-Za-z]+\Z', re.DOTALL)
 
 
@@ -32,7 +30,7 @@ def items(path: Path, place: str) -> Iterator[Any]:
     import ijson
 
     with opened(path) as file:
-        source: Any = _Plain(file) if _has_none(file) else file
+        source: Any = _Plain(file) if _may_have_none(file) else file
         try:
             yield from ijson.items(source, place, use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
@@ -40,12 +38,17 @@ def items(path: Path, place: str) -> Iterator[Any]:
             raise UsageError(f"{path} is no COCO file: {why}", "format_unreadable") from None
 
 
-def _has_none(file: IO[bytes]) -> bool:
+def _may_have_none(file: IO[bytes]) -> bool:
+    """Tell if a file has one of the words anywhere, names included; leaves it at its beginning."""
+    end = b""
     try:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _SOME.search(content) is not None
-    except (ValueError, OSError):  # an empty file
+        while part := file.read(SCANNED):
+            if any(word in end + part for word in (b"NaN", b"Infinity")):
+                return True
+            end = part[-8:]
         return False
+    finally:
+        file.seek(0)
 
 
 class _Plain:

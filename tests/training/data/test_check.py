@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,22 @@ def test_faults_are_told_as_they_come(tmp_path: Path) -> None:
         "counts": {"category_unknown": 1},
         "left_out": 1,
     }
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_images(tmp_path: Path) -> None:
+    peaks = []
+    for count in (100, 800):
+        folder = tmp_path / str(count)
+        path = write(folder, 1)
+        image = (folder / "images" / "1.png").read_bytes()
+        for i in range(1, count + 1):
+            (folder / "images" / f"{i}.png").write_bytes(image)
+        entries = [{"id": i, "file_name": f"{i}.png", "width": SIZE[1], "height": SIZE[0]} for i in range(1, count + 1)]
+        path = write(folder, 0, [good(i, i) for i in range(1, count + 1)], images=entries)
+        check(path, pixels=False)
+        tracemalloc.start()
+        assert check(path, pixels=False).images == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 200_000
