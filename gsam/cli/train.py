@@ -5,7 +5,7 @@ Each command has its own file, and all share `gsam.cli.train_options`.
 
 from __future__ import annotations
 
-from gsam.cli import train_segmenter
+from gsam.cli import train_classifier, train_detector, train_segmenter
 from gsam.cli.options import HELP, command_app
 
 app = command_app()
@@ -20,3 +20,5 @@ def train() -> None:
 
 
 app.command("segmenter", no_args_is_help=True, context_settings=HELP)(train_segmenter.segmenter)
+app.command("classifier", no_args_is_help=True, context_settings=HELP)(train_classifier.classifier)
+app.command("detector", no_args_is_help=True, context_settings=HELP)(train_detector.detector)

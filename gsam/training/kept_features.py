@@ -146,7 +146,8 @@ def fill(
     missing = [i for name, i in {name: i for i, name in enumerate(names)}.items() if not store.has(name)]
     if not missing:
         return
-    bar = tqdm(total=len(missing), desc=f"gsam: {what}", unit="image", file=sys.stderr, disable=quiet, mininterval=1)
+    hidden = quiet or not sys.stderr.isatty()
+    bar = tqdm(total=len(missing), desc=what, unit="image", file=sys.stderr, leave=False, disable=hidden)
     with bar, ThreadPoolExecutor(READERS, "gsam-features") as pool:
         waiting: collections.deque[tuple[list[int], list[Future[L]]]] = collections.deque()
         groups = (missing[start : start + batch] for start in range(0, len(missing), batch))

@@ -158,10 +158,15 @@ def finetune_detector(
     if not quiet:
         count = sum(int(np.size(value)) for value in start.values())
         sizes = f"{len(sides.train)} images to learn from, {len(sides.held_out)} held out"
-        tell(f"gsam: {sizes}; {count:,} parameters are trained")
+        tell(f"gsam: {sizes}; {count:,} numbers are trained")
     state = train(task, config, out, settings=settings, resume=True, quiet=quiet)
-    told: Json = {"model": base.name, "what": what, "steps": int(state.step), "batch_size": task.batch_size}
-    told |= {"rate": config.learning_rate, "seed": seed, "images": len(sides.train), "held_out": len(sides.held_out)}
+    told: Json = {"model": base.name, "what": what, "steps": int(state.step), "batch size": task.batch_size}
+    told |= {
+        "learning rate": config.learning_rate,
+        "seed": seed,
+        "images": len(sides.train),
+        "held out": len(sides.held_out),
+    }
     told |= {} if lora is None else {"rank": rank}
     scores, worst = [], []
     if len(sides.held_out):
@@ -171,7 +176,7 @@ def finetune_detector(
         worst = worst_boxes(sides.names, sides.held_out, *found, after.threshold)
         told["best threshold"] = after.threshold
     folder = write_model(
-        out / "model", base, **tuned_parts(state.average, base, lora), what=what, settings=told, card=""
+        out / "model", base, **tuned_parts(state.average, base, lora), what=what, settings=told, scores=scores
     )
     title = f"{base.variant or base.name}, {what}"
     return conclude(out, folder, title=title, told=told, scores=scores, worst=worst, quiet=quiet)

@@ -169,10 +169,15 @@ def finetune_classifier(
     if not quiet:
         count = sum(int(np.size(value)) for value in start.values())
         sizes = f"{len(task.train)} regions to learn from, {len(task.held_out)} held out"
-        tell(f"gsam: {sizes}; {count:,} parameters are trained")
+        tell(f"gsam: {sizes}; {count:,} numbers are trained")
     state = train(task, config, out, settings=settings, resume=True, quiet=quiet)
-    told: Json = {"model": base.name, "what": what, "steps": int(state.step), "batch_size": task.batch_size}
-    told |= {"rate": config.learning_rate, "seed": seed, "regions": len(task.train), "held_out": len(task.held_out)}
+    told: Json = {"model": base.name, "what": what, "steps": int(state.step), "batch size": task.batch_size}
+    told |= {
+        "learning rate": config.learning_rate,
+        "seed": seed,
+        "regions": len(task.train),
+        "held out": len(task.held_out),
+    }
     told |= {} if lora is None else {"rank": rank}
     scores, worst = [], []
     if len(task.held_out):
@@ -180,7 +185,7 @@ def finetune_classifier(
         scores = class_scores(sides.names, labels, *found)
         worst = worst_regions(sides.names, sides.held_out, labels, *found)
     parts = tuned_parts(state.average, base, lora)
-    folder = write_model(out / "model", base, **parts, what=what, settings=told, card="")
+    folder = write_model(out / "model", base, **parts, what=what, settings=told, scores=scores)
     title = f"{base.variant or base.name}, {what}"
     return conclude(out, folder, title=title, told=told, scores=scores, worst=worst, quiet=quiet)
 

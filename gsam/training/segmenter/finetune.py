@@ -201,7 +201,7 @@ def finetune(
     told["steps"] = int(state.step)
     scores = by_class(sides.names, before, after)
     folder = write_model(
-        out / "model", base, **tuned_parts(state.average, base, lora), what=what, settings=told, card=""
+        out / "model", base, **tuned_parts(state.average, base, lora), what=what, settings=told, scores=scores
     )
     worst = list(worst_cases(task, start, state.average, before, after))
     title = f"{base.variant or base.name}, {what}"
