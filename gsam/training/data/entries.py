@@ -134,10 +134,17 @@ class EntryFile:
         """Make what was added readable."""
         self._file.flush()
 
+    def id_of(self, index: int) -> str:
+        """Read the id of an entry only."""
+        return str(json.JSONDecoder().raw_decode(self._lines(index)[0].decode("ascii"), 1)[0])
+
+    def path_of(self, index: int) -> Path:
+        """Read the path of an entry only."""
+        return Path(json.loads(self._lines(index)[1]))
+
     def entry(self, index: int) -> Entry:
         """Read an entry."""
-        start, end = self._starts[index], self._starts[index + 1]
-        line, path = os.pread(self._file.fileno(), end - start, start).splitlines()
+        line, path = self._lines(index)
         name, width, height, objects = json.loads(line)
         size = [height, width]
         made = (
@@ -146,12 +153,16 @@ class EntryFile:
         )
         return Entry(name, Path(json.loads(path)), width, height, tuple(made))
 
+    def _lines(self, index: int) -> list[bytes]:
+        start, end = self._starts[index], self._starts[index + 1]
+        return os.pread(self._file.fileno(), end - start, start).splitlines()
+
 
 class Entries(Sequence[Entry]):
     """Entries of a file, some or all, each read when it is asked for."""
 
     def __init__(self, file: EntryFile, rows: NDArray[np.int64]) -> None:
-        self._file = file
+        self.file = file
         self.rows = rows
         """[N] places in the file."""
 
@@ -164,11 +175,11 @@ class Entries(Sequence[Entry]):
     def __getitem__(self, index: slice) -> Entries: ...
     def __getitem__(self, index: int | slice) -> Entry | Entries:
         if isinstance(index, slice):
-            return Entries(self._file, self.rows[index])
-        return self._file.entry(int(self.rows[index]))
+            return Entries(self.file, self.rows[index])
+        return self.file.entry(int(self.rows[index]))
 
     def __iter__(self) -> Iterator[Entry]:
-        return (self._file.entry(int(row)) for row in self.rows)
+        return (self.file.entry(int(row)) for row in self.rows)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -208,9 +219,7 @@ class DataSet:
         """
         todo = [row for row in self.images.rows.tolist() if row not in self._hashes]
         with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
-            entries = self.images
-            places = (entries._file.entry(row).path for row in todo)
-            for row, found in zip(todo, pool.map(_hash_of, places), strict=True):
+            for row, found in zip(todo, pool.map(_hash_of, map(self.images.file.path_of, todo)), strict=True):
                 self._hashes[row] = found
         whole = hashlib.sha256(self._annotations.encode())
         for row in self.images.rows.tolist():
@@ -220,7 +229,8 @@ class DataSet:
     def split(self, fraction: float = 0.1, seed: int = 0) -> tuple[DataSet, DataSet]:
         """Hold some images out, by the hash of their ids.
 
-        An image stays on its side when others come or go. From two images on, no side is empty.
+        An image stays on its side when others come or go. From two images on, no side is empty;
+        from two images with objects on, each has one of these.
 
         Args:
             fraction: The share that is held out, at least 0 and below 1; 0 holds out nothing.
@@ -234,12 +244,15 @@ class DataSet:
         """
         if not 0 <= fraction < 1:
             raise UsageError(f"a share of held-out images is from 0 to below 1, not {fraction}", "held_out_invalid")
-        shares = np.array([_share(entry.id, seed) for entry in self.images], np.float64)
+        shares = np.array([_share(self.images.file.id_of(row), seed) for row in self.images.rows.tolist()], float)
         held = shares < fraction
-        if len(shares) > 1 and fraction > 0 and held.all():
-            held[np.argmax(shares)] = False
-        if len(shares) > 1 and fraction > 0 and not held.any():
-            held[np.argmin(shares)] = True
+        for some in (np.arange(len(shares)), np.flatnonzero(self.counts > 0)):
+            if fraction == 0 or len(some) < 2:
+                continue
+            if held[some].all():
+                held[some[np.argmax(shares[some])]] = False
+            if not held[some].any():
+                held[some[np.argmin(shares[some])]] = True
         return self.where(~held), self.where(held)
 
     def labelled(self) -> DataSet:
@@ -252,7 +265,7 @@ class DataSet:
         Args:
             chosen: [N] bool.
         """
-        images = Entries(self.images._file, self.images.rows[chosen])
+        images = Entries(self.images.file, self.images.rows[chosen])
         return DataSet(self.names, images, self.counts[chosen], self._annotations, self._hashes)
 
     def class_counts(self) -> dict[str, int]:

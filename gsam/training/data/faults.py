@@ -154,11 +154,12 @@ class Report:
         """
         return sum(n for (k, weight), n in self._counts.items() if weight in weights and kind in (None, k))
 
-    def refuse(self, data: str, skip: bool = False) -> None:
+    def refuse(self, data: str, command: str, skip: bool = False) -> None:
         """Raise if the data set is not fit for training.
 
         Args:
             data: The data set's name, for the message.
+            command: The command that lists the faults.
             skip: Accept that faulty images and objects are left out.
 
         Raises:
@@ -175,7 +176,7 @@ class Report:
         bad = {kind: self.count_of("left out", kind=kind) for kind in KINDS}
         told = ", ".join(f"{n} {kind}" for kind, n in bad.items() if n)
         text = f"{data} has faults ({told}), the first: {lost.text}"
-        advice = f"`gsam data check {data}` lists them; --skip-faults (skip_faults=True) leaves them out"
+        advice = f"`{command}` lists them; --skip-faults (skip_faults=True) leaves them out"
         raise UsageError(f"{text}; {advice}", "data_faults")
 
     def to_dict(self) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def read_checked(
     """
     report = Report()
     found = _built(Survey(data, images, format, report, masks=masks, depth="pixels"))
-    report.refuse(str(data), skip_faults)
+    words = ["gsam", "data", "check", str(data), *([] if images is None else ["--images", str(images)])]
+    words += [] if format is None else ["--from", format]
+    report.refuse(str(data), shlex.join([*words, *([] if masks else ["--boxes"])]), skip_faults)
     return found
 
 

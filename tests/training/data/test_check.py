@@ -215,8 +215,9 @@ def test_heads_are_read_or_pixels(tmp_path: Path) -> None:
 def test_training_refuses_or_skips(tmp_path: Path) -> None:
     path = annotated(category_id=7)(tmp_path)
     with pytest.raises(UsageError, match=r"1 category_unknown.*3.png, 9: category 7") as caught:
-        read_checked(path)
+        read_checked(path, tmp_path / "images", masks=False)
     assert caught.value.code == "data_faults"
+    assert f"`gsam data check {path} --images {tmp_path}/images --boxes` lists" in str(caught.value)
     data = read_checked(path, skip_faults=True)
     assert [len(entry.objects) for entry in data.images] == [1, 1, 1]
     nothing = write(tmp_path, annotations=[])

@@ -135,6 +135,14 @@ def test_what_is_held_out(tmp_path: Path) -> None:
     assert caught.value.code == "held_out_invalid"
 
 
+def test_each_side_has_objects(tmp_path: Path) -> None:
+    data = read(write(tmp_path, 12, [good(1, 3), good(2, 7)]))
+    for seed in range(5):
+        for fraction in (0.1, 0.5, 0.95):
+            sides = data.split(fraction, seed)
+            assert [len(side.labelled()) for side in sides] == [1, 1]
+
+
 def test_the_fingerprint_is_of_content(tmp_path: Path) -> None:
     first, moved = tmp_path / "a", tmp_path / "b"
     path = write(first)
