@@ -1,10 +1,10 @@
 """``python -m gsam.nano {detector|segmenter|classifier|tracker} --pool DIR --out DIR --minutes M
 [--resume]``, then ``ship``.
 
-``--pool`` holds ``train`` and ``val160`` (`gsam.nano.pool`), for the tracker ``clips`` and
-``clips_val`` (`gsam.nano.clips`).  Each run is one process; two of them keep two cores busy, and so
-does one with ``JAX_NUM_CPU_DEVICES=2``.  ``ship`` turns the runs' averaged weights into
-``weights/nano``.
+``--pool`` holds ``train`` and ``val`` (`gsam.nano.pool`, of the model's side), for the tracker
+``clips`` and ``clips_val`` (`gsam.nano.clips`).  Each run is one process; two of them keep two
+cores busy, and so does one with ``JAX_NUM_CPU_DEVICES=2``.  ``--start`` goes on from weights, of
+another image size too.  ``ship`` turns the runs' averaged weights into ``weights/nano``.
 
 The tracker learns in two runs: images (``--frames 1 --teacher
 weights/nano/segmenter.safetensors``), and then videos (``--frames 8 --start`` what the first
@@ -128,14 +128,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def read_weights(path: Path, spec: bind.Spec[Any]) -> Params:
-    """Parameters that `ship` wrote, as float32.
+    """Parameters that `ship` wrote, as float32; of another image size too (`gsam.nano.resized`).
 
-    Raises `ModelConfigError` where they are another model's.
+    Raises `gsam.bind.MismatchError` or ValueError where they are another model's.
     """
     import jax.numpy as jnp
     from safetensors.numpy import load_file
 
-    params = {k: jnp.asarray(v, jnp.float32) for k, v in load_file(path).items()}
+    from gsam.nano.resized import resized
+
+    params = resized({k: jnp.asarray(v, jnp.float32) for k, v in load_file(path).items()}, spec.shapes)
     spec.check(params)
     return params
 
@@ -170,7 +172,7 @@ def make(job: str, pool: Path, seed: int, frames: int = 0, teacher: Path | None 
     from gsam.nano.batches import Pool
     from gsam.nano.prompts import encoder, read
 
-    scenes, validation = Pool(pool / "train"), Pool(pool / "val160")
+    scenes, validation = Pool(pool / "train"), Pool(pool / "val")
     tokenizer = weights() / "tokenizer.json"
     if job == "detector":
         from gsam.models.owl_vit import VARIANTS as OWL
