@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gsam.errors import UsageError
 from gsam.evaluation.compared import Truth
 from gsam.results.formats.coco_files import LvisWriter, Writer, opened
 from gsam.results.formats.dataset import DataSet, scene, segment
+from gsam.results.formats.shapes import check_reach
 from gsam.results.masks import rle
 from gsam.types import Json, JsonMapping
 
@@ -153,6 +156,8 @@ def _mask(value: Any, size: tuple[int, int]) -> rle.Rle | None:
     if isinstance(value, list):
         if any(len(ring) < 6 or len(ring) % 2 or not all(map(math.isfinite, ring)) for ring in value):
             raise ValueError("a polygon has fewer than three points, or numbers that are none")
+        for ring in value:
+            check_reach(np.asarray(ring, np.float64), size)
         whole = coco.merge(coco.frPyObjects(value, *size))
         return {"size": list(size), "counts": whole["counts"].decode("ascii")}
     height, width = (int(v) for v in value["size"])

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gsam.dataset.convert import Converted, convert
 from gsam.training.data import DataSet, Report, check, read_checked
 from tests.bad.table import Row, Run, error
-from tests.training.data.sets import good, write
+from tests.training.data.sets import good, picture, write
 
 
 def checked(*annotations: dict[str, Any], **change: Any) -> Callable[[Path], Run]:
@@ -42,6 +43,27 @@ def counts(**expected: int) -> Callable[[Report], None]:
         assert found.counts == expected
 
     return check
+
+
+FAR = [[0, 0, 9, 1e9, 9, 9]]
+
+
+def converted(folder: Path) -> Run:
+    path = write(folder, 1, [good(1, 1), good(2, 1, segmentation=FAR)])
+    return lambda: convert(path, folder / "out", "jsonl")
+
+
+def yolo(folder: Path) -> Run:
+    picture(folder / "images" / "1.png", 1)
+    (folder / "labels").mkdir()
+    (folder / "labels" / "1.txt").write_text("0 0 0 0.5 1e9 0.5 0.5\n0 0.5 0.5 0.2 0.2\n")
+    (folder / "data.yaml").write_text("names: [cat]\n")
+    return lambda: convert(folder, folder / "out", "jsonl")
+
+
+def far(found: Converted) -> None:
+    assert (found.segments, len(found.problems)) == (1, 1)
+    assert "far outside" in found.problems[0]
 
 
 def korean(found: DataSet) -> None:
@@ -82,6 +104,9 @@ ROWS: list[Row] = [
           "UsageError data_missing", "is not there", 2, None),
     Row("56v", "training with category names in Korean", trained(categories=[{"id": 1, "name": "노란 버스"}]),
         check=korean, http=None),
+    Row("56x", "gsam convert: COCO with a polygon far outside, which crashes pycocotools: left out and told", converted,
+        check=far, exit=3, http=None),
+    Row("56y", "gsam convert: YOLO with the same", yolo, check=far, exit=3, http=None),
     error("56w", "a share of held-out images that is none",
           lambda folder: lambda: read_checked(write(folder)).split(1.5),
           "UsageError held_out_invalid", "from 0 to below 1", 2, None),

@@ -17,7 +17,7 @@ import numpy as np
 from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.formats.dataset import DataSet, DataSetWriter, rle_of, scene, segment
-from gsam.results.formats.shapes import check_pixels
+from gsam.results.formats.shapes import check_pixels, check_reach
 from gsam.results.formats.streamed import StreamedList, write_object
 from gsam.results.masks import rle
 from gsam.types import Json, JsonMapping
@@ -222,6 +222,8 @@ def _mask(value: Any, size: tuple[int, int]) -> rle.Rle | None:
         rings = [np.asarray(part, np.float64).reshape(-1, 2) for part in value]
         if any(len(ring) < 3 or not np.isfinite(ring).all() for ring in rings):
             raise ValueError("a polygon has fewer than three points, or numbers that are none")
+        for ring in rings:
+            check_reach(ring, size)
         return rle_of([[ring] for ring in rings], size)
     height, width = (int(v) for v in value["size"])
     if (height, width) != size:

@@ -72,6 +72,14 @@ def check_pixels(size: tuple[int, int]) -> None:
         raise ValueError(f"its mask is not filled: an image of {size[1]} x {size[0]} pixels is too large")
 
 
+def check_reach(points: NDArray[np.float64], size: tuple[int, int]) -> None:
+    """Raise `ValueError` where a polygon's points [P, 2] are no numbers, or too far outside an
+    image, height and width, to be filled: pycocotools would crash.
+    """
+    if not np.isfinite(points).all() or np.abs(points).max(initial=0) > REACH * max(size):
+        raise ValueError("its polygon has numbers that are none, or are far outside the image")
+
+
 def score_of(value: Any, place: str, data: DataSet) -> float | None:
     """A score in 0..1; None, and a problem, of anything else."""
     if value is None or value == "":
@@ -109,8 +117,7 @@ def ring_of(points: Any, size: tuple[int, int]) -> rle.Rle:
     if len(points) < 3 or any(len(point) != 2 for point in points):
         raise ValueError("its polygon has fewer than three points, or not two numbers for each")
     ring = np.asarray(points, np.float64).round(6)
-    if not np.isfinite(ring).all() or np.abs(ring).max() > REACH * max(size):
-        raise ValueError("its polygon has numbers that are none, or are far outside the image")
+    check_reach(ring, size)
     return rle_of([[ring]], size)
 
 

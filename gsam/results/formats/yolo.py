@@ -19,7 +19,7 @@ from PIL import Image
 from gsam.errors import UsageError
 from gsam.files import atomic_file
 from gsam.results.formats.dataset import DataSet, DataSetWriter, outlines_of, rle_of, scene, segment
-from gsam.results.formats.shapes import check_pixels
+from gsam.results.formats.shapes import check_pixels, check_reach
 from gsam.results.formats.stems import Stems
 from gsam.results.masks.polygons import bridged
 from gsam.types import Json, JsonMapping
@@ -165,6 +165,7 @@ def _segment(words: Sequence[str], size: tuple[int, int], names: Mapping[int, st
         raise ValueError(f"{len(values)} numbers are neither a box nor an outline")
     check_pixels(size)
     ring = np.array(values).reshape(-1, 2) * [width, height]
+    check_reach(ring, size)
     return segment(names[number], rle_of([[np.round(ring, 6)]], size), score=score)
 
 
