@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from gsam.errors import UsageError
 from gsam.models.promptable import PromptableSegmenter
 from gsam.registry import family_of
@@ -111,7 +109,7 @@ def _new(student: str, large: Base, seed: int) -> Base:
         name=large.name,
         family=family,
         config=config,
-        params={k: np.asarray(v) for k, v in scratch(spec, large.params, seed).items()},
+        params=scratch(spec, large.params, seed),
         spec=spec,
         sha256=large.sha256,
         tokenizer=None,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 from gsam import bind
 from gsam.errors import UsageError
@@ -122,7 +125,7 @@ def pair(
     return Pair(teacher, student, shapes[0], copied, not copied if train_decoder is None else train_decoder)
 
 
-def scratch(spec: bind.Spec[Any], teacher: Mapping[str, Any], seed: int) -> Params:
+def scratch(spec: bind.Spec[Any], teacher: Mapping[str, Any], seed: int) -> dict[str, NDArray[np.float32]]:
     """Draw a student's parameters, and copy those of the teacher's decoder that fit by name.
 
     Args:
@@ -133,16 +136,27 @@ def scratch(spec: bind.Spec[Any], teacher: Mapping[str, Any], seed: int) -> Para
     Returns:
         All parameters of the student.
     """
-    fits = {
-        k: v
-        for k, v in teacher.items()
-        if k.startswith(DECODER) and k in spec.shapes and v.shape == spec.shapes[k].shape
-    }
-    drawn = bind.random_params(spec, seed)
-    for name in drawn:  # positions need frequencies of unit order, whoever reads them
-        if name.endswith(FIXED[0]) and name not in fits:
-            drawn[name] = drawn[name] / 0.02
-    return {k: jnp.asarray(fits.get(k, v)) for k, v in drawn.items()}
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, shape in spec.shapes.items():
+        known = teacher.get(name) if name.startswith(DECODER) else None
+        if known is not None and known.shape == shape.shape:
+            found[name] = np.asarray(known, np.float32)
+        else:
+            found[name] = _drawn(name, shape.shape, np.random.default_rng([seed, zlib.crc32(name.encode())]))
+    return found
+
+
+def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Numbers that keep activations at unit order, see `gsam.bind.random_params`; on the host."""
+    leaf = name.rsplit("/", 1)[-1]
+    if leaf in ("scale", "running_var"):
+        return np.ones(shape, np.float32)
+    if leaf in ("bias", "running_mean"):
+        return np.zeros(shape, np.float32)
+    noise = rng.normal(size=shape).astype(np.float32)
+    if leaf == "kernel":
+        return np.clip(noise, -2.0, 2.0) / np.float32(math.prod(shape[:-1]) ** 0.5)
+    return noise if leaf == FIXED[0] else np.float32(0.02) * noise
 
 
 def _embedding(stage: PromptableSegmenter) -> tuple[int, int, int]:

@@ -109,7 +109,10 @@ class Distillation:
         def silent(draws: Draws[jax.Array]) -> tuple[jax.Array, jax.Array]:
             return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
 
-        masks, iou = jax.lax.cond(progress >= self.share, asked, silent, batch.draws)
+        if 0.0 < self.share < 1.0:
+            masks, iou = jax.lax.cond(progress >= self.share, asked, silent, batch.draws)
+        else:
+            masks, iou = asked(batch.draws) if self.share <= 0.0 else silent(batch.draws)
         return embedding + masks, {"embedding": embedding, "masks": masks, AGREEMENT: iou}
 
     def conversation(self, student: Params, constants: Params, batch: DistilBatch[jax.Array]) -> Conversation:
