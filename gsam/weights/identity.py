@@ -11,7 +11,7 @@ from gsam import files
 from gsam.weights import download, find
 from gsam.weights.folders import cache_folder
 from gsam.weights.hashes import hub_hash
-from gsam.weights.tuned import note_of
+from gsam.weights.tuned import NOTE, note_of
 
 DESCRIPTIONS = (".json", ".txt", ".model")
 """Suffixes of files beside the weights that change what a model computes."""
@@ -41,7 +41,8 @@ def identity(name: str | Path) -> dict[str, str]:
     if place.is_file():
         return {place.name: hash_once(place)}
     wanted = (*find.FILES, *DESCRIPTIONS)
-    found = sorted(p for p in place.rglob("*") if p.is_file() and (p.suffix in wanted or _of_orbax(p, place)))
+    orbax = (place / NOTE).is_file() and note_of(place) is None
+    found = sorted(p for p in place.rglob("*") if p.is_file() and (p.suffix in wanted or (orbax and _of_orbax(p))))
     return {p.relative_to(place).as_posix(): hash_once(p) for p in found}
 
 
@@ -107,6 +108,6 @@ def _place(name: str) -> Path | None:
     return None
 
 
-def _of_orbax(path: Path, folder: Path) -> bool:
+def _of_orbax(path: Path) -> bool:
     """An Orbax folder has files without suffixes, in folders of its own."""
-    return (folder / "gsam.json").is_file() and not path.name.startswith(".")
+    return not path.name.startswith(".")

@@ -80,6 +80,10 @@ def note_of(path: Path) -> Note | None:
         module, _ = family_modules(values["family"])
         config = config_of(next(type(c) for c in module.VARIANTS.values()), values["config"])
         rest = {f.name: values[f.name] for f in dataclasses.fields(Note) if f.name not in ("family", "config")}
+        if not isinstance(rest["base"], str) or not isinstance(rest["base_sha256"], str):
+            raise TypeError("its base is no name and hash")
+        if rest["scale"] is not None and not -1e6 < float(rest["scale"]) < 1e6:
+            raise ValueError("the scale of its adapters is out of range")
         return Note(family=values["family"], config=config, **rest)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise CheckpointError(f"{file} does not describe a trained model: {error!r}", "checkpoint_format") from None
