@@ -17,7 +17,7 @@ from gsam.results.formats.coco_files import file_in
 from gsam.results.formats.dataset import scene, segment
 from gsam.results.formats.shapes import MOST_PIXELS, REACH
 from gsam.results.masks import rle
-from gsam.training.data.faults import Fault, Tell
+from gsam.training.data.faults import Fault, Tell, legible
 from gsam.training.data.json_items import items
 from gsam.types import Json, JsonMapping
 
@@ -48,10 +48,11 @@ def read_names(path: Path, tell: Tell) -> dict[str, str]:
     path = file_in(path)
     found: dict[str, tuple[Any, str]] = {}
     for i, entry in enumerate(items(path, "categories.item"), 1):
-        if not isinstance(entry, dict) or entry.get("id") is None or not str(entry.get("name") or "").strip():
+        known = isinstance(entry, dict) and isinstance(entry.get("id"), int | float | str)
+        if not known or not str(entry.get("name") or "").strip():
             tell(Fault("category_entry", None, None, f"category {i} has no id or no name"))
             continue
-        number, name = str(entry["id"]), str(entry["name"])
+        number, name = key_of(entry["id"]), str(entry["name"])
         if number in found:
             told = f"id {number} is {found[number][1]!r} and {name!r}: the first counts"
             tell(Fault("category_id_repeated", None, None, told))
@@ -103,7 +104,7 @@ def scenes(path: Path, names: Mapping[str, str], tell: Tell) -> Iterator[Json]:
             tell(Fault("annotation_id_repeated", None, number, f"{count} annotations have the id", "used"))
         waiting.execute("create table images (id text primary key)")
         for i, image in enumerate(items(path, "images.item"), 1):
-            number = str(image.get("id")) if isinstance(image, dict) else ""
+            number = key_of(image.get("id")) if isinstance(image, dict) else ""
             try:
                 name, place, size = _image(image)
                 waiting.execute("insert into images values (?)", (number,))
@@ -129,8 +130,13 @@ def _annotations(path: Path, tell: Tell) -> Iterator[tuple[str, str, str]]:
         if not isinstance(entry, dict) or entry.get("image_id") is None:
             tell(Fault("annotation_entry", None, str(i), f"annotation {i} of the file has no image_id"))
             continue
-        number = "" if entry.get("id") is None else str(entry["id"])
-        yield str(entry["image_id"]), number, json.dumps(entry)
+        number = "" if entry.get("id") is None else key_of(entry["id"])
+        yield key_of(entry["image_id"]), number, json.dumps(entry)
+
+
+def key_of(value: Any) -> str:
+    """An id as text that a table holds, whatever it is."""
+    return legible(str(value))
 
 
 def _image(image: Any) -> tuple[str, str, tuple[int, int]]:
@@ -146,13 +152,13 @@ def _segments(
     found: Sequence[JsonMapping], image: str, size: tuple[int, int], names: Mapping[str, str], tell: Tell
 ) -> Iterator[Json]:
     for i, entry in enumerate(found, 1):
-        place = str(entry.get("id", f"number {i}"))
+        place = key_of(entry.get("id", f"number {i}"))
 
         def told(kind: str, message: str, place: str = place) -> None:
             tell(Fault(kind, image, place, message, "used"))
 
         try:
-            if (label := names.get(str(entry.get("category_id")))) is None:
+            if (label := names.get(key_of(entry.get("category_id")))) is None:
                 raise Bad("category_unknown", f"category {entry.get('category_id')} is not listed")
             yield {**_segment(entry, label, size, told), "id": place}
         except Bad as bad:

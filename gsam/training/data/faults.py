@@ -92,14 +92,20 @@ class Fault:
     def text(self) -> str:
         """Its place and message in one line."""
         where = ", ".join(part for part in (self.image, self.annotation) if part)
-        return " ".join(f"{where}: {self.message}".split()) if where else self.message
+        return legible(" ".join((f"{where}: {self.message}" if where else self.message).split()))
 
     def to_dict(self) -> Json:
         """Return it as plain values, as ``gsam data check --json`` writes it."""
-        return dataclasses.asdict(self)
+        values = {key: legible(value) if value else value for key, value in dataclasses.asdict(self).items()}
+        return values
 
 
 Tell = Callable[[Fault], None]
+
+
+def legible(text: str) -> str:
+    """Text that UTF-8 can hold: halves of letters are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Report:
@@ -184,7 +190,7 @@ class Report:
         return {
             "images": self.images,
             "objects": sum(self.classes.values()),
-            "classes": dict(self.classes),
+            "classes": {legible(name): count for name, count in self.classes.items()},
             "counts": self.counts,
             "left_out": self.count_of("stops", "left out"),
         }

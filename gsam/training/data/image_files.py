@@ -18,6 +18,7 @@ from gsam.files import sha256
 from gsam.inputs.decode import MAX_PIXELS
 from gsam.inputs.header import Header, read_header
 from gsam.inputs.image import open_image
+from gsam.inputs.paths import shown
 from gsam.training.data.faults import Fault, Tell
 from gsam.types import Json, JsonMapping
 
@@ -72,16 +73,17 @@ def looked_at(scenes: Iterable[Json], places: list[Path], depth: Depth, tell: Te
 
 def _look(scene: JsonMapping, places: list[Path], depth: Depth) -> Looked:
     name = str(scene["image"])
-    files = [place / part for place in places for part in dict.fromkeys((name, str(scene.get("place", name))))]
+    names = dict.fromkeys((name, str(scene.get("place", name)), name.replace("\\", "/")))
+    files = [place / part for place in places for part in names]
     path = next((file for file in files if os.path.lexists(file)), files[0])
     if len(places) > 1 and not os.path.lexists(path):
-        text = f"{path}: no such file, nor in the other usual folders; --images says where images are"
+        text = f"{shown(path)}: no such file, nor in the other usual folders; --images says where images are"
         return Looked(path, error=ImageError(text, "image_missing"))
     _heard.texts = []
     try:
         header = read_header(path)
         if header.width * header.height > MAX_PIXELS:
-            told = f"{path}: {header.width} x {header.height} is more than {MAX_PIXELS:,} pixels"
+            told = f"{shown(path)}: {header.width} x {header.height} is more than {MAX_PIXELS:,} pixels"
             raise ImageError(told, "image_too_large")
         size, digest = header.upright, None
         if depth == "pixels":

@@ -14,7 +14,7 @@ from gsam.results.formats import known
 from gsam.results.formats.dataset import DataSet as Source
 from gsam.results.masks import rle
 from gsam.training.data import coco, mask_folders
-from gsam.training.data.faults import Fault, Report, Tell
+from gsam.training.data.faults import Fault, Report, Tell, legible
 from gsam.training.data.image_files import Depth, Looked, looked_at
 from gsam.types import Json
 
@@ -102,11 +102,10 @@ class _Seen:
 
     def before(self, kind: str, key: str, image: str) -> str | None:
         """The image that had the key before; None, and this one has it from now on."""
-        key = key.encode("utf-8", "backslashreplace").decode()
+        key = legible(key)
         row = self._table.execute("select image from seen where kind = ? and key = ?", (kind, key)).fetchone()
         if row is None:
-            shown = image.encode("utf-8", "backslashreplace").decode()
-            self._table.execute("insert into seen values (?, ?, ?)", (kind, key, shown))
+            self._table.execute("insert into seen values (?, ?, ?)", (kind, key, legible(image)))
         return None if row is None else str(row[0])
 
 
