@@ -51,6 +51,7 @@ def read_checked(
     masks: bool = True,
     format: str | None = None,
     skip_faults: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> DataSet:
     """Read a data set and check all of it, pixels too, as ``gsam data check`` does.
 
@@ -60,6 +61,7 @@ def read_checked(
         masks: As for `read`.
         format: As for `read`.
         skip_faults: Leave faulty images and objects out, instead of refusing.
+        progress: Called with the number of good images after each.
 
     Returns:
         As `read` does.
@@ -69,7 +71,8 @@ def read_checked(
             it (``data_unusable``), or it cannot be read, as for `read`.
     """
     report = Report()
-    found = _built(Survey(data, images, format, report, masks=masks, depth="pixels"))
+    survey = Survey(data, images, format, report, masks=masks, depth="pixels")
+    found = _built(survey, lambda: progress(report.images))
     words = ["gsam", "data", "check", str(data), *([] if images is None else ["--images", str(images)])]
     words += [] if format is None else ["--from", format]
     report.refuse(str(data), shlex.join([*words, *([] if masks else ["--boxes"])]), skip_faults)
@@ -124,9 +127,10 @@ def check(
     return report
 
 
-def _built(survey: Survey) -> DataSet:
+def _built(survey: Survey, step: Callable[[], None] = lambda: None) -> DataSet:
     builder = DataSetBuilder(survey.names)
     for scene, looked in survey:
         size = (scene["height"], scene["width"])
         builder.add(scene["image"], looked.path, size, scene["segments"], looked.digest)
+        step()
     return builder.data_set()

@@ -218,7 +218,9 @@ def test_training_refuses_or_skips(tmp_path: Path) -> None:
         read_checked(path, tmp_path / "images", masks=False)
     assert caught.value.code == "data_faults"
     assert f"`gsam data check {path} --images {tmp_path}/images --boxes` lists" in str(caught.value)
-    data = read_checked(path, skip_faults=True)
+    seen: list[int] = []
+    data = read_checked(path, skip_faults=True, progress=seen.append)
+    assert seen == [1, 2, 3]
     assert [len(entry.objects) for entry in data.images] == [1, 1, 1]
     nothing = write(tmp_path, annotations=[])
     with pytest.raises(UsageError, match="no object") as caught:

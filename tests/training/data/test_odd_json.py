@@ -58,7 +58,8 @@ def test_odd_values(tmp_path: Path, start: int) -> None:
             json.dumps([f.to_dict() for f in report.faults], ensure_ascii=False).encode()
             data = read(path)
         except UsageError as error:
-            assert error.code in ("format_unreadable", "format_unknown")
+            if error.code not in ("format_unreadable", "format_unknown"):
+                raise
             continue
         read_whole += 1
         assert len(data) == report.images
