@@ -3,6 +3,7 @@ nothing happened."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,25 +44,30 @@ class Checkpoints(Closing):
         step: int | None = self._manager.latest_step()
         return step
 
-    def save(self, step: int, state: object, notes: JsonMapping) -> None:
-        """Write a state; a step that is already there is left alone.
+    def save(self, step: int, state: object, notes: JsonMapping, *, replace: bool = False) -> None:
+        """Write a state.
 
         Args:
             step: Its number.
             state: A pytree of arrays.
             notes: Plain values beside it.
+            replace: Remove a state of this step first; without it, it is left alone.
 
         Raises:
             OutputError: It could not be written, as on a full disk; earlier ones are still there.
         """
         if step in self._manager.all_steps():
-            return
+            if not replace:
+                return
+            self._manager.delete(step)
         args = self._ocp.args
         state = jax.tree.map(np.asarray, state)  # so that any number of devices takes it up
         try:
             self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
             self._manager.wait_until_finished()
         except Exception as error:
+            for half in self.folder.glob(f"{step}.*"):
+                shutil.rmtree(half, ignore_errors=True)  # gives its room back
             reason = getattr(error, "strerror", None) or " ".join(str(error).split()[:30])
             kept = f"that of step {self.latest} is whole" if self.latest is not None else "there is no earlier one"
             raise OutputError(

@@ -1,15 +1,16 @@
-"""The log of a training run: JSON lines, and TensorBoard's files where its writer is installed."""
+"""The log of a training run: JSON lines, and the same curves for TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from gsam.files import Closing, atomic_file
 from gsam.training.run import LOG, TENSORBOARD, writing
-from gsam.types import Json
+from gsam.training.tensorboard import Events
+from gsam.types import Json, JsonMapping
 
 Loggable: TypeAlias = str | float | list[str] | None
 
@@ -39,7 +40,9 @@ class Log(Closing):
             with atomic_file(folder / LOG) as file:
                 file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
             self._file = (folder / LOG).open("ab", buffering=0)
-        self._board = _tensorboard(folder / TENSORBOARD, step)
+            self._board = Events(folder / TENSORBOARD)
+            for row in kept:
+                self._board.add(row["step"], _scalars(row))
 
     def write(self, event: str, step: int, **values: Loggable) -> None:
         """Add a line.
@@ -55,20 +58,14 @@ class Log(Closing):
         row = {"event": event, "step": step, **{k: _plain(v) for k, v in values.items()}}
         with writing(self.folder):
             self._file.write(json.dumps(row).encode() + b"\n")
-            if self._board is not None:
-                group = "train" if event == "step" else "evaluate"
-                for name, value in values.items():
-                    if isinstance(value, int | float) and math.isfinite(value):
-                        self._board.add_scalar(f"{group}/{name}", value, step)
+            self._board.add(step, _scalars(row))
         if event == "end":
             self.ended = True
 
     def close(self) -> None:
         """Close the files."""
         self._file.close()
-        if self._board is not None:
-            with writing(self.folder):
-                self._board.close()
+        self._board.close()
 
 
 def read_log(folder: Path) -> list[Json]:
@@ -88,12 +85,11 @@ def read_log(folder: Path) -> list[Json]:
     return rows
 
 
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None, flush_secs=10)
+def _scalars(row: JsonMapping) -> dict[str, float]:
+    """The numbers of a line by their tags: ``train/...`` of steps, ``evaluate/...``."""
+    group = "train" if row["event"] == "step" else "evaluate"
+    numbers = {k: v for k, v in row.items() if k != "step" and isinstance(v, int | float)}
+    return {f"{group}/{k}": v for k, v in numbers.items()} if row["event"] != "skipped" else {}
 
 
 def _plain(value: Loggable) -> Loggable:

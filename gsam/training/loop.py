@@ -43,9 +43,11 @@ class Notes:
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     """What was to be logged, summed over the steps since the last line."""
     count: int = 0
-    """How many steps that were."""
+    """How many finite steps that were."""
     evaluated: int = 0
     """The step of the last evaluation."""
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Of the last evaluation; of the best one where one is watched."""
     best: float | None = None
     """The best figure that was watched."""
     since: int = 0
@@ -86,6 +88,7 @@ class Loop:
         self.step = int(state.step)
         self.row = int(state.row)
         self.notes = Notes(**notes)
+        self.kept = self.step if notes else None, self.notes.evaluated
         self.clock = Clock(config, self.notes.seconds)
         # CPU devices compute in the threads that callbacks need, so nothing is put off there.
         self.delay = 0 if self.devices[0].platform == "cpu" else 1
@@ -143,6 +146,8 @@ class Loop:
                     self._save()
                     self.progress.pause()
         self._collect()
+        if self.stop.number is None and self.config.patience is not None and self.notes.evaluated < self.step:
+            self._evaluate()  # the last parameters may be the best
 
     def _batches(self) -> Iterator[Batch]:
         for step in itertools.count(self.step):
@@ -156,13 +161,13 @@ class Loop:
             step, metrics = self.pending.pop(0)
             numbers = {k: float(v) for k, v in jax.device_get(metrics).items()}
             self.row = int(numbers.pop("row"))
+            self.progress.show(step + 1, self.clock.progress(step + 1), numbers["loss"])
+            if self.row:
+                self._not_finite(step)
+                continue
             for name, value in numbers.items():
                 self.notes.sums[name] = self.notes.sums.get(name, 0.0) + value
             self.notes.count += 1
-            done = self.clock.progress(step + 1)
-            self.progress.show(step + 1, done, numbers["loss"])
-            if self.row:
-                self._not_finite(step)
 
     def _not_finite(self, step: int) -> None:
         images = list(self.task.names(step))
@@ -181,7 +186,7 @@ class Loop:
     def _write(self, progress: float) -> None:
         self._collect()
         notes = self.notes
-        means = {k: v / notes.count for k, v in notes.sums.items()}
+        means = {k: v / notes.count for k, v in notes.sums.items()} or {"loss": math.nan}
         skipped = int(self.state.skipped)
         self.log.write("step", self.step, progress=progress, seconds=self.clock.seconds, skipped=skipped, **means)
         notes.sums, notes.count = {}, 0
@@ -198,6 +203,7 @@ class Loop:
         self.log.write("evaluate", self.step, seconds=self.clock.seconds, **figures)
         self.notes.evaluated = self.step
         if self.config.patience is None:
+            self.notes.figures = figures
             return
         assert self.config.watch is not None
         if self.config.watch not in figures:
@@ -208,13 +214,14 @@ class Loop:
         figure, best = figures[self.config.watch], self.notes.best
         sign = 1.0 if self.config.watch_mode == "max" else -1.0
         if math.isfinite(figure) and (best is None or sign * figure > sign * best):
-            self.notes.best, self.notes.since = figure, 0
+            self.notes.best, self.notes.since, self.notes.figures = figure, 0, figures
             self.state = dataclasses.replace(self.state, best=jax.tree.map(jnp.copy, self.state.average))
         else:
             self.notes.since += 1
 
     def _end(self) -> None:
-        figures = self.task.evaluate(self.result.average)
+        known = self.notes.best is not None or self.notes.evaluated == self.step
+        figures = self.notes.figures if known else self.task.evaluate(self.result.average)
         self.log.write("end", self.step, seconds=self.clock.seconds, skipped=int(self.state.skipped), **figures)
 
     def _patience_is_over(self) -> bool:
@@ -222,8 +229,11 @@ class Loop:
 
     def _save(self) -> None:
         self._collect()
-        self.notes.seconds = self.clock.seconds
-        self.saved.save(self.step, self.state, dataclasses.asdict(self.notes))
+        now = self.step, self.notes.evaluated
+        if now != self.kept:
+            self.notes.seconds = self.clock.seconds
+            self.saved.save(self.step, self.state, dataclasses.asdict(self.notes), replace=self.step == self.kept[0])
+            self.kept = now
 
 
 def _listed(images: Sequence[str]) -> str:

@@ -159,5 +159,5 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{folder}: {error.strerror or error}; the last checkpoint is whole: make room, and resume the run"
+            f"{folder}: {error.strerror or error}; make room, and resume the run: earlier checkpoints are whole"
         ) from error

@@ -51,7 +51,7 @@ def train(
         task: The model and its data.
         config: How long and how hard to train.
         out: Folder of the run, which is made: ``run.json``, ``checkpoints/``, ``log.jsonl``, and
-            ``tensorboard/`` if tensorboardX is installed.
+            ``tensorboard/``.
         params: Parameters to begin with; by default the task's.
         settings: Plain values that decide what is learnt, beside ``config``: the fingerprint of
             the data, the hash of the model.  They are kept in ``run.json``, and a resume with
