@@ -116,9 +116,10 @@ def _table(scores: Sequence[Scored]) -> list[str]:
     labels = dict.fromkeys(score.label for score in scores)
     if len(labels) > 1:
         for measure in measures:
-            own = [s for s in scores if s.prompt == measure]
-            before, after = (_mean([(s.count, getattr(s, when)) for s in own]) for when in ("before", "after"))
-            lines.append(_row("all", measure, sum(s.count for s in own), before, after))
+            own = [s for s in scores if s.prompt == measure and not math.isnan(s.before + s.after)]
+            total = sum(s.count for s in own)
+            before, after = (sum(s.count * getattr(s, when) for s in own) for when in ("before", "after"))
+            lines += [_row("all", measure, total, before / total, after / total)] if total else []
     shown = list(labels)[:MOST]
     lines += [_row(s.label, s.prompt, s.count, s.before, s.after) for s in scores if s.label in shown]
     if len(labels) > len(shown):
@@ -130,12 +131,6 @@ def _table(scores: Sequence[Scored]) -> list[str]:
 
 def _row(label: str, measure: str, count: int, before: float, after: float) -> str:
     return f"| {_cell(label)} | {_cell(measure)} | {count} | {_figure(before)} | {_figure(after)} |"
-
-
-def _mean(pairs: Sequence[tuple[int, float]]) -> float:
-    known = [(count, value) for count, value in pairs if not math.isnan(value)]
-    total = sum(count for count, _ in known)
-    return sum(count * value for count, value in known) / total if total else math.nan
 
 
 def _figure(value: float) -> str:
