@@ -78,7 +78,7 @@ def _tell_of_alike(names: Sequence[str], tell: Tell) -> None:
             tell(Fault(kind, None, None, told, "used"))
 
 
-def scenes(path: Path, names: Mapping[str, str], tell: Tell) -> Iterator[Json]:
+def read_scenes(path: Path, names: Mapping[str, str], tell: Tell) -> Iterator[Json]:
     """Give the images with the objects that can be used, in the order of the file.
 
     Args:

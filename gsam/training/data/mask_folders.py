@@ -44,7 +44,7 @@ def has_masks(path: Path) -> bool:
     return next(iter(_files(path)), None) is not None
 
 
-def scenes(path: Path, images: Path | None, tell: Tell) -> Iterator[Json]:
+def mask_scenes(path: Path, images: Path | None, tell: Tell) -> Iterator[Json]:
     """Give the images with their masks, by name.
 
     Args:

@@ -13,9 +13,10 @@ from gsam.evaluation.sides import image_places
 from gsam.results.formats import known
 from gsam.results.formats.dataset import DataSet as Source
 from gsam.results.masks import rle
-from gsam.training.data import coco, mask_folders
+from gsam.training.data.coco import EDGE, read_names, read_scenes
 from gsam.training.data.faults import Fault, Report, Tell, legible
 from gsam.training.data.image_files import Depth, Looked, looked_at
+from gsam.training.data.mask_folders import has_masks, mask_scenes
 from gsam.types import Json
 
 IMBALANCE = 100
@@ -123,12 +124,12 @@ def _opened(
     try:
         kind = format or known.recognised(path)
     except UsageError:
-        if not path.is_dir() or not mask_folders.has_masks(path):
+        if not path.is_dir() or not has_masks(path):
             raise
-        return [], mask_folders.scenes(path, folder, tell), places
+        return [], mask_scenes(path, folder, tell), places
     if kind in ("coco", "lvis"):
-        names = coco.read_names(path, tell)
-        return list(dict.fromkeys(names.values())), coco.scenes(path, names, tell), places
+        names = read_names(path, tell)
+        return list(dict.fromkeys(names.values())), read_scenes(path, names, tell), places
     source = known.read(path, kind, folder)
     return source.labels, _others(source, tell), places
 
@@ -197,7 +198,7 @@ def _cut(box: list[float], size: tuple[int, int], image: str, place: str, tell: 
     elif cut[2] <= cut[0] or cut[3] <= cut[1]:
         tell(Fault("box_outside", image, place, f"{shown} is outside the image of {size[0]} x {size[1]}"))
     else:
-        if max(abs(a - b) for a, b in zip(box, cut, strict=True)) > coco.EDGE:
+        if max(abs(a - b) for a, b in zip(box, cut, strict=True)) > EDGE:
             tell(Fault("box_outside", image, place, f"{shown} leaves the image of {size[0]} x {size[1]}", "used"))
         return cut
     return None
