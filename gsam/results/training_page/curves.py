@@ -28,9 +28,9 @@ class Curves:
     """Numbers of a run by name, each as pairs of step and value; values may be NaN or infinite."""
 
     steps: Mapping[str, Points]
-    """Of training: ``loss`` and whatever else was logged."""
+    """Those of training: ``loss`` and whatever else was logged."""
     evaluations: Mapping[str, Points]
-    """Of data not trained on."""
+    """Those of data not trained on."""
 
 
 def charts(curves: Curves) -> tuple[list[str], list[str]]:

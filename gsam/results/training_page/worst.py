@@ -45,7 +45,7 @@ class Case:
     label: str
     """The object's class."""
     prompt: str
-    """As in `gsam.results.training_page.scores.Score`."""
+    """The prompt or measure, see `gsam.results.training_page.scores.Score`."""
     before_score: float
     """0 to 1, the IoU of a mask; NaN where it is unknown."""
     after_score: float
