@@ -19,17 +19,14 @@ ORIENTATION = 274
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """Size and orientation as a file has them.
-
-    Attributes:
-        width: Of the stored image, in pixels.
-        height: Of the stored image, in pixels.
-        orientation: EXIF's, 1 to 8; 1 is upright, from 5 on the sides change places.
-    """
+    """Size and orientation as a file has them."""
 
     width: int
+    """Width of the stored image, in pixels."""
     height: int
+    """Height of the stored image, in pixels."""
     orientation: int
+    """EXIF's, 1 to 8; 1 is upright, from 5 on the sides change places."""
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -43,6 +40,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
     Args:
         path: The file.
+
+    Returns:
+        The header of its first image.
 
     Raises:
         ImageError: It is not there or no image, with the codes of `gsam.inputs.image.open_image`.

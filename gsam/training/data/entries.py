@@ -30,42 +30,39 @@ READERS = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Object:
-    """An object of an image.
-
-    Attributes:
-        label: Index into `DataSet.names`.
-        box: x0 y0 x1 y1 in pixels of the upright image, exclusive right and bottom; of a mask its
-            bounds.
-        rle: The mask as COCO's run lengths; None of a box.
-        crowd: It is a region with many objects, which training does not learn from.
-    """
+    """An object of an image."""
 
     label: int
+    """Index into `DataSet.names`."""
     box: tuple[float, float, float, float]
+    """x0 y0 x1 y1 in pixels of the upright image, exclusive right and bottom; of a mask its
+    bounds."""
     rle: Rle | None = None
+    """The mask as COCO's run lengths; None of a box."""
     crowd: bool = False
+    """It is a region with many objects, which training does not learn from."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """An image of a data set.
-
-    Attributes:
-        id: Its name in the data set, which no other image has.
-        path: Its file.
-        width: Of the upright image, in pixels.
-        height: Of the upright image, in pixels.
-        objects: What is in it.
-    """
+    """An image of a data set."""
 
     id: str
+    """Its name in the data set, which no other image has."""
     path: Path
+    """Its file."""
     width: int
+    """Width of the upright image, in pixels."""
     height: int
+    """Height of the upright image, in pixels."""
     objects: tuple[Object, ...]
+    """The objects in it."""
 
     def open(self) -> NDArray[np.uint8]:
-        """Return the pixels [H, W, 3] RGB, upright.
+        """Read the pixels, upright.
+
+        Returns:
+            [H, W, 3] uint8 RGB.
 
         Raises:
             ImageError: The file cannot be read, or has another size than the data set says
@@ -78,10 +75,13 @@ class Entry:
         return pixels
 
     def masks(self, indices: Sequence[int] | None = None) -> NDArray[np.bool_]:
-        """Return masks [N, H, W] bool.
+        """Decode masks.
 
         Args:
-            indices: Of the objects; by default all.
+            indices: Places of the objects; by default all.
+
+        Returns:
+            [N, H, W] bool.
 
         Raises:
             ValueError: One of them has no mask.
@@ -186,19 +186,17 @@ class Entries(Sequence[Entry]):
 class DataSet:
     """A data set for training: entries that can be used, in the order of the annotations.
 
-    Attributes:
-        names: The classes, in the user's words; `Object.label` is an index into them.
-        images: The entries; each is read from a file when it is asked for, in any thread.
-        counts: [N] int32, objects of each image that are no crowd.
-
     Example:
         >>> from gsam.training.data import read
         >>> train, held_out = read("train.json", "images").split(0.1)  # doctest: +SKIP
     """
 
     names: tuple[str, ...]
+    """The classes, in the user's words; `Object.label` is an index into them."""
     images: Entries
+    """The entries; each is read from a file when it is asked for, in any thread."""
     counts: NDArray[np.int32]
+    """[N] objects of each image that are no crowd."""
     _annotations: str = ""
     """Hash of names and entries."""
     _hashes: dict[int, str] = dataclasses.field(default_factory=dict)
@@ -256,20 +254,31 @@ class DataSet:
         return self.where(~held), self.where(held)
 
     def labelled(self) -> DataSet:
-        """Return the data set without images that have no object, or crowds only."""
+        """Leave out images that have no object, or crowds only.
+
+        Returns:
+            The data set of the others.
+        """
         return self.where(self.counts > 0)
 
     def where(self, chosen: NDArray[np.bool_]) -> DataSet:
-        """Return the data set of some images.
+        """Choose images.
 
         Args:
             chosen: [N] bool.
+
+        Returns:
+            The data set of those that are chosen, with the same classes.
         """
         images = Entries(self.images.file, self.images.rows[chosen])
         return DataSet(self.names, images, self.counts[chosen], self._annotations, self._hashes)
 
     def class_counts(self) -> dict[str, int]:
-        """Count the objects of each class, crowds left out."""
+        """Count the objects of each class, crowds left out.
+
+        Returns:
+            Name -> number, for every class.
+        """
         found = collections.Counter(one.label for entry in self.images for one in entry.objects if not one.crowd)
         return {name: found[index] for index, name in enumerate(self.names)}
 

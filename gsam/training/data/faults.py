@@ -70,23 +70,19 @@ EXAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is wrong, or worth knowing, with its place.
-
-    Attributes:
-        kind: One of `KINDS`.
-        image: The image's name, if it is of one.
-        annotation: The annotation's id or place in its image, if it is of one.
-        message: The numbers of it.
-        weight: ``"stops"`` if nothing can be trained with the data, ``"left out"`` if the image or
-            object is not used, ``"used"`` if it is used as the message says, ``"note"`` if nothing
-            is wrong.
-    """
+    """Something that is wrong, or worth knowing, with its place."""
 
     kind: str
+    """One of `KINDS`."""
     image: str | None
+    """The image's name, if it is of one."""
     annotation: str | None
+    """The annotation's id or place in its image, if it is of one."""
     message: str
+    """The particulars."""
     weight: Weight = "left out"
+    """``"stops"`` if nothing can be trained with the data, ``"left out"`` if the image or object is
+    not used, ``"used"`` if it is, as the message says, ``"note"`` if nothing is wrong."""
 
     @property
     def text(self) -> str:
@@ -95,7 +91,11 @@ class Fault:
         return legible(" ".join((f"{where}: {self.message}" if where else self.message).split()))
 
     def to_dict(self) -> Json:
-        """Return it as plain values, as ``gsam data check --json`` writes it."""
+        """Give it as plain values.
+
+        Returns:
+            A value for each field, as ``gsam data check --json`` writes it.
+        """
         values = {key: legible(value) if value else value for key, value in dataclasses.asdict(self).items()}
         return values
 
@@ -109,23 +109,23 @@ def legible(text: str) -> str:
 
 
 class Report:
-    """The faults of a data set.
-
-    Attributes:
-        counts: All faults by kind, notes too, in the order of `KINDS`.
-        examples: The first `EXAMPLES` of each kind.
-        images: Images that can be used.
-        classes: Objects that can be used, by class.
-    """
+    """The faults of a data set: all are counted, the first of each kind kept."""
 
     def __init__(self) -> None:
         self.images = 0
+        """Images that can be used."""
         self.classes: dict[str, int] = {}
+        """Objects that can be used, by class."""
         self.examples: dict[str, list[Fault]] = {}
+        """The first `EXAMPLES` of each kind."""
         self._counts: collections.Counter[tuple[str, Weight]] = collections.Counter()
 
     def add(self, fault: Fault) -> None:
-        """Count a fault, and keep it if it is among the first of its kind."""
+        """Count a fault, and keep it if it is among the first of its kind.
+
+        Args:
+            fault: The fault.
+        """
         self._counts[fault.kind, fault.weight] += 1
         kept = self.examples.setdefault(fault.kind, [])
         if len(kept) < EXAMPLES:
@@ -157,6 +157,9 @@ class Report:
         Args:
             *weights: As `Fault` has them.
             kind: The only kind; by default all.
+
+        Returns:
+            The number.
         """
         return sum(n for (k, weight), n in self._counts.items() if weight in weights and kind in (None, k))
 
@@ -186,7 +189,11 @@ class Report:
         raise UsageError(f"{text}; {advice}", "data_faults")
 
     def to_dict(self) -> Json:
-        """Return the counts as plain values; faults themselves are not in it."""
+        """Give the counts as plain values; faults themselves are not in it.
+
+        Returns:
+            Numbers of images and objects, of objects by class, and of faults by kind.
+        """
         return {
             "images": self.images,
             "objects": sum(self.classes.values()),

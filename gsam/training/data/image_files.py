@@ -29,23 +29,20 @@ THREADS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Looked:
-    """An image file that was looked at.
-
-    Attributes:
-        path: The file.
-        header: Its stored size and orientation; None with an error.
-        size: Height and width of the upright image.
-        error: Why it cannot be read.
-        digest: The SHA-256 of the file, if its pixels were read.
-        warnings: Warnings about it.
-    """
+    """An image file that was looked at."""
 
     path: Path
+    """The file."""
     header: Header | None = None
+    """Its stored size and orientation; None with an error."""
     size: tuple[int, int] = (0, 0)
+    """Height and width of the upright image."""
     error: ImageError | None = None
+    """Why it cannot be read."""
     digest: str | None = None
+    """The SHA-256 of the file, if its pixels were read."""
     warnings: tuple[str, ...] = ()
+    """Warnings about it."""
 
 
 def looked_at(scenes: Iterable[Json], places: list[Path], depth: Depth, tell: Tell) -> Iterator[tuple[Json, Looked]]:

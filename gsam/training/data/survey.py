@@ -40,9 +40,6 @@ class Survey:
         depth: Whether image files are decoded.
         tell: Is told every fault too.
 
-    Attributes:
-        names: The classes that the data set declares.
-
     Raises:
         UsageError: It is of no known format, or cannot be read (``format_unknown``,
             ``format_unreadable``, also while it is iterated), or is not there (``data_missing``).
@@ -62,6 +59,7 @@ class Survey:
         self._report = report
         self._masks, self._depth, self._hear = masks, depth, tell
         self.names, self._scenes, self._places = _opened(data, images, format, self._tell)
+        """The classes that the data set declares; its images; where their files are looked for."""
 
     def __iter__(self) -> Iterator[tuple[Json, Looked]]:
         counts: dict[str, int] = dict.fromkeys(self.names, 0)
