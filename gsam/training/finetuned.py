@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from gsam.build.devices import dtype_of
 from gsam.dataset.report import tell
@@ -146,17 +148,19 @@ class Relabelled(Sequence[Entry]):
         return dataclasses.replace(entry, objects=kept)
 
 
-def check_names_differ(names: Sequence[str], tokens: np.ndarray) -> None:
+def check_names(names: Sequence[str], tokenize: Callable[[Sequence[str]], NDArray[np.int32]]) -> None:
     """Refuse classes that a model's text encoder cannot tell apart.
 
     Args:
         names: The classes.
-        tokens: [C, ...] what their text became.
+        tokenize: Turns texts into token ids [C, ...].
 
     Raises:
         UsageError: Two became the same (``names_alike``): words that a small vocabulary lacks, or
             names that differ in case or marks alone.
     """
+    with warnings.catch_warnings(record=True) as told:
+        tokens = tokenize(names)
     seen: dict[bytes, str] = {}
     for name, ids in zip(names, tokens, strict=True):
         other = seen.setdefault(np.ascontiguousarray(ids).tobytes(), name)
@@ -165,6 +169,8 @@ def check_names_differ(names: Sequence[str], tokens: np.ndarray) -> None:
             raise UsageError(
                 f"{text}: rename or merge the classes, or take a model that knows the words", "names_alike"
             )
+    for one in told:
+        warnings.warn(one.message, stacklevel=2)
 
 
 def schedule(

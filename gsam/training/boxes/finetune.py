@@ -22,7 +22,7 @@ from gsam.training.boxes.task import Adapters, BoxTask, Heads
 from gsam.training.finetuned import (
     Finetuned,
     Sides,
-    check_names_differ,
+    check_names,
     conclude,
     numbers,
     read_sides,
@@ -141,7 +141,7 @@ def finetune_detector(
     enable_compilation_cache()
     tokenizer = load_tokenizer(base.tokenizer) if base.tokenizer is not None else None
     stage = OwlDetector.from_params(base.config, numbers(base), tokenizer)
-    check_names_differ(sides.names, stage.text.tokenize(sides.names))
+    check_names(sides.names, stage.text.tokenize)
     lora = Lora(rank=rank, targets=lora_on or TARGETS) if what == "lora" else None
     settings: Json = {
         **sides.fingerprint,

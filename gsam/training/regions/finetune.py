@@ -21,7 +21,7 @@ from gsam.text.tokenizer import load_tokenizer
 from gsam.training.finetuned import (
     Finetuned,
     Sides,
-    check_names_differ,
+    check_names,
     conclude,
     numbers,
     read_sides,
@@ -152,7 +152,7 @@ def finetune_classifier(
     check_classifier(base.name, base.family)
     enable_compilation_cache()
     stage = _stage(base)
-    check_names_differ(sides.names, stage.text.tokenize(sides.names))
+    check_names(sides.names, stage.text.tokenize)
     lora = Lora(rank=rank, targets=lora_on or TARGETS) if what == "lora" else None
     settings: Json = {
         **sides.fingerprint,
