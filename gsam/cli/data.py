@@ -49,7 +49,9 @@ def check(
     of: Annotated[
         str | None, Option("--from", help=f"The format: {', '.join(FORMATS)}.  [default: as it looks]")
     ] = None,
-    boxes: Annotated[bool, Option("--boxes", help="Boxes are enough, as for gsam train detector.")] = False,
+    boxes: Annotated[
+        bool, Option("--boxes", help="Boxes are enough, as for gsam train detector and classifier.")
+    ] = False,
     quick: Annotated[bool, Option("--quick", help="Read the heads of image files only, not their pixels.")] = False,
     examples: Annotated[int, Option(min=0, help="Examples of each kind that are printed.")] = 3,
     as_json: Annotated[bool, Option("--json", help="Every fault and note, as JSON on stdout.")] = False,

@@ -211,7 +211,7 @@ def _of_whole(report: Report, counts: dict[str, int], tiny: int, masks: bool) ->
         return
     if not total:
         kind = "no_masks" if masks and report.counts.get("mask_missing") else "no_objects"
-        boxes = "none of its objects has a mask; boxes are enough for gsam train detector"
+        boxes = "none of its objects has a mask; boxes are enough for gsam train detector and classifier"
         text = boxes if kind == "no_masks" else "it has no object that can be used"
         yield Fault(kind, None, None, text, "stops")
         return
