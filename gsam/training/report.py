@@ -17,7 +17,7 @@ from gsam.results.training_page.worst import Case as Case
 from gsam.results.training_page.write import Run, write_page
 
 LOG = "log.jsonl"
-NOT_CURVES = frozenset({"event", "step", "progress", "seconds", "skipped"})
+NOT_CURVES = frozenset({"event", "step", "progress", "seconds", "skipped", "row"})
 """Numbers of the log that are no measures of the model."""
 
 
@@ -90,8 +90,10 @@ def read_curves(log: Path) -> tuple[Curves, int]:
             step = int(row["step"])
             last = max(last, step)
             values = {k: v for k, given in row.items() if k not in NOT_CURVES and (v := _number(given)) is not None}
-            # The end's evaluation is one too.
-            kinds["step" if row["event"] == "step" else "evaluate"].setdefault(step, {}).update(values)
+            kind = kinds["step" if row["event"] == "step" else "evaluate"]
+            if row["event"] == "end" and step in kind:
+                continue  # the figures of the best parameters, which may be those of an earlier step
+            kind.setdefault(step, {}).update(values)
     return Curves(_by_name(kinds["step"]), _by_name(kinds["evaluate"])), last
 
 

@@ -23,7 +23,8 @@ def test_a_log_that_was_killed_and_resumed_gives_one_curve(tmp_path: Path) -> No
         {"event": "step", "step": 3, "loss": "nan"},
         {"event": "evaluate", "step": 2, "one box": 0.5},
         {"event": "resume", "step": 2},
-        {"event": "end", "step": 3, "one box": 0.75, "seconds": 9.0},
+        {"event": "evaluate", "step": 3, "one box": 0.75},
+        {"event": "end", "step": 3, "one box": 0.8, "seconds": 9.0},
     ]
     log.write_text("\n".join(json.dumps(row) for row in rows) + '\nnull\n[1]\n{"event": "step", "ste')
     curves, last = read_curves(log)
