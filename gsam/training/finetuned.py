@@ -38,8 +38,9 @@ class Finetuned:
     """The result of fine-tuning.
 
     Example:
-        >>> found = gsam.training.finetune_detector("train.json", model="nano_owl", out="run")
-        >>> pipe = gsam.load("nano", detector=str(found.model))
+        >>> found = gsam.training.finetune_detector(
+        ...     "train.json", model="owlv2_base_patch16", out="run")     # doctest: +SKIP
+        >>> pipe = gsam.load("owl_sam", detector=str(found.model))       # doctest: +SKIP
     """
 
     model: Path
@@ -50,7 +51,7 @@ class Finetuned:
     """Each measure over all that was held out before training, such as ``"one box"`` (mean IoU),
     ``"AP50"`` or ``"accuracy"``."""
     after: Mapping[str, float]
-    """The same after training."""
+    """Each measure after training."""
     page: Path
     """Page of the results."""
 

@@ -1,4 +1,4 @@
-"""What OWL's heads read: tokens of images, kept on disk, and embeddings of names."""
+"""Input of OWL's heads: tokens of images, kept on disk, and embeddings of names."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ def finetune_detector(
 
     Example:
         >>> found = gsam.training.finetune_detector(
-        ...     "train.json", "photos", model="owlv2_base_patch16_ensemble", out="run")
-        >>> pipe = gsam.load("owl_sam", detector=str(found.model))
+        ...     "train.json", "photos", model="owlv2_base_patch16", out="run")  # doctest: +SKIP
+        >>> pipe = gsam.load("owl_sam", detector=str(found.model))     # doctest: +SKIP
     """
     if what not in RATES:
         raise UsageError(f"what is heads or lora, not {what!r}", "train_what")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gsam.models.owl_vit.model import OwlVit
 from gsam.ops.boxes import cxcywh_to_xyxy
-from gsam.training import losses, matching
+from gsam.training.losses import box_l1, giou, weighted_mean
+from gsam.training.matching import candidates, cost, match
 from gsam.training.task import Metrics
 
 ALPHA, GAMMA = 0.3, 2.0
@@ -51,8 +52,8 @@ def owl_loss(
     """
     logits = model.logits(tokens, queries)  # [B, T, C]
     found = cxcywh_to_xyxy(model.boxes(tokens))
-    costs = matching.cost(logits, found, boxes, labels)
-    assigned = matching.match(costs, matching.candidates(boxes, centres), labels >= 0, jnp.ones((), jnp.int32))
+    costs = cost(logits, found, boxes, labels)
+    assigned = match(costs, candidates(boxes, centres), labels >= 0, jnp.ones((), jnp.int32))
 
     matched = (assigned >= 0).astype(jnp.float32)
     row, count = jnp.maximum(assigned, 0), jnp.maximum(matched.sum(), 1.0)
@@ -61,8 +62,8 @@ def owl_loss(
     wanted = jax.nn.one_hot(named, logits.shape[-1]) * matched[..., None]
     names = (optax.sigmoid_focal_loss(logits, wanted, alpha=ALPHA, gamma=GAMMA) * kept[..., None]).sum() / count
     target = jnp.take_along_axis(boxes, row[..., None], 1)
-    near = losses.weighted_mean(losses.box_l1(found, target), matched)
-    overlap = losses.weighted_mean(1.0 - losses.giou(found, target), matched)
+    near = weighted_mean(box_l1(found, target), matched)
+    overlap = weighted_mean(1.0 - giou(found, target), matched)
     total = NAMES * names + L1 * near + GIOU * overlap
     metrics = {"names": names, "l1": near, "giou": overlap}
     if objectness:
@@ -70,5 +71,5 @@ def owl_loss(
         metrics["objects"] = (objects * kept).sum() / count
         total = total + OBJECTS * metrics["objects"]
     right = (logits.argmax(-1) == named).astype(jnp.float32)
-    metrics["right"] = losses.weighted_mean(right, matched)
+    metrics["right"] = weighted_mean(right, matched)
     return total, metrics

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from gsam.inputs.image import content, make_view
 from gsam.models.owl_vit import OwlDetector
-from gsam.training import matching
 from gsam.training.boxes.loss import owl_loss
 from gsam.training.boxes.scores import CANDIDATES, BoxScores, Found, box_scores
 from gsam.training.boxes.truth import Truth, mirrored, padded_count, stacked, truth_of
@@ -23,6 +22,7 @@ from gsam.training.data.augmentation import augment
 from gsam.training.data.entries import Entry
 from gsam.training.kept_features import KeptFeatures
 from gsam.training.lora import Lora
+from gsam.training.matching import cell_centres
 from gsam.training.order import rows_of
 from gsam.training.task import Metrics
 from gsam.types import Images, Params
@@ -88,7 +88,7 @@ class BoxTask(abc.ABC):
         """
         self.stage, self.class_names, self.train, self.held_out = stage, tuple(names), train, held_out
         self.batch_size, self.seed, self.wordings = batch_size, seed, len(queries)
-        self.centres = matching.cell_centres(stage.config.image_size // stage.config.patch)
+        self.centres = cell_centres(stage.config.image_size // stage.config.patch)
         counts = (sum(not one.crowd for one in entry.objects) for entry in train)
         self.count = padded_count(min(max(counts, default=1), len(self.centres)))
         self.constants = {QUERIES: jnp.asarray(queries, jnp.float32)}

@@ -1,4 +1,4 @@
-"""What the heads of CLIP and SigLIP read: kept features of crops, and text before its head."""
+"""Input of CLIP's and SigLIP's heads: kept features of crops, and text before its head."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Crops:
     keys: Sequence[str]
     """Name of each image in the store."""
     images: Sequence[str]
-    """What each image is called."""
+    """Id of each image, for messages."""
     places: NDArray[np.int32]
     """[N, 2] image and row in it of each crop."""
     labels: NDArray[np.int32]
