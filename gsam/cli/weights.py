@@ -162,7 +162,17 @@ def _entry(name: str) -> JsonMapping:
 def _hashes(name: str, found: CheckpointSource) -> Iterator[Row]:
     """Compare files with their hashes.  Raises `CheckpointError` for one that differs."""
     from gsam.weights.hashes import hub_hash, verify_hash
+    from gsam.weights.identity import weights_hash
+    from gsam.weights.tuned import note_of
 
+    note = note_of(found.path)
+    if note is not None and note.scale is not None:
+        try:
+            same = weights_hash(note.base) == note.base_sha256
+            told = "the one it was trained from" if same else "another than the one it was trained from"
+        except (CheckpointError, UsageError) as error:
+            same, told = False, str(error)
+        yield "base", f"{note.base}: {told}", same
     files = [found.path] if found.path.is_file() else sorted(found.path.glob("*.safetensors"))
     files = files or sorted(found.path.glob("*.bin"))
     known = found.sha256 or (_entry(name).get("sha256") if found.variant else None)

@@ -223,3 +223,20 @@ def test_published_entries_are_of_a_shape_that_is_understood() -> None:
             assert set(row) <= keys, name
             assert 0 < row["tolerance"] <= 0.2, name
             assert {"iou", "boxes", "logits", "token_logits"} & set(row), name
+
+
+def test_verify_a_trained_model(tmp_path: Path) -> None:
+    from gsam.training.lora import Lora
+    from gsam.training.model_folder import load_base, write_model
+
+    shutil.copy(folders.data_folder("nano") / "segmenter.safetensors", tmp_path / "own.safetensors")
+    base, lora = load_base(tmp_path / "own.safetensors"), Lora(rank=1)
+    write_model(tmp_path / "run" / "model", base, adapters=lora.init(base.params, 0), lora=lora, what="lora")
+    done = run("verify", tmp_path / "run")
+    assert done.exit_code == 0, done
+    assert done.stdout.startswith(f"ok  base       {tmp_path}/own.safetensors: the one it was trained from\n")
+    (tmp_path / "own.safetensors").unlink()
+    done = run("verify", tmp_path / "run")
+    assert done.stdout.startswith("!!  base ")
+    assert isinstance(done.exception, CheckpointError)
+    assert done.exception.code == "checkpoint_base"
