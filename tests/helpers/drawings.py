@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,7 @@ def write_drawings(folder: Path, count: int, *, size: tuple[int, int] = (96, 144
     told = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "train.json").write_text(json.dumps(told))
     return folder / "train.json"
+
+
+if __name__ == "__main__":  # python -m tests.helpers.drawings FOLDER COUNT
+    print(write_drawings(Path(sys.argv[1]), int(sys.argv[2]), size=(320, 480)))
