@@ -102,7 +102,7 @@ def read_sides(
         told: Json = {"data": whole.fingerprint, "held_out": other.fingerprint}
         return Sides(whole.names, whole, Relabelled(other, whole.names), told)
     train, scored = whole.split(held_out, seed)
-    train, scored = (train, scored) if len(train) else (scored, train)
+    train, scored = (train, scored) if train.counts.any() else (scored, train)
     told = {"data": train.fingerprint, "held_out": scored.fingerprint if len(scored) else None}
     return Sides(whole.names, train, scored.images, told)
 

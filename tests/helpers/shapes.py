@@ -1,8 +1,12 @@
-"""Images of coloured shapes on noise, with COCO annotations: something small to train on."""
+"""Images of coloured shapes on noise, with COCO annotations: something small to train on.
+
+``python -m tests.helpers.shapes FOLDER COUNT SEED`` writes such a set.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +76,7 @@ def entries(folder: Path, count: int, seed: int = 0, side: int = 160) -> list:
         )
         out.append(Entry(f"{index:04}.png", folder / "images" / f"{index:04}.png", side, side, objects))
     return out
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

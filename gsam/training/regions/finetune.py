@@ -31,6 +31,7 @@ from gsam.training.finetuned import (
 )
 from gsam.training.lora import TARGETS, Lora
 from gsam.training.model_folder import Base, load_base, write_model
+from gsam.training.regions.crops import usable
 from gsam.training.regions.features import crop_store, keep_crops, text_features
 from gsam.training.regions.scores import class_scores, worst_regions
 from gsam.training.regions.task import Adapters, CropTask, Head
@@ -142,7 +143,7 @@ def finetune_classifier(
         minutes=minutes,
         rate=rate or RATES[what],
         seed=seed,
-        watch="accuracy" if any(entry.objects for entry in sides.held_out) else None,
+        watch="accuracy" if any(usable(entry) for entry in sides.held_out) else None,
         patience=patience,
         evaluate_every=evaluate_every,
         save_every=save_every,
