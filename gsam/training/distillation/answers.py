@@ -9,7 +9,8 @@ click there.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ from gsam.training.losses import UNKNOWN, dice, mask_iou, weighted_mean
 from gsam.training.segmenter import clicks
 from gsam.training.segmenter.scores import BOX, CLICK, CLICKS
 
+T = TypeVar("T")
 JITTER = 0.05
 """Deviation of a box's sides from those of the teacher's mask, as a share of its size."""
 
@@ -140,16 +142,19 @@ class Conversation:
         low, high = jnp.clip(shares[..., :2], 0.0, 1.0), jnp.clip(shares[..., 2:], 0.0, 1.0)
         return jnp.concatenate([jnp.minimum(low, high), jnp.maximum(low, high)], -1), any_mask
 
-    def corrected(self, prompts: Prompts, row: int, answer: Answer, key: jax.Array) -> Prompts:
+    def corrected(
+        self, prompts: Prompts, row: jax.Array, mine: jax.Array, theirs: jax.Array, key: jax.Array
+    ) -> Prompts:
         """Add a click where the student's answer is not the teacher's.
 
         Args:
             prompts: What was asked.
-            row: The row of the click.
-            answer: To ``prompts``.
+            row: [] int32, the row of the click.
+            mine: [B, Q, h, w] logits of the student.
+            theirs: [B, Q, h, w] those of the teacher.
             key: For the place.
         """
-        mine, theirs = (mask > 0 for mask in answer.best())
+        mine, theirs = mine > 0, theirs > 0
         known = jnp.broadcast_to(self.known(), mine.shape)
         takes_background = "background" in self.pair.prompts
         if not takes_background:
@@ -199,7 +204,7 @@ def agreement(answer: Answer, known: jax.Array) -> jax.Array:
     return mask_iou(jnp.where(known, mine, UNKNOWN), ((theirs > 0) & known).astype(jnp.float32))
 
 
-def lessons(talk: Conversation, draws: Draws[jax.Array], corrections: int) -> list[Answer]:
+def lessons(talk: Conversation, draws: Draws[jax.Array], corrections: int) -> tuple[jax.Array, jax.Array]:
     """Ask for phase two: clicks, the boxes of what the teacher finds there, and corrections.
 
     Half of the prompts are corrected from the click on, the others from the box.
@@ -210,28 +215,17 @@ def lessons(talk: Conversation, draws: Draws[jax.Array], corrections: int) -> li
         corrections: Clicks that follow.
 
     Returns:
-        The answers to learn from.
+        The loss [] and the agreement [], means over the answers.
     """
-    count = draws.clicks.shape[1]
-    everything = jnp.ones(draws.clicks.shape[:2], bool)
+    known = talk.known()
     if "foreground" not in talk.pair.prompts:
-        return [talk.ask(lone_boxes(draws.boxes), everything, multimask=False)]
-    clicked = talk.ask(lone_clicks(draws.clicks), everything, multimask=True)
-    boxes, valid = talk.found(clicked, draws, JITTER)
-    boxed = talk.ask(lone_boxes(boxes), valid, multimask=False)
-    from_click = jnp.arange(count) % 2 == 0
-    prompts = choose(from_click, lone_clicks(draws.clicks, corrections), lone_boxes(boxes, corrections))
-    mine, theirs = (
-        jnp.where(from_click[:, None, None], a, b) for a, b in zip(clicked.best(), boxed.best(), strict=True)
-    )
-    answer = Answer(mine[:, :, None], mine[..., 0, :1], theirs[:, :, None], theirs[..., 0, :1], valid)
-    said = [clicked, boxed]
-    for k in range(corrections):
-        key = jax.random.fold_in(jax.random.key(draws.seed), k)
-        prompts = talk.corrected(prompts, FIRST_ROWS + k, answer, key)
-        answer = talk.ask(prompts, valid, multimask=False)
-        said.append(answer)
-    return said
+        return answer_loss(_boxed(talk, draws), known)
+    clicked, boxes, valid = _clicked(talk, draws, JITTER)
+    from_click = jnp.arange(draws.clicks.shape[1]) % 2 == 0
+    talks = _Rounds(talk, draws, clicked, boxes, valid, from_click, corrections)
+    losses, agreements = talks.each(lambda answer: answer_loss(answer, known))
+    loss, agreed = answer_loss(clicked, known)
+    return (loss + losses.sum()) / (2 + corrections), (agreed + agreements.sum()) / (2 + corrections)
 
 
 def examination(talk: Conversation, draws: Draws[jax.Array]) -> dict[str, Answer]:
@@ -244,15 +238,61 @@ def examination(talk: Conversation, draws: Draws[jax.Array]) -> dict[str, Answer
     Returns:
         The answers, by the kind of prompt.
     """
-    everything = jnp.ones(draws.clicks.shape[:2], bool)
     if "foreground" not in talk.pair.prompts:
-        return {BOX: talk.ask(lone_boxes(draws.boxes), everything, multimask=False)}
-    clicked = talk.ask(lone_clicks(draws.clicks), everything, multimask=True)
-    boxes, valid = talk.found(clicked, draws, 0.0)
-    boxed = talk.ask(lone_boxes(boxes), valid, multimask=False)
-    prompts, answer = lone_clicks(draws.clicks, 2), clicked
-    for k in range(2):
-        prompts = talk.corrected(prompts, FIRST_ROWS + k, answer, jax.random.fold_in(jax.random.key(draws.seed), k))
-        answer = talk.ask(prompts, valid, multimask=False)
-    clicked = dataclasses.replace(clicked, valid=valid)
-    return {BOX: boxed, CLICK: clicked, CLICKS: dataclasses.replace(answer, valid=valid)}
+        return {BOX: _boxed(talk, draws)}
+    clicked, boxes, valid = _clicked(talk, draws, 0.0)
+    from_click = jnp.ones(draws.clicks.shape[1], bool)
+    every = _Rounds(talk, draws, clicked, boxes, valid, from_click, 2).each(lambda answer: answer)
+    boxed, _, three = (jax.tree.map(lambda x, k=k: x[k], every) for k in range(3))
+    return {BOX: boxed, CLICK: dataclasses.replace(clicked, valid=valid), CLICKS: three}
+
+
+def _boxed(talk: Conversation, draws: Draws[jax.Array]) -> Answer:
+    return talk.ask(lone_boxes(draws.boxes), jnp.ones(draws.boxes.shape[:2], bool), multimask=False)
+
+
+def _clicked(talk: Conversation, draws: Draws[jax.Array], jitter: float) -> tuple[Answer, jax.Array, jax.Array]:
+    """Answers to lone clicks, and what `Conversation.found` says of them."""
+    clicked = talk.ask(lone_clicks(draws.clicks), jnp.ones(draws.clicks.shape[:2], bool), multimask=True)
+    return clicked, *talk.found(clicked, draws, jitter)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rounds:
+    """Boxes, then corrections of the answers to them or to clicks: one loop, so that the program
+    holds each decoder once.
+    """
+
+    talk: Conversation
+    draws: Draws[jax.Array]
+    clicked: Answer
+    boxes: jax.Array
+    valid: jax.Array
+    from_click: jax.Array
+    """[Q] bool: corrections follow the click, not the box."""
+    corrections: int
+
+    def each(self, keep: Callable[[Answer], T]) -> T:
+        """Give what ``keep`` takes of each round's answer, with a leading axis of rounds."""
+        boxed = lone_boxes(self.boxes, self.corrections)
+        start = choose(self.from_click, lone_clicks(self.draws.clicks, self.corrections), boxed)
+
+        def round(
+            state: tuple[Prompts, jax.Array, jax.Array], number: jax.Array
+        ) -> tuple[tuple[Prompts, jax.Array, jax.Array], T]:
+            prompts, mine, theirs = state
+            first = number == 0
+            key = jax.random.fold_in(jax.random.key(self.draws.seed), number)
+            row = FIRST_ROWS + jnp.maximum(number - 1, 0)
+            asked = boxed
+            if self.corrections:
+                asked = choose(first, boxed, self.talk.corrected(prompts, row, mine, theirs, key))
+            answer = self.talk.ask(asked, self.valid, multimask=False)
+            stays = (first & self.from_click)[:, None, None]
+            mine, theirs = (jnp.where(stays, *p) for p in zip((mine, theirs), answer.best(), strict=True))
+            mine, theirs = jax.lax.stop_gradient((mine, theirs))
+            return (choose(first, prompts, asked), mine, theirs), keep(answer)
+
+        state = start, *jax.lax.stop_gradient(self.clicked.best())
+        found: T = jax.lax.scan(jax.checkpoint(round), state, jnp.arange(self.corrections + 1))[1]
+        return found

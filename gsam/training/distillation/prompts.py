@@ -72,11 +72,11 @@ class Prompts:
     has_box: jax.Array
     """[B, Q] bool: the first two rows are the corners of a box."""
 
-    def with_click(self, row: int, at: jax.Array, labels: jax.Array) -> Prompts:
+    def with_click(self, row: jax.Array, at: jax.Array, labels: jax.Array) -> Prompts:
         """Replace a row.
 
         Args:
-            row: Its index.
+            row: [] int32, its index.
             at: [B, Q, 2] x y in 0..1.
             labels: [B, Q] int32.
         """
@@ -112,7 +112,7 @@ def choose(first: jax.Array, a: Prompts, b: Prompts) -> Prompts:
     """Take each prompt from one of two sets of the same shape.
 
     Args:
-        first: [Q] or [B, Q] bool: from ``a``.
+        first: [] or [Q] or [B, Q] bool: from ``a``.
         a: The first set.
         b: The second one.
     """

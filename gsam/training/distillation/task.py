@@ -17,7 +17,6 @@ from gsam.training.distillation.answers import (
     Answer,
     Conversation,
     agreement,
-    answer_loss,
     examination,
     lessons,
 )
@@ -101,10 +100,7 @@ class Distillation:
         embedding = talk.embedding_error()
 
         def asked(draws: Draws[jax.Array]) -> tuple[jax.Array, jax.Array]:
-            known = talk.known()
-            every = [answer_loss(answer, known) for answer in lessons(talk, draws, self.corrections)]
-            loss, iou = (jnp.stack(each).mean() for each in zip(*every, strict=True))
-            return loss, iou
+            return lessons(talk, draws, self.corrections)
 
         def silent(draws: Draws[jax.Array]) -> tuple[jax.Array, jax.Array]:
             return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
