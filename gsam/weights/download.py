@@ -23,6 +23,7 @@ PATTERNS = (
     "vocab.json",
     "merges.txt",
     "vocab.txt",
+    "gsam.json",
 )
 FALLBACK = "pytorch_model.bin"
 CHUNK = 1 << 20
@@ -94,7 +95,7 @@ def cached_folder(repository: str, revision: str | None = None) -> Path | None:
     """Find the folder of a hub model in the cache; None if its weights are not in it."""
     import huggingface_hub
 
-    for name in ("model.safetensors", "model.safetensors.index.json", FALLBACK):
+    for name in ("model.safetensors", "model.safetensors.index.json", "adapters.safetensors", FALLBACK):
         found = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision)
         if isinstance(found, str):
             return Path(found).parent

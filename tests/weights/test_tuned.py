@@ -180,3 +180,22 @@ def test_orbax_folders_are_none_of_these(tmp_path: Path, source: Path) -> None:
     assert len(identity.weights_hash(folder)) == 64
     run, expected = with_adapters(tmp_path / "run", folder)
     same(store.load(run).params, expected)
+
+
+def test_on_the_hub(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was uploaded serves by its id, adapters and whole models alike."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    run, expected = with_adapters(tmp_path / "run", source)
+    whole = write_model(tmp_path / "whole", load_base(run), what="all")
+    for name, folder in (("adapters", run / "model"), ("whole", whole)):
+        place = tmp_path / "hub" / f"models--me--{name}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text("0" * 40)
+        shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+        for _ in range(2):  # the second time from what was kept of the first
+            loaded = store.load(f"me/{name}", role="segment")
+            assert loaded.config == gsam.models.sam.VARIANTS["nano_sam"]
+            same(loaded.params, expected)
