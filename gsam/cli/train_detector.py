@@ -23,6 +23,7 @@ from gsam.cli.train_options import (
     Run,
     SaveEvery,
     Seed,
+    SkipFaults,
     Steps,
     check_length,
     held_out_of,
@@ -60,6 +61,7 @@ def detector(
     evaluate_every: EvaluateEvery = None,
     save_every: SaveEvery = None,
     seed: Seed = 0,
+    skip_faults: SkipFaults = False,
     dtype: DType = None,
     weights_dir: WeightsDir = None,
     quiet: Quiet = False,
@@ -94,6 +96,7 @@ def detector(
         evaluate_every=evaluate_every,
         save_every=save_every,
         seed=seed,
+        skip_faults=skip_faults,
         dtype=dtype,
         quiet=quiet,
     )

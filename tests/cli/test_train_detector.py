@@ -31,7 +31,18 @@ def test_options_reach_the_function(kind: str, place: str, monkeypatch: pytest.M
     monkeypatch.setattr(f"gsam.training.{place}.finetune_{kind}", stand_in)
     words = ["--data", "a.json", "--images", "photos", "-m", "some/model", "-o", "run", "--what", "lora", "--rank", "4"]
     words += ["--lora-on", "q_proj", "--minutes", "2.5", "--batch-size", "3", "--rate", "1e-4", "--held-out", "b.json"]
-    words += ["--patience", "3", "--evaluate-every", "7", "--save-every", "9", "--seed", "5", "--quiet"]
+    words += [
+        "--patience",
+        "3",
+        "--evaluate-every",
+        "7",
+        "--save-every",
+        "9",
+        "--seed",
+        "5",
+        "--quiet",
+        "--skip-faults",
+    ]
     done = run(kind, *words)
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/run/model\n"), done.output
     assert called.pop("variants", 4) == 4
@@ -39,7 +50,7 @@ def test_options_reach_the_function(kind: str, place: str, monkeypatch: pytest.M
         "data": Path("a.json"), "images": Path("photos"), "model": "some/model", "out": Path("run"), "what": "lora",
         "rank": 4, "lora_on": "q_proj", "steps": None, "minutes": 2.5, "batch_size": 3, "rate": 1e-4,
         "held_out": Path("b.json"), "patience": 3, "evaluate_every": 7, "save_every": 9, "seed": 5, "dtype": None,
-        "quiet": True,
+        "quiet": True, "skip_faults": True,
     }  # fmt: skip
 
 
