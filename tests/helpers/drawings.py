@@ -64,5 +64,5 @@ def write_drawings(folder: Path, count: int, *, size: tuple[int, int] = (96, 144
     return folder / "train.json"
 
 
-if __name__ == "__main__":  # python -m tests.helpers.drawings FOLDER COUNT
-    print(write_drawings(Path(sys.argv[1]), int(sys.argv[2]), size=(320, 480)))
+if __name__ == "__main__":  # python -m tests.helpers.drawings FOLDER COUNT SEED
+    print(write_drawings(Path(sys.argv[1]), int(sys.argv[2]), size=(320, 480), seed=int(sys.argv[3])))
