@@ -221,6 +221,10 @@ def test_youtube_vis_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(value | {"videos": []}))
     with pytest.raises(UsageError, match="video 1 or category 1 does not exist"):
         youtube_vis.read(tmp_path / "a.json")
+    far = value | {"annotations": [entry | {"segmentations": [None, [[1, 1, 1e9, 1, 1, 5]]]}]}
+    (tmp_path / "a.json").write_text(json.dumps(far))
+    with pytest.raises(UsageError, match="a mask of video 1: its polygon has numbers that are none, or are far"):
+        youtube_vis.read(tmp_path / "a.json")  # pycocotools would end the process
     with pytest.raises(ValueError, match="3 file names for 4 frames"):
         youtube_vis.YouTubeVis().add(example(), ["a", "b", "c"])
 

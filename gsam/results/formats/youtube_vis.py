@@ -15,6 +15,7 @@ import numpy as np
 
 from gsam.errors import UsageError
 from gsam.files import atomic_file
+from gsam.results.formats.shapes import check_reach
 from gsam.results.masks import rle
 from gsam.results.masks.rle import Rle
 from gsam.results.tracks import TrackedFrame, Tracks
@@ -152,7 +153,11 @@ def _tracks(video: Json, entries: Sequence[Json], labels: dict[int, str], file: 
         identity = int(entry["track_id"] if "track_id" in entry else entry.get("id", 0))
         for row, mask in zip(rows, entry["segmentations"], strict=True):
             if mask:
-                row.append((identity, labels[entry["category_id"]], float(entry.get("score", 1.0)), _rle(mask, size)))
+                try:
+                    counts = _rle(mask, size)
+                except ValueError as error:
+                    raise UsageError(f"{file}: a mask of video {video['id']}: {error}") from None
+                row.append((identity, labels[entry["category_id"]], float(entry.get("score", 1.0)), counts))
     frames = [
         TrackedFrame(
             i,
@@ -173,6 +178,8 @@ def _rle(mask: Rle | list[list[float]], size: tuple[int, int]) -> Rle:
     if isinstance(mask, list):
         from pycocotools import mask as coco
 
+        for polygon in mask:
+            check_reach(np.asarray(polygon, np.float64).reshape(-1, 2), size)
         merged = coco.merge(coco.frPyObjects(mask, *size))
         return {"size": list(size), "counts": merged["counts"].decode("ascii")}
     return rle.compress(mask) if isinstance(mask["counts"], list) else mask
