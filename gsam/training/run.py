@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -158,6 +159,6 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{folder}: {error.strerror or error}; make room, and resume the run: earlier checkpoints are whole"
-        ) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        todo = "make room, and resume the run: earlier checkpoints are whole" if full else "choose another folder"
+        raise OutputError(f"{folder} cannot be written to ({error.strerror or error}): {todo}") from error
