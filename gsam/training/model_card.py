@@ -154,7 +154,7 @@ def _loading(role: str, adapters: bool, transformers: bool, original: bool) -> l
             "in PyTorch, and to pass the model on whole, write all of it:",
             "",
             "```bash",
-            "gsam weights port RUN --to pth-layout -o model.safetensors",
+            f"gsam weights port RUN --to {'pth-layout' if original else 'hf-layout'} -o model.safetensors",
             "```",
             "",
         ]

@@ -36,6 +36,9 @@ from gsam.weights.tuned import ADAPTERS, FULL, NOTE, Note, note_of
 DESCRIBED = ("config.json", "preprocessor_config.json", "processor_config.json")
 """Files by which transformers reads a folder; they are taken over with the names it knows."""
 
+FINGERPRINTS = {"data": "data", "held_out": "held-out data", "images": "image files"}
+"""Settings in ``run.json`` that are fingerprints of data, and their names on the card."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Base:
@@ -134,7 +137,8 @@ def write_model(
         adapters: What `Lora.init` made, as trained since.
         lora: What made ``adapters``.
         what: The part that was trained, such as ``decoder``.
-        settings: What to note of the training beside it, as JSON.
+        settings: What to note of the training beside it, as JSON; the data's fingerprints are read
+            from ``run.json`` beside ``folder``.
         scores: Figures before and after training, for the model card.
         card: Another model card than that of `gsam.training.model_card`.
 
@@ -164,7 +168,7 @@ def write_model(
         what=what,
         licence=base.licence,
         scale=None if lora is None else lora.scale,
-        settings=dict(settings or {}) | ({} if lora is None else {"lora": dataclasses.asdict(lora)}),
+        settings=_data_of(folder.parent) | dict(settings or {}) | _noted(lora),
     )
     try:
         with _replacing(folder) as place:
@@ -195,6 +199,20 @@ def _card(place: Path, base: Base, note: Note, scores: Sequence[Scored]) -> str:
         original=layout_of(base.family, base.config).name == "original",
         sizes={file.name: file.stat().st_size for file in sorted(place.glob("*.safetensors"))},
     )
+
+
+def _noted(lora: Lora | None) -> Json:
+    return {} if lora is None else {"lora": dataclasses.asdict(lora)}
+
+
+def _data_of(run: Path) -> Json:
+    """Fingerprints of the data that a run learnt from and was scored on, where its folder says."""
+    try:
+        settings = json.loads((run / "run.json").read_text(encoding="utf-8"))["settings"]
+        found = {key: settings.get(key) for key in FINGERPRINTS}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+    return {FINGERPRINTS[key]: value for key, value in found.items() if isinstance(value, str)}
 
 
 def _write_adapters(
