@@ -107,7 +107,9 @@ def run(args: argparse.Namespace) -> None:
     """Train what was asked for; its folder holds what `train` leaves, and ``machine.txt``."""
     folder = args.out / args.job
     folder.mkdir(parents=True, exist_ok=True)
-    config = TrainConfig(minutes=args.minutes, steps=args.steps, seed=args.seed, learning_rate=args.rate)
+    config = TrainConfig(
+        minutes=args.minutes, steps=args.steps, seed=args.seed, learning_rate=args.rate, dtype="float32"
+    )
     task = make(args.job, args.pool, args.seed, getattr(args, "frames", 0), getattr(args, "teacher", None))
     length = f"--minutes {args.minutes:g}" if args.minutes else f"--steps {args.steps}"
     command = f"{args.job} --pool POOL --out RUNS {length} --rate {args.rate:g} --seed {args.seed}"

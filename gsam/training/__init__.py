@@ -30,7 +30,13 @@ _PUBLIC = {
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    try:
+        module = importlib.import_module(_PUBLIC[name])
+    except ModuleNotFoundError as error:
+        if error.name != "optax":
+            raise
+        raise ImportError("training needs the package optax: pip install 'gsam-jax[train]'") from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -79,7 +79,8 @@ class Checkpoints(Closing):
         """Read the newest state.
 
         Args:
-            like: A state of the same structure, shapes and dtypes.
+            like: A state of the same structure, shapes and dtypes, or the
+                `jax.ShapeDtypeStruct` of its arrays.
 
         Returns:
             The state, on one device, and its notes.

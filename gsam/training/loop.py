@@ -90,8 +90,7 @@ class Loop:
         self.notes = Notes(**notes)
         self.kept = self.step if notes else None, self.notes.evaluated
         self.clock = Clock(config, self.notes.seconds)
-        # CPU devices compute in the threads that callbacks need, so nothing is put off there.
-        self.delay = 0 if self.devices[0].platform == "cpu" else 1
+        self.delay = delay(self.devices[0])
         self.pending: list[tuple[int, Metrics]] = []
 
     def run(self) -> TrainState:
@@ -234,6 +233,14 @@ class Loop:
             self.notes.seconds = self.clock.seconds
             self.saved.save(self.step, self.state, dataclasses.asdict(self.notes), replace=self.step == self.kept[0])
             self.kept = now
+
+
+def delay(device: jax.Device) -> int:
+    """How many steps the host may be ahead of a device.
+
+    None on CPU, whose devices compute in the threads that callbacks need.
+    """
+    return 0 if device.platform == "cpu" else 1
 
 
 def _listed(images: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ import jax
 
 from gsam.dataset.lock import hold
 from gsam.errors import OutputError, UsageError
-from gsam.files import atomic_file
+from gsam.files import PREFIX, atomic_file
 from gsam.training.schedule import RHYTHM, TrainConfig
 from gsam.types import Json
 from gsam.version import __version__
@@ -56,6 +56,8 @@ def open_run(
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     with hold(out / LOCK):
+        for half in out.glob(f"{PREFIX}*"):  # of a process that was killed
+            half.unlink(missing_ok=True)
         before = read_run(out)
         there = before is not None or (out / CHECKPOINTS).exists()
         if there and not resume:

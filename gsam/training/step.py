@@ -52,8 +52,9 @@ def init_state(task: Task, config: TrainConfig, params: Params | None = None) ->
         The state, on one device.
     """
     given = task.init_params(config.seed) if params is None else params
-    # Through NumPy, which drops weak types: they would compile the second step anew.
-    params = {k: jnp.asarray(np.asarray(_widened(v))) for k, v in given.items()}
+    # Through NumPy, which drops weak types (they would compile the second step anew), and copied,
+    # as the step takes the memory of its state.
+    params = {k: jnp.array(np.asarray(_widened(v))) for k, v in given.items()}
     average, zero = jax.tree.map(jnp.array, params), jnp.zeros((), jnp.int32)
     best = jax.tree.map(jnp.array, params) if config.patience is not None else {}
     moments = optimiser(config).init(params)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from gsam.dataset.report import tell
 from gsam.training.checkpoints import Checkpoints
 from gsam.training.interrupt import Stop
@@ -82,7 +84,9 @@ def train(
         state = init_state(task, config, params)
         notes: Json = {}
         if saved.latest is not None:
-            state, notes = saved.restore(state)
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
+            del state  # so that no two are in memory
+            state, notes = saved.restore(like)
         seconds = None if config.minutes is None else 60.0 * config.minutes
         with (
             Log(out, int(state.step), int(notes.get("evaluated", 0))) as log,

@@ -13,6 +13,7 @@ pytest.importorskip("optax")
 
 from gsam.dataset.signals import Interrupted
 from gsam.runtime.shard import shard_batch
+from gsam.training import loop
 from gsam.training.schedule import TrainConfig, learning_rate
 from gsam.training.step import init_state
 from gsam.training.trainer import train
@@ -59,6 +60,27 @@ def test_the_clock_ends_a_run(tmp_path: Path) -> None:
     state = train(Line(), TrainConfig(minutes=0.01), tmp_path, quiet=True)
     assert int(state.step) > 2
     assert lines(tmp_path, "end")
+
+
+def test_a_host_that_is_ahead_of_its_device_writes_the_same_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(steps=9, learning_rate=3e-2, log_every=2, save_steps=4, evaluate_steps=3)
+    one = train(Line(poison=(4,)), config, tmp_path / "one", quiet=True)
+    monkeypatch.setattr(loop, "delay", lambda device: 1)
+    other = train(Line(poison=(4,)), config, tmp_path / "other", quiet=True)
+    for event in ("step", "skipped", "evaluate", "end"):
+        assert lines(tmp_path / "one", event) == lines(tmp_path / "other", event)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_parameters_that_were_given_stay_as_they_are(tmp_path: Path) -> None:
+    start = Line().init_params(3)
+    before = {k: np.array(v) for k, v in start.items()}
+    state = train(Line(), TrainConfig(steps=2, learning_rate=0.1), tmp_path, params=start, quiet=True)
+    for name, value in start.items():
+        np.testing.assert_array_equal(value, before[name])
+    assert (np.asarray(state.params["b/kernel"]) != before["b/kernel"]).any()
 
 
 def test_schedule() -> None:
