@@ -84,7 +84,7 @@ def _drawings(found: Mapping[str, Any]) -> list[str]:
     objects = found["objects"]
     settings = found["rows"][0]["settings"]
     return out + _noted(
-        f"nano_sam, tuned by `gsam train segmenter` for {found['steps']} steps of {settings.get('batch_size', '?')} images "
+        f"nano_sam, tuned by `gsam train segmenter` for {found['steps']} steps of {settings.get('batch size', '?')} images "
         f"on {found['train']} line drawings with {objects['train']} objects, and scored on {found['held_out']} others with "
         f"{objects['held_out']}: mean IoU over objects, then over classes. The drawings are nano's things as lines on paper "
         "(`benchmarks.harness.training_scenes`), a domain that nano has never seen; the seed decides them all.",
@@ -133,10 +133,10 @@ def _sam(found: Mapping[str, Any]) -> list[str]:
         f"| {found['step']:.2f} | {found['peak'] / GB:.2f} GB | {found['kept'] / found['images'] / 1e6:.1f} MB | "
         f"{found['seconds'] / 60:.1f} min |",
         *_noted(
-            f"{model}, by `gsam train segmenter` with its defaults: batches of {settings.get('batch_size', '?')} images with "
-            f"{settings.get('objects', '?')} prompts each, {found['steps']} steps, {found['images']} images of which the last "
-            "two are held out and kept without their mirror image. A step's seconds are those between the first and the last "
-            "line of the log.",
+            f"{model}, by `gsam train segmenter` with its defaults: batches of {settings.get('batch size', '?')} images with "
+            f"{settings.get('prompts per image', '?')} prompts each, {found['steps']} steps, {found['images']} images of which "
+            "the last two are held out and kept without their mirror image. A step's seconds are those between the first and the "
+            "last line of the log.",
         ),
     ]
 

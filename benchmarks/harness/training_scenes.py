@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from gsam.nano.heldout import Example
+from gsam.nano.names import LEAVES
 from gsam.nano.scenes import draw_scene
 from gsam.results.masks.rle import encode
 
@@ -71,7 +72,7 @@ def write(folder: Path, kind: str, count: int) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    names: dict[str, int] = {}
+    names = {name: number for number, name in enumerate(LEAVES, 1)}  # all, so that both files have the same
     for number in range(count):
         example = draw(kind, number)
         height, width = example.rgb.shape[:2]
@@ -84,7 +85,7 @@ def write(folder: Path, kind: str, count: int) -> dict[str, Any]:
             annotations.append(
                 {
                     "id": len(annotations) + 1, "image_id": number + 1, "iscrowd": 0, "area": int(mask.sum()),
-                    "category_id": names.setdefault(name, len(names) + 1), "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "category_id": names[name], "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "segmentation": encode(mask),
                 }
             )  # fmt: skip

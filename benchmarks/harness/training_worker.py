@@ -43,11 +43,11 @@ def ours(
     import numpy as np
 
     from gsam.training.data import read_checked
+    from gsam.training.finetuned import schedule
     from gsam.training.model_folder import load_base
-    from gsam.training.schedule import TrainConfig
     from gsam.training.segmenter.examples import Examples
     from gsam.training.segmenter.features import ImageFeatures
-    from gsam.training.segmenter.finetune import CLIP, DECAY, stage_of, stage_side
+    from gsam.training.segmenter.finetune import side_of, stage_of
     from gsam.training.segmenter.parts import parts
     from gsam.training.segmenter.prompts import rules_for
     from gsam.training.segmenter.task import SegmenterTask
@@ -58,14 +58,13 @@ def ours(
     train_on = read_checked(data, images, masks=True).labelled()
     rules = rules_for(stage, KINDS, objects)
     features = ImageFeatures(stage, Path(out), base.sha256)
-    side = stage_side(stage)
+    side = side_of(stage)
     examples = Examples(train_on, stage, rules, side, batch, 0, features, True)
-    task = SegmenterTask(
-        stage, parts(stage), rules, examples, train_on.split(0.0, 0)[1], what="decoder", features=features
-    )
-    config = TrainConfig(
-        steps=steps, learning_rate=rate, weight_decay=DECAY, clip_norm=CLIP, muon=False, dtype="float32"
-    )
+    task = SegmenterTask(stage, parts(stage), rules, examples, [], what="decoder", features=features)
+    config = schedule(
+        steps=steps, minutes=None, rate=rate, seed=0, watch=None, patience=None, evaluate_every=None, save_every=None,
+        dtype="float32",
+    )  # fmt: skip
     start = task.init_params(0)
     for _ in features.compute(task.model(start), train_on.images, mirrored=True):
         pass

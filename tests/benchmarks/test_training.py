@@ -21,7 +21,7 @@ MEAN = {
     "class_before": None,
     "class_after": 0.7,
 }
-ROW = {"what": "decoder", "means": [MEAN], "settings": {"batch_size": 4}, "seconds": 120.0, "training": 60.0,
+ROW = {"what": "decoder", "means": [MEAN], "settings": {"batch size": 4}, "seconds": 120.0, "training": 60.0,
        "peak": 2e9, "bytes": 5e6}  # fmt: skip
 LOSSES = {"losses": [1.0], "peak": 1e9}
 REPORT: dict[str, Any] = {
@@ -34,7 +34,7 @@ REPORT: dict[str, Any] = {
         "absent": {"torch.compile": "no compiler"}, "steps": 20, "warm": 3, "batch": 2, "objects": 4, "repeats": 3,
         "rounds": [0, 7], "small": False, "rate": 1e-4,
     },
-    "sam": {"step": 5.0, "seconds": 600.0, "peak": 4e9, "settings": {"batch_size": 4, "objects": 8}, "steps": 20,
+    "sam": {"step": 5.0, "seconds": 600.0, "peak": 4e9, "settings": {"batch size": 4, "prompts per image": 8}, "steps": 20,
             "kept": 5e7, "images": 10, "small": False},
     "kill": {"kills": 2, "asked": 2, "at": [5, 9], "steps": 60, "seconds": 30.0, "seed": 19, "saves": 5,
              "differences": [], "again": []},
@@ -51,6 +51,8 @@ def test_the_page_tells_what_was_measured() -> None:
         "gsam / torch: **0.50**; goal 1 or less: met.",
         "| 5.00 | 4.00 GB | 5.0 MB | 10.0 min |",
         "after steps 5, 9 of the log",
+        "for 5 steps of 4 images",
+        "batches of 4 images with 8 prompts each",
     ):
         assert part in " ".join(text.split()) or part in text
     assert training_page.wrong(REPORT) == []
