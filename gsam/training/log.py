@@ -36,7 +36,7 @@ class Log(Closing):
             kept = [row for row in read_log(folder) if 0 < row["step"] <= last.get(row["event"], step)]
             kept = [row for row in kept if row["event"] != "end" or row["step"] == step]
             self.ended = bool(kept) and kept[-1]["event"] == "end"
-            """Whether the run came to its end."""
+            """True after the run came to its end."""
             with atomic_file(folder / LOG) as file:
                 file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
             self._file = (folder / LOG).open("ab", buffering=0)

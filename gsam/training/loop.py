@@ -39,15 +39,15 @@ class Notes:
     """All of a run that is not in its `TrainState`, saved beside it."""
 
     seconds: float = 0.0
-    """Of training so far."""
+    """Seconds of training so far."""
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
-    """What was to be logged, summed over the steps since the last line."""
+    """Numbers that are to be logged, summed over the steps since the last line."""
     count: int = 0
-    """How many finite steps that were."""
+    """Finite steps since then."""
     evaluated: int = 0
     """The step of the last evaluation."""
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Of the last evaluation; of the best one where one is watched."""
+    """Figures of the last evaluation; of the best one where one is watched."""
     best: float | None = None
     """The best figure that was watched."""
     since: int = 0
@@ -236,7 +236,7 @@ class Loop:
 
 
 def delay(device: jax.Device) -> int:
-    """How many steps the host may be ahead of a device.
+    """Give the number of steps that the host may be ahead of a device.
 
     None on CPU, whose devices compute in the threads that callbacks need.
     """

@@ -1,4 +1,4 @@
-"""How far a training run is: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of a training run: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def describe(config: TrainConfig, settings: Mapping[str, Any] | None) -> Json:
 
 
 def read_run(out: Path) -> Json | None:
-    """What the run in a folder was begun with: ``gsam``, ``config``, ``settings``; None for none.
+    """Read what the run in a folder was begun with: ``gsam``, ``config``, ``settings``; None for none.
 
     Raises:
         UsageError: ``run.json`` cannot be read (``training_unreadable``).

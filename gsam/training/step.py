@@ -32,7 +32,7 @@ class TrainState:
     skipped: jax.Array
     """Steps whose loss or gradient was not finite, [] int32."""
     row: jax.Array
-    """How many of them the last steps were, one after the other, [] int32."""
+    """The number of such steps in a row, up to the last one, [] int32."""
 
 
 Step = Callable[[TrainState, Params, Batch, np.float32], tuple[TrainState, Metrics]]
