@@ -87,7 +87,14 @@ def describe(config: TrainConfig, settings: Mapping[str, Any] | None) -> Json:
 
 
 def read_run(out: Path) -> Json | None:
-    """Read what the run in a folder was begun with: ``gsam``, ``config``, ``settings``; None for none.
+    """Read what the run in a folder was begun with.
+
+    Args:
+        out: The folder.
+
+    Returns:
+        ``gsam`` (the version), ``config`` (`TrainConfig` as a table) and ``settings``; None where
+        there is no run.
 
     Raises:
         UsageError: ``run.json`` cannot be read (``training_unreadable``).
