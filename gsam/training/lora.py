@@ -44,7 +44,7 @@ class Lora:
     rank: int = 8
     """Columns of the first matrix of a pair, rows of the second."""
     alpha: float | None = None
-    """What is added is scaled by ``alpha / rank``; None for ``rank``, a scale of one."""
+    """Numerator of the scale of what is added, ``alpha / rank``; None for ``rank``."""
     targets: str = TARGETS
     """Regular expression that is searched for in the names of the kernels, such as
     ``image_encoder/blocks/0/attn/qkv/kernel``.

@@ -63,7 +63,7 @@ class Base:
     licence: str | None
     """Licence of its weights, where the manifests or its own note say one."""
     role: str = "segment"
-    """What it is trained for."""
+    """Role that it is trained for."""
     scratch: bool = False
     """True for a model of random numbers, which no file holds; ``name`` is then that of the model
     whose decoder it began with.

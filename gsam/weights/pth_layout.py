@@ -22,7 +22,7 @@ from gsam.weights.tuned import NOTE, note_of
 
 Kind = Literal["original", "hugging_face"]
 FORMAT = {"format": "pt"}
-"""What transformers asks of the header of a safetensors file."""
+"""Note in the header of a safetensors file, which transformers asks for."""
 
 
 def layout_of(family: str, config: Any, kind: Kind | None = None) -> Layout:

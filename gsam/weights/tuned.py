@@ -29,7 +29,7 @@ FULL, ADAPTERS = "model.safetensors", "adapters.safetensors"
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What a folder's ``gsam.json`` says."""
+    """Content of a folder's ``gsam.json``."""
 
     family: str
     """A family of `gsam.registry`."""
@@ -48,7 +48,7 @@ class Note:
     scale: float | None
     """Factor of LoRA's adapters; None for a folder that has none."""
     settings: Json
-    """What else the trainer noted, ``lora`` with its rank and targets among it."""
+    """Settings that the trainer noted, ``lora`` with its rank and targets among them."""
 
     def to_json(self) -> Json:
         """Give the content of the file."""
