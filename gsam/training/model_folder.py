@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import json
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -256,8 +258,9 @@ def _check(base: Base, params: Mapping[str, NDArray[Any]], adapters: Mapping[str
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a folder that takes the place of ``folder`` if the block ends without an error."""
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("new", "old"))
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.parent.glob(f".*{glob.escape(folder.name)}.*"):  # of runs that were killed here
+        if re.fullmatch(rf"\.?\.{re.escape(folder.name)}\.\d+\.(new|old)(\.\d+\.partial)?", left.name):
+            shutil.rmtree(left, ignore_errors=True)
     with atomic_folder(new) as place:
         yield place
     if folder.exists():

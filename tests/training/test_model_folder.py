@@ -90,6 +90,8 @@ def test_the_whole_model(tmp_path: Path, base: Base) -> None:
 
 def test_a_second_model_replaces_the_first(tmp_path: Path, base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "model"
+    for killed in (".model.12.new", ".model.12.old", "..model.12.new.12.partial"):
+        (tmp_path / killed).mkdir()
     write_model(folder, base, what="all")
     lora = Lora(rank=2)
     write_model(folder, base, adapters=lora.init(base.params, 0), lora=lora, what="lora")
