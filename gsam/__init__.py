@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gsam.pipeline import Pipeline as Pipeline
     from gsam.pipeline.grid import GridProposer as GridProposer
     from gsam.pipeline.limits import Limits as Limits
+    from gsam.pipeline.refine import SecondLook as SecondLook
     from gsam.predictors.automatic.generator import MaskGenerator as MaskGenerator
     from gsam.predictors.fast_sam import FastSAM as FastSAM
     from gsam.predictors.image import Predictor as Predictor
@@ -55,6 +56,7 @@ _HOME = {
     "gsam.pipeline": ("Pipeline",),
     "gsam.pipeline.grid": ("GridProposer",),
     "gsam.pipeline.limits": ("Limits",),
+    "gsam.pipeline.refine": ("SecondLook",),
     "gsam.predictors.image": ("Predictor",),
     "gsam.results.result": ("Result",),
     "gsam.text.processor": ("QueryFeatures",),

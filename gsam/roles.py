@@ -176,6 +176,22 @@ class Classifier(Stage, Protocol):
 
 
 @runtime_checkable
+class Refiner(Stage, Protocol):
+    """Scene -> scene, by a step that has parameters or a view of its own."""
+
+    def refine(self, params: Params, scene: Scene) -> Scene:
+        """Pure: change what the scene holds.
+
+        Args:
+            params: The stage's parameters.
+            scene: All that is known so far; ``scene.images.view(self.view)`` are its pixels.
+
+        Returns:
+            The scene, changed.
+        """
+
+
+@runtime_checkable
 class ImageTextScorer(EncodesText, Stage, Protocol):
     """A classifier that scores whole images too: what `gsam.FastSAM` needs for a text."""
 

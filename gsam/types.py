@@ -190,6 +190,11 @@ class Masks:
     logits alone decide.  Then the logits are of the picture itself, so many of their first rows
     and columns as ``content`` says.
     """
+    window: jax.Array | None = None
+    """[B, N, 4] float32 pixels of the original picture: the rectangle that the logits of a second
+    look (`gsam.SecondLook`) lie over; what lies outside is not mask.  Empty, all zeros, for those
+    that lie over the view; None if all do.
+    """
 
 
 @jax.tree_util.register_dataclass

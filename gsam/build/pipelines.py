@@ -13,8 +13,8 @@ from jax.typing import DTypeLike
 from gsam.build.devices import devices_of, dtype_of
 from gsam.build.missing import explained
 from gsam.build.recipes import read_recipe, recipes
-from gsam.build.schema import check_value
-from gsam.build.stages import stage
+from gsam.build.schema import NAMELESS, check_settings, check_value
+from gsam.build.stages import second_look, stage
 from gsam.build.stages import tracker as load_tracker
 from gsam.errors import CheckpointError, UsageError
 from gsam.export.artefact import is_exported
@@ -26,7 +26,7 @@ from gsam.runtime.rebuild import by_recipe
 
 DEFAULT = "grounded_sam"
 """The recipe of `load` and of ``gsam segment``: any words, photographs."""
-OPTIONS = ("detector", "segmenter", "classifier", "tracker", "device", "dtype", "labels")
+OPTIONS = ("detector", "segmenter", "classifier", "tracker", "refine", "device", "dtype", "labels")
 """Arguments of `load` that are no limits."""
 
 
@@ -38,6 +38,7 @@ def load(
     segmenter: str | None = None,
     classifier: str | None = None,
     tracker: str | None = None,
+    refine: bool | Mapping[str, Any] | None = None,
     device: str | jax.Device | Sequence[jax.Device] | None = None,
     dtype: DTypeLike | None = None,
     labels: Literal["queries", "phrases"] | None = None,
@@ -57,6 +58,9 @@ def load(
         classifier: The same for the classifier.
         tracker: The same for the model that `gsam.Pipeline.track` uses; by default the recipe's, or
             its segmenter where that can track (SAM 2).
+        refine: Whether small things are segmented again, each in a window of its own
+            (`gsam.SecondLook`), or settings of that step in place of the recipe's; by default as
+            the recipe says: few do.
         device: A platform (``"cpu"``, ``"gpu"``, ``"tpu"``: all its local devices), one of its
             devices (``"cuda:0"``) or devices of JAX; by default all local devices of JAX's default
             platform.
@@ -87,6 +91,7 @@ def load(
             "segmenter": segmenter,
             "classifier": classifier,
             "tracker": tracker,
+            "refine": refine,
             "dtype": dtype,
             "labels": labels,
         }
@@ -103,6 +108,7 @@ def load(
         what = "labels are" if labels is not None else "detector is"
         raise UsageError(f"{name} finds everything without words: no {what} to be changed")
     recipe |= {table: {**recipe.get(table, {}), "name": model} for table, model in replaced.items() if model}
+    looks = _looks(recipe, refine)
     if labels is not None:
         recipe["detect"] = {**recipe["detect"], "labels": labels}
     if labels == "phrases":
@@ -111,17 +117,32 @@ def load(
     devices = devices_of(device)
     kind = dtype_of(dtype, devices)
     try:
-        stages = [
-            stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, kind)
+        stages = {
+            role: stage(role, table["name"], {k: v for k, v in table.items() if k != "name"}, kind)
             for role in ("ground", "detect", "segment", "classify")
             if (table := recipe.get(role))
-        ]
+        }
     except CheckpointError as error:
-        models = [table["name"] for role, table in recipe.items() if role != "limits"]
+        models = [table["name"] for role, table in recipe.items() if role not in NAMELESS]
         raise explained(error, str(name), models) from None
-    track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(stages, "track") else {})
+    steps = list(stages.values())
+    if looks is not None:
+        made = "segment" if "segment" in stages else "ground"
+        steps.insert(list(stages).index(made) + 1, second_look(stages[made], looks))
+    track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(steps, "track") else {})
     make = functools.partial(load_tracker, track.pop("name"), dtype=kind) if track else None
-    return Pipeline(*stages, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)
+    return Pipeline(*steps, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)
+
+
+def _looks(recipe: Mapping[str, Any], refine: bool | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Settings of the second look, None for none: the recipe's, then those of the call."""
+    if refine is False or (refine is None and "refine" not in recipe):
+        return None
+    own = {} if isinstance(refine, bool | None) else refine
+    if not isinstance(own, Mapping):
+        raise UsageError(f"refine is {refine!r}, it must be True, False or settings: {{'most': 8}}")
+    check_settings("refine", own)
+    return {**recipe.get("refine", {}), **own}
 
 
 def _can(stages: Sequence[Any], role: str) -> bool:

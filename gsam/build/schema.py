@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import get_args, get_type_hints
 
 from gsam.errors import UsageError
-from gsam.runtime.settings import GRID, LIMITS, SHARE, Number, unknown_setting
+from gsam.runtime.settings import GRID, LIMITS, REFINE, SHARE, Number, unknown_setting
 from gsam.text.templates import templates
 from gsam.tracking.config import PROMPTS, TRACKING
 from gsam.types import View
@@ -19,11 +19,14 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "ground": _SEGMENT | GRID_SETTINGS,
     "detect": frozenset({"name", "template", "span", "labels"}),
     "segment": _SEGMENT,
+    "refine": frozenset({*REFINE, "prompt", "canvas"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
     "track": frozenset({"name", "prompt", *TRACKING}),
     "limits": frozenset(LIMITS),
 }
 """The tables of ``pipelines/*.toml`` and their keys: names and numbers only."""
+NAMELESS = frozenset({"refine", "limits"})
+"""Tables that name no model."""
 NUMBERS: Mapping[str, Number] = {
     **LIMITS,
     **TRACKING,
@@ -31,6 +34,7 @@ NUMBERS: Mapping[str, Number] = {
     "max_hole_area": Number(0),
     "max_sprinkle_area": Number(0),
     **GRID,
+    **REFINE,
     "weight": SHARE,
     "context": Number(0, 10),
     "background": SHARE,
@@ -63,17 +67,32 @@ def check_recipe(recipe: Mapping[str, object], where: str) -> None:
             raise unknown_setting(table, RECIPE, f"{where}: unknown table [{table}]")
         if not isinstance(values, dict):
             raise UsageError(f"{where}: {table} must be a table")
-        for key, value in values.items():
-            if key not in RECIPE[table]:
-                raise unknown_setting(key, RECIPE[table], f"{where}: unknown key {table}.{key}")
-            if isinstance(value, bool):
-                told = f"{table}.{key} is {str(value).lower()}: recipes have names and numbers only"
-                raise UsageError(f"{where}: {told}, 0 or 1 for a switch")
-            check_value(key, value, f"{where}: {table}.", table)
-        if table != "limits" and "name" not in values:
+        check_settings(table, values, where)
+        if table not in NAMELESS and "name" not in values:
             raise UsageError(f"{where}: {table}.name is missing")
     if ("detect" in recipe) == ("ground" in recipe):
         raise UsageError(f"{where}: a pipeline begins with [detect] or with [ground]")
+
+
+def check_settings(table: str, values: Mapping[str, object], where: str = "") -> None:
+    """Check the keys and values of one table.
+
+    Args:
+        table: Its name, one of `RECIPE`.
+        values: Key -> value.
+        where: What errors begin with; by default nothing, for settings of a call.
+
+    Raises:
+        gsam.errors.UsageError: A key does not exist, or a value may not be what it is.
+    """
+    where = f"{where}: " if where else ""
+    for key, value in values.items():
+        if key not in RECIPE[table]:
+            raise unknown_setting(key, RECIPE[table], f"{where}unknown key {table}.{key}")
+        if isinstance(value, bool):
+            told = f"{table}.{key} is {str(value).lower()}: recipes have names and numbers only"
+            raise UsageError(f"{where}{told}, 0 or 1 for a switch")
+        check_value(key, value, f"{where}{table}.", table)
 
 
 def check_value(key: str, value: object, where: str = "", table: str = "") -> None:

@@ -7,7 +7,7 @@ import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 from numpy.typing import DTypeLike
@@ -22,6 +22,9 @@ from gsam.runtime.settings import unknown_setting
 from gsam.text.tokenizer import OPENAI, FastTokenizer, load_tokenizer
 from gsam.types import View
 from gsam.weights.store import Loaded
+
+if TYPE_CHECKING:
+    from gsam.pipeline.refine import SecondLook
 
 INNER = frozenset({"params", "config", "spec", "tokenizer"})
 """Fields of stages that are no settings."""
@@ -152,6 +155,25 @@ def stage(role: str, name: str, settings: Mapping[str, Any], dtype: DTypeLike | 
     from gsam.pipeline.grid import GridProposer
 
     return GridProposer(built, **own)
+
+
+def second_look(made: Any, settings: Mapping[str, Any]) -> SecondLook:
+    """Build the step that looks again with the model of a stage that makes masks.
+
+    Args:
+        made: A segmenter, or a promptable one on a grid.
+        settings: Fields of `gsam.SecondLook`, as a recipe writes them.
+
+    Returns:
+        The step, with the stage's own weights.
+
+    Raises:
+        UsageError: The model takes no boxes, or a setting is out of range.
+    """
+    from gsam.pipeline.grid import GridProposer
+    from gsam.pipeline.refine import SecondLook
+
+    return SecondLook(made.segmenter if isinstance(made, GridProposer) else made, **_settings(settings))
 
 
 def check_role(name: str, roles: Mapping[str, str], role: str) -> None:

@@ -198,7 +198,9 @@ def _step(
     if entry["role"] is None:  # a function of the user's, which is in the programs
         return lambda scene: scene
     slot = entry["slot"]
-    stage = ExportedStage(entry["role"], View(**entry["view"]), weights.get(slot, {}), entry.get("upsample", "view"))
+    stage = ExportedStage(
+        entry["role"], View(**entry["view"]), weights.get(entry.get("weights", slot), {}), entry.get("upsample", "view")
+    )
     if "text" in entry:
         stage.text = from_config(entry["text"], load_tokenizer(folder / entry["tokenizer"]))
     if embed := next((p for p in programs if p.kind == "embed" and p.slot == slot), None):

@@ -78,11 +78,18 @@ def export(
         if progress:
             progress(len(todo), len(todo))
         stages = {slot: s for slot, s in pipe.steps.items() if pipe.roles[slot]}
-        ported.write({f"{slot}/{k}": v for slot, s in stages.items() for k, v in s.params.items()}, partial / WEIGHTS)
+        own = {slot: s.params for slot, s in stages.items() if _holder(pipe, slot) == slot}
+        ported.write({f"{slot}/{k}": v for slot, params in own.items() for k, v in params.items()}, partial / WEIGHTS)
         note = _note(pipe, platforms, todo, partial)
         note["files"] = dict(listed(partial))
         (partial / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
     return folder
+
+
+def _holder(pipe: Pipeline, slot: str) -> str:
+    """Name the first slot whose stage has the very parameters of that in ``slot``."""
+    params = pipe.steps[slot].params
+    return next(s for s, stage in pipe.steps.items() if pipe.roles[s] and stage.params is params)
 
 
 def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSpec], partial: Path) -> dict[str, Any]:
@@ -95,6 +102,8 @@ def _note(pipe: Pipeline, platforms: Sequence[str], programs: Sequence[ProgramSp
         entry: dict[str, Any] = {"slot": slot, "role": role}
         if role:
             entry["view"] = dataclasses.asdict(step.view)
+            if (held := _holder(pipe, slot)) != slot:
+                entry["weights"] = held
             if isinstance(step, UpsamplesMasks):
                 entry["upsample"] = step.upsample
         if isinstance(step, ReadsText):

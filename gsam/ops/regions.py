@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gsam.ops.resize import crop_weights, crops
 from gsam.ops.views import normalise, scale, to_view
+from gsam.ops.windows import is_window, twice
 from gsam.types import Labels, Scene, View
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -46,7 +47,13 @@ def regions(scene: Scene, canvas: View, context: float, *, masked: bool) -> Regi
     whole = jnp.asarray(masks.logits.shape[-2:], jnp.float32)
     factor = (whole if masks.content is None else masks.content) / size  # [B, N, 2], rows and columns
     factor = jnp.broadcast_to(factor[..., ::-1], (*wide.shape[:2], 2)) / scale(scene.images, canvas)[:, None]
-    return Regions(wide, wide * jnp.concatenate([factor, factor], -1), masks.logits)
+    on_mask = wide * jnp.concatenate([factor, factor], -1)
+    if masks.window is not None:
+        start, side = masks.window[..., :2], masks.window[..., 2:] - masks.window[..., :2]
+        own = widen(scene.boxes.xyxy, context) - twice(start)
+        own *= twice(whole[::-1] / jnp.maximum(side, 1e-3))
+        on_mask = jnp.where(is_window(masks.window), own, on_mask)
+    return Regions(wide, on_mask, masks.logits)
 
 
 def cut(

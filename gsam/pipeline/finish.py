@@ -11,7 +11,7 @@ import numpy as np
 
 from gsam.inputs.image import Picture
 from gsam.pipeline.limits import Limits
-from gsam.results.result import BoxClippedMasks, LowResMasks, Result
+from gsam.results.result import BoxClippedMasks, LowResMasks, Result, WindowedMasks
 from gsam.roles import Stage, UpsamplesMasks
 from gsam.text.captions import CaptionPacker
 from gsam.text.queries import Queries
@@ -58,12 +58,13 @@ def to_results(
     masks = _found(scene.masks, 1 + int(np.flatnonzero(boxes.valid.any(0)).max(initial=-1)))
     boxed = scene.masks is not None and scene.masks.within is not None
     within = jax.device_get((scene.masks.content, scene.masks.within)) if boxed else None  # type: ignore[union-attr]
+    windows = jax.device_get(scene.masks.window) if scene.masks is not None else None
     content = None if view is None else np.asarray(scene.images.content[view.key])
     results = []
     for i, (picture, asked) in enumerate(zip(pictures, queries, strict=True)):
         order = np.flatnonzero(boxes.valid[i])
         order = order[np.argsort(-labels.score[i][order], kind="stable")][: limits.boxes]
-        low_res: LowResMasks | BoxClippedMasks | None = None
+        low_res: LowResMasks | BoxClippedMasks | WindowedMasks | None = None
         quality = np.zeros(len(order), np.float32)
         if masks is not None and within is not None:
             logits = masks[0][i][order].astype(np.float32, copy=False)
@@ -82,6 +83,8 @@ def to_results(
                 limits.mask_threshold,
                 upsample,
             )
+            if windows is not None:
+                low_res = WindowedMasks(low_res, windows[i][order])
             quality = masks[1][i][order].astype(np.float32, copy=False)
         ids = labels.index[i][order]
         names = [asked.labels[k] for k in ids]

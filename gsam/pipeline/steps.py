@@ -1,4 +1,4 @@
-"""The pure function that a pipeline compiles: detect -> suppress -> segment -> classify."""
+"""The pure function that a pipeline compiles: detect, suppress, segment, refine, classify."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gsam.runtime.rebuild import Rebuildable
 from gsam.text.captions import CaptionPacker
 from gsam.types import Images, Params, PyTree, Scene, Text, Thresholds, View
 
-ROLES = ("detect", "segment", "classify")
+ROLES = ("detect", "segment", "refine", "classify")
 
 
 class Steps(Rebuildable):
@@ -92,6 +92,8 @@ class Steps(Rebuildable):
             if role == "segment":
                 masks = step.segment(params[slot], features[slot], images, scene.boxes)
                 scene = suppress_contained(dataclasses.replace(scene, masks=masks))
+            elif role == "refine":
+                scene = step.refine(params[slot], scene)
             elif role == "classify":
                 scene = step.classify(params[slot], scene, tokens.stages.get(slot), tokens.valid)
                 scene = suppress_contained(deduplicate(scene))

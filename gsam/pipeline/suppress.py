@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gsam.ops.boxes import area, intersection, iou
 from gsam.ops.suppression import contained, keep_best, surrounds_group, without_duplicates
 from gsam.ops.top import take
+from gsam.ops.windows import extents, is_window, onto
 from gsam.types import Scene
 
 CELLS = 64
@@ -91,9 +92,22 @@ def not_contained(scene: Scene) -> Kept:
     logits = scene.masks.logits
     step = max(logits.shape[-1] // CELLS, 1)
     mask = logits[..., step // 2 :: step, step // 2 :: step] > 0
+    if scene.masks.window is not None:
+        mask = _on_view(scene, mask)
     flat = mask.reshape(*mask.shape[:2], -1).astype(jnp.float32)
     clash = contained(flat.sum(-1), flat @ flat.swapaxes(1, 2), scene.thresholds.inside)
     return _in_front(jax.vmap(keep_best)(clash & _same(scene, scene.labels.index), scene.boxes.valid))
+
+
+def _on_view(scene: Scene, mask: jax.Array) -> jax.Array:
+    """Lay those of the masks [B, N, s, s] that lie over windows on the grid of the others."""
+    masks = scene.masks
+    assert masks is not None
+    assert masks.window is not None
+    view = extents(dataclasses.replace(masks, window=None), scene.images.size)
+    cells = mask.shape[-1]
+    own = jax.vmap(onto, (0, 0, 0, None, None))(masks.logits, masks.window, view, cells, -1.0) > 0
+    return jnp.where(is_window(masks.window)[..., None], own, mask)
 
 
 def _same(scene: Scene, index: jax.Array) -> jax.Array:

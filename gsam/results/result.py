@@ -17,6 +17,7 @@ from gsam.results.masks.box_clipped import BoxClippedMasks as BoxClippedMasks
 from gsam.results.masks.cropped import CroppedMasks as CroppedMasks
 from gsam.results.masks.low_res import LowResMasks as LowResMasks
 from gsam.results.masks.rle import Rle
+from gsam.results.masks.windowed import WindowedMasks as WindowedMasks
 from gsam.types import Json
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Result:
     """[N] float32 in 0..1."""
     mask_scores: NDArray[np.float32]
     """[N] float32, the segmenter's own estimate of the quality of its masks."""
-    low_res: LowResMasks | BoxClippedMasks | CroppedMasks | None = None
+    low_res: LowResMasks | BoxClippedMasks | CroppedMasks | WindowedMasks | None = None
     """The masks in the small form in which they left the device; None without a segmenter."""
     image: str | None = None
     """The file's name, if there was one."""

@@ -90,6 +90,16 @@ GRID: Mapping[str, Number] = {
     "box_nms_thresh": SHARE,
 }
 """Ranges of the settings of a `gsam.GridProposer`."""
+REFINE: Mapping[str, Number] = {
+    "most": Number(1, 1000, whole=True),
+    "below": Number(0, 1, above=True),
+    "margin": Number(0, 2),
+    "zoom": Number(1, 64),
+    "together": Number(1, 4, whole=True),
+    "agree": SHARE,
+    "gain": Number(-1, 1),
+}
+"""Ranges of the settings of a `gsam.SecondLook`."""
 
 
 def check_numbers(values: Mapping[str, Any], allowed: Mapping[str, Number], where: str = "") -> None:

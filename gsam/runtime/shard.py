@@ -17,11 +17,13 @@ AXIS = "batch"
 
 
 def replicate(values: PyTree, devices: Sequence[jax.Device]) -> PyTree:
-    """Put a pytree on every device as a whole."""
+    """Put a pytree on every device as a whole; an array that it holds twice is put there once."""
     check_process()
-    if len(devices) == 1:
-        return jax.device_put(values, devices[0])
-    return jax.device_put(values, NamedSharding(_mesh(devices), PartitionSpec()))
+    target = devices[0] if len(devices) == 1 else NamedSharding(_mesh(devices), PartitionSpec())
+    leaves, tree = jax.tree.flatten(values)
+    known = {id(x): x for x in leaves}
+    placed = dict(zip(known, jax.device_put(list(known.values()), target), strict=True))
+    return jax.tree.unflatten(tree, [placed[id(x)] for x in leaves])
 
 
 def shard_batch(values: PyTree, devices: Sequence[jax.Device]) -> PyTree:
