@@ -145,25 +145,27 @@ class Distillation:
             The row of a score is that of the prompt among those of the image.
         """
         for image, answers, ious in self._examined(images, student):
-            for prompt, answer in answers.items():
-                for row in np.flatnonzero(answer.valid[0]).tolist():
-                    yield ObjectScore(image.name, row, 0, prompt, float(ious[prompt][0, row]))
+            found = {prompt: (answer.valid, ious[prompt]) for prompt, answer in answers.items()}
+            for prompt, (valid, iou) in jax.device_get(found).items():
+                for row in np.flatnonzero(valid[0]).tolist():
+                    yield ObjectScore(image.name, row, 0, prompt, float(iou[0, row]))
 
     def answers(self, image: Unlabelled, student: Params) -> dict[str, Answer]:
         """Give the answers about an image that `measure` compares, on the host."""
         ((_, answers, _),) = self._examined([image], student)
-        return answers
+        on_host: dict[str, Answer] = jax.device_get(answers)
+        return on_host
 
     def _examined(
         self, images: Sequence[Unlabelled], student: Params
-    ) -> Iterator[tuple[Unlabelled, dict[str, Answer], dict[str, NDArray[np.float32]]]]:
-        params = jax.device_put(cast(student, self.dtype))
-        constants = jax.device_put(cast(self.constants, self.dtype))
+    ) -> Iterator[tuple[Unlabelled, dict[str, Answer], dict[str, jax.Array]]]:
+        params, constants = jax.device_put(
+            (cast(student, self.dtype), cast(self.constants, self.dtype)), jax.local_devices()[0]
+        )
         for image in images:
             rng = np.random.default_rng([self.seed, int(image.sha256[:8], 16)])
             batch = self._load([image], draw(rng, 1, EXAM_PROMPTS))
-            answers, ious = jax.device_get(self._examine(params, constants, batch))
-            yield image, answers, ious
+            yield image, *self._examine(params, constants, batch)
 
     def _exam(
         self, student: Params, constants: Params, batch: DistilBatch[jax.Array]

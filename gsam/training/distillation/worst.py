@@ -35,24 +35,23 @@ def worst_cases(
         after: What it gave after.
 
     Yields:
-        At most `WORST` cases, the worst first; the teacher's mask is the truth.
+        At most `WORST` cases, those of one image after each other; the teacher's mask is the truth.
     """
-    images = {image.name: image for image in task.held_out}
     earlier = {(s.image, s.row, s.prompt): s.iou for s in before}
-    shown: set[tuple[str, int]] = set()
+    chosen: dict[tuple[str, int], ObjectScore] = {}
     for one in sorted(after, key=lambda s: s.iou):
-        if (one.image, one.row) in shown:
+        if len(chosen) < WORST:
+            chosen.setdefault((one.image, one.row), one)
+    for image in task.held_out:
+        some = [one for one in chosen.values() if one.image == image.name]
+        if not some:
             continue
-        shown.add((one.image, one.row))
-        image = images[one.image]
-        pixels = image.open().pixels
-        answers = [task.answers(image, params)[one.prompt] for params in (start, end)]
-        first, last = (_mask(task, answer, one.row, pixels, teacher=False) for answer in answers)
-        truth = _mask(task, answers[1], one.row, pixels, teacher=True)
-        was = earlier.get((one.image, one.row, one.prompt), float("nan"))
-        yield Case(one.image, pixels, truth, first, last, ALL, one.prompt, was, one.iou)
-        if len(shown) == WORST:
-            return
+        pixels, was, now = image.open().pixels, task.answers(image, start), task.answers(image, end)
+        for one in some:
+            first, last = (_mask(task, said[one.prompt], one.row, pixels, teacher=False) for said in (was, now))
+            truth = _mask(task, now[one.prompt], one.row, pixels, teacher=True)
+            score = earlier.get((one.image, one.row, one.prompt), float("nan"))
+            yield Case(one.image, pixels, truth, first, last, ALL, one.prompt, score, one.iou)
 
 
 def _mask(

@@ -14,7 +14,8 @@ from gsam.weights import store
 from tests.training.distillation import tiny
 
 pytest.importorskip("optax")
-EMBEDDINGS: dict[str, Any] = {"embedding_share": 1.0, "batch_size": 2, "rate": 3e-3, "quiet": True, "save_every": 2}
+EMBEDDINGS: dict[str, Any] = {"embedding_share": 1.0, "batch_size": 2, "rate": 3e-3, "quiet": True}
+EMBEDDINGS |= {"save_every": 2, "evaluate_every": 100}
 
 
 def losses(run: Path) -> list[float]:
