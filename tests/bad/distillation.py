@@ -1,10 +1,12 @@
-"""Rows 59d: a teacher, a student and images that do not go together."""
+"""Rows 59d to 59j: a teacher, a student and images that do not go together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.bad.table import Row, Run, error
 from tests.training.distillation import tiny
@@ -14,6 +16,7 @@ def taught(count: int = 2, broken: bool = False, **change: Any) -> Callable[[Pat
     """Teach with nano's segmenter, on so many images."""
 
     def make(folder: Path) -> Run:
+        pytest.importorskip("optax")
         from gsam.training.distillation.run import distil
 
         tiny.images(folder / "photos", 0 if broken else count)
@@ -28,7 +31,7 @@ def taught(count: int = 2, broken: bool = False, **change: Any) -> Callable[[Pat
 ROWS: list[Row] = [
     error("59d", "distil: a folder without images", taught(0), "UsageError distil_no_images",
           "no image that can be read", exit=2, http=None),
-    error("59d2", "distil: images none of which can be read", taught(3, broken=True), "UsageError distil_no_images",
+    error("59j", "distil: images none of which can be read", taught(3, broken=True), "UsageError distil_no_images",
           "no image that can be read", exit=2, http=None),
     error("59e", "distil: one image", taught(1), "UsageError distil_one_image",
           "some to learn from and another to be measured on", exit=2, http=None),
