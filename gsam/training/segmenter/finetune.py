@@ -22,6 +22,7 @@ from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.training.data.entries import Entry
 from gsam.training.finetuned import (
     Finetuned,
+    Sides,
     conclude,
     numbers,
     read_sides,
@@ -35,8 +36,9 @@ from gsam.training.run import default_dtype
 from gsam.training.segmenter.examples import Examples
 from gsam.training.segmenter.features import ImageFeatures
 from gsam.training.segmenter.parts import What, abstract, answer, one_image, parts
-from gsam.training.segmenter.prompts import rules_for
+from gsam.training.segmenter.prompts import Rules, rules_for
 from gsam.training.segmenter.results import by_class, keep_scores, kept_scores, worst_cases
+from gsam.training.segmenter.scores import ObjectScore
 from gsam.training.segmenter.task import SegmenterTask
 from gsam.training.trainer import train
 from gsam.types import Json, Params
@@ -139,7 +141,6 @@ def finetune(
     out = Path(out).expanduser()
     check_segmenter(str(model), family_of(str(model)))
     sides = read_sides(data, images, held_out, seed, masks=True, skip_faults=skip_faults)
-    train_on = sides.train.labelled()
     config = schedule(
         steps=STEPS if steps is None and minutes is None else steps,
         minutes=minutes,
@@ -167,35 +168,18 @@ def finetune(
         "augment": augment,
     }
     refuse_other_run(out, config, settings)
-    of_what = parts(stage)
-    kernels = frozenset(lora.kernels(base.params)) if lora is not None else frozenset[str]()
-    keeps = not (kernels | set(of_what.trained(what))) & of_what.features
-    features = ImageFeatures(stage, out / "features", base.sha256) if keeps else None
-    examples = Examples(train_on, stage, rules, side_of(stage), settings["batch_size"], seed, features, augment)
-    precision = np.dtype(config.dtype or default_dtype())
-    task = SegmenterTask(
-        stage, of_what, rules, examples, sides.held_out, what=what, lora=lora, features=features, dtype=precision
-    )
+    task = _task(stage, base, sides, out, what, lora, rules, settings, seed, config.dtype or default_dtype())
     start = task.init_params(seed)
     told: Json = {"model": base.name, "what": what, "batch size": task.batch_size, "prompts per image": rules.objects}
     told |= {"kinds of prompts": ", ".join(rules.kinds), "corrections": rules.corrections}
-    told |= {"learning rate": config.learning_rate, "seed": seed, "computed in": precision.name}
+    told |= {"learning rate": config.learning_rate, "seed": seed, "computed in": task.dtype.name}
     told |= {"numbers trained": sum(int(np.size(value)) for value in start.values())}
-    told |= {"images": len(train_on), "held-out images": len(sides.held_out)}
-    told |= {} if lora is None else {"rank": rank, "kernels": len(kernels)}
+    told |= {"images": len(task.examples.data), "held-out images": len(sides.held_out)}
+    told |= {"data": sides.fingerprint["data"]} | ({} if lora is None else {"rank": rank})
     if not quiet:
-        sizes = f"{len(train_on)} images to learn from, {len(sides.held_out)} held out"
+        sizes = f"{told['images']} images to learn from, {told['held-out images']} held out"
         tell(f"gsam: {sizes}; {told['numbers trained']:,} numbers are trained")
-    if features is not None:
-        every = task.model(start)
-        _encode(features, every, train_on.images, augment, "features", quiet)
-        _encode(features, every, sides.held_out, False, "held-out features", quiet)
-        del every
-    key = json.dumps(settings, sort_keys=True)
-    before = kept_scores(out, key)
-    if before is None:
-        before = task.score(start)
-        keep_scores(out, key, before)
+    before = _begun(task, start, out, json.dumps(settings, sort_keys=True), quiet)
     state = train(task, config, out, params=start, settings=settings, resume=True, quiet=quiet)
     after = task.score(state.average)
     told["steps"] = int(state.step)
@@ -206,6 +190,43 @@ def finetune(
     worst = list(worst_cases(task, start, state.average, before, after))
     title = f"{base.variant or base.name}, {what}"
     return conclude(out, folder, title=title, told=told, scores=scores, worst=worst, quiet=quiet)
+
+
+def _task(
+    stage: PromptableSegmenter,
+    base: Base,
+    sides: Sides,
+    out: Path,
+    what: What,
+    lora: Lora | None,
+    rules: Rules,
+    settings: Json,
+    seed: int,
+    dtype: str,
+) -> SegmenterTask:
+    """Put the task together; features are kept where nothing that is trained makes them."""
+    of_what = parts(stage)
+    changed = set(of_what.trained(what)) | set(lora.kernels(base.params) if lora is not None else ())
+    features = None if changed & of_what.features else ImageFeatures(stage, out / "features", base.sha256)
+    images = sides.train.labelled()
+    given = (settings["batch_size"], seed, features, settings["augment"])
+    examples = Examples(images, stage, rules, side_of(stage), *given)
+    of_run = stage, of_what, rules, examples, sides.held_out
+    return SegmenterTask(*of_run, what=what, lora=lora, features=features, dtype=np.dtype(dtype))
+
+
+def _begun(task: SegmenterTask, start: Params, out: Path, settings: str, quiet: bool) -> list[ObjectScore]:
+    """Encode the images that are not yet, and give the scores before training."""
+    if task.features is not None:
+        every = task.model(start)
+        mirrored = task.examples.augment
+        _encode(task.features, every, task.examples.data.images, mirrored, "features", quiet)
+        _encode(task.features, every, task.held_out, False, "held-out features", quiet)
+    before = kept_scores(out, settings)
+    if before is None:
+        before = task.score(start)
+        keep_scores(out, settings, before)
+    return before
 
 
 def check_segmenter(name: str, family: str | None) -> None:
