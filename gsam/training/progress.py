@@ -51,9 +51,9 @@ class Progress(Closing):
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            form = "{percentage:3.0f}%|{bar:20}| {postfix}"
+            form = "{percentage:3.0f}%|{bar:20}| {desc}"
             self._bar = self._bar or tqdm(total=1000, bar_format=form, file=sys.stderr, leave=False)
-            self._bar.set_postfix_str(self._text(step, progress, loss), refresh=False)
+            self._bar.set_description_str(self._text(step, progress, loss), refresh=False)
             self._bar.update(int(1000 * progress) - self._bar.n)
         elif now - self._told >= SECONDS:
             self._told = now
@@ -82,7 +82,8 @@ class Progress(Closing):
             count, left = f"step {step}/{self.steps}", (self.steps - step) * self.batch_size / max(self._rate, 1e-9)
         else:
             count, left = f"step {step}", (self.seconds or 0.0) * (1.0 - progress)
-        rate = f", {self._rate:.3g} images/s, {duration(left)} left" if self._rate else ""
+        speed = f"{self._rate:.0f}" if self._rate >= 100 else f"{self._rate:.3g}"
+        rate = f", {speed} images/s, {duration(left)} left" if self._rate else ""
         return f"{count}, loss {loss:.4g}{rate}"
 
 
