@@ -48,7 +48,7 @@ def segmenter(
         What,
         Option(
             help="decoder: prompts and masks, on image features that are computed once and kept on disk; lora: small "
-            "changes to the image encoder's kernels, and the decoder; all: every parameter."
+            "changes to kernels, by default the image encoder's; all: every parameter."
         ),
     ] = What.decoder,
     rank: Rank = 8,
