@@ -68,11 +68,11 @@ def note_of(path: Path) -> Note | None:
         CheckpointError: The note is damaged, or of a newer gsam.
     """
     folder = path if path.is_dir() else path.parent
-    if not path.is_dir() and path.name not in (FULL, ADAPTERS):
-        return None
     file = folder / NOTE
+    if not file.is_file() or (not path.is_dir() and path.name not in (FULL, ADAPTERS)):
+        return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or "trained" not in values:
             return None
         if values["trained"] != 1:
@@ -86,6 +86,8 @@ def note_of(path: Path) -> Note | None:
             raise ValueError("the scale of its adapters is out of range")
         return Note(family=values["family"], config=config, **rest)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        if isinstance(error, json.JSONDecodeError) and not any((folder / f).is_file() for f in (FULL, ADAPTERS)):
+            return None  # an Orbax folder's, perhaps: who reads that says so
         raise CheckpointError(f"{file} does not describe a trained model: {error!r}", "checkpoint_format") from None
 
 
