@@ -39,6 +39,8 @@ TRAIN, HELD_OUT = 40, 20
 """Drawings to learn from, and others."""
 FEW = 8
 """Drawings of the sections about SAM."""
+PATIENCE = 1800.0
+"""Seconds that torch.compile may take."""
 RATE = 1e-4
 SEED = 19
 KILL_STEPS, KILL_SAVES = 60, 5
@@ -57,10 +59,10 @@ class Setting:
         self.cache = folder / "cache"
         self._drawn: dict[str, Path] = {}
 
-    def ask(self, task: str, **given: Any) -> Ended:
-        """Run a task of the worker in a process of its own."""
+    def ask(self, task: str, limit: float = LIMIT, **given: Any) -> Ended:
+        """Run a task of the worker in a process of its own, of ``limit`` seconds at most."""
         command = ["-m", WORKER, task, json.dumps(given, default=str)]
-        return together([command], self.cache, LIMIT)[0]
+        return together([command], self.cache, limit)[0]
 
     def drawings(self, train: int, held_out: int) -> Path:
         """A folder of drawings with ``train.json`` and ``held_out.json``."""
@@ -117,7 +119,7 @@ def peer(setting: Setting) -> dict[str, Any]:
     forms: dict[str, Callable[[], Ended]] = {
         "gsam": lambda: setting.ask("ours", **ours, keep=None),
         "torch": lambda: setting.ask("peer", model=model, batches=batches, rate=RATE, compiled=False),
-        "torch.compile": lambda: setting.ask("peer", model=model, batches=batches, rate=RATE, compiled=True),
+        "torch.compile": lambda: setting.ask("peer", PATIENCE, model=model, batches=batches, rate=RATE, compiled=True),
     }
     absent = {}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in forms}
