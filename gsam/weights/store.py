@@ -33,6 +33,8 @@ from gsam.weights.rules import convert, precision
 from gsam.weights.tuned import ADAPTERS, NOTE, Note, apply, config_of, note_of
 
 ORBAX_NOTE = "gsam.json"
+DEEPEST = 8
+"""Adapters that are trained on each other, before it is a circle."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +66,15 @@ def load(name: str | Path, *, role: str | None = None, dtype: DTypeLike = "float
         CheckpointError: The model cannot be found, trusted or understood.
         UsageError: There is no model of this name, or it cannot track.
     """
+    return _load(name, role, dtype, 0)
+
+
+def _load(name: str | Path, role: str | None, dtype: DTypeLike, above: int) -> Loaded:
+    """Load a model that is the base of so many others, one of the next."""
     found = find(name)
     note = note_of(found.path)
     if note is not None and note.scale is not None:
-        return _load_adapters(found, note, role, dtype)
+        return _load_adapters(found, note, role, dtype, above)
     if note is None and (found.path / ORBAX_NOTE).is_file():
         if role == "track":
             raise UsageError(
@@ -163,7 +170,7 @@ def _load_orbax(found: CheckpointSource, dtype: DTypeLike) -> Loaded:
     return Loaded(note["family"], config, params, found.tokenizer, note["name"])
 
 
-def _load_adapters(found: CheckpointSource, note: Note, role: str | None, dtype: DTypeLike) -> Loaded:
+def _load_adapters(found: CheckpointSource, note: Note, role: str | None, dtype: DTypeLike, above: int) -> Loaded:
     """Load the base of a trained model and put what was trained into it.
 
     Raises:
@@ -174,8 +181,11 @@ def _load_adapters(found: CheckpointSource, note: Note, role: str | None, dtype:
 
     where = (found.path if found.path.is_dir() else found.path.parent) / ADAPTERS
     remedy = f"put it back there, or write where it is now as `base` into {where.with_name(NOTE)}"
+    if above >= DEEPEST:
+        text = f"{found.name} is made of adapters on adapters, {DEEPEST} deep: merge them with `gsam weights port`"
+        raise CheckpointError(text, "checkpoint_base")
     try:
-        base = load(note.base, role=role)
+        base = _load(note.base, role, np.float32, above + 1)
     except (CheckpointError, UsageError) as error:
         if error.code in ("usage", "checkpoint_base"):  # a role that it cannot play
             raise

@@ -93,6 +93,13 @@ def test_a_base_that_went_away_and_came_back(tmp_path: Path, source: Path) -> No
     same(store.load(run).params, expected)
 
 
+def test_a_run_that_is_its_own_base(tmp_path: Path, source: Path) -> None:
+    run, _ = with_adapters(tmp_path / "run", source)
+    note = run / "model" / "gsam.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"base": str(run)}))
+    refused(run, "checkpoint_base", "adapters on adapters")
+
+
 def test_another_base_under_its_name(tmp_path: Path, source: Path) -> None:
     run, _ = with_adapters(tmp_path / "run", source)
     state_dict(source, nano_sam()[1] | {"mask_decoder.iou_token.weight": np.zeros((1, 64), np.float32)})
