@@ -20,7 +20,7 @@ from gsam.dataset.report import tell
 from gsam.errors import UsageError
 from gsam.results.training_page.scores import means
 from gsam.training.data.entries import DataSet, Entry
-from gsam.training.data.reading import read_checked
+from gsam.training.data.reading import read, read_checked
 from gsam.training.log import read_log
 from gsam.training.lora import Lora
 from gsam.training.model_folder import Base
@@ -84,7 +84,8 @@ def read_sides(
     Args:
         data: Any data set that `gsam.training.data.read` reads.
         images: The folder of its images; None for its own.
-        held_out: A share of the images, or another data set; 0 for none.
+        held_out: A share of the images, or another data set; 0 for none.  Images of another one
+            are in its own folder, or, where that has none of them, in ``images`` too.
         seed: Another one holds out others.
         masks: Whether objects need masks.
         skip_faults: Leave faulty images and objects out instead of refusing the data set.
@@ -98,7 +99,8 @@ def read_sides(
     """
     whole = read_checked(data, images, masks=masks, skip_faults=skip_faults)
     if isinstance(held_out, str | Path):
-        other = read_checked(held_out, None, masks=masks, skip_faults=skip_faults)
+        own = images is None or len(read(held_out, masks=masks)) > 0
+        other = read_checked(held_out, None if own else images, masks=masks, skip_faults=skip_faults)
         told: Json = {"data": whole.fingerprint, "held_out": other.fingerprint}
         return Sides(whole.names, whole, Relabelled(other, whole.names), told)
     train, scored = whole.split(held_out, seed)

@@ -11,6 +11,7 @@ import pytest
 
 from gsam.errors import GsamError, UsageError
 from gsam.predictors.image import Predictor
+from gsam.training.finetuned import read_sides
 from gsam.training.segmenter.finetune import finetune
 from gsam.weights import store
 from tests.helpers.drawings import write_drawings
@@ -121,3 +122,15 @@ def test_patience_needs_something_held_out(tiny: Path, tmp_path: Path) -> None:
     one = write_drawings(tmp_path / "one", 1, size=SIZE)
     with pytest.raises(GsamError, match="patience needs held-out images"):
         finetune(one, model=tiny, out=tmp_path / "run", patience=2, **SETTINGS)
+
+
+def test_another_data_set_is_held_out_with_its_own_images_or_the_same(tmp_path: Path) -> None:
+    data, other = (write_drawings(tmp_path / name, 2, size=SIZE, seed=i) for i, name in enumerate(("a", "b")))
+    for images in (None, data.parent / "images"):
+        sides = read_sides(data, images, other, 0, masks=True)
+        assert [entry.path.parent for entry in sides.held_out] == [other.parent / "images"] * 2
+    beside = data.with_name("test.json")
+    beside.write_bytes(data.read_bytes())
+    (data.parent / "images").rename(tmp_path / "photos")
+    sides = read_sides(data, tmp_path / "photos", beside, 0, masks=True)
+    assert {entry.path.parent for entry in (*sides.held_out, *sides.train.images)} == {tmp_path / "photos"}
