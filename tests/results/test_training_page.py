@@ -186,6 +186,8 @@ def test_a_page_again_is_the_same_and_leaves_nothing_old(tmp_path: Path) -> None
     write_page(tmp_path, run(scores, [case(0.1, before=None)]))
     assert sorted(p.name for p in (tmp_path / "worst").iterdir()) == ["00_after.jpg", "00_truth.jpg"]
     assert "not kept" in (tmp_path / "index.html").read_text()
+    write_page(tmp_path, run(scores, [case(0.0, after=np.zeros((60, 80), bool))]))
+    assert "after <b>0.000</b>, nothing found" in (tmp_path / "index.html").read_text()
 
 
 def test_a_run_without_scores_cases_or_log_is_a_page_too(tmp_path: Path) -> None:

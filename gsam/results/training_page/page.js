@@ -39,7 +39,7 @@ if (table) {
   });
   const measures = [...groups.cells].filter((cell) => cell.dataset.measure);
   $("pick").hidden = measures.length < 2;
-  $("measure").append(el("option", { value: "" }, "all prompts"));
+  $("measure").append(el("option", { value: "" }, "all"));
   $("measure").append(...measures.map((cell) => el("option", { value: cell.dataset.measure }, cell.textContent)));
   if (measures.length > 1 && matchMedia("(max-width: 700px)").matches) $("measure").value = measures[0].dataset.measure;
   $("measure").addEventListener("change", () => choose($("measure").value));

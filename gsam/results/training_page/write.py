@@ -260,7 +260,10 @@ def _case(k: int, case: Case) -> str:
     for name, text in NAMES.items():
         score = scores[name]
         said = text if score is None else f"{text} <b>{number(score)}</b>"
-        if getattr(case, name) is None:
+        mask = getattr(case, name)
+        if mask is not None and not mask.any():
+            said += ", nothing found"
+        if mask is None:
             shown = '<div class="kept">not kept</div>'
         else:
             alt = f"{label} in {image}: {text}"
