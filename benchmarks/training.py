@@ -43,7 +43,7 @@ PATIENCE = 1800.0
 """Seconds that torch.compile may take."""
 RATE = 1e-4
 SEED = 19
-KILL_STEPS, KILL_SAVES = 60, 5
+KILL_SAVES = 5
 
 
 class Setting:
@@ -177,13 +177,13 @@ def kill(setting: Setting) -> dict[str, Any]:
     data = setting.drawings(FEW, 2)
     moments = random.Random(SEED)
     whole, parts = setting.folder / "undisturbed", setting.folder / "killed"
-    more = ("--save-every", str(KILL_SAVES), "--evaluate-every", "20")
+    more = ("--save-every", str(KILL_SAVES), "--evaluate-every", "10")
     tell("an undisturbed run")
-    together([setting.command(data, "nano_sam", whole, KILL_STEPS, *more)], setting.cache, LIMIT)
+    together([setting.command(data, "nano_sam", whole, given.kill_steps, *more)], setting.cache, LIMIT)
     tell("and again, with its programs in the cache")
     again = setting.folder / "again"
-    undisturbed = together([setting.command(data, "nano_sam", again, KILL_STEPS, *more)], setting.cache, LIMIT)[0]
-    command = setting.command(data, "nano_sam", parts, KILL_STEPS, *more)
+    undisturbed = together([setting.command(data, "nano_sam", again, given.kill_steps, *more)], setting.cache, LIMIT)[0]
+    command = setting.command(data, "nano_sam", parts, given.kill_steps, *more)
     at = []
     for number in range(given.kills):
         child = Child(command, setting.cache)
@@ -197,7 +197,7 @@ def kill(setting: Setting) -> dict[str, Any]:
         tell(f"kill {number + 1} of {given.kills}, after step {at[-1]}")
     together([command], setting.cache, LIMIT)
     return {
-        "kills": len(at), "asked": given.kills, "at": at, "steps": KILL_STEPS, "seconds": undisturbed.seconds, "seed": SEED,
+        "kills": len(at), "asked": given.kills, "at": at, "steps": given.kill_steps, "seconds": undisturbed.seconds, "seed": SEED,
         "saves": KILL_SAVES, "differences": _differences(whole, parts), "again": _differences(whole, again),
     }  # fmt: skip
 
@@ -264,6 +264,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="runs of each form of it")
     parser.add_argument("--sam-steps", type=int, default=20, help="of SAM by the command")
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--kill-steps", type=int, default=60, help="of the runs that are killed")
     parser.add_argument("--small", action="store_true", help="a tiny SAM, to try the script")
     parser.add_argument("--out", type=Path, default=PAGES)
     arguments = parser.parse_args()
