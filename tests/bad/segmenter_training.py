@@ -36,15 +36,15 @@ def korean(found: Finetuned) -> None:
 
 
 ROWS: list[Row] = [
-    error("63a", "training a segmenter that is a detector", tuned("owlv2_base_patch16"), "UsageError train_family",
+    error("59s", "training a segmenter that is a detector", tuned("owlv2_base_patch16"), "UsageError train_family",
           "a model to detect; SAM, SAM-HQ, MedSAM", 2, None),
-    error("63b", "training FastSAM", tuned("fast_sam_s"), "UsageError train_family", "answers no prompts", 2, None),
-    error("63c", "training by a kind of prompts that there is not", tuned(prompts=["text"]),
+    error("59t", "training FastSAM", tuned("fast_sam_s"), "UsageError train_family", "answers no prompts", 2, None),
+    error("59u", "training by a kind of prompts that there is not", tuned(prompts=["text"]),
           "UsageError prompts_unknown", "there are box, click, both", 2, None),
-    error("63d", "LoRA on kernels that the model does not have", tuned(what="lora", lora_on="^backbone/"),
+    error("59v", "LoRA on kernels that the model does not have", tuned(what="lora", lora_on="^backbone/"),
           "UsageError lora_targets", "no kernel of this model fits", 2, None),
-    error("63e", "an early stop where nothing is held out", tuned(patience=1, held_out=0.0),
+    error("59w", "an early stop where nothing is held out", tuned(patience=1, held_out=0.0),
           "UsageError held_out_missing", "needs held-out images", 2, None),
-    Row("63f", "training on a data set of one image: nothing is held out", tuned(count=1), check=alone, http=None),
-    Row("63g", "training on classes with Korean names", tuned(names="고리", held_out=0.5), check=korean, http=None),
+    Row("59x", "training on a data set of one image: nothing is held out", tuned(count=1), check=alone, http=None),
+    Row("59y", "training on classes with Korean names", tuned(names="고리", held_out=0.5), check=korean, http=None),
 ]  # fmt: skip

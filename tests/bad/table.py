@@ -60,6 +60,7 @@ def rows() -> list[Row]:
         clicks,
         datasets,
         depths,
+        distillation,
         everything,
         files,
         geometry,
@@ -67,7 +68,12 @@ def rows() -> list[Row]:
         images,
         labelling,
         prompts,
+        segmenter_training,
         sharing,
+        training,
+        training_data,
+        tuned,
+        tuned_finders,
         videos,
     )
 
@@ -86,6 +92,12 @@ def rows() -> list[Row]:
         sharing,
         datasets,
         labelling,
+        training_data,
+        distillation,
+        tuned,
+        segmenter_training,
+        training,
+        tuned_finders,
     )
     return sorted([row for part in every for row in part.ROWS], key=_place)
 

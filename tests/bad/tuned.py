@@ -60,17 +60,17 @@ def kernels(targets: str) -> Callable[[Path], Run]:
 
 
 ROWS = [
-    error("61a", "adapters whose base went away", moved, "CheckpointError checkpoint_base", "cannot be loaded", 1),
-    error("61b", "adapters whose base is another", another, "CheckpointError checkpoint_base", "from another", 1),
-    error("61c", "a trained model with a damaged note", damaged, "CheckpointError checkpoint_format", "describe", 1),
+    error("59k", "adapters whose base went away", moved, "CheckpointError checkpoint_base", "cannot be loaded", 1),
+    error("59l", "adapters whose base is another", another, "CheckpointError checkpoint_base", "from another", 1),
+    error("59m", "a trained model with a damaged note", damaged, "CheckpointError checkpoint_format", "describe", 1),
     error(
-        "61d", "a training run without a model yet", unfinished, "CheckpointError checkpoint_missing", "go on with", 1
+        "59n", "a training run without a model yet", unfinished, "CheckpointError checkpoint_missing", "go on with", 1
     ),
     error(
-        "61e", "LoRA of rank 0", lambda folder: lambda: Lora(rank=0), "UsageError lora_rank", "at least 1", 2, http=None
+        "59o", "LoRA of rank 0", lambda folder: lambda: Lora(rank=0), "UsageError lora_rank", "at least 1", 2, http=None
     ),
     error(
-        "61f",
+        "59p",
         "a LoRA pattern that no kernel fits",
         kernels("nothing"),
         "UsageError lora_targets",
@@ -78,9 +78,9 @@ ROWS = [
         2,
         http=None,
     ),
-    error("61g", "a LoRA pattern that is none", kernels("("), "UsageError lora_targets", "expression", 2, http=None),
+    error("59q", "a LoRA pattern that is none", kernels("("), "UsageError lora_targets", "expression", 2, http=None),
     error(
-        "61h",
+        "59r",
         "weights for PyTorch as .pth",
         written("nano_sam", "x.pth"),
         "UsageError output_suffix",
