@@ -17,25 +17,44 @@ from gsam.training.segmenter.scores import MORE, ROWS, Scorer
 from gsam.training.segmenter.task import teachable
 
 FAMILIES = (
-    ("sam", "sam_vit_b", 256, 2, 7), ("sam", "medsam_vit_b", 256, 0, 0),
-    ("sam_hq", "sam_hq_vit_b", 256, 2, 7),
-    ("efficient_sam", "efficient_sam_vitt", 256, 2, 3), ("sam2", "sam2.1_hiera_tiny", 256, 2, 7),
+    ("sam", "sam_vit_b", 256, 2, 7, "image_encoder/pos_embed", "prompt_encoder/no_mask_embed/embedding"),
+    ("sam", "medsam_vit_b", 256, 0, 0, "image_encoder/pos_embed", "mask_decoder/mask_tokens/embedding"),
+    ("sam_hq", "sam_hq_vit_tiny", 256, 2, 7, "mask_decoder/compress_vit_feat/conv1/kernel",
+     "mask_decoder/hf_token/embedding"),
+    ("efficient_sam", "efficient_sam_vitt", 256, 2, 3, "image_encoder/pos_embed",
+     "prompt_encoder/invalid_points/embedding"),
+    ("sam2", "sam2.1_hiera_tiny", 256, 2, 7, "sam_mask_decoder/conv_s0/kernel",
+     "sam_mask_decoder/obj_score_token/embedding"),
 )  # fmt: skip
-"""Family, variant, side of its answers, lone clicks among eight prompts, corrections."""
+"""Family, variant, side of its answers, lone clicks among eight prompts, corrections; a parameter
+that features are made from, and one that a decoder's training changes.
+"""
+UNTRAINED = ("gaussian_matrix", "running_mean", "running_var", "pred_obj_score_head")
+"""Parts of names of buffers, and of what no answer is made from."""
 
 
 def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-@pytest.mark.parametrize(("family", "variant", "side", "lone", "corrections"), FAMILIES, ids=lambda v: str(v))
+@pytest.mark.parametrize(
+    ("family", "variant", "side", "lone", "corrections", "frozen", "taught"), FAMILIES, ids=lambda v: str(v)[:20]
+)
 @pytest.mark.long
-def test_a_family_has_a_loss_and_scores(family: str, variant: str, side: int, lone: int, corrections: int) -> None:
+def test_a_family_has_a_loss_and_scores(
+    family: str, variant: str, side: int, lone: int, corrections: int, frozen: str, taught: str
+) -> None:
     module = importlib.import_module(f"gsam.models.{family}")
     stage = module.build(module.VARIANTS[variant], dict(module.spec(module.VARIANTS[variant]).shapes), None)
     rules = rules_for(stage, always_several=family == "efficient_sam")
     assert (side_of(stage), rules.lone, rules.corrections) == (side, lone, corrections)
-    trained = parts(stage).trained("decoder")
+    found = parts(stage)
+    trained = found.trained("decoder")
+    assert taught in trained
+    assert frozen in found.features - set(trained)
+    assert set(found.trained("all")) == found.features | found.answers < set(stage.params)
+    assert not [name for name in found.trained("all") if any(word in name for word in UNTRAINED)]
+    assert found.trained("lora") == []
     params = abstract(stage)
     like = jax.eval_shape(stage.features, params, one_image(stage))
     features = jax.tree.map(lambda x: array(2, *x.shape[1:]), like)

@@ -1,4 +1,4 @@
-"""The loss on answers to prompts and corrections; parts of a model."""
+"""The loss on answers to prompts, and on those to corrections."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gsam.models import efficient_sam, sam, sam2, sam_hq
 from gsam.nn.prompt import ABSENT, BACKGROUND, FOREGROUND, PAD
 from gsam.training.losses import mask_cost
 from gsam.training.segmenter.loss import PromptLoss
-from gsam.training.segmenter.parts import POINTS, parts
+from gsam.training.segmenter.parts import POINTS
 from gsam.training.segmenter.prompts import Prompts, rules_for
 from tests.helpers.discs import SIDE, Discs, discs
-from tests.helpers.tiny_sam import CONFIG
 
 
 def clicked(stage: Any, rounds: int) -> tuple[PromptLoss, Prompts[jax.Array]]:
@@ -93,30 +91,3 @@ def test_the_best_of_three_answers_to_a_lone_click_is_learnt_from() -> None:
     beside = (128 / 255 - float(metrics["iou"])) ** 2
     assert float(metrics["first"]) == pytest.approx(float(cost[..., 1].mean()), abs=2 * beside)
     assert float(metrics["first"]) < float(cost[..., 0].mean()) / 2
-
-
-@pytest.mark.long
-def test_parts_of_the_families() -> None:
-    """A decoder is trained on features that it has no part in; buffers are never trained."""
-
-    def of(module: Any, config: Any) -> tuple[Any, set[str]]:
-        spec = module.spec(config)
-        return parts(module.build(config, dict(spec.shapes), None)), set(spec.shapes)
-
-    found, names = of(sam, CONFIG)
-    decoder = found.trained("decoder")
-    assert decoder == sorted(n for n in found.answers)
-    assert {n.split("/")[0] for n in decoder} == {"mask_decoder", "prompt_encoder"}
-    assert {n.split("/")[0] for n in found.features} == {"image_encoder"}
-    assert set(found.trained("all")) == found.features | found.answers < names
-    assert not [n for n in found.trained("all") if n.endswith("gaussian_matrix")]
-    assert found.trained("lora") == []
-    found, _ = of(sam_hq, sam_hq.VARIANTS["sam_hq_vit_tiny"])
-    assert "mask_decoder/compress_vit_feat/conv1/kernel" in found.features - found.answers
-    assert "mask_decoder/hf_token/embedding" in found.trained("decoder")
-    assert not [n for n in found.features if "running" in n]
-    found, _ = of(sam2, sam2.VARIANTS["sam2.1_hiera_tiny"])
-    assert {"no_mem_embed", "sam_mask_decoder/conv_s0/kernel"} <= found.features
-    assert not [n for n in found.trained("all") if "pred_obj_score_head" in n]
-    found, _ = of(efficient_sam, efficient_sam.VARIANTS["efficient_sam_vitt"])
-    assert "prompt_encoder/invalid_points/embedding" in found.trained("decoder")
