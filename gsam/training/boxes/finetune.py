@@ -38,7 +38,7 @@ from gsam.training.trainer import train
 from gsam.types import Json
 
 What = Literal["heads", "lora"]
-RATES: Mapping[str, float] = {"heads": 3e-4, "lora": 2e-4}
+RATES: Mapping[str, float] = {"heads": 3e-4, "lora": 3e-4}
 """Highest learning rates, by what is trained."""
 BATCH: Mapping[str, int] = {"heads": 8, "lora": 4}
 """Images of a batch, by what is trained."""

@@ -43,7 +43,7 @@ from gsam.types import Json
 What = Literal["head", "lora"]
 CLASSIFIERS = ("clip", "siglip")
 """Families that can be fine-tuned."""
-RATES: Mapping[str, float] = {"head": 1e-3, "lora": 2e-4}
+RATES: Mapping[str, float] = {"head": 1e-3, "lora": 5e-4}
 """Highest learning rates, by what is trained."""
 BATCH: Mapping[str, int] = {"head": 64, "lora": 16}
 """Regions of a batch, by what is trained."""
