@@ -15,6 +15,8 @@ from gsam.files import Closing
 from gsam.types import Json, JsonMapping
 
 State = TypeVar("State")
+REMOVED = "removed"
+"""Old checkpoints are moved there and then deleted, so that none is ever half there."""
 
 
 class Checkpoints(Closing):
@@ -33,8 +35,14 @@ class Checkpoints(Closing):
         import orbax.checkpoint as ocp
 
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=False, cleanup_tmp_directories=clean
+            max_to_keep=keep,
+            create=True,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=clean,
+            todelete_subdir=REMOVED,
         )
+        if clean:
+            shutil.rmtree(folder / REMOVED, ignore_errors=True)
         self.folder = folder
         self._ocp, self._manager = ocp, ocp.CheckpointManager(folder.resolve(), options=options)
 
@@ -65,6 +73,7 @@ class Checkpoints(Closing):
         try:
             self._manager.save(step, args=args.Composite(state=args.StandardSave(state), notes=args.JsonSave(notes)))
             self._manager.wait_until_finished()
+            shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
         except Exception as error:
             for half in self.folder.glob(f"{step}.*"):
                 shutil.rmtree(half, ignore_errors=True)  # gives its room back
