@@ -145,8 +145,11 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
 
 
 def _deciding(told: Mapping[str, Any]) -> Json:
-    """The settings that decide what is learnt, in one table."""
-    config = {k: v for k, v in told["config"].items() if k not in RHYTHM}
+    """The settings that decide what is learnt, in one table; what an older version did not have
+    is as it is by default.
+    """
+    default = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+    config = {k: v for k, v in (default | told["config"]).items() if k not in RHYTHM}
     return {**config, **told.get("settings", {})}
 
 

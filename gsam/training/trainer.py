@@ -93,6 +93,11 @@ def train(
             Progress(config.steps, seconds, task.batch_size, quiet) as progress,
             Stop(quiet) as stop,
         ):
+            if task.batch_size % (count := len(jax.local_devices())):
+                progress.say(
+                    f"gsam: {count} devices cannot share batches of {task.batch_size}, and each computes them whole: "
+                    f"take a multiple of {count}"
+                )
             if notes and not log.ended:
                 progress.say(f"gsam: going on from step {int(state.step)} of {out}")
             state = Loop(task, config, state, notes, saved=saved, log=log, progress=progress, stop=stop).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import struct
@@ -239,6 +240,23 @@ def test_a_run_may_change_its_number_of_devices(tmp_path: Path, monkeypatch: pyt
         np.testing.assert_allclose(np.asarray(two.average[name]), value, atol=1e-5)
     for a, b in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+def test_a_batch_that_devices_cannot_share_is_told_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    state = train(Line(batch_size=6), TrainConfig(steps=1), tmp_path)
+    assert int(state.step) == 1
+    assert "4 devices cannot share batches of 6, and each computes them whole: take a multiple of 4" in (
+        capfd.readouterr().err
+    )
+
+
+def test_an_older_versions_run_goes_on_with_what_is_default_now(tmp_path: Path) -> None:
+    train(Line(), CONFIG, tmp_path, quiet=True)
+    told = read_run(tmp_path)
+    assert told is not None
+    del told["config"]["watch_mode"], told["config"]["final_fraction"]
+    (tmp_path / "run.json").write_text(json.dumps(told))
+    assert int(train(Line(), CONFIG, tmp_path, resume=True, quiet=True).step) == 4
 
 
 def test_tensorboard_files_hold_the_curves_and_are_written_anew(tmp_path: Path) -> None:
