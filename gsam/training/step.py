@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gsam.training.schedule import TrainConfig, learning_rate, optimiser
 from gsam.training.task import Batch, Metrics, Task
 from gsam.types import Params
+from gsam.weights.rules import precision
 
 
 @jax.tree_util.register_dataclass
@@ -110,6 +111,8 @@ def _updated(
 def cast(values: Params, dtype: str | None) -> Params:
     """Give floating arrays in another type; others stay as they are.
 
+    Those of `gsam.weights.rules.EXACT` stay float32, as in a model that is loaded in that type.
+
     Args:
         values: Arrays by name.
         dtype: ``"bfloat16"``, ``"float32"``, or None for no change.
@@ -119,7 +122,7 @@ def cast(values: Params, dtype: str | None) -> Params:
     """
     if dtype is None:
         return dict(values)
-    return {k: v.astype(dtype) if jnp.issubdtype(v.dtype, jnp.floating) else v for k, v in values.items()}
+    return {k: v.astype(precision(k, dtype)) if jnp.issubdtype(v.dtype, jnp.floating) else v for k, v in values.items()}
 
 
 def _widened(value: jax.Array) -> jax.Array:
