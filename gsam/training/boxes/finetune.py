@@ -175,7 +175,7 @@ def finetune_detector(
         scores = class_scores(sides.names, before, after)
         worst = worst_boxes(sides.names, sides.held_out, *found, after.threshold)
         told["best threshold"] = after.threshold
-        if not quiet:
+        if not quiet and after.threshold:
             tell(f"gsam: F1 is best with the boxes that score above {after.threshold} (threshold=)")
     folder = write_model(
         out / "model", base, **tuned_parts(state.average, base, lora), what=what, settings=told, scores=scores
