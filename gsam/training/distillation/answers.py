@@ -1,4 +1,4 @@
-"""How far a student's embeddings and answers are from its teacher's: phase one and phase two.
+"""Differences of a student's embeddings and answers from its teacher's: phases one and two.
 
 Phase one is MobileSAM's (Zhang et al. 2023): the squared difference of the embeddings.  Phase two
 is EdgeSAM's prompts in the loop (Zhou et al. 2023): both models are asked the same, the student's
@@ -41,7 +41,7 @@ JITTER = 0.05
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What both models answer to Q prompts on each of B images, over the student's view."""
+    """The answers of both models to Q prompts on each of B images, over the student's view."""
 
     student: jax.Array
     """Logits [B, Q, M, h, w] float32."""

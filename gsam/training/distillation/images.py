@@ -34,7 +34,7 @@ class Unlabelled:
     name: str
     """Path in the folder it was found in."""
     sha256: str
-    """Of the file."""
+    """The SHA-256 of the file."""
 
     def open(self) -> Picture:
         """Read the image, upright RGB.

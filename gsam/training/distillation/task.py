@@ -74,7 +74,7 @@ class Distillation:
     share: float
     """Fraction of the run that learns embeddings alone."""
     dtype: str
-    """What is computed in, ``"float32"`` or ``"bfloat16"``."""
+    """The type of the computation, ``"float32"`` or ``"bfloat16"``."""
 
     @functools.cached_property
     def constants(self) -> Params:
