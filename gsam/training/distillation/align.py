@@ -42,8 +42,7 @@ def aligned(
         channels_last: Whether ``maps`` are [B, h, w, D].
 
     Returns:
-        Maps of the same shape and dtype over the second view.  What is padding there has the values
-        of the image's border, or of the padding here.
+        Maps of the same shape and dtype over the second view.  What is padding there means nothing.
     """
     cells = maps.shape[1 if channels_last else -1]
     share = content.astype(jnp.float32) / size / (to_content.astype(jnp.float32) / to_size)  # [B, 2]
