@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from gsam.build.devices import dtype_of
 from gsam.dataset.report import tell
-from gsam.errors import UsageError
+from gsam.errors import CheckpointError, UsageError
 from gsam.results.training_page.scores import means
+from gsam.text.tokenizer import FastTokenizer, load_tokenizer
 from gsam.training.data.entries import DataSet, Entry
 from gsam.training.data.reading import read, read_checked
 from gsam.training.log import read_log
@@ -261,6 +262,24 @@ def refuse_other_run(out: Path, config: TrainConfig, settings: Json) -> None:
 def numbers(base: Base) -> Params:
     """Give a model's parameters as a stage takes them; they stay on the host."""
     return cast(Params, dict(base.params))
+
+
+def tokenizer_of(base: Base) -> FastTokenizer:
+    """Load the tokenizer of a model that reads text.
+
+    Args:
+        base: The model, whose configuration has ``vocab``.
+
+    Raises:
+        CheckpointError: It has none (``tokenizer_missing``), or another model's
+            (``tokenizer_mismatch``, when it is used).
+    """
+    if base.tokenizer is None:
+        text = f"{base.name} has no tokenizer, and it reads text: copy tokenizer.json beside its weights"
+        raise CheckpointError(text, "tokenizer_missing")
+    tokenizer = load_tokenizer(base.tokenizer)
+    tokenizer.limit = base.config.vocab
+    return tokenizer
 
 
 def tuned_parts(trained: Params, base: Base, lora: Lora | None) -> dict[str, Any]:

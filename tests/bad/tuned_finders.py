@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gsam.training import finetune_classifier, finetune_detector
+from gsam.weights.folders import data_folder
 from tests.bad.table import Row, Run, error
 from tests.helpers.shapes import write
 
@@ -39,6 +41,12 @@ def one_class(folder: Path) -> Run:
     return lambda: finetune_classifier(file, model="nano_clip", out=folder / "run", quiet=True)
 
 
+def alone(folder: Path) -> Run:
+    (folder / "weights").mkdir()
+    shutil.copy(data_folder("nano") / "detector.safetensors", folder / "weights" / "nano_owl.safetensors")
+    return tuned(finetune_detector, f"{folder}/weights/nano_owl.safetensors")(folder)
+
+
 KOREAN = {"red circle": "빨간 원", "red square": "빨간 네모"}
 ROWS: list[Row] = [
     error("60p", "train detector: Grounding DINO", tuned(finetune_detector, "grounding_dino_tiny"),
@@ -49,6 +57,8 @@ ROWS: list[Row] = [
           "CLIP and SigLIP can", 2, None),
     error("60s", "train detector: class names in Korean, of a model that knows few words",
           tuned(finetune_detector, "nano_owl", KOREAN), "UsageError names_alike", "as the same text", 2, None),
+    error("60w", "train detector: weights without a tokenizer", alone, "CheckpointError tokenizer_missing",
+          "copy tokenizer.json", 1, None),
     error("60t", "train classifier: one class", one_class, "UsageError one_class", "two classes or more", 2, None),
     error("60u", "train detector: patience, and nothing held out",
           tuned(finetune_detector, "nano_owl", held_out=0.0, patience=2), "UsageError held_out_missing",

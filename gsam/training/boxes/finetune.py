@@ -15,7 +15,6 @@ from gsam.errors import UsageError
 from gsam.models.owl_vit import OwlDetector
 from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
-from gsam.text.tokenizer import load_tokenizer
 from gsam.training.boxes.features import embeddings, keep_tokens, token_store
 from gsam.training.boxes.scores import box_scores, class_scores, worst_boxes
 from gsam.training.boxes.task import Adapters, BoxTask, Heads
@@ -28,6 +27,7 @@ from gsam.training.finetuned import (
     read_sides,
     refuse_other_run,
     schedule,
+    tokenizer_of,
     tuned_parts,
 )
 from gsam.training.lora import TARGETS, Lora
@@ -130,7 +130,7 @@ def finetune_detector(
         minutes=minutes,
         rate=rate or RATES[what],
         seed=seed,
-        watch="AP50" if len(sides.held_out) else None,
+        watch="AP50" if any(entry.objects for entry in sides.held_out) else None,
         patience=patience,
         evaluate_every=evaluate_every,
         save_every=save_every,
@@ -139,8 +139,7 @@ def finetune_detector(
     base = load_base(model, "detect")
     check_detector(base.name, base.family)
     enable_compilation_cache()
-    tokenizer = load_tokenizer(base.tokenizer) if base.tokenizer is not None else None
-    stage = OwlDetector.from_params(base.config, numbers(base), tokenizer)
+    stage = OwlDetector.from_params(base.config, numbers(base), tokenizer_of(base))
     check_names(sides.names, stage.text.tokenize)
     lora = Lora(rank=rank, targets=lora_on or TARGETS) if what == "lora" else None
     settings: Json = {

@@ -17,7 +17,6 @@ from gsam.errors import UsageError
 from gsam.models.region_classifier import RegionClassifier
 from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
-from gsam.text.tokenizer import load_tokenizer
 from gsam.training.finetuned import (
     Finetuned,
     Sides,
@@ -27,6 +26,7 @@ from gsam.training.finetuned import (
     read_sides,
     refuse_other_run,
     schedule,
+    tokenizer_of,
     tuned_parts,
 )
 from gsam.training.lora import TARGETS, Lora
@@ -208,8 +208,7 @@ def check_classifier(name: str, family: str | None) -> None:
 
 def _stage(base: Base) -> RegionClassifier:
     module = importlib.import_module(FAMILIES[base.family].roles["classify"])
-    tokenizer = load_tokenizer(base.tokenizer) if base.tokenizer is not None else None
-    return typed(RegionClassifier, module.build(base.config, numbers(base), tokenizer))
+    return typed(RegionClassifier, module.build(base.config, numbers(base), tokenizer_of(base)))
 
 
 def _task(
