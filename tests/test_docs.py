@@ -132,6 +132,7 @@ def test_every_key_of_a_recipe_is_said() -> None:
         "[detect]",
         "[ground]",
         "[segment]",
+        "[refine]",
         "[classify]",
         "[track]",
         "[limits]",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from gsam.cli.options import Boxes, Classifier, Detector, Device, DType, Segmenter, WeightsDir, given_of
+from gsam.cli.options import Boxes, Classifier, Detector, Device, DType, Refine, Segmenter, WeightsDir, given_of
 from gsam.dataset.folder import new_folder
 from gsam.dataset.progress import Progress
 from gsam.errors import UsageError
@@ -41,6 +41,7 @@ def export(
     detector: Detector = None,
     segmenter: Segmenter = None,
     classifier: Classifier = None,
+    refine: Refine = None,
     weights_dir: WeightsDir = None,
 ) -> None:
     """Write a pipeline as programs and weights.
@@ -49,9 +50,8 @@ def export(
     """
     canvases = [_canvas(text) for text in canvas] if canvas else None
     with new_folder(out):  # before anything is downloaded
-        given = given_of(
-            boxes=boxes, detector=detector, segmenter=segmenter, classifier=classifier, device=device, dtype=dtype
-        )
+        models = given_of(detector=detector, segmenter=segmenter, classifier=classifier)
+        given = {**models, **given_of(boxes=boxes, refine=refine, device=device, dtype=dtype)}
         _export(pipeline, out, platform, canvases, given)
 
 

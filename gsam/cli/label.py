@@ -23,6 +23,7 @@ from gsam.cli.options import (
     Query,
     Quiet,
     Recipe,
+    Refine,
     Reject,
     Segmenter,
     Stretch,
@@ -64,6 +65,7 @@ def label(
     reject: Reject = None,
     tile: Tile = None,
     overlap: Overlap = None,
+    refine: Refine = None,
     detector: Detector = None,
     segmenter: Segmenter = None,
     classifier: Classifier = None,
@@ -107,7 +109,8 @@ def label(
     check_numbers(limits, LIMITS, "--")
     given = {
         **limits,
-        **given_of(detector=detector, segmenter=segmenter, classifier=classifier, device=device, dtype=dtype),
+        **given_of(detector=detector, segmenter=segmenter, classifier=classifier),
+        **given_of(refine=refine, device=device, dtype=dtype),
     }
     began = time.monotonic()
     with Counted(quiet) as shown:

@@ -79,6 +79,13 @@ Tile = Annotated[
     int | None, Option(help="Look at larger images in tiles of this many pixels too.  [default: the recipe's]")
 ]
 Overlap = Annotated[float | None, Option(help="Share of a tile that the next one covers too.  [default: the recipe's]")]
+Refine = Annotated[
+    bool | None,
+    Option(
+        "--refine/--no-refine",
+        help="Segment small things again, each in a window of its own (docs/refine.md).  [default: the recipe's]",
+    ),
+]
 Quiet = Annotated[bool, Option("--quiet", help="Print errors only.")]
 WeightsDir = Annotated[
     Path | None,

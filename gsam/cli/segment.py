@@ -30,6 +30,7 @@ from gsam.cli.options import (
     Quiet,
     Recipe,
     Recursive,
+    Refine,
     Reject,
     Resume,
     Segmenter,
@@ -82,6 +83,7 @@ def segment(
     reject: Reject = None,
     tile: Tile = None,
     overlap: Overlap = None,
+    refine: Refine = None,
     detector: Detector = None,
     segmenter: Segmenter = None,
     classifier: Classifier = None,
@@ -108,7 +110,7 @@ def segment(
     limits = given_of(threshold=threshold, boxes=boxes, nms=nms, reject=reject, tile=tile, overlap=overlap)
     models = given_of(detector=detector, segmenter=segmenter, classifier=classifier)
     check_numbers(limits, LIMITS, "--")
-    given: Json = {**limits, **models, **given_of(device=device, dtype=dtype)}
+    given: Json = {**limits, **models, **given_of(refine=refine, device=device, dtype=dtype)}
     items = images_of(paths, recursive, kinds)
     folder = output_folder_of(out, as_json)
     settings = functools.partial(pipeline_settings, pipeline, queries, {**given, "stretch": stretch or None})

@@ -55,7 +55,7 @@ def pipeline_settings(pipeline: str, queries: Queries, given: Mapping[str, objec
     fields = {f.name for f in dataclasses.fields(Limits)}
     limits = {**dataclasses.asdict(Limits()), **recipe.pop("limits", {})} if not exported else {}
     limits |= {k: known.pop(k) for k in list(known) if k in fields}
-    models = [table["name"] for table in recipe.values()] if not exported else [pipeline]
+    models = [table["name"] for table in recipe.values() if "name" in table] if not exported else [pipeline]
     return {
         "gsam": __version__,
         **({} if exported else {"recipe": plain(recipe)}),

@@ -21,7 +21,7 @@ def note(event, *_, **__):
 jax.monitoring.register_event_duration_secs_listener(note)
 import gsam
 pipe = gsam.load("nano", dtype="{dtype}")
-assert len(pipe.steps) == 3
+assert len(pipe.steps) == 4
 print(len(made))
 """
 
