@@ -48,7 +48,7 @@ SEGMENTERS = ("sam", "sam_hq", "mobile_sam", "efficient_sam", "sam2")
 NAMES = "SAM, SAM-HQ, MedSAM, MobileSAM, EfficientSAM and SAM 2"
 RATES: Mapping[str, float] = {"decoder": 1e-4, "lora": 5e-4, "all": 1e-5}
 """Highest learning rates, by what is trained."""
-BATCH: Mapping[str, int] = {"decoder": 4, "lora": 2, "all": 2}
+BATCH: Mapping[str, int] = {"decoder": 2, "lora": 2, "all": 2}
 """Images of a batch, by what is trained."""
 STEPS = 500
 """Length of a run where nobody says."""
