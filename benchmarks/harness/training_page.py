@@ -144,12 +144,13 @@ def _sam(found: Mapping[str, Any]) -> list[str]:
 def _kill(found: Mapping[str, Any]) -> list[str]:
     same = "weights, curve and scores equal an undisturbed run's, byte for byte"
     differ = ", ".join(found["differences"])
+    times = "once" if found["kills"] == 1 else f"{found['kills']} times"
     return [
         "## Killed and resumed",
         "",
         *_noted(
             f"`gsam train segmenter` on nano_sam, {found['steps']} steps, a checkpoint every {found['saves']}: killed "
-            f"{found['kills']} times by SIGKILL at random moments (seed {found['seed']}), after steps "
+            f"{times} by SIGKILL at random moments (seed {found['seed']}), after steps "
             f"{', '.join(str(step) for step in found['at']) or 'none'} of the log. In the end "
             f"{'**' + differ + ' differ**' if differ else same}.",
             f"An undisturbed run takes {found['seconds']:.0f} s, start-up and scoring included.",
