@@ -53,15 +53,15 @@ def aligned(
     return jnp.einsum(form[1], columns, wide, precision="highest").astype(maps.dtype)
 
 
-def boxes_of(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
+def boxes_of(masks: jax.Array) -> jax.Array:
     """Find the bounding boxes of masks.
 
     Args:
         masks: [..., h, w] bool.
 
     Returns:
-        [..., 4] float32 x0 y0 x1 y1 in cells, exclusive right and bottom, and [...] bool: whether
-        there is any mask.
+        [..., 4] float32 x0 y0 x1 y1 in cells, exclusive right and bottom; the whole map for an
+        empty mask.
     """
 
     def span(line: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -70,4 +70,4 @@ def boxes_of(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     x0, x1 = span(masks.any(-2))
     y0, y1 = span(masks.any(-1))
-    return jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32), masks.any((-2, -1))
+    return jnp.stack([x0, y0, x1, y1], -1).astype(jnp.float32)

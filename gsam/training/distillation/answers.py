@@ -34,6 +34,8 @@ from gsam.training.segmenter import clicks
 from gsam.training.segmenter.scores import BOX, CLICK, CLICKS
 
 T = TypeVar("T")
+SMALLEST = 9
+"""Cells of the smallest mask of the teacher that counts as something it found."""
 JITTER = 0.05
 """Deviation of a box's sides from those of the teacher's mask, as a share of its size."""
 
@@ -135,12 +137,12 @@ class Conversation:
             [B, Q, 4] x0 y0 x1 y1 in 0..1, and [B, Q] bool: there is something.
         """
         masks = (answer.best()[1] > 0) & self.known()
-        boxes, any_mask = boxes_of(masks)
+        boxes = boxes_of(masks)
         size = jnp.concatenate([boxes[..., 2:] - boxes[..., :2]] * 2, -1)
         moved = boxes + jitter * size * draws.jitter
         shares = moved / self._extent(masks.shape[-1])
         low, high = jnp.clip(shares[..., :2], 0.0, 1.0), jnp.clip(shares[..., 2:], 0.0, 1.0)
-        return jnp.concatenate([jnp.minimum(low, high), jnp.maximum(low, high)], -1), any_mask
+        return jnp.concatenate([jnp.minimum(low, high), jnp.maximum(low, high)], -1), masks.sum((-2, -1)) >= SMALLEST
 
     def corrected(
         self, prompts: Prompts, row: jax.Array, mine: jax.Array, theirs: jax.Array, key: jax.Array
@@ -238,13 +240,19 @@ def examination(talk: Conversation, draws: Draws[jax.Array]) -> dict[str, Answer
     Returns:
         The answers, by the kind of prompt.
     """
+    known = talk.known()
+
+    def judged(answer: Answer) -> Answer:
+        something = ((answer.best()[1] > 0) & known).sum((-2, -1)) >= SMALLEST
+        return dataclasses.replace(answer, valid=answer.valid & something)
+
     if "foreground" not in talk.pair.prompts:
-        return {BOX: _boxed(talk, draws)}
+        return {BOX: judged(_boxed(talk, draws))}
     clicked, boxes, valid = _clicked(talk, draws, 0.0)
     from_click = jnp.ones(draws.clicks.shape[1], bool)
     every = _Rounds(talk, draws, clicked, boxes, valid, from_click, 2).each(lambda answer: answer)
     boxed, _, three = (jax.tree.map(lambda x, k=k: x[k], every) for k in range(3))
-    return {BOX: boxed, CLICK: dataclasses.replace(clicked, valid=valid), CLICKS: three}
+    return {BOX: judged(boxed), CLICK: judged(clicked), CLICKS: judged(three)}
 
 
 def _boxed(talk: Conversation, draws: Draws[jax.Array]) -> Answer:

@@ -177,7 +177,7 @@ def distil(
     told |= {"held_out": len(held), "data": settings["images"][:16], "prompts": prompts, "corrections": corrections}
     told |= {"embedding_share": embedding_share, "train_decoder": both.train_decoder, "decoder": kind}
     model = write_model(out / "model", small, end, what="distil", settings=told, scores=scores)
-    title = f"{small.variant or names[1]}, taught by {large.variant or names[0]}"
+    title = f"{small.variant or Path(names[1]).name}, taught by {large.variant or Path(names[0]).name}"
     worst = list(worst_cases(task, begin, end, before, after))
     return conclude(out, model, title=title, told=told, scores=scores, worst=worst, quiet=quiet)
 

@@ -38,9 +38,9 @@ def test_cells_of_the_padding_are_not_inside() -> None:
 def test_boxes_hold_their_masks() -> None:
     masks = np.zeros((2, 8, 8), bool)
     masks[0, 2:5, 1:7] = True
-    boxes, there = boxes_of(jnp.asarray(masks))
+    boxes = boxes_of(jnp.asarray(masks))
     assert boxes[0].tolist() == [1, 2, 7, 5]
-    assert there.tolist() == [True, False]
+    assert boxes[1].tolist() == [0, 0, 8, 8]
 
 
 def test_draws_are_those_of_the_seed_and_lie_in_the_image() -> None:
