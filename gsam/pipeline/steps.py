@@ -39,6 +39,11 @@ class Steps(Rebuildable):
         """The views of an image that the stages need, each once."""
         return tuple({s.view.key: s.view for s in self._stages().values()}.values())
 
+    @functools.cached_property
+    def whole_views(self) -> tuple[View, ...]:
+        """The views that stages see whole; a second look sees windows of its own."""
+        return tuple(s.view for slot, s in self._stages().items() if self.roles[slot] != "refine")
+
     def encode(self, params: Mapping[str, Params], images: Images) -> dict[str, PyTree]:
         """Compute the features of images, once per image whatever the query.
 

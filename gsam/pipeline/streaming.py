@@ -42,7 +42,7 @@ def answers(
     Yields:
         Every item in order, with its result or its error.
     """
-    together = images_per_call(batch_size, pipe.views, pipe.devices)
+    together = images_per_call(batch_size, pipe.whole_views, pipe.devices)
     batch: list[tuple[Picture, Queries]] = []
     begun: collections.deque[InFlight] = collections.deque()
     due: collections.deque[tuple[T, Exception | None]] = collections.deque()
