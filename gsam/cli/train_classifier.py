@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from gsam.cli.options import DType, Quiet, WeightsDir
+from gsam.cli.options import DType, Quiet, WeightsDir, queries_of
 from gsam.cli.train_options import (
     Data,
     EvaluateEvery,
@@ -57,6 +57,9 @@ def classifier(
     variants: Annotated[
         int, Option(min=1, help="Crops of each object: its box, and others whose borders are moved a little.")
     ] = 4,
+    negatives: Annotated[
+        str, Option(help="Texts that no object is to fit, as in the recipe that the model is for.")
+    ] = "background",
     rate: Rate = None,
     held_out: HeldOut = "0.1",
     patience: Patience = None,
@@ -93,6 +96,7 @@ def classifier(
         minutes=minutes,
         batch_size=batch_size,
         variants=variants,
+        negatives=queries_of([negatives]).names if negatives else (),
         rate=rate,
         held_out=share,
         patience=patience,

@@ -45,7 +45,7 @@ def test_options_reach_the_function(kind: str, place: str, monkeypatch: pytest.M
     ]
     done = run(kind, *words)
     assert (done.exit_code, done.stdout) == (0, f"{tmp_path}/run/model\n"), done.output
-    assert called.pop("variants", 4) == 4
+    assert (called.pop("variants", 4), called.pop("negatives", ["background"])) == (4, ["background"])
     assert called == {
         "data": Path("a.json"), "images": Path("photos"), "model": "some/model", "out": Path("run"), "what": "lora",
         "rank": 4, "lora_on": "q_proj", "steps": None, "minutes": 2.5, "batch_size": 3, "rate": 1e-4,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from typing import cast as typed
@@ -17,6 +17,7 @@ from gsam.errors import UsageError
 from gsam.models.region_classifier import RegionClassifier
 from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
+from gsam.text.templates import allowed
 from gsam.training.finetuned import (
     Finetuned,
     Sides,
@@ -64,6 +65,7 @@ def finetune_classifier(
     minutes: float | None = None,
     batch_size: int | None = None,
     variants: int = 4,
+    negatives: Sequence[str] = ("background",),
     rate: float | None = None,
     held_out: float | str | Path = 0.1,
     patience: int | None = None,
@@ -99,6 +101,8 @@ def finetune_classifier(
         batch_size: Regions of a batch, which all local devices share; None for `BATCH`.
         variants: Crops of each object that are kept: its box, and that many less one whose borders
             are moved a little.
+        negatives: Texts that no object is to fit, beside the names: those of the recipe that the
+            model is for, which else may win against names that were learnt without them.
         rate: The highest learning rate; None for `RATES`.
         held_out: What is scored and not trained on: a share of the images, or another data set.
         patience: Evaluations without a better accuracy after which training ends, with the best
@@ -162,10 +166,13 @@ def finetune_classifier(
         "lora": None if lora is None else dataclasses.asdict(lora),
         "batch_size": batch_size or BATCH[what],
         "variants": variants,
+        "negatives": list(negatives),
     }
     refuse_other_run(out, config, settings)
     precision = config.dtype or default_dtype()
-    task = _task(stage, sides, out, base.sha256, lora, precision, settings["batch_size"], variants, seed, quiet)
+    task = _task(
+        stage, sides, out, base.sha256, lora, precision, settings["batch_size"], variants, negatives, seed, quiet
+    )
     start = task.init_params(seed)
     if not quiet:
         count = sum(int(np.size(value)) for value in start.values())
@@ -220,11 +227,13 @@ def _task(
     dtype: str,
     batch_size: int,
     variants: int,
+    negatives: Sequence[str],
     seed: int,
     quiet: bool,
 ) -> CropTask:
     params = jax.device_put(cast(stage.params, dtype))
-    text = text_features(stage, params, sides.names)
+    others = [text for text, fair in zip(negatives, allowed(negatives, sides.names), strict=True) if fair]
+    text = text_features(stage, params, [*sides.names, *others])
     store = crop_store(stage, out / "features", model, variants, encoded=lora is None)
     train_on, scored = (
         keep_crops(stage, params if lora is None else None, store, some, variants, quiet=quiet, what=what)

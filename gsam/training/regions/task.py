@@ -87,8 +87,8 @@ class CropTask(abc.ABC):
         Args:
             stage: The model with its parameters.
             names: The classes.
-            text: [W, C, D] of the text encoder before its head, for W wordings of C names; the
-                first wording is evaluated.
+            text: [W, C + K, D] of the text encoder before its head, for W wordings of C names and
+                K negatives, which are never right; the first wording is evaluated.
             store: Where features or crops are.
             train: Crops to learn from.
             held_out: Crops to score.
@@ -192,7 +192,7 @@ class CropTask(abc.ABC):
     @functools.cached_property
     def _answer(self) -> Any:
         def run(params: Params, constants: Params, batch: CropBatch) -> jax.Array:
-            logits = self._logits(params, constants, batch)
+            logits = self._logits(params, constants, batch)[:, : len(self.class_names)]
             usable = jnp.ones(logits.shape, bool)
             return self.stage.probabilities(logits, usable)
 

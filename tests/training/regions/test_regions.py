@@ -34,7 +34,7 @@ def head(family: str, folder: Path, kind: Any = Head, **more: Any) -> Any:
     store = crop_store(stage, folder / "features", "hash", 2, encoded=encoded)
     params = stage.params if encoded else None
     sides = [keep_crops(stage, params, store, some, 2, quiet=True, what="") for some in (images[:3], images[3:])]
-    text = text_features(stage, stage.params, NAMES)
+    text = text_features(stage, stage.params, [*NAMES, "zz", "x"])  # negatives, which are never right
     return kind(stage, NAMES, text, store, *sides, variants=2, batch_size=4, **more)
 
 
