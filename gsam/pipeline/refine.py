@@ -111,7 +111,7 @@ class SecondLook:
         if masks is None or masks.within is not None:
             raise TypeError("a second look needs a segmenter before it, whose masks it refines")
         n, places = scene.boxes.valid.shape[1], self.together**2
-        count = -(-min(self.most, n) // places) * places
+        count = max(-(-min(self.most, n) // places), 2) * places  # of several chunks, empty ones are skipped
         over = extents(masks, images.size)
         box, there = jax.vmap(bounds_of)(masks.logits > 0)
         box = twice(over[..., :2]) + box * twice((over[..., 2:] - over[..., :2]) / masks.logits.shape[-1])

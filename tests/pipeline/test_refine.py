@@ -131,6 +131,7 @@ def test_a_stream_gives_what_a_call_gives() -> None:
             np.testing.assert_allclose(found.mask_logits, alone.mask_logits, atol=1e-4)
 
 
+@pytest.mark.long
 def test_later_steps_see_masks_in_windows() -> None:
     seen = {}
 
