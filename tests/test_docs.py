@@ -172,7 +172,7 @@ def commands() -> list[Any]:
     found = []
     for page in PAGES:
         for block in blocks(page, "bash"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 for part in re.split(r" && | \| ", line):
                     words = shlex.split(part, comments=True)
                     if words and words[0].rsplit("/", 1)[-1] == "gsam":

@@ -68,6 +68,7 @@ def rows() -> list[Row]:
         images,
         labelling,
         prompts,
+        refine,
         segmenter_training,
         sharing,
         training,
@@ -98,6 +99,7 @@ def rows() -> list[Row]:
         segmenter_training,
         training,
         tuned_finders,
+        refine,
     )
     return sorted([row for part in every for row in part.ROWS], key=_place)
 

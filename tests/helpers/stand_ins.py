@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import gsam
+from tests.helpers.drawings import write_drawings
 from tests.models import small_detectors, small_segmenters
 from tests.tracking import small as small_trackers
 from tests.tracking.test_text_tracking import pipeline as whole_and_tracker
@@ -23,8 +24,8 @@ SIZES = {"street.jpg": (90, 70), "a.jpg": (90, 70), "b.jpg": (90, 70), "aerial.p
 
 
 def write_files(folder: Path) -> None:
-    """Images, a video as a folder of frames, a volume, tracks, and a fine-tuned SAM of the size of
-    nano's.
+    """Images, a video as a folder of frames, a volume, tracks, labelled images, and a fine-tuned SAM
+    of the size of nano's.
     """
     from gsam.results.formats import tracks_jsonl
     from gsam.results.tracks import TrackedFrame
@@ -42,6 +43,9 @@ def write_files(folder: Path) -> None:
     with tracks_jsonl.TracksWriter(folder / "out" / "clip.jsonl", tracks_jsonl.Head(mask.shape[1:], count=1)) as writer:
         writer.add(TrackedFrame.of(0, mask, [1], ["dog"]))
     _volume(folder / "ct.nii.gz")
+    write_drawings(folder, 3)  # train.json
+    if not (folder / "photos").exists():
+        (folder / "photos").symlink_to("images")
     (folder / "runs").mkdir()
     files.state_dict(folder / "runs" / "my_sam.pth", files.nano_sam()[1], "model")
 
