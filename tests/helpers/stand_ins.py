@@ -24,8 +24,8 @@ SIZES = {"street.jpg": (90, 70), "a.jpg": (90, 70), "b.jpg": (90, 70), "aerial.p
 
 
 def write_files(folder: Path) -> None:
-    """Images, a video as a folder of frames, a volume, tracks, labelled images, and a fine-tuned SAM
-    of the size of nano's.
+    """Images, a video as a folder of frames, a volume, tracks, labelled images, and a fine-tuned
+    SAM of the size of nano's.
     """
     from gsam.results.formats import tracks_jsonl
     from gsam.results.tracks import TrackedFrame
