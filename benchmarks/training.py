@@ -132,7 +132,8 @@ def peer(setting: Setting) -> dict[str, Any]:
             except RuntimeError as error:
                 if name != "torch.compile":
                     raise
-                absent[name] = str(error).strip().splitlines()[-1][:200]
+                hangs = "has not ended" in str(error)
+                absent[name] = f"not ended in {PATIENCE:.0f} s" if hangs else str(error).strip().splitlines()[-1][:200]
                 continue
             runs[name].append({**ended.answer, "peak": ended.peak})
     warm = min(3, given.curve - 1)  # the first steps compile

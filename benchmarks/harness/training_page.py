@@ -110,15 +110,16 @@ def _torch(found: Mapping[str, Any]) -> list[str]:
     out += [f"| {name} | not measured: {why} | | | |" for name, why in found["absent"].items()]
     met = "met" if ours / peers[fastest] <= RATIO else "**missed**"
     same = all(row["furthest"] <= CURVE for row in rows.values())
-    model = "a tiny seeded SAM" if found["small"] else "a seeded SAM ViT-B"
+    model = "A tiny seeded SAM" if found["small"] else "A seeded SAM ViT-B"
+    runs = "One run" if found["repeats"] == 1 else f"Medians of {found['repeats']} runs"
     return out + _noted(
         f"Seconds of a step, gsam / {fastest}: **{ours / peers[fastest]:.2f}**; goal {RATIO:g} or less: {met}.",
         f"Loss curves of {found['steps']} steps within {CURVE:g}: {'met' if same else '**missed**'}.",
         f"{model}, float32, image features kept: batches of {found['batch']} images with {found['objects']} prompts each, "
         f"boxes and lone clicks; {min(found['rounds'])} to {max(found['rounds'])} corrections of every second prompt. The "
         "same weights, batches, corrections, losses, AdamW, schedule, clipping and moving average, in transformers' "
-        f"SamModel with sdpa attention. Medians of {found['repeats']} runs in turns, each the mean of the steps after the "
-        f"first {found['warm']}; making batches is not in them.",
+        f"SamModel with sdpa attention. {runs} in turns, each the mean of the steps after the "
+        f"first {found['warm']}; making batches is not in them. torch.compile is timed when it has seen all batches once.",
     )
 
 

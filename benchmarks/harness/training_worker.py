@@ -42,6 +42,7 @@ def ours(
     import jax
     import numpy as np
 
+    from gsam.runtime.compilation_cache import enable_compilation_cache
     from gsam.training.data import read_checked
     from gsam.training.finetuned import schedule
     from gsam.training.model_folder import load_base
@@ -53,6 +54,7 @@ def ours(
     from gsam.training.segmenter.task import SegmenterTask
     from gsam.training.step import compile_step, init_state
 
+    enable_compilation_cache()
     base = load_base(model)
     stage = stage_of(base)
     train_on = read_checked(data, images, masks=True).labelled()
