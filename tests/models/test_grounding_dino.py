@@ -110,7 +110,7 @@ def test_a_phrase_is_encoded_alone(stage: gd.GroundingDinoDetector) -> None:
     np.testing.assert_allclose(packed.features[0, :count], whole[:count], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(75, 101), (50, 157), (101, 99)])
+@pytest.mark.parametrize("size", [(75, 101), (50, 157)])
 @pytest.mark.long
 def test_padding_a_picture_changes_nothing(stage: gd.GroundingDinoDetector, size: tuple[int, int]) -> None:
     view = stage.view

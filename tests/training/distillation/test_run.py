@@ -50,7 +50,7 @@ def test_a_student_learns_and_is_a_model_like_any_other(tmp_path: Path) -> None:
     assert caught.value.code == "training_changed"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gsam.training.distillation.task import Distillation
 

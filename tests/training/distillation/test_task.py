@@ -37,7 +37,7 @@ def test_a_student_that_is_its_teacher_agrees_with_it(tmp_path: Path) -> None:
     assert float(talk.embedding_error()) < 1e-4
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_embeddings_come_first_then_answers(tmp_path: Path) -> None:
     both = task(tmp_path, "sam", "efficient_sam")
     params, batch = both.init_params(0), both.batch(np.random.default_rng(0), 0)
