@@ -1,6 +1,7 @@
 """Run the notebooks and keep their outputs: ``python -m tests.helpers.notebooks [NOTEBOOK...]``.
 
-Of an output that comes as PNG and as JPEG, the smaller is kept.
+Of an output that comes as PNG and as JPEG, the smaller is kept; warnings, which name files of this
+machine, are not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def run(path: Path) -> None:
     nbclient.NotebookClient(notebook, resources={"metadata": {"path": path.parent}}, record_timing=False).execute()
     notebook.metadata.language_info = {"name": "python"}
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.outputs:
             pictures = [kind for kind in ("image/png", "image/jpeg") if kind in output.get("data", {})]
             if "text/html" in output.get("data", {}):
