@@ -247,7 +247,7 @@ def grounded(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return Pipeline(*steps, boxes=8, threshold=0.0, devices=jax.devices()[:1], **keep)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_captions_canvases_and_devices(grounded: Pipeline, tmp_path: Path) -> None:
     """One caption and several, on the canvas exported and on one that has to be padded to it, on
     one device and on two.

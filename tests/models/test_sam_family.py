@@ -23,7 +23,7 @@ from gsam.nn.tiny_vit import TinyVit
 from gsam.predictors.image import Predictor
 from gsam.runtime.batch import gather
 from gsam.types import Boxes
-from gsam.weights import store
+from gsam.weights.tuned import config_of
 
 SIZES = {"decoder_heads": 2, "decoder_mlp": 32}
 TINY_VIT = TinyVit(64, (8, 8, 8, 8), (1, 1, 1, 1), (1, 1, 1), (3, 4, 3), out_chans=16)
@@ -84,9 +84,9 @@ def test_clicks(stage: Any) -> None:
 def test_a_configuration_survives_an_orbax_folder_s_note(variant: str) -> None:
     config = (mobile_sam.VARIANTS | sam_hq.VARIANTS)[variant]
     note = json.loads(json.dumps(dataclasses.asdict(config)))
-    assert store._from_dict(type(config), note) == config
+    assert config_of(type(config), note) == config
     with pytest.raises(TypeError):
-        store._from_dict(type(config), note | {"encoder": {"width": 1, "stranger": 2}})
+        config_of(type(config), note | {"encoder": {"width": 1, "stranger": 2}})
 
 
 def test_hq_token_only_is_a_setting() -> None:

@@ -166,7 +166,7 @@ def test_likeness_to_the_teacher_counts_less_and_less(pool: dict[str, np.ndarray
         assert float(loss) == pytest.approx(float(metrics["mask"] + metrics["there"]) + taught, rel=1e-5)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_objects_are_followed_and_absence_is_learnt(pool: dict[str, np.ndarray]) -> None:
     work = task(pool, 4)
     params = started(work)

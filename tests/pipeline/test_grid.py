@@ -201,7 +201,7 @@ def test_points_must_be_whole_and_the_model_must_take_them(nano: Any) -> None:
         gsam.GridProposer(Proposes())  # type: ignore[arg-type]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_it_is_exported(tmp_path: Path, nano: Any, scene: np.ndarray) -> None:
     from gsam.export import export
 

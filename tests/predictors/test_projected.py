@@ -80,6 +80,7 @@ def test_what_is_shared_is_used(make: Any) -> None:
     assert np.abs(predictor.predict([[80, 10]], [1])[2] - true).max() > 0.01 * float(np.std(true))
 
 
+@pytest.mark.slow
 def test_everything_asked_again_with_its_mask_reads_it_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def found() -> list[dict[str, Any]]:
         asked = dict(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)

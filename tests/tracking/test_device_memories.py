@@ -31,7 +31,7 @@ def tracked(predictor: gsam.VideoPredictor, *, save_at: Any = None) -> list[byte
     return found + [masks.tobytes() for _, _, masks in predictor.propagate_in_video(state)]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_tracks_are_those_of_memories_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = gsam.VideoPredictor(made())
     assert plain._engine.compiled.resident is None  # on a CPU the host is the device
