@@ -40,7 +40,8 @@ LIMITS = (
     "Most of what is missed is not found at all, and most of that is small: the detector has 10 x 10 tokens of 16 x 16 "
     "pixels, and an object smaller than a token shares it with its surroundings. What is found is nearly always named right "
     "(the classifier looks again at every crop). Masks of 80 x 80 cells lose thin parts and fill spokes; small things are "
-    "looked at again (docs/refine.md). Training ended when its time did: the detector scored little higher on its own training scenes, so more steps, and tokens of 8 "
+    "looked at again (docs/refine.md). Training ended when its time did: the detector scored little higher on its own "
+    "training scenes, so more steps, and tokens of 8 "
     "pixels, come before more data."
 )
 """Prose for the page; the numbers below it are measured."""

@@ -119,7 +119,9 @@ def peer(setting: Setting) -> dict[str, Any]:
     forms: dict[str, Callable[[], Ended]] = {
         "gsam": lambda: setting.ask("ours", **ours, keep=None),
         "torch": lambda: setting.ask("peer", model=model, batches=batches, rate=RATE, compiled=False),
-        "torch.compile": lambda: setting.ask("peer", PATIENCE, model=model, batches=batches, rate=RATE, compiled=True),
+        "torch.compile": lambda: setting.ask(
+            "peer", given.patience, model=model, batches=batches, rate=RATE, compiled=True
+        ),
     }
     absent = {}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in forms}
@@ -133,7 +135,9 @@ def peer(setting: Setting) -> dict[str, Any]:
                 if name != "torch.compile":
                     raise
                 hangs = "has not ended" in str(error)
-                absent[name] = f"not ended in {PATIENCE:.0f} s" if hangs else str(error).strip().splitlines()[-1][:200]
+                absent[name] = (
+                    f"not ended in {given.patience:.0f} s" if hangs else str(error).strip().splitlines()[-1][:200]
+                )
                 continue
             runs[name].append({**ended.answer, "peak": ended.peak})
     warm = min(3, given.curve - 1)  # the first steps compile
@@ -263,6 +267,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2, help="images of a batch of it")
     parser.add_argument("--objects", type=int, default=4, help="prompts per image of it")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each form of it")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds that a run of torch.compile may take")
     parser.add_argument("--sam-steps", type=int, default=20, help="of SAM by the command")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--kill-steps", type=int, default=60, help="of the runs that are killed")
