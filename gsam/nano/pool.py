@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from gsam.nano.drawings import FONT, LEARNT
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import OBJECTS, Drawn, draw_scene
 
@@ -29,13 +30,13 @@ FIELDS = {
 Row = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def draw_row(seed: tuple[int, int], side: int = 160) -> Row:
+def draw_row(seed: tuple[int, int], side: int = 160, styles: tuple[str, ...] = (FONT,)) -> Row:
     """Scene number ``seed[1]`` of pool ``seed[0]``: the same whatever process draws it."""
     rng = np.random.default_rng(seed)
     short = side if rng.random() < 0.3 else int(rng.integers(round(0.55 * side), side + 1))
     h, w = (side, short) if rng.random() < 0.5 else (short, side)
     zoom = 1 if rng.random() < 0.7 else 2
-    scene = draw_scene(rng, (h * zoom, w * zoom))
+    scene = draw_scene(rng, (h * zoom, w * zoom), styles=styles)
     return letterbox(scene, (h, w), side)
 
 
@@ -52,7 +53,9 @@ def letterbox(scene: Drawn, size: tuple[int, int], side: int) -> Row:
     return rgb, instances, leaf, boxes, np.array([h, w], np.int16)
 
 
-def draw_pool(folder: Path, scenes: int, seed: int, side: int, processes: int) -> None:
+def draw_pool(
+    folder: Path, scenes: int, seed: int, side: int, processes: int, styles: tuple[str, ...] = (FONT,)
+) -> None:
     """Write the arrays of a pool, row by row, so that it may be larger than the memory."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {
@@ -62,7 +65,7 @@ def draw_pool(folder: Path, scenes: int, seed: int, side: int, processes: int) -
         for name, (shape, dtype) in FIELDS.items()
     }
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        jobs = (((seed, i), side) for i in range(scenes))
+        jobs = (((seed, i), side, styles) for i in range(scenes))
         for i, row in enumerate(tqdm(pool.imap(_draw, jobs, chunksize=64), total=scenes, unit="scene", mininterval=5)):
             for array, value in zip(arrays.values(), row, strict=True):
                 array[i] = value
@@ -70,7 +73,7 @@ def draw_pool(folder: Path, scenes: int, seed: int, side: int, processes: int) -
         array.flush()
 
 
-def _draw(job: tuple[tuple[int, int], int]) -> Row:
+def _draw(job: tuple[tuple[int, int], int, tuple[str, ...]]) -> Row:
     return draw_row(*job)
 
 
@@ -81,8 +84,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--styles", action="store_true", help="half of the things in other styles (gsam.nano.drawings)")
     args = parser.parse_args()
-    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes)
+    styles = (*(FONT for _ in LEARNT), *LEARNT) if args.styles else (FONT,)
+    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Scenes of pictograms with exact truth: what nano learns from and is measured on.
 
-Glyphs come from Noto Color Emoji (Debian: ``fonts-noto-color-emoji``).  They are scaled, turned,
-mirrored, lit, shadowed and placed over one another on a drawn background; what is hidden too far
-keeps its pixels and loses its label.
+Glyphs come from Noto Color Emoji (Debian: ``fonts-noto-color-emoji``), and from other styles
+(`gsam.nano.drawings`) where they are asked for.  They are scaled, turned, mirrored, lit, shadowed
+and placed over one another on a drawn background; what is hidden too far keeps its pixels and loses
+its label.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from gsam.nano import drawings
 from gsam.nano.backgrounds import KINDS, background
 from gsam.nano.names import GLYPHS, LEAVES
 from gsam.ops.bounds import bounds
@@ -64,26 +66,31 @@ def font_path() -> Path:
 
 
 @functools.cache
-def sprite(glyph: str, shrink: int = 0) -> Image.Image:
+def sprite(glyph: str, shrink: int = 0, style: str = drawings.FONT) -> Image.Image:
     """A glyph centred on a transparent square, premultiplied (mode RGBa), halved ``shrink`` times.
 
     Pillow's resampling of straight RGBA leaves light dots along edges, which a network would learn.
     """
     if shrink:
-        large = sprite(glyph, shrink - 1)
+        large = sprite(glyph, shrink - 1, style)
         side = large.width // 2
         return large.resize((side, side), Image.Resampling.BOX)
-    font = ImageFont.truetype(str(font_path()), 109)
-    image = Image.new("RGBA", (220, 220))
-    ImageDraw.Draw(image).text((40, 40), glyph, font=font, embedded_color=True)
+    image = _from_font(glyph) if style == drawings.FONT else drawings.drawn(style, glyph, CELL)
     box = image.getbbox()
     if box is None:
-        raise ValueError(f"the font has no glyph for {glyph!r}")
+        raise ValueError(f"the {style} has no glyph for {glyph!r}")
     image = image.crop(box)
     square = Image.new("RGBA", (CELL, CELL))
     image.thumbnail((CELL - 4, CELL - 4), Image.Resampling.LANCZOS)
     square.paste(image, ((CELL - image.width) // 2, (CELL - image.height) // 2))
     return square.convert("RGBa")
+
+
+def _from_font(glyph: str) -> Image.Image:
+    font = ImageFont.truetype(str(font_path()), 109)
+    image = Image.new("RGBA", (220, 220))
+    ImageDraw.Draw(image).text((40, 40), glyph, font=font, embedded_color=True)
+    return image
 
 
 def draw_scene(
@@ -95,11 +102,13 @@ def draw_scene(
     backdrop: NDArray[np.uint8] | None = None,
     most: int = OBJECTS,
     crowding: float = 0.09,
+    styles: tuple[str, ...] = (drawings.FONT,),
 ) -> Drawn:
     """A scene of ``size`` (h, w) with up to ``most`` things, 0.14 to 0.75 of the short side large.
 
     ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it.  ``crowding``: how much
-    smaller each further thing makes all of them, so that many find room.
+    smaller each further thing makes all of them, so that many find room.  ``styles``: each thing is
+    drawn in one of them (repeat one to have it more often); what a style lacks, the font draws.
     """
     h, w = size
     rgb = background(rng, h, w, kinds) if backdrop is None else backdrop.astype(np.float32)
@@ -117,11 +126,12 @@ def draw_scene(
     whole: list[int] = []
     for name in order:
         glyph = pick(rng, name)
+        style = pick_style(rng, styles, glyph)
         if name is None:
-            _place(rng, rgb, instances, glyph, None, crowd)
+            _place(rng, rgb, instances, (glyph, style), None, crowd)
         else:
             labels.append(name)
-            whole.append(_place(rng, rgb, instances, glyph, len(labels), crowd))
+            whole.append(_place(rng, rgb, instances, (glyph, style), len(labels), crowd))
     kept_names, kept_boxes = [], []
     truth = np.zeros_like(instances)
     for k, (name, area) in enumerate(zip(labels, whole, strict=True), 1):
@@ -144,22 +154,28 @@ def pick(rng: np.random.Generator, name: str | None) -> str:
     return glyphs[0] if len(glyphs) == 1 or rng.random() < 0.5 else glyphs[int(rng.integers(1, len(glyphs)))]
 
 
+def pick_style(rng: np.random.Generator, styles: tuple[str, ...], glyph: str) -> str:
+    """One of ``styles`` that has a drawing of ``glyph``; the font if the one chosen has none."""
+    style = styles[0] if len(styles) == 1 else styles[int(rng.integers(len(styles)))]
+    return style if style == drawings.FONT or drawings.body(style, glyph) is not None else drawings.FONT
+
+
 def _place(
     rng: np.random.Generator,
     rgb: NDArray[np.float32],
     instances: NDArray[np.uint8],
-    glyph: str,
+    drawing: tuple[str, str],
     k: int | None,
     crowd: float,
 ) -> int:
     """Draw one pictogram where it hides little; returns the area it would have alone.
 
-    ``k`` None: a negative.
+    ``drawing``: the glyph and its style.  ``k`` None: a negative.
     """
     h, w = instances.shape
     side = min(h, w) * float(np.exp(rng.uniform(np.log(0.14), np.log(0.75)))) * crowd
     shrink = 0 if side > 85 else 1 if side > 42 else 2
-    source = sprite(glyph, shrink)
+    source = sprite(drawing[0], shrink, drawing[1])
     turn = np.deg2rad(rng.normal(0, 18) if rng.random() < 0.85 else rng.uniform(-180, 180))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     aspect = float(np.exp(rng.uniform(-0.15, 0.15)))
