@@ -25,6 +25,7 @@ from gsam import bind
 from gsam.dataset.report import explain, tell
 from gsam.errors import GsamError, UsageError
 from gsam.nano.teacher import Teacher
+from gsam.runtime.process import make_room_for_callbacks
 from gsam.training.schedule import TrainConfig
 from gsam.training.task import Task
 from gsam.training.trainer import train
@@ -105,6 +106,7 @@ def weights() -> Path:
 
 def run(args: argparse.Namespace) -> None:
     """Train what was asked for; its folder holds what `train` leaves, and ``machine.txt``."""
+    make_room_for_callbacks()
     folder = args.out / args.job
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(

@@ -1,4 +1,4 @@
-"""The process that JAX works in: a forked child is told what to do, where it would hang."""
+"""The process that JAX works in: what would hang for ever is told or prevented."""
 
 from __future__ import annotations
 
@@ -26,6 +26,32 @@ def check_process() -> None:
             "processes with multiprocessing.get_context('spawn'), or load the model after the fork (docs/processes.md)",
             "forked",
         )
+
+
+def make_room_for_callbacks() -> None:
+    """Let XLA's CPU client have a thread more than devices, whatever the number of cores.
+
+    A program that calls Python back holds one of the threads until Python has answered, and Python
+    may wait for an array that another one has to copy: with as many threads as devices both wait
+    for ever.  Threads are made when JAX first computes; call this before.
+
+    Raises:
+        UsageError: JAX has begun to compute with too few threads (``threads``).
+    """
+    import jax
+
+    needed = max(jax.config.jax_num_cpu_devices, 1) + 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("PJRT_NPROC", "")
+    if (int(given) if given.isdecimal() else cores) >= needed:
+        return
+    if _computing():
+        raise UsageError(
+            f"this training calls Python from compiled programs, which takes {needed} threads, and JAX has begun with "
+            f"{given or cores}: set the environment variable PJRT_NPROC={needed} before Python starts",
+            "threads",
+        )
+    os.environ["PJRT_NPROC"] = str(needed)
 
 
 def _note_fork() -> None:

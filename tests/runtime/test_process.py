@@ -1,4 +1,6 @@
-"""Forked children: an error that says what to do where computing would hang, and nothing else."""
+"""Where computing would hang, in forked children and with too few threads: an error that says what
+to do, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -63,3 +65,36 @@ print(answer(lambda: doubled(np.float32(1))))
 
 def test_a_child_of_a_process_that_had_not_computed_goes_on() -> None:
     assert run("print(in_child(lambda: doubled(np.float32(1))))") == ["computed"]
+
+
+ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+os.environ.pop("PJRT_NPROC", None)
+from gsam.errors import UsageError
+from gsam.runtime.process import make_room_for_callbacks
+import jax
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("make_room_for_callbacks(); print(os.environ['PJRT_NPROC'])", "2"),
+        (
+            "jax.config.update('jax_num_cpu_devices', 3); make_room_for_callbacks(); print(os.environ['PJRT_NPROC'])",
+            "4",
+        ),
+        ("os.environ['PJRT_NPROC'] = '5'; make_room_for_callbacks(); print(os.environ['PJRT_NPROC'])", "5"),
+        (
+            "jax.numpy.zeros(3).block_until_ready()\n"
+            "try: make_room_for_callbacks()\n"
+            "except UsageError as error: print(error.code, 'PJRT_NPROC=2' in str(error))",
+            "threads True",
+        ),
+    ],
+)
+def test_a_program_that_calls_python_has_a_thread_to_spare(code: str, expected: str) -> None:
+    done = subprocess.run([sys.executable, "-c", ONE_CORE + code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == expected, done.stderr

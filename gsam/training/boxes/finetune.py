@@ -15,6 +15,7 @@ from gsam.errors import UsageError
 from gsam.models.owl_vit import OwlDetector
 from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
+from gsam.runtime.process import make_room_for_callbacks
 from gsam.training.boxes.features import embeddings, keep_tokens, token_store
 from gsam.training.boxes.scores import box_scores, class_scores, worst_boxes
 from gsam.training.boxes.task import Adapters, BoxTask, Heads
@@ -122,6 +123,7 @@ def finetune_detector(
     """
     if what not in RATES:
         raise UsageError(f"what is heads or lora, not {what!r}", "train_what")
+    make_room_for_callbacks()
     out = Path(out).expanduser()
     check_detector(str(model), family_of(str(model)))
     sides = read_sides(data, images, held_out, seed, masks=False, skip_faults=skip_faults)
