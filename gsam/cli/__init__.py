@@ -29,6 +29,7 @@ COMMANDS = {
     "track": "Track objects by their names: videos and words in, tracks out.",
     "label": "Label a data set: any number of images, processes and machines.",
     "eval": "Score found masks, or a pipeline, beside true ones: AP, IoU, cgF1.",
+    "serve": "Serve words, clicks and videos over HTTP, with a page and for labelling tools.",
     "geo": "Find objects in GeoTIFFs of any size, with their places on Earth.",
     "convert": "Write a data set of labelled images in another format.",
     "data": "Look at a data set before training: every fault, by kind.",

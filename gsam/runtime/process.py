@@ -40,7 +40,7 @@ def make_room_for_callbacks() -> None:
     """
     import jax
 
-    needed = max(jax.config.jax_num_cpu_devices, 1) + 1
+    needed = max(int(getattr(jax.config, "jax_num_cpu_devices", 1)), 1) + 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("PJRT_NPROC", "")
     if (int(given) if given.isdecimal() else cores) >= needed:

@@ -1,0 +1,59 @@
+"""The application: routes, limits and errors put together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from gsam.serve import guard, problems
+from gsam.serve.config import ServeConfig
+from gsam.serve.engine import Engine
+from gsam.serve.v1 import info
+from gsam.version import __version__
+
+
+def create_app(config: ServeConfig | None = None, *, engine: Engine | None = None) -> FastAPI:
+    """Make the application that ``gsam serve`` runs.
+
+    Args:
+        config: What is served, and its limits; by default nano on this machine.
+        engine: The models, where they are there already; by default loaded when the application
+            starts.
+
+    Returns:
+        An ASGI application; its ``state`` holds ``config`` and ``engine``.
+
+    Example:
+        >>> app = create_app(ServeConfig(pipeline="nano"))
+        >>> app.title
+        'gsam'
+    """
+    config = config or ServeConfig()
+    models = engine or Engine(config)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if engine is None:
+            models.start()
+        try:
+            yield
+        finally:
+            if engine is None:
+                models.close()
+
+    app = FastAPI(
+        title="gsam",
+        summary="Text query in, labelled masks out.",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # they load from elsewhere; /openapi.json is ours
+        redoc_url=None,
+        root_path=config.root_path,
+    )
+    app.state.config, app.state.engine = config, models
+    problems.install(app)
+    app.include_router(info.router)
+    guard.install(app, config)
+    return app

@@ -1,0 +1,72 @@
+"""A server with nano, loaded once for all tests of a process."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+fastapi = pytest.importorskip("fastapi")
+
+from fastapi.testclient import TestClient  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from gsam.serve.app import create_app  # noqa: E402
+from gsam.serve.config import ServeConfig  # noqa: E402
+from gsam.serve.engine import Engine  # noqa: E402
+
+SCENE = Path(__file__).parents[2] / "notebooks" / "scene.png"
+CLIP = Path(__file__).parents[2] / "notebooks" / "clip.mp4"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """Nano, ready."""
+    models = Engine(ServeConfig())
+    models.start()
+    until = time.monotonic() + 180
+    while not models.ready and models.failure is None and time.monotonic() < until:
+        time.sleep(0.05)
+    models.check_ready()
+    yield models
+    models.close()
+
+
+@pytest.fixture
+def client_of(engine: Engine) -> Iterator[Callable[..., TestClient]]:
+    """A client of a server with the settings given; it shows errors as clients see them."""
+    made: list[TestClient] = []
+
+    def make(**settings: object) -> TestClient:
+        app = create_app(ServeConfig(**settings), engine=engine)  # type: ignore[arg-type]
+        client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+        client.__enter__()
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(client_of: Callable[..., TestClient]) -> TestClient:
+    """A client of a server with the settings that are the default."""
+    return client_of()
+
+
+@pytest.fixture(scope="session")
+def scene() -> bytes:
+    """The PNG of the shipped scene."""
+    return SCENE.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def small() -> bytes:
+    """A PNG of 48 x 32 pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 32), (90, 120, 160)).save(buffer, "PNG")
+    return buffer.getvalue()
