@@ -13,6 +13,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +21,37 @@ from PIL import Image
 
 from gsam.nano.backdrops import backdrop
 from gsam.nano.backgrounds import stretch
-from gsam.nano.scenes import IGNORE, Drawn, draw_scene
+from gsam.nano.drawings import FONT, UNSEEN
+from gsam.nano.scenes import IGNORE, OBJECTS, Drawn, draw_scene
 from gsam.ops.bounds import bounds
 from gsam.results.masks import rle
 from gsam.types import Json
 
-SETS: dict[str, tuple[int, int, bool, bool]] = {
-    "validation": (7001, 640, False, False),
-    "test": (9001, 640, True, False),
-    "crowded": (9002, 640, True, True),
-    "shipped": (5001, 512, True, False),
+
+class SceneSet(NamedTuple):
+    """The scenes of a set."""
+
+    seeds: int
+    """First half of the seeds."""
+    longest: int = 640
+    """Longest side in pixels."""
+    new_backdrops: bool = True
+    """Whether every second scene has a background training never saw."""
+    crowded: bool = False
+    """Whether things are as many (up to 8) and as small as in training, where 43 % of them cover
+    less than 16 x 16 pixels of 160 x 160.  The other sets have up to 6 things, 0.14 to 0.75 of the
+    short side large."""
+    style: str = FONT
+    """Who drew the things (`gsam.nano.drawings`)."""
+
+
+SETS: dict[str, SceneSet] = {
+    "validation": SceneSet(7001, new_backdrops=False),
+    "test": SceneSet(9001),
+    "crowded": SceneSet(9002, crowded=True),
+    "unseen_font": SceneSet(9003, style=UNSEEN),
+    "shipped": SceneSet(5001, longest=512),
 }
-"""Set -> first half of its seeds, longest side, whether every second scene has a background
-training never saw, and whether things are as many (up to 8) and as small as in training, where 43 %
-of them cover less than 16 x 16 pixels of the model's 160 x 160.  The other sets have up to 6
-things, 0.14 to 0.75 of the short side large.
-"""
 
 SHORTEST = 256
 SAMPLE = ("dog", "pizza", "bicycle", "umbrella", "red apple", "green apple", "guitar", "elephant")
@@ -65,15 +81,14 @@ def draw(chosen: str, number: int) -> Drawn:
     """Scene ``number`` of a set: its longer side is 256 pixels or more, its shorter one down to
     half of that.
     """
-    family, longest, unseen_backdrops, crowded = SETS[chosen]
-    rng = np.random.default_rng((family, number))
-    side = int(rng.integers(SHORTEST, longest + 1))
+    drawn = SETS[chosen]
+    rng = np.random.default_rng((drawn.seeds, number))
+    side = int(rng.integers(SHORTEST, drawn.longest + 1))
     short = max(round(side * float(rng.uniform(0.5, 1.0))), SHORTEST // 2)
     h, w = (side, short) if rng.random() < 0.5 else (short, side)
-    behind = backdrop(rng, h, w) if unseen_backdrops and number % 2 else None
-    if crowded:
-        return draw_scene(rng, (h, w), backdrop=behind)
-    return draw_scene(rng, (h, w), backdrop=behind, most=6, crowding=0.0)
+    behind = backdrop(rng, h, w) if drawn.new_backdrops and number % 2 else None
+    most, crowding = (OBJECTS, 0.09) if drawn.crowded else (6, 0.0)
+    return draw_scene(rng, (h, w), backdrop=behind, most=most, crowding=crowding, styles=(drawn.style,))
 
 
 def examples(chosen: str, count: int) -> Iterator[Example]:
@@ -91,7 +106,7 @@ def write(folder: Path, chosen: str, count: int, suffix: str = "png") -> None:
         image.save(folder / name, **({"quality": 92} if suffix == "jpg" else {"optimize": True}))
         scenes.append(to_dict(example, name))
     command = f"python -m gsam.nano.heldout FOLDER --set {chosen} --scenes {count} --format {suffix}"
-    head = json.dumps({"made_by": command, "seeds": SETS[chosen][0]})[1:-1]
+    head = json.dumps({"made_by": command, "seeds": SETS[chosen].seeds})[1:-1]
     rows = ",\n".join(json.dumps(s) for s in scenes)
     (folder / "truth.json").write_text(f'{{{head}, "scenes": [\n{rows}\n]}}\n')
 
