@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gsam.predictors.embedding import Embedding
 
@@ -13,6 +14,7 @@ class CurrentImages:
 
     A thread that has set images is answered about those, whatever others set. One that has set
     none sees those of the only thread that has; where several have, nothing tells which it means.
+    Within `using`, a thread is answered about the images given there, which sets none.
     """
 
     def __init__(self) -> None:
@@ -27,6 +29,9 @@ class CurrentImages:
         Raises:
             RuntimeError: Several threads have set images, and this one has not.
         """
+        lent: Sequence[Embedding] | None = getattr(self._own, "lent", None)
+        if lent is not None:
+            return lent
         own: Sequence[Embedding] | None = getattr(self._own, "embeddings", None)
         if own is not None:
             return own
@@ -37,8 +42,24 @@ class CurrentImages:
             )
         return self._last
 
+    @contextlib.contextmanager
+    def using(self, embeddings: Sequence[Embedding]) -> Iterator[None]:
+        """Let this thread mean other embeddings for a while; those that are set stay."""
+        before: Sequence[Embedding] | None = getattr(self._own, "lent", None)
+        self._own.lent = tuple(embeddings)
+        try:
+            yield
+        finally:
+            self._own.lent = before
+
     def set(self, embeddings: Sequence[Embedding]) -> None:
-        """Set the embeddings of this thread; none forgets those it had."""
+        """Set the embeddings of this thread; none forgets those it had.
+
+        Raises:
+            RuntimeError: Within `using`.
+        """
+        if getattr(self._own, "lent", None) is not None:
+            raise RuntimeError("no image can be set or forgotten within predictor.using(...)")
         with self._lock:
             if not hasattr(self._own, "embeddings"):
                 if not embeddings and self._setters <= 1:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +115,54 @@ class EncodedImages(Rebuildable):
         if not pictures:
             raise ValueError("no pictures: set_image_batch needs at least one")
         self._current.set(self._encode(pictures))
+
+    def encode(self, image: Source, *, stretch: bool = False, max_pixels: int | None = None) -> Embedding:
+        """Encode an image that the caller keeps, for `using`; what is set stays.
+
+        Args:
+            image: As `set_image` takes it.
+            stretch: Map the range of values to 0..255, see `gsam.inputs.image.open_image`.
+            max_pixels: The largest number of pixels; by default 100 million.
+
+        Returns:
+            The features of the image, its size and its pixels.
+
+        Raises:
+            gsam.errors.ImageError: The image cannot be read.
+
+        Example:
+            >>> predictor = gsam.Predictor("nano_sam")
+            >>> predictor.encode(np.zeros((60, 80, 3), np.uint8)).size
+            (60, 80)
+        """
+        return self._encode([open_image(image, stretch=stretch, max_pixels=max_pixels)])[0]
+
+    @contextlib.contextmanager
+    def using(self, embedding: Embedding) -> Iterator[Self]:
+        """Answer this thread about an image of `encode`, instead of the one that it set.
+
+        Any number of images can so be held, by whoever knows which is meant: a server, for
+        instance, that has one per client. Other threads notice nothing, and afterwards the thread
+        is answered about what it set before.
+
+        Args:
+            embedding: Of `encode`, by this predictor.
+
+        Returns:
+            A context, in which no image can be set, that gives the predictor.
+
+        Example:
+            >>> predictor = gsam.Predictor("nano_sam")
+            >>> images = "notebooks/scene.png", np.zeros((60, 80, 3), np.uint8)
+            >>> kept = [predictor.encode(image) for image in images]
+            >>> for embedding in kept:
+            ...     with predictor.using(embedding):
+            ...         predictor.predict([[40, 30]], [1]).masks.shape
+            (3, 512, 512)
+            (3, 60, 80)
+        """
+        with self._current.using([embedding]):
+            yield self
 
     def set_torch_image(self, transformed_image: ArrayLike, original_image_size: tuple[int, int]) -> None:
         """Encode an image that ``transform.apply_image`` made.
