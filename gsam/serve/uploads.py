@@ -40,16 +40,27 @@ async def read_form(request: Request) -> tuple[bytes | str | None, Json]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == FORM:
         return await _from_form(request)
+    fields = await read_json(request, f"{FORM} or application/json")
+    image = fields.pop("image", None)
+    return (None if image is None else decoded(image)), fields
+
+
+async def read_json(request: Request, expected: str = "application/json") -> Json:
+    """Read a request that is a JSON object.
+
+    Raises:
+        ServeError: 400 ``body_invalid``, or 415 ``content_type``, whose message says ``expected``.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise ServeError(415, "content_type", f"a request is {FORM} or application/json, not {kind or 'nothing'}")
+        raise ServeError(415, "content_type", f"a request is {expected}, not {kind[:80] or 'nothing'}")
     try:
         fields = await request.json()
     except (ValueError, UnicodeDecodeError, RecursionError):
         raise ServeError(400, "body_invalid", "the body is no JSON") from None
     if not isinstance(fields, dict):
         raise ServeError(400, "body_invalid", "the body has to be a JSON object")
-    image = fields.pop("image", None)
-    return (None if image is None else decoded(image)), fields
+    return fields
 
 
 def decoded(image: Any) -> bytes | str:
