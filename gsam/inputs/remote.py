@@ -10,7 +10,8 @@ import socket
 import ssl
 import time
 import urllib.parse
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from gsam.errors import ImageError
 
@@ -25,6 +26,25 @@ PRIVATE = "GSAM_PRIVATE_URLS"
 """Variable that allows addresses of private networks when it is 1."""
 
 
+class Asking(NamedTuple):
+    """The way in which one address is asked."""
+
+    private: bool
+    """Whether it may be one of a private network."""
+    headers: Mapping[str, str] = {}
+    """More of the request, a token for instance."""
+
+
+class StatusError(ImageError):
+    """A server's answer that is no picture, by its status."""
+
+    code = "url_failed"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def is_url(source: object) -> bool:
     """Tell whether a source is an address that `fetch` takes."""
     return isinstance(source, str) and SCHEME.match(source) is not None
@@ -36,6 +56,7 @@ def fetch(
     private: bool | None = None,
     most_bytes: int = MOST_BYTES,
     seconds: float = SECONDS,
+    asking: Callable[[str], Asking] | None = None,
 ) -> bytes:
     """Fetch what is at an address.
 
@@ -48,6 +69,8 @@ def fetch(
             are allowed; by default as the variable ``GSAM_PRIVATE_URLS`` says.
         most_bytes: The most that is read.
         seconds: The longest that it may take in all.
+        asking: Called with each address before it is asked, those of redirects included; it raises
+            to refuse one, and otherwise decides in place of ``private``.
 
     Returns:
         The bytes.
@@ -60,7 +83,7 @@ def fetch(
     until = time.monotonic() + seconds
     where = url
     for _ in range(REDIRECTS + 1):
-        answer = _get(where, url, private, until)
+        answer = _get(where, url, asking(where) if asking else Asking(private), until)
         if not isinstance(answer, str):
             return _read(answer, url, most_bytes, until)
         where = urllib.parse.urljoin(where, answer)
@@ -73,7 +96,7 @@ def name_of(url: str) -> str:
     return re.sub(r"[^\w.\-() ]", "_", path.rsplit("/", 1)[-1]).lstrip(".") or "image"
 
 
-def _get(where: str, url: str, private: bool, until: float) -> http.client.HTTPResponse | str:
+def _get(where: str, url: str, asking: Asking, until: float) -> http.client.HTTPResponse | str:
     """One request: the answer, or where it redirects to."""
     try:
         parts = urllib.parse.urlsplit(where)
@@ -86,10 +109,11 @@ def _get(where: str, url: str, private: bool, until: float) -> http.client.HTTPR
         raise ImageError(f"{url}: addresses with a user's name are not fetched", "url_invalid")
     secure = parts.scheme.lower() == "https"
     port = port or (443 if secure else 80)
-    connection = _Pinned(host, port, _addresses(host, port, url, private), secure, _left(until, url))
+    connection = _Pinned(host, port, _addresses(host, port, url, asking.private), secure, _left(until, url))
     target = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
     try:
-        connection.request("GET", target, headers={"User-Agent": "gsam", "Accept": "image/*,*/*;q=0.5"})
+        headers = {"User-Agent": "gsam", "Accept": "image/*,*/*;q=0.5", **asking.headers}
+        connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ImageError(f"{url}: cannot be fetched: {_told(error)}", "url_failed") from None
@@ -97,7 +121,8 @@ def _get(where: str, url: str, private: bool, until: float) -> http.client.HTTPR
         connection.close()
         return str(moved)
     if answer.status != 200:
-        raise ImageError(f"{url}: the server says {answer.status} {answer.reason}", "url_failed")
+        connection.close()
+        raise StatusError(f"{url}: the server says {answer.status} {answer.reason}", answer.status)
     return answer
 
 

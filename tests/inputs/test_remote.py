@@ -206,3 +206,21 @@ def test_names_are_of_the_path_alone() -> None:
     assert name_of("https://example.com/a/bus.jpg?x=1#y") == "bus.jpg"
     assert name_of("https://example.com/a/..%2f..%2fetc") == "etc"
     assert name_of("https://example.com/") == "image"
+
+
+def test_each_address_is_asked_in_its_own_way(server: str) -> None:
+    asked: list[str] = []
+
+    def asking(where: str) -> remote.Asking:
+        asked.append(where)
+        if where.endswith("secret.png"):
+            raise ImageError("not this one", "url_forbidden")
+        return remote.Asking(True, {"Authorization": "Token abc"})
+
+    assert fetch(f"{server}/to//b.png", private=False, asking=asking) == png()
+    assert asked == [f"{server}/to//b.png", f"{server}/b.png"]
+    with pytest.raises(ImageError, match="not this one"):
+        fetch(f"{server}/to//secret.png", asking=asking)
+    with pytest.raises(remote.StatusError) as caught:
+        fetch(f"{server}/none.png", asking=asking)
+    assert caught.value.status == 404
