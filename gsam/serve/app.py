@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from gsam.serve import guard, problems
+from gsam.serve import guard, integrations, problems
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
 from gsam.serve.v1 import info
@@ -52,8 +52,9 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
         redoc_url=None,
         root_path=config.root_path,
     )
-    app.state.config, app.state.engine = config, models
+    app.state.config, app.state.engine, app.state.integrations = config, models, {}
     problems.install(app)
     app.include_router(info.router)
+    app.include_router(integrations.router)
     guard.install(app, config)
     return app
