@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,12 @@ from gsam.errors import UsageError
 
 MB = 1 << 20
 PAGE_PORT = 8000
+NAME = re.compile(r"[^\s/:@*?#\[\]]+|\[?[0-9a-fA-F:.]+\]?")
+"""A name of this server, or an address."""
+ALLOWED = re.compile(r"(?P<name>[^\s/:@*?#\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+"""A host that images are fetched from."""
+ROOT = re.compile(r"(?:/[^\s/?#]+)+")
+TOKEN = re.compile(r"[!-~]{1,512}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +43,13 @@ class ServeConfig:
     insecure: bool = False
     """Whether a public address without a token is allowed."""
     names: tuple[str, ...] = ()
-    """Names in a request's ``Host`` header beside this machine's own; ``*`` for any."""
+    """Names in a request's ``Host`` header beside ``localhost`` and addresses; ``*`` for any."""
     root_path: str = ""
     """The path before this server's own, where a proxy takes it away."""
 
     allow_hosts: tuple[str, ...] = ()
-    """Hosts that images may be fetched from; none for no addresses at all."""
+    """Hosts that images may be fetched from, ``NAME`` or ``NAME:PORT``; none for no addresses at
+    all."""
     label_studio: bool = False
     label_studio_url: str | None = None
     label_studio_token: str | None = None
@@ -51,6 +59,8 @@ class ServeConfig:
 
     max_body: int = 25 * MB
     max_video_body: int = 200 * MB
+    max_held: int = 1024 * MB
+    """Bytes of the bodies of all requests that are not answered yet; more are answered 503."""
     max_pixels: int = 40_000_000
     max_query: int = 2000
     """Characters of a query."""
@@ -74,7 +84,9 @@ class ServeConfig:
     deadline: float = 60.0
     """Seconds until a request is answered 504."""
     read_timeout: float = 30.0
-    """Seconds that a body may take to arrive."""
+    """Seconds that a body may take to arrive; one that may be larger has more in proportion."""
+    head_timeout: float = 10.0
+    """Seconds that the head of a request may take to arrive."""
     connections: int = 1024
     """Connections at a time; more are answered 503."""
 
@@ -83,21 +95,44 @@ class ServeConfig:
             value = getattr(self, field.name)
             if field.type in ("int", "float") and not value > 0 and field.name not in ("port", "batch_wait"):
                 raise UsageError(f"{field.name} must be greater than 0, is {value}", "serve_limit")
+        if not self.batch_wait >= 0:
+            raise UsageError(f"batch_wait must not be below 0, is {self.batch_wait}", "serve_limit")
         if not 0 <= self.port < 65536:
             raise UsageError(f"port must be in 0..65535, is {self.port}", "serve_limit")
+        for name in self.names:
+            if name != "*" and not NAME.fullmatch(name):
+                raise UsageError(f"--name {name!r}: a name or an address, without http:// and port", "serve_name")
+        for host in self.allow_hosts:
+            if not ALLOWED.fullmatch(host):
+                raise UsageError(f"--allow-host {host!r}: NAME or NAME:PORT, one host at a time", "serve_allow_host")
+        if self.root_path and not ROOT.fullmatch(self.root_path):
+            raise UsageError(f"--root-path {self.root_path!r}: begins with / and does not end with it", "serve_root")
+        if self.token is not None and not TOKEN.fullmatch(self.token):
+            raise UsageError("a token is one to 512 visible ASCII characters, without spaces", "serve_token")
         if not (self.token or self.insecure or is_local(self.host)):
             raise UsageError(
-                f"{self.host} can be reached from other machines: give a token (--token, or the variable GSAM_TOKEN), "
-                "serve on 127.0.0.1 behind a proxy, or say --insecure",
+                f"{self.host or 'every address'} can be reached from other machines: give a token (--token, or the "
+                "variable GSAM_TOKEN), serve on 127.0.0.1 behind a proxy, or say --insecure",
                 "serve_public",
             )
 
 
 def is_local(host: str) -> bool:
-    """Tell whether only this machine can reach an address to listen on."""
+    """Tell whether only this machine can reach an address to listen on.
+
+    A name other than ``localhost`` is taken for a public one, whatever it means here.
+    """
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_wildcard(host: str) -> bool:
+    """Tell whether an address to listen on is every one of this machine's."""
+    try:
+        return host == "" or ipaddress.ip_address(host.strip("[]")).is_unspecified
     except ValueError:
         return False

@@ -1,17 +1,25 @@
-"""The gate before every request: its host, its token, its size; and headers on every answer."""
+"""The gate before every request: its host, its site, its token, its size; headers on every answer.
+
+It is the outermost part of the application that is gsam's: whatever happens inside, the answer has
+gsam's form and headers, and no trace.
+"""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gsam.serve import names
+from gsam.serve.bodies import Body, Held
 from gsam.serve.config import ServeConfig
 from gsam.serve.problems import ServeError, answer
 
-OPEN = ("/livez", "/readyz")
-"""Paths that need no token: they tell nothing but that the server is there."""
+OPEN = ("/", "/livez", "/readyz")
+"""Paths that need no token: the page, which asks for it, and whether the server is there."""
+OPEN_BELOW = "/page/"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -24,42 +32,109 @@ HEADERS = {
 }
 
 
+def token_given(headers: Mapping[str, str], path: str) -> str | None:
+    """The token that a request brings.
+
+    Args:
+        headers: Names in lower case.
+        path: Of the request; some protocols of labelling tools send it in their own way.
+
+    Returns:
+        The token, not yet compared, or None.
+    """
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def path_of(scope: Scope) -> str:
+    """The path that routes are compared with: without ``root_path``, where a proxy left it."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    if not root or not path.startswith(root):
+        return path
+    return "" if path == root else path[len(root) :] if path[len(root)] == "/" else path
+
+
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware.
+
+    Args:
+        app: What is behind the gate.
+        config: Whom it lets in, and with how much.
+    """
 
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
-        self.app, self.config = app, config
+        self.app, self.config, self.held = app, config, Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:  # a web socket, which nothing here speaks
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
 
-        async def with_headers(message: Message) -> None:
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = Body(receive, path_of(scope), self.config, self.held)
+        started = replaced = False
+
+        async def out(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items() if k.lower().encode() not in given]
-                message = {**message, "headers": [*message["headers"], *more]}
+                started = True
+                message = with_headers(message)
             await send(message)
 
-        try:
-            self._check(scope)
-        except ServeError as error:
-            await answer(error)(scope, receive, with_headers)
-            return
-        await self.app(scope, receive, with_headers)
+        async def from_app(message: Message) -> None:
+            """The application's answer, or the one that its body has had already."""
+            nonlocal replaced
+            if replaced:
+                return
+            if message["type"] == "http.response.start" and body.refused is not None:
+                replaced = True
+                await answer(body.refused)(scope, receive, out)
+                return
+            await out(message)
 
-    def _check(self, scope: Scope) -> None:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if self.config.token is not None and scope["path"] not in OPEN:
-            kind, _, given = headers.get("authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not hmac.compare_digest(given.encode(), self.config.token.encode()):
-                raise ServeError(
-                    401,
-                    "unauthorized",
-                    "a token is needed: Authorization: Bearer TOKEN",
-                    {"WWW-Authenticate": "Bearer"},
-                )
+        try:
+            self._check(scope, body)
+            await self.app(scope, body.receive, from_app)
+        except Exception as error:
+            response = answer(body.refused or error)
+            if not started:
+                await response(scope, receive, out)
+        finally:
+            body.let_go()
+
+    def _check(self, scope: Scope, body: Body) -> None:
+        pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        headers, path = dict(pairs), path_of(scope)
+        names.check_host([value for name, value in pairs if name == "host"], self.config)
+        names.check_site(scope["method"], headers, self.config)
+        if not self._may(scope["method"], path, headers):
+            raise ServeError(
+                401,
+                "unauthorized",
+                "a token is needed: Authorization: Bearer TOKEN",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        lengths = [value for name, value in pairs if name == "content-length"]
+        body.check_announced(lengths, "transfer-encoding" in headers)
+
+    def _may(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
+        if self.config.token is None:
+            return True
+        if method in ("GET", "HEAD") and (path in OPEN or path.startswith(OPEN_BELOW)):
+            return True
+        given = token_given(headers, path)
+        return given is not None and hmac.compare_digest(given.encode("latin-1"), self.config.token.encode())
+
+
+def with_headers(message: Message) -> Message:
+    """The beginning of an answer with the headers that every answer has."""
+    given = {name.lower() for name, _ in message.get("headers", [])}
+    more = [(k.lower().encode(), v.encode()) for k, v in HEADERS.items() if k.lower().encode() not in given]
+    return {**message, "headers": [*message.get("headers", []), *more]}
 
 
 def install(app: FastAPI, config: ServeConfig) -> None:

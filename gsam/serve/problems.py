@@ -6,6 +6,8 @@ The body is ``{"error": {"code": CODE, "message": TEXT}}`` whatever went wrong.
 from __future__ import annotations
 
 import logging
+import os
+import traceback
 import uuid
 from typing import Any
 
@@ -39,8 +41,13 @@ OF_STATUS = {
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",
+    415: "content_type",
 }
 """Status -> code, for what the framework refuses itself."""
+MOST_TEXT = 600
+"""Characters of a message, which may quote a part of the input."""
+TRACEBACK = "GSAM_TRACEBACK"
+"""Variable that lets the log have the text of errors of ours when it is 1, not only their place."""
 
 
 class ServeError(GsamError):
@@ -71,7 +78,8 @@ def status_of(error: GsamError) -> int:
 
 def body_of(code: str, message: str) -> dict[str, Any]:
     """The JSON of an error."""
-    return {"error": {"code": code, "message": message}}
+    shown = message if len(message) <= MOST_TEXT else f"{message[:MOST_TEXT]}..."
+    return {"error": {"code": code, "message": shown}}
 
 
 def answer(error: Exception) -> JSONResponse:
@@ -80,8 +88,15 @@ def answer(error: Exception) -> JSONResponse:
         headers = error.headers if isinstance(error, ServeError) else {}
         return JSONResponse(body_of(error.code, str(error)), status_of(error), headers)
     number = uuid.uuid4().hex[:12]
-    LOG.error("error %s: %s", number, type(error).__name__, exc_info=error)
+    LOG.error("error %s: %s", number, _place_of(error))
     return JSONResponse(body_of("internal", f"something went wrong here; the log has it as error {number}"), 500)
+
+
+def _place_of(error: Exception) -> str:
+    """An error's kind and the lines it came through; its text may hold what a client sent."""
+    if os.environ.get(TRACEBACK) == "1":
+        return "".join(traceback.format_exception(error))
+    return type(error).__name__ + "\n" + "".join(traceback.format_tb(error.__traceback__))
 
 
 def install(app: FastAPI) -> None:
