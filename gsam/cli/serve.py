@@ -65,6 +65,13 @@ def serve(
         str | None, Option(envvar="LABEL_STUDIO_API_KEY", help="Label Studio's access token.")
     ] = None,
     cvat: Annotated[bool, Option("--cvat", help="Speak the protocol of CVAT's functions too.")] = False,
+    cvat_labels: Annotated[
+        str, Option(metavar="QUERY", help="The words that CVAT's detector finds, as those of gsam segment -q.")
+    ] = "",
+    cvat_from: Annotated[
+        list[str] | None,
+        Option(metavar="NETWORK", help="A network from which CVAT needs no token; may be repeated."),
+    ] = None,
     x_anylabeling: Annotated[bool, Option("--x-anylabeling", help="Speak X-AnyLabeling's protocol too.")] = False,
     queue: Annotated[int, Option(min=1, help="Requests that wait for the models, at most; more get 503.")] = 64,
     batch: Annotated[int, Option(min=1, help="Images that are computed together, at most.")] = 8,
@@ -118,6 +125,8 @@ def serve(
         label_studio_url=label_studio_url,
         label_studio_token=label_studio_token,
         cvat=cvat,
+        cvat_query=cvat_labels,
+        cvat_from=tuple(cvat_from or ()),
         x_anylabeling=x_anylabeling,
         queue=queue,
         batch=batch,

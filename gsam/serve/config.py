@@ -54,6 +54,10 @@ class ServeConfig:
     label_studio_url: str | None = None
     label_studio_token: str | None = None
     cvat: bool = False
+    cvat_query: str = ""
+    """The words that CVAT's detector finds; without any there is none."""
+    cvat_from: tuple[str, ...] = ()
+    """Networks whose requests to CVAT's routes need no token; by default none."""
     x_anylabeling: bool = False
     page: bool = True
 
@@ -109,12 +113,26 @@ class ServeConfig:
             raise UsageError(f"--root-path {self.root_path!r}: begins with / and does not end with it", "serve_root")
         if self.token is not None and not TOKEN.fullmatch(self.token):
             raise UsageError("a token is one to 512 visible ASCII characters, without spaces", "serve_token")
+        for network in self.cvat_from:
+            check_network(network)
         if not (self.token or self.insecure or is_local(self.host)):
             raise UsageError(
                 f"{self.host or 'every address'} can be reached from other machines: give a token (--token, or the "
                 "variable GSAM_TOKEN), serve on 127.0.0.1 behind a proxy, or say --insecure",
                 "serve_public",
             )
+
+
+def check_network(network: str) -> None:
+    """Refuse what is no network, or all of them.  Raises `UsageError` (``serve_network``)."""
+    try:
+        found = ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        raise UsageError(
+            f"--cvat-from {network!r}: an address or a network, 172.18.0.0/16 for instance", "serve_network"
+        ) from None
+    if found.prefixlen == 0:
+        raise UsageError(f"--cvat-from {network!r} is every address: --insecure says that", "serve_network")
 
 
 def is_local(host: str) -> bool:
