@@ -1,0 +1,189 @@
+"""The gateway of functions that CVAT's server talks to, in nuclio's place.
+
+Two routes say which functions there are, one calls them.  The image comes with every call; what it
+was encoded to, and what SAM 2 remembers, stays here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from gsam.errors import GsamError
+from gsam.inputs.image import Picture
+from gsam.pipeline import Pipeline
+from gsam.serve import clicks
+from gsam.serve.config import ServeConfig
+from gsam.serve.cvat import functions, shapes
+from gsam.serve.cvat.detection import find, words
+from gsam.serve.cvat.following import Followed, Follower
+from gsam.serve.cvat.gate import INVOKE, LIST
+from gsam.serve.cvat.states import States
+from gsam.serve.engine import Engine
+from gsam.serve.integrations import Integration
+from gsam.serve.problems import ServeError
+from gsam.serve.remembered import Remembered
+from gsam.serve.uploads import decoded, opened, read_json
+from gsam.serve.waiting import within
+from gsam.text.queries import Queries
+from gsam.types import Json
+
+router = APIRouter(tags=["cvat"])
+NAME = "x-nuclio-function-name"
+
+
+class Gateway:
+    """What the routes need between two calls."""
+
+    def __init__(self, config: ServeConfig, remembered: Remembered) -> None:
+        """Prepare the functions.
+
+        Raises:
+            gsam.errors.QueryError: ``config.cvat_query`` cannot be read, or is too much.
+        """
+        self.queries: Queries | None = words(config.cvat_query) if config.cvat_query.strip() else None
+        self.remembered, self.states = remembered, States(config)
+        self.status = Integration("CVAT", "nothing was heard of CVAT yet: see docs/labelling-tools.md")
+        self._follower: tuple[Pipeline, Follower] | None = None
+
+    def known(self, engine: Engine) -> dict[str, Json]:
+        """The functions by their names; that which follows is known when the models are loaded."""
+        ready = engine.ready
+        prompts = engine.predictor.model.prompt_types if ready else frozenset({"foreground", "background", "box"})
+        clicks = engine.predictor.name if ready else "clicks"
+        found = [functions.interactor(clicks, frozenset(prompts), ready)]
+        if self.queries is not None:
+            found.insert(0, functions.detector(engine.config.pipeline, self.queries, ready))
+        if ready and tracks(engine.pipe):
+            found.append(functions.tracker("SAM 2", ready))
+        return {one["metadata"]["name"]: one for one in found}
+
+    def follower(self, pipe: Pipeline) -> Follower:
+        """The pipeline's tracker; in the thread of words, the first time it is loaded."""
+        if self._follower is None or self._follower[0] is not pipe:
+            self._follower = pipe, Follower(pipe._engine)
+        return self._follower[1]
+
+
+def install(app: FastAPI, config: ServeConfig, remembered: Remembered) -> None:
+    """Let an application speak CVAT's protocol."""
+    app.state.cvat = Gateway(config, remembered)
+    app.state.integrations["cvat"] = app.state.cvat.status
+    app.include_router(router)
+
+
+def tracks(pipe: Pipeline) -> bool:
+    """Tell whether a pipeline has a tracker."""
+    return pipe._tracker is not None
+
+
+@router.get(LIST, summary="The functions that CVAT can call")
+async def listed(request: Request) -> Json:
+    gateway: Gateway = request.app.state.cvat
+    known = gateway.known(request.app.state.engine)
+    gateway.status.ok(f"CVAT asked which functions there are: {', '.join(known)}")
+    return known
+
+
+@router.get(LIST + "/{name}", summary="One function")
+async def one(request: Request, name: str) -> Json:
+    return _known(request, name)
+
+
+@router.post(INVOKE, summary="Call a function: the header x-nuclio-function-name says which")
+async def invoke(request: Request) -> Response:
+    gateway: Gateway = request.app.state.cvat
+    try:
+        name = request.headers.get(NAME)
+        if name is None:
+            raise ServeError(422, "function_missing", f"the header {NAME} says which function is called")
+        _known(request, name)
+        request.app.state.engine.check_ready()
+        fields = await read_json(request)
+        calls = {functions.WORDS: _detect, functions.CLICKS: _interact, functions.TRACK: _track}
+        answer = await within(request, calls[name](request, fields))
+    except GsamError as error:
+        gateway.status.problem(f"a call was refused: {error}")
+        raise
+    gateway.status.counts[name] += 1
+    gateway.status.ok(f"the last call, of {name}, was answered")
+    return answer
+
+
+async def _detect(request: Request, fields: Json) -> Response:
+    engine: Engine = request.app.state.engine
+    queries = request.app.state.cvat.queries
+    least = functions.threshold_of(fields)
+    picture = await _picture(request, fields)
+    result = await engine.on_words(find, engine.pipe, picture, queries, least)
+    return _json(await engine.write(functions.found_objects, result))
+
+
+async def _interact(request: Request, fields: Json) -> Response:
+    engine, config = request.app.state.engine, request.app.state.config
+    asked = functions.clicked(fields)
+    async with request.app.state.cvat.remembered.using(request, _image(fields)) as session:
+        click = clicks.parse_click(asked, session.size, config.max_prompts)
+        found = await engine.on_clicks(clicks.predict, engine.predictor, session.embedding, click, None)
+    return _json(await engine.write(functions.one_mask, found.masks[0]))
+
+
+async def _track(request: Request, fields: Json) -> Response:
+    engine: Engine = request.app.state.engine
+    gateway: Gateway = request.app.state.cvat
+    asked = functions.tracked(fields, request.app.state.config.max_prompts)
+    kept = [None if state is None else gateway.states.find(state) for _, state in asked]
+    boxes = [box if old is None else None for (box, _), old in zip(asked, kept, strict=True)]
+    before = [None if old is None else old.followed for old in kept]
+    picture = await _picture(request, fields)
+    after, seen = await engine.on_words(_step, gateway, engine.pipe, picture, boxes, before)
+    answer: dict[str, list[Any]] = {"shapes": [], "states": []}
+    for (given, state), old, new, box in zip(asked, kept, after, seen, strict=True):
+        # of what is not seen CVAT wants a box all the same: where it was
+        shape = box or given or (old.box if old is not None else None)
+        assert shape is not None
+        answer["shapes"].append(shape)
+        answer["states"].append(gateway.states.keep(new, shape, state))
+    return JSONResponse(answer)
+
+
+def _step(
+    gateway: Gateway,
+    pipe: Pipeline,
+    picture: Picture,
+    boxes: Sequence[list[float] | None],
+    before: Sequence[Followed | None],
+) -> tuple[list[Followed], list[list[float] | None]]:
+    """Take up what has a box and follow what has a state; the box of each where it is seen."""
+    follower = gateway.follower(pipe)
+    image = follower.look(picture)
+    try:
+        followed = iter(follower.follow(image, [state for state in before if state is not None]))
+        after = [next(followed) if box is None else follower.begin(image, box) for box in boxes]
+    except ValueError as error:
+        raise ServeError(422, "shapes_invalid", str(error)) from None
+    return after, [box or shapes.box_of(follower.mask_of(new)) for box, new in zip(boxes, after, strict=True)]
+
+
+async def _picture(request: Request, fields: Json) -> Picture:
+    engine: Engine = request.app.state.engine
+    return await engine.read(opened, _image(fields), request.app.state.config)
+
+
+def _image(fields: Json) -> bytes | str | None:
+    image = fields.get("image")
+    return None if image is None else decoded(image)
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _known(request: Request, name: str) -> Json:
+    known = request.app.state.cvat.known(request.app.state.engine)
+    if name not in known:
+        raise ServeError(404, "function_unknown", f"there are the functions {', '.join(known)}")
+    return known[name]
