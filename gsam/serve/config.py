@@ -12,9 +12,9 @@ from gsam.errors import UsageError
 
 MB = 1 << 20
 PAGE_PORT = 8000
-NAME = re.compile(r"[^\s/:@*?#\[\]]+|\[?[0-9a-fA-F:.]+\]?")
+NAME = re.compile(r"[^\s/:@*?#,\[\]]+|\[?[0-9a-fA-F:.]+\]?")
 """A name of this server, or an address."""
-ALLOWED = re.compile(r"(?P<name>[^\s/:@*?#\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+ALLOWED = re.compile(r"(?P<name>[^\s/:@*?#,\[\]]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 """A host that images are fetched from."""
 ROOT = re.compile(r"(?:/[^\s/?#]+)+")
 TOKEN = re.compile(r"[!-~]{1,512}")

@@ -7,6 +7,7 @@ gsam's form and headers, and no trace.
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Mapping
 
 from fastapi import FastAPI
@@ -69,7 +70,8 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            root = self.config.root_path or scope.get("root_path", "")
+            await self._http({**scope, "root_path": root}, receive, send)
         else:  # a web socket, which nothing here speaks
             await receive()
             await send({"type": "websocket.close", "code": 1008})
@@ -140,3 +142,4 @@ def with_headers(message: Message) -> Message:
 def install(app: FastAPI, config: ServeConfig) -> None:
     """Put the gate in front of an application."""
     app.add_middleware(Guard, config=config)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of single bytes
