@@ -28,7 +28,12 @@ async def readyz(request: Request) -> Json:
 async def models(request: Request) -> Json:
     engine: Engine = request.app.state.engine
     engine.check_ready()
-    return {"pipeline": engine.pipe.name, "predictor": engine.predictor.name, "version": __version__}
+    return {
+        "pipeline": engine.pipe.name,
+        "predictor": engine.predictor.name,
+        "threshold": engine.pipe.limits.threshold,
+        "version": __version__,
+    }
 
 
 @router.get("/v1/recipes", summary="Names of the recipes that a server can be started with")
