@@ -16,11 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gsam.serve import names
 from gsam.serve.bodies import Body, Held
 from gsam.serve.config import ServeConfig
+from gsam.serve.cvat import gate
 from gsam.serve.problems import ServeError, answer
 
 OPEN = ("/", "/livez", "/readyz")
 """Paths that need no token: the page, which asks for it, and whether the server is there."""
 OPEN_BELOW = "/page/"
+TOKEN_HEADER = ("/health", "/v1/models", "/v1/predict")
+"""Paths where the token may come in a header ``Token``, as X-AnyLabeling sends it."""
+TOKEN_HEADER_BELOW = "/v1/video/"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -44,7 +48,9 @@ def token_given(headers: Mapping[str, str], path: str) -> str | None:
         The token, not yet compared, or None.
     """
     scheme, _, given = headers.get("authorization", "").partition(" ")
-    return given.strip() if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer":
+        return given.strip()
+    return headers.get("token") if path in TOKEN_HEADER or path.startswith(TOKEN_HEADER_BELOW) else None
 
 
 def path_of(scope: Scope) -> str:
@@ -113,11 +119,14 @@ class Guard:
         headers, path = dict(pairs), path_of(scope)
         names.check_host([value for name, value in pairs if name == "host"], self.config)
         names.check_site(scope["method"], headers, self.config)
-        if not self._may(scope["method"], path, headers):
+        client = (scope.get("client") or ("",))[0]
+        if not (self._may(scope["method"], path, headers) or gate.excused(path, headers, client, self.config)):
             raise ServeError(
                 401,
                 "unauthorized",
-                "a token is needed: Authorization: Bearer TOKEN",
+                gate.HINT
+                if self.config.cvat and gate.is_ours(path)
+                else "a token is needed: Authorization: Bearer TOKEN",
                 {"WWW-Authenticate": "Bearer"},
             )
         lengths = [value for name, value in pairs if name == "content-length"]
