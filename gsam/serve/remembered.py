@@ -66,7 +66,7 @@ class Remembered:
     async def _encoded(self, request: Request, image: bytes | str | None) -> Embedding:
         engine: Engine = request.app.state.engine
         picture = await engine.read(opened, image, request.app.state.config)
-        return await engine.on_clicks(encode, engine.predictor, picture)
+        return await engine.on_images(encode, engine.predictor, picture)
 
 
 def encode(predictor: Predictor, picture: Picture) -> Embedding:

@@ -1,0 +1,222 @@
+"""X-AnyLabeling's remote models: words, and points or a rectangle, to polygons.
+
+Written from a description of the protocol, without its server or its client; videos are not spoken.
+Answers say ``success``, and errors have a ``message`` beside this server's own form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from numpy.typing import NDArray
+
+from gsam.results.masks import polygons
+from gsam.results.overview.shapes import simplified
+from gsam.results.result import Result
+from gsam.serve import clicks
+from gsam.serve.asked import queries_of
+from gsam.serve.batcher import Batcher
+from gsam.serve.config import ServeConfig
+from gsam.serve.engine import Engine
+from gsam.serve.integrations import Integration
+from gsam.serve.problems import ServeError, answer
+from gsam.serve.remembered import Remembered
+from gsam.serve.uploads import opened, read_form
+from gsam.serve.waiting import within
+from gsam.types import Json
+from gsam.version import __version__
+
+WORDS, CLICKS = "gsam-words", "gsam-clicks"
+OBJECT = "object"
+"""The label of a mask of clicks, which have no words."""
+VIDEO = ("init", "prompt", "propagate", "propagate/stream", "status", "cancel", "cleanup")
+
+
+class ToolRoute(APIRoute):
+    """A route whose errors have the form that the tool shows, and this server's."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def told(request: Request) -> Response:
+            status: Integration = request.app.state.integrations["x_anylabeling"]
+            try:
+                return await handle(request)
+            except Exception as error:
+                refused = answer(error)
+                body = json.loads(bytes(refused.body))
+                status.problem(f"a request was refused: {body['error']['message']}")
+                headers = error.headers if isinstance(error, ServeError) else None
+                body = {"success": False, "message": body["error"]["message"], **body}
+                return JSONResponse(body, refused.status_code, headers)
+
+        return told
+
+
+router = APIRouter(tags=["x-anylabeling"], route_class=ToolRoute)
+
+
+def install(app: FastAPI, remembered: Remembered) -> None:
+    """Let an application speak the protocol; its routes go before others of the same path."""
+    status = Integration("X-AnyLabeling", "nothing was heard of X-AnyLabeling yet: see docs/labelling-tools.md")
+    app.state.integrations["x_anylabeling"] = status
+    app.state.remembered = remembered
+    app.include_router(router)
+
+
+@router.get("/health", summary="Whether the server is there, for labelling tools")
+async def health() -> Json:
+    return {"success": True, "status": "UP", "model_class": "GSAM", "version": __version__}
+
+
+@router.get("/v1/models", summary="What answers words and clicks, for this server's clients and X-AnyLabeling")
+async def models(request: Request) -> Json:
+    engine: Engine = request.app.state.engine
+    engine.check_ready()
+    request.app.state.integrations["x_anylabeling"].ok("X-AnyLabeling, or another client, asked for the models")
+    own = {"pipeline": engine.pipe.name, "predictor": engine.predictor.name, "version": __version__}
+    return {**own, "success": True, "data": known(engine)}
+
+
+def known(engine: Engine) -> Json:
+    """The models as the tool lists them.
+
+    ``widgets`` are empty: the description that this was written from does not name any.
+    """
+    words = {"display_name": f"gsam: {engine.pipe.name} (words)", "batch_processing_mode": "text_prompt"}
+    points = {"display_name": f"gsam: {engine.predictor.name} (points, rectangle)", "batch_processing_mode": "default"}
+    limits = {"conf_threshold": engine.pipe.limits.threshold, "epsilon_factor": 0.0}
+    return {
+        WORDS: {**words, "widgets": [], "params": limits},
+        CLICKS: {**points, "widgets": [], "params": {"epsilon_factor": 0.0}},
+    }
+
+
+@router.post("/v1/predict", summary="Polygons of words, or of points and a rectangle")
+async def predict(request: Request) -> Response:
+    request.app.state.engine.check_ready()
+    image, fields = await read_form(request)
+    params = fields.get("params")
+    if params is not None and not isinstance(params, dict):
+        raise ServeError(422, "params_invalid", "params has to be an object")
+    calls = {WORDS: _words, CLICKS: _clicks}
+    model = fields.get("model")
+    if not isinstance(model, str) or model not in calls:
+        raise ServeError(404, "model_unknown", f"there are the models {', '.join(calls)}")
+    shapes = await within(request, calls[model](request, image, params or {}))
+    request.app.state.integrations["x_anylabeling"].ok(f"the last request, of {model}, was answered")
+    return JSONResponse({"success": True, "data": {"shapes": shapes, "description": "", "replace": True}})
+
+
+async def _video() -> Response:
+    raise ServeError(501, "video_not_spoken", "videos of this tool are not spoken: POST /v1/videos, or CVAT's tracker")
+
+
+for _name in VIDEO:
+    router.add_api_route(f"/v1/video/{_name}", _video, methods=["GET", "POST", "DELETE"], include_in_schema=False)
+
+
+async def _words(request: Request, image: bytes | str | None, params: Json) -> list[Json]:
+    engine: Engine = request.app.state.engine
+    batcher: Batcher = request.app.state.batcher
+    config: ServeConfig = request.app.state.config
+    least, share = _number(params, "conf_threshold"), _number(params, "epsilon_factor")
+    limits = engine.pipe._limits({} if least is None else {"threshold": least})
+    queries = await engine.read(queries_of, params.get("text_prompt"), config)
+    result = await batcher.find(lambda: (opened(image, config), queries, limits))
+    if least is not None:
+        result = result[result.scores >= least]
+    return await engine.write(shapes_of, result, share or 0.0)
+
+
+async def _clicks(request: Request, image: bytes | str | None, params: Json) -> list[Json]:
+    engine: Engine = request.app.state.engine
+    config: ServeConfig = request.app.state.config
+    share = _number(params, "epsilon_factor")
+    asked = clicked(params.get("marks"))
+    async with request.app.state.remembered.using(request, image) as session:
+        click = clicks.parse_click(asked, session.size, config.max_prompts)
+        found = await engine.on_clicks(clicks.predict, engine.predictor, session.embedding, click, None)
+    score = min(max(float(np.nan_to_num(found.iou[0])), 0.0), 1.0)
+    return await engine.write(_polygons, found.masks[0], OBJECT, score, share or 0.0, 1)
+
+
+def clicked(marks: Any) -> Json:
+    """Points and the box of a request, as `gsam.serve.clicks` takes them.
+
+    Args:
+        marks: ``{"type": "point", "data": [x, y], "label": 1 or 0}``, and one at most of
+            ``{"type": "rectangle", "data": [x0, y0, x1, y1]}``.
+
+    Raises:
+        ServeError: 422 ``marks_invalid``.
+    """
+    if not isinstance(marks, list) or not all(isinstance(mark, dict) for mark in marks):
+        raise ServeError(422, "marks_invalid", "marks has to be a list of points and rectangles")
+    if any(mark.get("type") not in ("point", "rectangle") for mark in marks):
+        raise ServeError(422, "marks_invalid", "a mark is a point or a rectangle")
+    points = [mark for mark in marks if mark["type"] == "point"]
+    boxes = [mark.get("data") for mark in marks if mark["type"] == "rectangle"]
+    if len(boxes) > 1:
+        raise ServeError(422, "marks_invalid", "one rectangle at a time")
+    found: Json = {}
+    if points:
+        found = {"points": [p.get("data") for p in points], "labels": [p.get("label", 1) for p in points]}
+    if boxes:
+        found["box"] = _ordered(boxes[0])
+    return found
+
+
+def shapes_of(result: Result, share: float) -> list[Json]:
+    """The objects of a result as shapes of the tool; rectangles where there are no masks."""
+    made = []
+    for i, label in enumerate(result.labels):
+        score = round(float(result.scores[i]), 5)
+        if result.low_res is None:
+            x0, y0, x1, y1 = (float(v) for v in result.xyxy[i])
+            made.append(_shape(label, "rectangle", [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], score, None))
+        else:
+            made += _polygons(result.mask(i), label, score, share, i + 1)
+    return made
+
+
+def _polygons(mask: NDArray[np.bool_], label: str, score: float, share: float, group: int) -> list[Json]:
+    """A polygon for each part of a mask, holes joined by slits; several are a group."""
+    parts = polygons.outlines(mask)
+    if share:
+        parts = [[simplified(ring, share * _length(ring)) for ring in part] for part in parts]
+        parts = [[ring for ring in part if len(ring) > 2] for part in parts if len(part[0]) > 2]
+    number = group if len(parts) > 1 else None
+    return [_shape(label, "polygon", polygons.bridged(part).tolist(), score, number) for part in parts]
+
+
+def _shape(label: str, kind: str, points: list[list[float]], score: float, group: int | None) -> Json:
+    return {"label": label, "shape_type": kind, "points": points, "score": score, "group_id": group}
+
+
+def _length(ring: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(ring - np.roll(ring, 1, 0), axis=1).sum())
+
+
+def _ordered(box: Any) -> Any:
+    """A rectangle drawn from any of its corners; what is none is refused later."""
+    plain = isinstance(box, list) and len(box) == 4
+    if not plain or any(isinstance(v, bool) or not isinstance(v, int | float) for v in box):
+        return box if box is not None else []
+    return [min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])]
+
+
+def _number(params: Json, name: str) -> float | None:
+    """A number from 0 to 1 among the parameters, if it is there."""
+    value = params.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ServeError(422, "params_invalid", f"{name} has to be a number from 0 to 1")
+    return float(value)
