@@ -30,6 +30,7 @@ STATUS: dict[type[GsamError], int] = {
 """Class of error -> status, where `BY_CODE` has no other."""
 BY_CODE = {
     "image_too_large": 413,
+    "video_too_large": 413,
     "url_private": 403,
     "url_forbidden": 403,
     "url_too_large": 413,
