@@ -6,6 +6,8 @@ gsam's form and headers, and no trace.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hmac
 import logging
 from collections.abc import Mapping
@@ -22,6 +24,8 @@ from gsam.serve.problems import ServeError, answer
 OPEN = ("/", "/livez", "/readyz")
 """Paths that need no token: the page, which asks for it, and whether the server is there."""
 OPEN_BELOW = "/page/"
+BASIC = ("/health", "/setup", "/predict", "/webhook", "/versions")
+"""Paths of Label Studio, which can send a user's name and, as the password, the token."""
 TOKEN_HEADER = ("/health", "/v1/models", "/v1/predict")
 """Paths where the token may come in a header ``Token``, as X-AnyLabeling sends it."""
 TOKEN_HEADER_BELOW = "/v1/video/"
