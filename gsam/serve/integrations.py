@@ -50,14 +50,14 @@ class Integration:
         message = " ".join(message.split())[:LONGEST]
         now = time.monotonic()
         if self._problem is None or self._problem.message != message or now - self._problem.logged > AGAIN:
-            LOG.warning("%s: %s", self.title, message)
+            LOG.warning("%s%s", "" if message.startswith(self.title) else f"{self.title}: ", message)
             self._problem = _Told(message, now, now)
         self._problem = dataclasses.replace(self._problem, at=now)
         self.state, self.message = "problem", message
         self.counts["problems"] += 1
 
     def told(self) -> Json:
-        """State, message, counts, and the last problem with its age in seconds, if there was one."""
+        """State, message, counts, and the last problem with its age, if there was one."""
         found: Json = {"title": self.title, "state": self.state, "message": self.message, "counts": dict(self.counts)}
         if self._problem is not None:
             ago = round(time.monotonic() - self._problem.at, 1)

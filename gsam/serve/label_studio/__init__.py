@@ -1,0 +1,1 @@
+"""Label Studio's protocol of model back ends: pre-labelling, words and clicks in its editor."""
