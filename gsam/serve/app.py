@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from gsam.serve import guard, integrations, problems
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
-from gsam.serve.v1 import info
+from gsam.serve.sessions import Sessions
+from gsam.serve.v1 import info, sessions
 from gsam.version import __version__
 
 
@@ -53,8 +54,10 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
         root_path=config.root_path,
     )
     app.state.config, app.state.engine, app.state.integrations = config, models, {}
+    app.state.sessions = Sessions(config)
     problems.install(app)
     app.include_router(info.router)
+    app.include_router(sessions.router)
     app.include_router(integrations.router)
     guard.install(app, config)
     return app
