@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import os
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -22,6 +24,10 @@ SECONDS = 30.0
 """For a picture as a whole."""
 REDIRECTS = 5
 CHUNK = 1 << 16
+IETF = ipaddress.ip_network("192.0.0.0/24")
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+UNICAST = ipaddress.ip_network("2000::/3")
+"""All public addresses of IPv6, but those that hold one of IPv4, are of this network."""
 PRIVATE = "GSAM_PRIVATE_URLS"
 """Variable that allows addresses of private networks when it is 1."""
 
@@ -111,12 +117,19 @@ def _get(where: str, url: str, asking: Asking, until: float) -> http.client.HTTP
     port = port or (443 if secure else 80)
     connection = _Pinned(host, port, _addresses(host, port, url, asking.private), secure, _left(until, url))
     target = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
+    late = threading.Timer(_left(until, url), connection.end)  # each line of the answer may take its time
+    late.daemon = True
+    late.start()
     try:
         headers = {"User-Agent": "gsam", "Accept": "image/*,*/*;q=0.5", **asking.headers}
         connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException, ValueError) as error:
+        _left(until, url)
         raise ImageError(f"{url}: cannot be fetched: {_told(error)}", "url_failed") from None
+    finally:
+        late.cancel()
+    _left(until, url)
     if answer.status in (301, 302, 303, 307, 308) and (moved := answer.headers.get("Location")):
         connection.close()
         return str(moved)
@@ -162,13 +175,14 @@ def _addresses(host: str, port: int, url: str, private: bool) -> list[str]:
 
 def _public(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return _public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip.is_global and not ip.is_multicast and ip not in IETF
+    inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+    if inner is None and ip in NAT64:
+        inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if inner is not None:
+        return _public(str(inner))
+    return ip in UNICAST and ip.is_global
 
 
 def _left(until: float, url: str) -> float:
@@ -202,4 +216,12 @@ class _Pinned(http.client.HTTPConnection):
         if made is None:
             raise refused
         made.settimeout(self._seconds)
-        self.sock = ssl.create_default_context().wrap_socket(made, server_hostname=self.host) if self._secure else made
+        self.sock = made
+        if self._secure:
+            self.sock = ssl.create_default_context().wrap_socket(made, server_hostname=self.host)
+
+    def end(self) -> None:
+        """Let a thread that waits for this connection go on, to find that it is over."""
+        if self.sock is not None:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)

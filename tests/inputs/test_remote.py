@@ -51,6 +51,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"x")
                 self.wfile.flush()
                 time.sleep(0.05)
+        elif path == "/dripping.png":
+            for byte in b"HTTP/1.0 200 OK\r\nX-A: " + b"a" * 200:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
         elif path == "/short.png":
             self.send_response(200)
             self.send_header("Content-Length", "5000")
@@ -94,13 +98,19 @@ def test_a_picture_is_fetched(server: str, monkeypatch: pytest.MonkeyPatch) -> N
         ("/endless.png", "url_too_large", "more than 5,000 bytes"),
         ("/short.png", "url_failed", "ended after"),
         ("/slow.png", "url_failed", "too long"),
+        ("/dripping.png", "url_failed", "too long"),
         ("/to/ftp://example.com/a.png", "url_invalid", "only http and https"),
         ("/to/file:///etc/passwd", "url_invalid", "only http and https"),
     ],
 )
 def test_what_is_wrong_is_said(server: str, path: str, code: str, says: str) -> None:
     with pytest.raises(ImageError, match=says) as caught:
-        fetch(server + path, private=True, most_bytes=5000, seconds=1.0 if "slow" in path else 20.0)
+        fetch(
+            server + path,
+            private=True,
+            most_bytes=5000,
+            seconds=1.0 if path in ("/slow.png", "/dripping.png") else 20.0,
+        )
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
 
@@ -125,11 +135,35 @@ def test_private_addresses_are_refused(server: str, monkeypatch: pytest.MonkeyPa
         "[2002:7f00:1::]",
         "[64:ff9b::7f00:1]",
         "224.0.0.1",
+        "127.1",
+        "0x7f.0.0.1",
+        "0177.0.0.1",
+        "localhost.",
+        "LOCALHOST",
+        "[::127.0.0.1]",
+        "[fec0::1]",
+        "[64:ff9b:1::7f00:1]",
+        "[::ffff:0:7f00:1]",
+        "[2001:0:7f00:1::]",
     ):
         with pytest.raises(ImageError) as caught:
             fetch(f"http://{host}:{port}/a.png")
         assert caught.value.code in ("url_private", "url_failed"), host
         assert caught.value.code == "url_private" or "not found" in str(caught.value), host
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"]
+)
+def test_public_addresses_are_public(address: str) -> None:
+    assert remote._public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["192.0.0.8", "fe80::1%eth0", "5f00::1", "2001:db8::1", "100::1", "255.255.255.255"]
+)
+def test_addresses_of_other_kinds_are_not(address: str) -> None:
+    assert not remote._public(address)
 
 
 def test_a_host_is_reached_at_the_address_that_answers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
