@@ -54,6 +54,10 @@ def token_given(headers: Mapping[str, str], path: str) -> str | None:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
+    if scheme.lower() == "basic" and path in BASIC:
+        with contextlib.suppress(ValueError):  # which base64 and Unicode raise
+            return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+        return None
     return headers.get("token") if path in TOKEN_HEADER or path.startswith(TOKEN_HEADER_BELOW) else None
 
 
