@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from gsam.serve import guard, integrations, problems
+from gsam.serve import guard, integrations, page_files, problems
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
 from gsam.serve.sessions import Sessions
@@ -59,5 +59,7 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
     app.include_router(info.router)
     app.include_router(sessions.router)
     app.include_router(integrations.router)
+    if config.page:
+        app.include_router(page_files.page_router())
     guard.install(app, config)
     return app
