@@ -87,11 +87,11 @@ function summary() {
 const act = {
   async point(at, positive) {
     const one = await run('Asking', () => edit.point(at, positive));
-    if (one) say(`${chosen()?.label ?? one.label}: ${positive ? 'here' : 'not here'}. ${summary()}`);
+    if (one) say(`${one.label}: ${positive ? 'with' : 'without'} this point. ${summary()}`);
   },
   async box(corners) {
     const one = await run('Asking', () => edit.box(corners));
-    if (one) say(`${one.label}: in the box. ${summary()}`);
+    if (one) say(`${one.label}: in this box. ${summary()}`);
   },
   pick: ([x, y]) => edit.choose(under(x, y)[0]?.one.key ?? null),
   anew() {

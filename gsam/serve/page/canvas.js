@@ -35,8 +35,9 @@ export function fit() {
   const { media } = state;
   if (!media) return;
   const [w, h] = extent();
-  const room = Math.max(0.01, Math.min((w - 2 * MARGIN) / media.width, (h - 2 * MARGIN) / media.height));
-  Object.assign(view, { scale: room, x: (w - room * media.width) / 2, y: (h - room * media.height) / 2, fitted: true });
+  const below = document.getElementById('tools').offsetHeight + MARGIN; // tools cover nothing
+  const room = Math.max(0.01, Math.min((w - 2 * MARGIN) / media.width, (h - MARGIN - below) / media.height));
+  Object.assign(view, { scale: room, x: (w - room * media.width) / 2, y: (MARGIN + h - below - room * media.height) / 2, fitted: true });
   redraw();
 }
 

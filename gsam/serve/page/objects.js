@@ -72,13 +72,13 @@ function fill(row, one) {
   row.classList.toggle('chosen', picked);
   row.classList.toggle('away', one.hidden || !here?.mask);
   part('pick').setAttribute('aria-pressed', String(picked));
-  part('pick').setAttribute('aria-label', `Choose ${one.label}`);
   part('swatch').style.backgroundColor = css(colourOf(one.label));
   const name = part('name');
   if (document.activeElement !== name) name.value = one.label;
   name.setAttribute('aria-label', `Name of ${one.label}`);
-  part('score').textContent = here?.score === undefined ? '–' : here.score.toFixed(2);
-  part('score').setAttribute('aria-label', here?.score === undefined ? 'not on this frame' : `score ${here.score.toFixed(2)}`);
+  const score = here?.score === undefined ? '–' : here.score.toFixed(2);
+  part('score').textContent = score;
+  part('pick').setAttribute('aria-label', `Choose ${one.label}, ${here?.score === undefined ? 'not on this frame' : `score ${score}`}`);
   const many = prompt?.choices.length > 1;
   part('other').hidden = !many;
   if (many) {
