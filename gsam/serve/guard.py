@@ -84,8 +84,9 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            root = self.config.root_path or scope.get("root_path", "")
-            await self._http({**scope, "root_path": root}, receive, send)
+            if self.config.root_path:  # in place: routes are noted in the scope, for who is outside
+                scope["root_path"] = self.config.root_path
+            await self._http(scope, receive, send)
         else:  # a web socket, which nothing here speaks
             await receive()
             await send({"type": "websocket.close", "code": 1008})
@@ -146,7 +147,7 @@ class Guard:
         if method in ("GET", "HEAD") and (path in OPEN or path.startswith(OPEN_BELOW)):
             return True
         given = token_given(headers, path)
-        return given is not None and hmac.compare_digest(given.encode("latin-1"), self.config.token.encode())
+        return given is not None and hmac.compare_digest(given.encode(), self.config.token.encode())
 
 
 def with_headers(message: Message) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 
@@ -168,6 +169,15 @@ def test_bytes_that_are_no_text_are_a_wrong_token() -> None:
     answer = client_of(token=SECRET).get("/unread", headers={b"Authorization": b"Bearer \xff\xfe\xe9"})  # type: ignore[dict-item]
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_passwords_of_any_text_are_compared() -> None:
+    client = client_of(token=SECRET)
+    for password, status in {SECRET: 404, "x": 401, "пароль 🔑": 401}.items():
+        given = base64.b64encode(f"user:{password}".encode()).decode()
+        for path in ("/setup", "/unread"):
+            answer = client.get(path, headers={"Authorization": f"Basic {given}"})
+            assert answer.status_code == (status if path == "/setup" else 401), "only Label Studio's paths take it"
 
 
 def test_what_is_open_is_open_to_looking_alone() -> None:
