@@ -19,18 +19,13 @@ from gsam.build.recipes import read_recipe
 from gsam.dataset.report import tell
 from gsam.dataset.signals import Interrupted
 from gsam.errors import UsageError
+from gsam.serve import connections
 from gsam.serve.app import create_app
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
 
-KEEP_ALIVE = 15
-"""Seconds that a connection without a request stays open."""
-GRACE = 10
-"""Seconds that running requests have when the server is asked to stop."""
 LINGER = 0.5
-"""Seconds that threads have after that."""
-HEAD = 1 << 16
-"""Bytes of a request's head, at most."""
+"""Seconds that threads have after the last request."""
 BACKLOG = 2048
 
 
@@ -104,20 +99,9 @@ def run(config: ServeConfig) -> None:
     listening = listen_on(config.host, config.port)
     address = address_of(listening)
     logging.basicConfig(format="gsam: %(message)s", level=logging.INFO)
-    logging.getLogger("uvicorn.access").disabled = True  # addresses hold sessions
     app = create_app(config)
     _hush_when_ready(app.state.engine)
-    settings = uvicorn.Config(
-        app,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        limit_concurrency=config.connections,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
-        h11_max_incomplete_event_size=HEAD,
-        server_header=False,
-    )
+    settings = uvicorn.Config(app, log_config=None, log_level="warning", **connections.settings(config))
     server = Server(settings, lambda: tell(f"gsam: serving {config.pipeline} on {address}"))
     try:
         server.run([listening])

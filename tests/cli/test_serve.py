@@ -29,7 +29,7 @@ from gsam.serve.config import ServeConfig
 from tests.helpers.command import Gsam, in_process
 
 ROOT = Path(__file__).parents[2]
-FIXED = {"max_query", "max_queries", "max_prompts", "max_held", "head_timeout"}
+FIXED = {"max_query", "max_queries", "max_prompts", "head_timeout"}
 """Settings without an option."""
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 FAKE = """
@@ -85,15 +85,17 @@ def test_without_options_it_serves_nano_to_this_machine(gsam: Gsam, asked: list[
 def test_every_setting_has_an_option(gsam: Gsam, asked: list[ServeConfig]) -> None:
     line = """-p grounded_sam --predictor sam_vit_b --segmenter sam_hq_vit_b --device cpu --host 0.0.0.0 --port 0 --token t
     --insecure --name a.example --name b --root-path /gsam --allow-host c --no-page --label-studio --label-studio-url http://ls
-    --label-studio-token s --cvat --x-anylabeling --queue 3 --batch 2 --batch-wait 10 --deadline 7 --read-timeout 8
-    --connections 9 --max-body 1 --max-video-body 1.5 --max-pixels 11 --max-frames 12 --videos 13 --sessions 14
+    --label-studio-token s --cvat --cvat-labels dog --cvat-from 10.0.0.0/8
+    --x-anylabeling --queue 3 --batch 2 --batch-wait 10 --deadline 7 --read-timeout 8
+    --connections 9 --max-body 1 --max-held 2 --max-video-body 1.5 --max-pixels 11 --max-frames 12 --videos 13 --sessions 14
     --session-memory 15 --session-age 16"""
     assert gsam(*line.split()) == 0
     wanted = ServeConfig(
         pipeline="grounded_sam", predictor="sam_vit_b", given={"segmenter": "sam_hq_vit_b", "device": "cpu"},
         host="0.0.0.0", port=0, token="t", insecure=True, names=("a.example", "b"), root_path="/gsam", allow_hosts=("c",),
-        page=False, label_studio=True, label_studio_url="http://ls", label_studio_token="s", cvat=True, x_anylabeling=True,
-        queue=3, batch=2, batch_wait=0.01, deadline=7, read_timeout=8, connections=9, max_body=1 << 20,
+        page=False, label_studio=True, label_studio_url="http://ls", label_studio_token="s", cvat=True, cvat_query="dog",
+        cvat_from=("10.0.0.0/8",), x_anylabeling=True,
+        queue=3, batch=2, batch_wait=0.01, deadline=7, read_timeout=8, connections=9, max_body=1 << 20, max_held=2 << 20,
         max_video_body=3 << 19, max_pixels=11, max_frames=12, max_videos=13, max_sessions=14, max_session_bytes=15 << 20,
         session_age=16,
     )  # fmt: skip
