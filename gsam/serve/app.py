@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
-from gsam.serve import guard, integrations, page_files, problems
+from gsam.serve import guard, integrations, labelling_tools, metrics, page_files, problems
+from gsam.serve.batcher import Batcher
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
+from gsam.serve.label_studio import routes as label_studio
 from gsam.serve.sessions import Sessions
-from gsam.serve.v1 import info, sessions
+from gsam.serve.v1 import everything, info, segment, sessions
 from gsam.version import __version__
 
 
@@ -33,6 +35,7 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
     """
     config = config or ServeConfig()
     models = engine or Engine(config)
+    batcher = Batcher(models, config)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -41,6 +44,7 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
         try:
             yield
         finally:
+            batcher.close()
             if engine is None:
                 models.close()
 
@@ -51,15 +55,21 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
         lifespan=lifespan,
         docs_url=None,  # they load from elsewhere; /openapi.json is ours
         redoc_url=None,
-        root_path=config.root_path,
     )
     app.state.config, app.state.engine, app.state.integrations = config, models, {}
+    app.state.batcher = batcher
     app.state.sessions = Sessions(config)
     problems.install(app)
+    labelling_tools.install(app, config)
     app.include_router(info.router)
+    app.include_router(segment.router)
+    app.include_router(everything.router)
     app.include_router(sessions.router)
     app.include_router(integrations.router)
     if config.page:
         app.include_router(page_files.page_router())
+    if config.label_studio:
+        label_studio.install(app, models, batcher, config)
     guard.install(app, config)
+    metrics.install(app, models, batcher)  # the outermost: what is refused counts too
     return app
