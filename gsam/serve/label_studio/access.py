@@ -7,6 +7,7 @@ be public.  The token goes to the Label Studio that gsam was started with, and n
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import threading
 import urllib.parse
@@ -23,7 +24,7 @@ SETTINGS = (
     "newer servers need both"
 )
 LOGIN = "/user/login"
-CLOUD = re.compile(r"(?!https?:|data:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+CLOUDS = ("s3://", "gs://", "azure-blob://")
 PROBE_SECONDS = 3.0
 
 
@@ -79,7 +80,7 @@ class LabelStudioAccess:
         """
         if image[:8].lower().startswith(("http://", "https://")):
             return image
-        if CLOUD.match(image):
+        if image.startswith(CLOUDS):
             if not isinstance(task, int):
                 raise ImageError(f"{shown(image)} needs the number of its task", "label_studio_image")
             code = urllib.parse.quote(base64.urlsafe_b64encode(image.encode()))
@@ -131,9 +132,11 @@ class LabelStudioAccess:
         return None
 
     def _fetch(self, address: str, seconds: float, most: int | None) -> bytes:
-        return fetch(address, most_bytes=most or self._config.max_body, seconds=seconds, asking=self._asking)
+        asking = functools.partial(self._asking, own=self._is_own(address))
+        return fetch(address, most_bytes=most or self._config.max_body, seconds=seconds, asking=asking)
 
-    def _asking(self, where: str) -> Asking:
+    def _asking(self, where: str, *, own: bool) -> Asking:
+        """Decide about an address; ``own`` tells whether Label Studio was asked first."""
         if self._is_own(where):
             if urllib.parse.urlsplit(where).path.endswith((LOGIN, LOGIN + "/")):
                 raise StatusError("sent to the login page", 401)
@@ -142,10 +145,9 @@ class LabelStudioAccess:
         try:
             check_host(where, self._config)
         except ServeError:
-            own = self.url is not None and host == _host(self.url)
             text = (
                 f"{self.name} sends on to {shown(where)}: give that address as LABEL_STUDIO_URL"
-                if own
+                if own and host == _host(self.url or "")
                 else f"images of the host {host or 'of no name'!r} are not fetched: start gsam with --allow-host NAME"
             )
             raise ServeError(403, "url_forbidden", text) from None

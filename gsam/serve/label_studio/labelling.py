@@ -77,7 +77,7 @@ class Labelling:
             return []
         failures: list[str] = []
         try:
-            labels = await self._engine.read(read_config, request.get("label_config"))
+            labels = await asyncio.to_thread(read_config, request.get("label_config"))
         except UsageError as error:
             self._status.problem(str(error))
             return [self._answer([]) if asked else [] for _ in tasks]

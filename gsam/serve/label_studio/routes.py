@@ -18,6 +18,7 @@ from gsam.serve.integrations import Integration
 from gsam.serve.label_studio.access import SETTINGS, LabelStudioAccess
 from gsam.serve.label_studio.labelling import Labelling
 from gsam.serve.label_studio.labelling_config import NONE, read_config
+from gsam.serve.problems import ServeError
 from gsam.serve.uploads import read_json
 from gsam.serve.waiting import within
 from gsam.types import Json
@@ -74,7 +75,7 @@ class LabelStudio:
         self.status.counts["setups"] += 1
         elsewhere = self.access.learn(fields.get("hostname"))
         try:
-            labels = await self.engine.read(read_config, fields.get("schema"))
+            labels = await asyncio.to_thread(read_config, fields.get("schema"))
         except UsageError as error:
             self.status.problem(str(error))
             return
@@ -121,14 +122,23 @@ async def predict(request: Request) -> Json:
     connection = _of(request)
     connection.engine.check_ready()
     fields = await read_json(request)
-    return {"results": await within(request, connection.labelling.predict(fields), LONGEST)}
+    began = time.monotonic()
+    try:
+        return {"results": await within(request, connection.labelling.predict(fields), LONGEST)}
+    except ServeError as error:
+        if error.code == "client_gone":
+            connection.status.problem(
+                f"Label Studio stopped waiting after {time.monotonic() - began:.0f} s: choose fewer tasks at a time, "
+                "or start it with a larger ML_TIMEOUT_PREDICT (seconds; 100 by default)"
+            )
+        raise
 
 
 @router.post("/webhook", summary="Hear of events; 201 for known ones", status_code=201)
 async def webhook(request: Request, response: Response) -> Json:
     fields = await read_json(request)
     counts = _of(request).status.counts
-    if fields.get("action") in EVENTS:
+    if str(fields.get("action")) in EVENTS:
         counts["events"] += 1
         return {"status": "ok"}
     counts["unknown events"] += 1
