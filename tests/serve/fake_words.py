@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,9 @@ class FakePipe:
         """Batches are finished while it is set."""
         self.open.set()
 
+    def _limits(self, settings: Mapping[str, Any]) -> Limits:
+        return self.limits.for_call(settings, phrases=False)
+
     def _dispatch(self, batch: Sequence[Any], limits: Limits, size: int, *, remember: bool = False) -> list[int]:
         numbers = [int(picture.pixels[0, 0, 0]) for picture, _ in batch]
         self.begun.append(numbers)
@@ -44,7 +47,7 @@ class FakePipe:
             raise error
         return numbers
 
-    def _collect(self, begun: list[int]) -> list[int]:
+    def _collect(self, begun: list[int]) -> list[Any]:
         assert self.open.wait(30)
         return begun
 

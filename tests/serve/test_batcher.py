@@ -12,12 +12,12 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from gsam.pipeline.limits import Limits  # noqa: E402
-from gsam.serve.batcher import MOST_TILES, Batcher, check_tiles  # noqa: E402
-from gsam.serve.config import ServeConfig  # noqa: E402
-from gsam.serve.engine import Engine  # noqa: E402
-from gsam.serve.problems import ServeError  # noqa: E402
-from tests.serve.fake_words import FakePipe, asked, fake_engine  # noqa: E402
+from gsam.pipeline.limits import Limits
+from gsam.serve.batcher import MOST_TILES, Batcher, check_tiles
+from gsam.serve.config import ServeConfig
+from gsam.serve.engine import Engine
+from gsam.serve.problems import ServeError
+from tests.serve.fake_words import FakePipe, asked, fake_engine
 
 Run = Callable[..., Any]
 
