@@ -18,7 +18,7 @@ import uvicorn
 from gsam.build.recipes import read_recipe
 from gsam.dataset.report import tell
 from gsam.dataset.signals import Interrupted
-from gsam.errors import UsageError
+from gsam.errors import Hint, UsageError
 from gsam.serve import connections
 from gsam.serve.app import create_app
 from gsam.serve.config import ServeConfig
@@ -115,9 +115,9 @@ def _hush_when_ready(engine: Engine) -> None:
     """Print warnings while models are loaded; later ones are about clients' words and images."""
     show = warnings.showwarning
 
-    def shown(*arguments: Any, **options: Any) -> None:
-        if not engine.ready:
-            show(*arguments, **options)
+    def shown(message: Warning | str, category: type[Warning], *arguments: Any, **options: Any) -> None:
+        if not engine.ready and not issubclass(category, Hint):  # nothing is found in the image that warms
+            show(message, category, *arguments, **options)
 
     warnings.showwarning = shown
 

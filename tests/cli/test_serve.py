@@ -24,6 +24,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from gsam.errors import Hint
 from gsam.serve import running
 from gsam.serve.config import ServeConfig
 from tests.helpers.command import Gsam, in_process
@@ -38,6 +39,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from gsam import cli
+from gsam.errors import Hint
 from gsam.serve import running
 
 async def slow(request):
@@ -191,6 +193,7 @@ def test_warnings_about_requests_are_not_printed(monkeypatch: pytest.MonkeyPatch
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("of a model", stacklevel=1)
+        warnings.warn("nothing was found", Hint, stacklevel=1)
         engine.ready = True
         warnings.warn("a client's words", stacklevel=1)
     assert shown == ["of a model"]
