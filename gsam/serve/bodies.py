@@ -79,7 +79,8 @@ class Body:
         if self._whole:
             return await self._receive()  # when the client leaves
         try:
-            message = await asyncio.wait_for(self._receive(), self._left())
+            async with asyncio.timeout(self._left()):  # wait_for may lose a cancellation
+                message = await self._receive()
         except TimeoutError:
             raise self._refuse(
                 ServeError(408, "body_too_slow", "the body arrives too slowly", {"Connection": "close"})
