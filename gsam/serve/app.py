@@ -13,7 +13,7 @@ from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
 from gsam.serve.label_studio import routes as label_studio
 from gsam.serve.sessions import Sessions
-from gsam.serve.v1 import everything, info, segment, sessions
+from gsam.serve.v1 import everything, info, segment, sessions, videos
 from gsam.version import __version__
 
 
@@ -65,6 +65,7 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
     app.include_router(segment.router)
     app.include_router(everything.router)
     app.include_router(sessions.router)
+    app.include_router(videos.router)
     app.include_router(integrations.router)
     if config.page:
         app.include_router(page_files.page_router())

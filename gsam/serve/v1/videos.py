@@ -1,0 +1,199 @@
+"""Videos: upload one, look at its frames, follow objects through it by words or clicks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+
+from gsam.serve import video_upload
+from gsam.serve.config import ServeConfig
+from gsam.serve.engine import Engine
+from gsam.serve.events import EventStream
+from gsam.serve.following import by_clicks, by_words, parse
+from gsam.serve.problems import ServeError
+from gsam.serve.tracking import Job, Jobs
+from gsam.serve.uploads import FORM as MULTIPART
+from gsam.serve.uploads import read_json
+from gsam.serve.videos import Video, Videos, described, picture, probe
+from gsam.serve.waiting import within
+from gsam.types import Json
+
+
+@contextlib.asynccontextmanager
+async def kept(app: FastAPI) -> AsyncIterator[None]:
+    """Videos and followings for as long as the application runs."""
+    config: ServeConfig = app.state.config
+    videos, jobs = Videos(config), Jobs()
+    app.state.videos, app.state.jobs = videos, jobs
+    watch = asyncio.ensure_future(videos.watch())
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.to_thread(jobs.close)
+        videos.close()
+
+
+router = APIRouter(tags=["videos"], lifespan=kept)
+
+
+def _body(kind: str, schema: Json) -> Json:
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
+
+
+FORM: Json = {
+    "type": "object",
+    "required": ["video"],
+    "properties": {"video": {"type": "string", "format": "binary"}},
+}
+NUMBERS: Json = {"type": "array", "items": {"type": "number"}}
+NUMBER: Json = {"type": "integer", "minimum": 0}
+PROMPT: Json = {
+    "type": "object",
+    "properties": {
+        "frame": NUMBER,
+        "object": {"oneOf": [{"type": "integer"}, {"type": "string"}]},
+        "label": {"type": "string"},
+        "points": {"type": "array", "items": {**NUMBERS, "minItems": 2, "maxItems": 2}},
+        "labels": {"type": "array", "items": {"type": "integer", "enum": [0, 1]}},
+        "box": {**NUMBERS, "minItems": 4, "maxItems": 4},
+    },
+}
+TRACK: Json = {
+    "type": "object",
+    "properties": {
+        "query": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}]},
+        "prompts": {"type": "array", "items": PROMPT},
+        "masks": {"type": "string", "enum": ["rle", "polygons", "png", "none"]},
+        "every": {"type": "integer", "minimum": 1},
+        "first": NUMBER,
+        "last": NUMBER,
+        "direction": {"type": "string", "enum": ["forward", "backward", "both"]},
+    },
+}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Events: start, frame ..., end or error", "content": {"text/event-stream": {}}}
+}
+
+
+@router.post("/v1/videos", status_code=201, summary="Upload a video", openapi_extra=_body(MULTIPART, FORM))
+async def upload(request: Request) -> Json:
+    config, engine, videos = _config(request), _engine(request), _videos(request)
+    with videos.arriving() as place:
+        await video_upload.receive(request, place, config.max_video_body)
+        frames, count = await within(request, engine.read(probe, place, config))
+        video = videos.add(place, frames, count)
+    return described(video, videos.expires_in(video))
+
+
+@router.get("/v1/videos/{video}", summary="What is known of a video")
+async def known(request: Request, video: str) -> Json:
+    videos = _videos(request)
+    found = videos.find(video)
+    return described(found, videos.expires_in(found))
+
+
+@router.delete("/v1/videos/{video}", status_code=204, summary="Forget a video")
+async def delete(request: Request, video: str) -> Response:
+    found = _videos(request).find(video)
+    await within(request, _jobs(request).let_end(found.id))
+    async with found.reading:  # a thread may be reading a frame
+        _videos(request).delete(found)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/videos/{video}/frames/{number}",
+    summary="A frame as JPEG",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}}}},
+)
+async def frame(request: Request, video: str, number: int) -> Response:
+    videos = _videos(request)
+    found = videos.find(video)
+    if not 0 <= number < found.count:
+        raise ServeError(404, "frame_unknown", f"the video has the frames 0 to {found.count - 1}")
+    data = videos.kept_picture(found, number) or await within(request, _sought(request, found, number))
+    return Response(data, media_type="image/jpeg")
+
+
+@router.post(
+    "/v1/videos/{video}/track",
+    summary="Follow objects, by words or clicks; the answer is a stream of events",
+    openapi_extra=_body("application/json", TRACK),
+    response_class=EventStream,
+    responses=STREAM,
+)
+async def track(request: Request, video: str) -> EventStream:
+    engine, videos, jobs = _engine(request), _videos(request), _jobs(request)
+    found = videos.find(video)
+    fields = await read_json(request)
+    pipe = engine.pipe  # 503 before it is ready
+    asked = await within(request, engine.read(parse, fields, found, _config(request)))
+    if asked.queries is not None:
+        work = functools.partial(by_words, pipe, found, asked)
+    else:
+        work = functools.partial(by_clicks, functools.partial(jobs.predictor, pipe), found, asked)
+    job = await within(request, jobs.begin(found.id, work, lambda: videos.hold(found)))
+    try:
+        start = await within(request, job.coming())
+    except BaseException:
+        job.cancel()
+        raise
+    return EventStream(_after(start, job), job.cancel)
+
+
+@router.delete("/v1/videos/{video}/track", status_code=204, summary="Cancel the following of objects")
+async def cancel(request: Request, video: str) -> Response:
+    found = _videos(request).find(video)
+    await within(request, _jobs(request).let_end(found.id))
+    return Response(status_code=204)
+
+
+async def _sought(request: Request, video: Video, number: int) -> bytes:
+    """Seek a frame, one at a time in each video; that goes on when nobody waits for it any more."""
+    videos = _videos(request)
+    await video.reading.acquire()
+    let_go = videos.hold(video)
+    seeking = asyncio.ensure_future(_engine(request).read(picture, video, number))
+
+    def done(task: asyncio.Future[bytes]) -> None:
+        let_go()
+        video.reading.release()
+        if not task.cancelled() and task.exception() is None:
+            videos.keep_picture(video, number, task.result())
+
+    seeking.add_done_callback(done)
+    return await asyncio.shield(seeking)
+
+
+def _after(start: bytes | None, job: Job) -> Any:
+    """Give the first event again, and then those that come."""
+    first = [start]
+
+    async def coming() -> bytes | None:
+        return first.pop() if first else await job.coming()
+
+    return coming
+
+
+def _config(request: Request) -> ServeConfig:
+    return request.app.state.config
+
+
+def _engine(request: Request) -> Engine:
+    return request.app.state.engine
+
+
+def _videos(request: Request) -> Videos:
+    return request.app.state.videos
+
+
+def _jobs(request: Request) -> Jobs:
+    return request.app.state.jobs
