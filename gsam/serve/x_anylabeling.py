@@ -23,6 +23,7 @@ from gsam.serve import clicks
 from gsam.serve.asked import queries_of
 from gsam.serve.batcher import Batcher
 from gsam.serve.config import ServeConfig
+from gsam.serve.cvat.detection import from_score, threshold_for
 from gsam.serve.engine import Engine
 from gsam.serve.integrations import Integration
 from gsam.serve.problems import ServeError, answer
@@ -127,12 +128,10 @@ async def _words(request: Request, image: bytes | str | None, params: Json) -> l
     batcher: Batcher = request.app.state.batcher
     config: ServeConfig = request.app.state.config
     least, share = _number(params, "conf_threshold"), _number(params, "epsilon_factor")
-    limits = engine.pipe._limits({} if least is None else {"threshold": least})
+    limits = engine.pipe._limits({"threshold": threshold_for(engine.pipe, least)})
     queries = await engine.read(queries_of, params.get("text_prompt"), config)
     result = await batcher.find(lambda: (opened(image, config), queries, limits))
-    if least is not None:
-        result = result[result.scores >= least]
-    return await engine.write(shapes_of, result, share or 0.0)
+    return await engine.write(shapes_of, from_score(result, least), share or 0.0)
 
 
 async def _clicks(request: Request, image: bytes | str | None, params: Json) -> list[Json]:

@@ -87,10 +87,21 @@ class Detection:
 
 def find(pipe: Pipeline, image: Any, queries: Queries, least: float | None) -> Result:
     """Find words in an image, with scores from ``least`` on; None for the pipeline's threshold."""
-    if least is None:
-        return pipe(image, queries)
-    found = pipe(image, queries, threshold=float(least))
-    return found[found.scores >= least]
+    return from_score(pipe(image, queries, threshold=threshold_for(pipe, least)), least)
+
+
+def threshold_for(pipe: Pipeline, least: float | None) -> float:
+    """The threshold of a call, which nothing with a score from ``least`` on may be lost to.
+
+    A pipeline cuts by its detector's scores, a classifier may raise them afterwards.
+    """
+    own = pipe.limits.threshold
+    return own if least is None else min(own, float(least))
+
+
+def from_score(found: Result, least: float | None) -> Result:
+    """What has a score from ``least`` on."""
+    return found if least is None else found[found.scores >= least]
 
 
 def words(query: str) -> Queries:

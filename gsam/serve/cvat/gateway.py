@@ -18,7 +18,7 @@ from gsam.pipeline import Pipeline
 from gsam.serve import clicks
 from gsam.serve.config import ServeConfig
 from gsam.serve.cvat import functions, shapes
-from gsam.serve.cvat.detection import words
+from gsam.serve.cvat.detection import from_score, threshold_for, words
 from gsam.serve.cvat.following import Followed, Follower
 from gsam.serve.cvat.gate import INVOKE, LIST
 from gsam.serve.cvat.states import States
@@ -117,11 +117,9 @@ async def _detect(request: Request, fields: Json) -> Response:
     engine, batcher = request.app.state.engine, request.app.state.batcher
     queries, config = request.app.state.cvat.queries, request.app.state.config
     least, image = functions.threshold_of(fields), _image(fields)
-    limits = engine.pipe._limits({} if least is None else {"threshold": least})
+    limits = engine.pipe._limits({"threshold": threshold_for(engine.pipe, least)})
     result = await batcher.find(lambda: (opened(image, config), queries, limits))
-    if least is not None:
-        result = result[result.scores >= least]
-    return _json(await engine.write(functions.found_objects, result))
+    return _json(await engine.write(functions.found_objects, from_score(result, least)))
 
 
 async def _interact(request: Request, fields: Json) -> Response:
