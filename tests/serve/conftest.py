@@ -17,6 +17,7 @@ from PIL import Image  # noqa: E402
 from gsam.serve.app import create_app  # noqa: E402
 from gsam.serve.config import ServeConfig  # noqa: E402
 from gsam.serve.engine import Engine  # noqa: E402
+from tests.serve.fake_label_studio import FakeLabelStudio, fake_label_studio  # noqa: E402
 
 SCENE = Path(__file__).parents[2] / "notebooks" / "scene.png"
 CLIP = Path(__file__).parents[2] / "notebooks" / "clip.mp4"
@@ -70,3 +71,16 @@ def small() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (48, 32), (90, 120, 160)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture
+def studio(scene: bytes) -> Iterator[FakeLabelStudio]:
+    """A Label Studio that has the scene, another that is stored on its side, and a page."""
+    turned, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(io.BytesIO(scene)) as picture:
+        upright = picture.convert("RGB").crop((0, 100, 512, 400))
+        upright.transpose(Image.Transpose.ROTATE_90).save(turned, "PNG", exif=exif)
+    files = {"scene.png": scene, "turned.png": turned.getvalue(), "page.png": b"<!doctype html>"}
+    with fake_label_studio(files) as server:
+        yield server

@@ -1,4 +1,7 @@
-"""A Label Studio of a few paths: pictures for those who show a token, and tokens for tokens."""
+"""A Label Studio of a few paths, and requests as it makes them.
+
+It gives pictures to those who show a token, and tokens for tokens.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,24 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
+from fastapi.testclient import TestClient
+
+from gsam.results.masks import brush
+
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 PERSONAL = "aaaa.bbbb.cccc"
+DOG = [355.0, 158.0, 475.0, 288.0]
+"""Where the scene's dog is."""
+LABELS = '<Label value="Hund" predicted_values="dog"/><Label value="Pizza"/>'
+HEAD = '<View><Image name="pic" value="$image"/>'
+BOXES = f'{HEAD}<RectangleLabels name="box" toName="pic">{LABELS}</RectangleLabels></View>'
+ALL = f"""{HEAD}<TextArea name="words" toName="pic"/>
+  <KeyPointLabels name="point" toName="pic" smart="true">{LABELS}</KeyPointLabels>
+  <RectangleLabels name="box" toName="pic">{LABELS}</RectangleLabels>
+  <BrushLabels name="brush" toName="pic">{LABELS}</BrushLabels>
+  <PolygonLabels name="outline" toName="pic">{LABELS}</PolygonLabels></View>"""
+UPLOADED = "/data/upload/1/scene.png"
 
 
 class FakeLabelStudio(ThreadingHTTPServer):
@@ -81,3 +100,55 @@ def fake_label_studio(files: dict[str, bytes]) -> Iterator[FakeLabelStudio]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+def ask(client: TestClient, config: Any = ALL, image: Any = UPLOADED, context: Any = None, number: Any = 7) -> Any:
+    """What one task is answered."""
+    request = {
+        "tasks": [{"id": number, "data": {"image": image}, "annotations": [], "predictions": []}],
+        "project": "1.1795406520",
+        "label_config": config,
+        "params": {"login": None, "password": None, "context": context},
+    }
+    answer = client.post("/predict", json=request)
+    assert answer.status_code == 200, answer.text
+    (found,) = answer.json()["results"]
+    return found
+
+
+def status(client: TestClient) -> Any:
+    return client.get("/v1/integrations").json()["label_studio"]
+
+
+def point(x: float, y: float, positive: int = 1, label: str = "Hund") -> dict[str, Any]:
+    value = {"x": x / 5.12, "y": y / 5.12, "width": 0.3, "keypointlabels": [label]}
+    return {
+        "id": "k",
+        "type": "keypointlabels",
+        "from_name": "point",
+        "to_name": "pic",
+        "is_positive": positive,
+        "value": value,
+    }
+
+
+def rectangle(box: list[float]) -> dict[str, Any]:
+    x0, y0, x1, y1 = (v / 5.12 for v in box)
+    value = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "rotation": 0, "rectanglelabels": ["Hund"]}
+    return {"id": "r", "type": "rectanglelabels", "from_name": "box", "to_name": "pic", "value": value}
+
+
+def written(*texts: str) -> dict[str, Any]:
+    return {"id": "t", "type": "textarea", "from_name": "words", "to_name": "pic", "value": {"text": list(texts)}}
+
+
+def overlap(result: dict[str, Any], box: list[float]) -> float:
+    """IoU of a brush's bounds and a box."""
+    size = result["original_height"], result["original_width"]
+    mask = brush.unpack(bytes(result["value"]["rle"]), size)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    own = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    x0, y0, x1, y1 = np.maximum(own[:2], box[:2]).tolist() + np.minimum(own[2:], box[2:]).tolist()
+    inside = max(x1 - x0, 0) * max(y1 - y0, 0)
+    area = lambda b: (b[2] - b[0]) * (b[3] - b[1])  # noqa: E731
+    return float(inside / (area(own) + area(box) - inside))
