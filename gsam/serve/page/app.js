@@ -47,7 +47,8 @@ async function load(file, name) {
   by('medium').textContent = `${media.name} · ${size}${media.kind === 'video' ? ` · ${media.length} frames` : ''}`;
   by('canvas').setAttribute('aria-label', `${media.name}, ${size} pixels, no objects`);
   for (const id of ['words', 'find']) by(id).disabled = false;
-  by('everything').disabled = media.kind === 'video';
+  by('everything').hidden = media.kind === 'video';
+  by('everything').disabled = false;
   by('find').textContent = media.kind === 'video' ? 'Follow' : 'Find';
   set({ least: 0 });
   canvas.fit();
@@ -70,13 +71,14 @@ async function ask(event) {
 }
 
 async function follow(query) {
+  say('Following. The first frame takes longest.');
   const done = await run(null, () => video.follow(query));
-  if (done !== null) say(`${done} of ${state.media.length} frames followed. ${summary()}`);
+  if (done === null) say('');
+  else say(`${done} of ${state.media.length} frames followed. ${summary(state.objects.map((one) => ({ one })))}`);
 }
 
 // So many objects, and which.
-function summary() {
-  const all = shown();
+function summary(all = shown()) {
   if (!all.length) return 'Nothing was found. Try other words, or lower the score.';
   const counts = new Map();
   for (const { one } of all) counts.set(one.label, (counts.get(one.label) ?? 0) + 1);
@@ -140,7 +142,7 @@ function show() {
   by('opacity').value = String(Math.round(100 * state.opacity));
   by('opacityText').textContent = `${Math.round(100 * state.opacity)}%`;
   for (const button of document.querySelectorAll('[data-export]')) {
-    button.disabled = button.dataset.export === 'json' ? !all.length && !state.results.size : !all.length;
+    button.disabled = !all.length && !(button.dataset.export === 'json' && state.results.size && state.objects.length);
   }
   const picked = chosen();
   by('scope').textContent = picked && all.length > 1 && chosenOrAll().length === 1 ? `cut-out: ${picked.label}` : '';

@@ -61,7 +61,7 @@ export function play(on = playing === null) {
   by('play').querySelector('use').setAttribute('href', playing === null ? '#i-play' : '#i-pause');
 }
 
-// Follow words, or the objects that were clicked on; returns the number of frames that were done.
+// Follow words, or the objects that were clicked on, through all frames; returns how many were done.
 export async function follow(query = null) {
   const { media } = state;
   play(false);
@@ -70,17 +70,21 @@ export async function follow(query = null) {
   running = mine;
   decoded.clear();
   const start = query ? state.objects.filter((one) => one.kept && prompted().includes(one)) : prompted();
+  by('progress').value = 0;
   set({ results: new Map(), objects: start.map((one) => ({ ...one, edited: false })) });
-  const json = { masks: 'png', ...(query ? { query } : { prompts: start.flatMap(asPrompts) }) };
+  const json = { masks: 'png', ...(query ? { query } : { prompts: start.flatMap(asPrompts), direction: 'both' }) };
   let done = 0;
+  let all = media.length;
   try {
     for await (const [name, data] of events(`v1/videos/${media.video}/track`, { json, signal: abort.signal })) {
       if (media !== state.media) break;
+      if (name === 'error' && mine.cancelled) break;
       if (name === 'error') throw Object.assign(new Error(data.message), { code: data.code });
+      if (name === 'start') all = data.frames ?? all;
       if (name !== 'frame') continue;
       done += 1;
       take(data, query !== null);
-      by('progress').value = Math.min(1, done / media.length);
+      by('progress').value = Math.min(1, done / all);
       if (mine.live) turn(data.index).catch(() => {});
     }
   } catch (error) {
@@ -92,10 +96,13 @@ export async function follow(query = null) {
   return done;
 }
 
+// The server says that it has ended; where it does not, the page does not wait for it.
 export function cancel() {
-  if (!running) return;
-  running.abort.abort();
-  ask('DELETE', `v1/videos/${running.media.video}/track`, { quiet: true }).catch(() => {});
+  if (!running || running.cancelled) return;
+  const mine = running;
+  mine.cancelled = true;
+  ask('DELETE', `v1/videos/${mine.media.video}/track`, { quiet: true }).catch(() => mine.abort.abort());
+  setTimeout(() => mine.abort.abort(), 3000);
 }
 
 // All frames that have results with their masks, for export.
