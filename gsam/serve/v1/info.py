@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from fastapi import APIRouter, Request
 
 from gsam.build.recipes import recipes
@@ -32,6 +34,8 @@ async def models(request: Request) -> Json:
         "pipeline": engine.pipe.name,
         "predictor": engine.predictor.name,
         "threshold": engine.pipe.limits.threshold,
+        "limits": dataclasses.asdict(engine.pipe.limits),
+        "batch": engine.together,
         "version": __version__,
     }
 
