@@ -225,13 +225,31 @@ def _as_users_run_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A server with nano that listens on this machine."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("av")
+    from gsam.serve.app import create_app
+    from gsam.serve.config import ServeConfig
+    from tests.serve.listening import listening
+
+    config = ServeConfig(deadline=600)
+    with listening(create_app(config), config) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
 @pytest.mark.usefixtures("_as_users_run_it")
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name_of)
 @pytest.mark.long
-def test_python_runs(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_python_runs(
+    page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Every block of a page, in order, with small models in place of official ones; and what it
     then says.
     """
+    if page.stem == "serve":
+        monkeypatch.setenv("GSAM_ADDRESS", request.getfixturevalue("address"))
     stand_ins.write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Image.Image, "show", lambda self: None)
@@ -290,6 +308,18 @@ def _compose(space: dict[str, Any], asked: list[Any]) -> None:
 def _checkpoints(space: dict[str, Any], asked: list[Any]) -> None:
     assert [name for name, _ in asked] == ["grounded_sam"]
     assert space["predictor"].model.config.image_size < 1024
+
+
+def _serve(space: dict[str, Any], asked: list[Any]) -> None:
+    from fastapi.testclient import TestClient
+
+    assert {"dog", "pizza"} <= {segment["label"] for segment in space["found"]["segments"]}
+    assert [len(space[name]) for name in ("first", "better")] == [3, 1]
+    assert space["event"] == {"frames": 3}
+    block = next(b for b in blocks(ROOT / "docs" / "serve.md", "python") if "class Server" in b)
+    assert len([line for line in block.split("class Server")[1].splitlines() if line.strip()]) <= 32
+    with TestClient(space["app"]) as client, open("notebooks/scene.png", "rb") as image:
+        assert client.post("/count", files={"image": image}, data={"query": "dog"}).json() == {"dog": 1}
 
 
 def _formats(space: dict[str, Any], asked: list[Any]) -> None:
