@@ -29,6 +29,7 @@ from gsam.serve.integrations import Integration
 from gsam.serve.problems import ServeError, answer
 from gsam.serve.remembered import Remembered
 from gsam.serve.uploads import opened, read_form
+from gsam.serve.v1 import info
 from gsam.serve.waiting import within
 from gsam.types import Json
 from gsam.version import __version__
@@ -79,9 +80,8 @@ async def health() -> Json:
 @router.get("/v1/models", summary="What answers words and clicks, for this server's clients and X-AnyLabeling")
 async def models(request: Request) -> Json:
     engine: Engine = request.app.state.engine
-    engine.check_ready()
+    own = await info.models(request)
     request.app.state.integrations["x_anylabeling"].ok("X-AnyLabeling, or another client, asked for the models")
-    own = {"pipeline": engine.pipe.name, "predictor": engine.predictor.name, "version": __version__}
     return {**own, "success": True, "data": known(engine)}
 
 
