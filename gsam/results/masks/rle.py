@@ -8,6 +8,9 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+LARGE = 1 << 18
+"""Pixels from which it pays not to turn a mask into columns."""
+
 
 class Rle(TypedDict):
     """A mask as run lengths, column by column, outside first."""
@@ -22,6 +25,8 @@ def encode(mask: NDArray[np.bool_]) -> Rle:
     """[H, W] bool -> ``{"size": [H, W], "counts": text}``."""
     from pycocotools import mask as coco
 
+    if mask.size >= LARGE and (counts := _counted(mask)) is not None:
+        return compress({"size": list(mask.shape), "counts": counts.tolist()})
     rle = coco.encode(np.asfortranarray(mask.view(np.uint8) if mask.dtype == bool else mask.astype(np.uint8)))
     return {"size": [int(s) for s in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
@@ -82,6 +87,29 @@ def lengths(rle: Rle) -> NDArray[np.int64]:
     if (found < 0).any() or int(found.sum()) != height * width:
         raise ValueError(f"its run lengths are not of {width} x {height} pixels")
     return found
+
+
+def _counted(mask: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """The run lengths of a mask, from the few places where a pixel differs from the one above it;
+    None where they are many.
+    """
+    if mask.dtype != bool or mask.ndim != 2:
+        return None
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return np.array([height * width])
+    y, x = int(rows[0]), int(columns[0])
+    part = mask[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1]
+    inner = part[1:] != part[:-1]
+    if np.count_nonzero(inner) > mask.size // 64:
+        return None
+    down, across = np.divmod(np.flatnonzero(inner), part.shape[1])
+    top, bottom = np.flatnonzero(part[0]), np.flatnonzero(part[-1])
+    turns = [(across + x) * height + down + y + 1, (top + x) * height + y, (bottom + x) * height + y + len(part)]
+    places, times = np.unique(np.concatenate(turns), return_counts=True)
+    places = places[times == 1]  # a column that goes on in the next has a turn there and back
+    return np.diff(np.concatenate([[0], places[places < mask.size], [mask.size]]))
 
 
 def _spelled(text: str) -> NDArray[np.int64]:
