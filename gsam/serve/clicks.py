@@ -106,7 +106,7 @@ def _written(mask: NDArray[np.bool_], score: np.float32, kind: str) -> Json:
         "score": round(min(max(float(np.nan_to_num(score)), 0.0), 1.0), 6),
         "box": list(rle.bounds(packed)),
         "area": rle.area(packed),
-        **mask_fields(packed, kind),
+        **mask_fields(packed, kind, mask),
     }
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gsam.results.masks import png, polygons
 from gsam.results.masks.rle import Rle, bounds, decode
 from gsam.serve.problems import ServeError
@@ -22,7 +25,7 @@ def checked_kind(kind: Any) -> str:
     return str(kind)
 
 
-def mask_fields(rle: Rle, kind: str) -> Json:
+def mask_fields(rle: Rle, kind: str, mask: NDArray[np.bool_] | None = None) -> Json:
     """What an object of an answer says of its mask.
 
     Args:
@@ -31,6 +34,7 @@ def mask_fields(rle: Rle, kind: str) -> Json:
             ``[x, y]``, the first ring around, the others holes.  ``png``: ``png``, base64 of a PNG
             of the part of the image that ``png_box`` (x0 y0 x1 y1) says, transparent outside the
             mask.  ``none``: nothing.
+        mask: The mask [H, W] itself, where it is there already.
 
     Returns:
         Names and plain values.
@@ -39,7 +43,7 @@ def mask_fields(rle: Rle, kind: str) -> Json:
         return {}
     if kind == "rle":
         return {"mask": {"size": list(rle["size"]), "counts": _text(rle["counts"])}}
-    mask = decode(rle)
+    mask = decode(rle) if mask is None else mask
     if kind == "polygons":
         return {"polygons": [[ring.tolist() for ring in part] for part in polygons.outlines(mask)]}
     x0, y0, x1, y1 = bounds(rle)
