@@ -12,7 +12,7 @@ pytest.importorskip("fastapi")
 
 from fastapi.testclient import TestClient
 
-from gsam.errors import ImageError
+from gsam.errors import ImageError, UsageError
 from gsam.serve.config import ServeConfig
 from gsam.serve.label_studio.access import LabelStudioAccess
 from gsam.serve.problems import ServeError
@@ -160,6 +160,12 @@ def test_addresses_are_label_studio_s(studio: FakeLabelStudio, image: str, asked
     assert studio.asked == [(asked, f"Token {LEGACY}")]
 
 
+@pytest.mark.parametrize("url", ["file:///etc", "http://", "http://[", "ftp://labels.example"])
+def test_an_address_that_is_none_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(UsageError, match="LABEL_STUDIO_URL has to be an address"):
+        LabelStudioAccess(ServeConfig(label_studio=True, label_studio_url=url))
+
+
 def test_a_path_before_label_studio_s_own_is_kept(studio: FakeLabelStudio) -> None:
     access = access_of(studio, label_studio_url=f"{studio.url}/tools/")
     assert access.address_of("/data/upload/a.png", 1) == f"{studio.url}/tools/data/upload/a.png"
@@ -209,7 +215,7 @@ def test_the_token_does_not_follow_a_redirect(
 def test_allowed_hosts_have_to_be_public(studio: FakeLabelStudio, scene: bytes) -> None:
     with fake_label_studio({"scene.png": scene}) as other:
         access = access_of(studio, allow_hosts=(f"127.0.0.1:{other.server_port}",))
-        with pytest.raises(ImageError, match="not a public address") as caught:
+        with pytest.raises(ImageError, match="has no public address") as caught:
             access.fetch(f"{other.url}/open.png?key=secret")
         assert "secret" not in str(caught.value)
         assert not other.asked
@@ -232,8 +238,13 @@ def test_other_hostnames_are_not_believed(client_of: Clients, hostname: Any) -> 
     assert "where that is has not been said" in status(client)["message"]
 
 
-def test_a_public_server_believes_no_hostname(client_of: Clients, studio: FakeLabelStudio) -> None:
-    client = client_of(label_studio=True, host="0.0.0.0", insecure=True, names=("*",))
+@pytest.mark.parametrize(
+    "settings", [{"host": "0.0.0.0", "insecure": True, "names": ("*",)}, {"names": ("a.example",)}]
+)
+def test_a_server_of_others_believes_no_hostname(
+    client_of: Clients, studio: FakeLabelStudio, settings: dict[str, Any]
+) -> None:
+    client = client_of(label_studio=True, **settings)
     client.post("/setup", json={"schema": BOXES, "hostname": studio.url})
     assert ask(client, BOXES, "/open.png") == []
     assert not studio.asked

@@ -12,7 +12,7 @@ import re
 import threading
 import urllib.parse
 
-from gsam.errors import ImageError
+from gsam.errors import ImageError, UsageError
 from gsam.inputs.remote import Asking, StatusError, fetch
 from gsam.serve.config import ServeConfig, is_local
 from gsam.serve.fetching import check_host
@@ -33,6 +33,9 @@ class LabelStudioAccess:
 
     Args:
         config: Has its address and token, if they are known.
+
+    Raises:
+        UsageError: Its address is none (``label_studio_url``).
     """
 
     def __init__(self, config: ServeConfig) -> None:
@@ -40,7 +43,9 @@ class LabelStudioAccess:
         self._lock = threading.Lock()
         self._learnt: str | None = None
         self._token = AccessToken(config.label_studio_token)
-        self.configured = None if config.label_studio_url is None else _cleaned(config.label_studio_url)
+        self.configured = _cleaned(config.label_studio_url) if config.label_studio_url else None
+        if config.label_studio_url and self.configured is None:
+            raise UsageError("LABEL_STUDIO_URL has to be an address: http://HOST:PORT", "label_studio_url")
 
     @property
     def url(self) -> str | None:
@@ -49,20 +54,22 @@ class LabelStudioAccess:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"Label Studio at {self.url}" if self.url else "Label Studio"
 
     def learn(self, hostname: object) -> str | None:
         """Hear where Label Studio says that it is.
 
-        It is believed only where nothing was configured, and both are on this machine.
+        It is believed only where nothing was configured, both are on this machine, and nobody else
+        is served: whoever says it decides about addresses that are asked.
 
         Returns:
             The address, without what may be secret in it, where it is not believed.
         """
         if self.configured or not isinstance(hostname, str) or not (url := _cleaned(hostname)):
             return None
-        if is_local(self._config.host) and is_local(urllib.parse.urlsplit(url).hostname or ""):
+        alone = is_local(self._config.host) and not self._config.names
+        if alone and is_local(urllib.parse.urlsplit(url).hostname or ""):
             with self._lock:
                 self._learnt = url
             return None
@@ -168,6 +175,8 @@ class LabelStudioAccess:
         return said
 
     def _told(self, address: str, error: ImageError) -> str:
+        if error.code == "url_private":
+            return f"the host of {shown(address)} has no public address: nothing is fetched from private networks"
         text = str(error).replace(address, shown(address))
         text = re.sub(r"\?\S*", "", text)
         if self._is_own(address) and error.code == "url_failed":

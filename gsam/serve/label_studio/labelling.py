@@ -104,9 +104,9 @@ class Labelling:
             some = f" ({len(failures)} of {len(answers)} tasks)" if len(answers) > 1 else ""
             self._status.problem(f"{failures[0]}{some}")
         elif interactive:
-            self._status.ok(f"a click was answered with {objects} regions")
+            self._status.ok(f"the last click or word was answered, regions: {objects}")
         else:
-            self._status.ok(f"{len(answers)} tasks were labelled: {objects} regions")
+            self._status.ok(f"tasks were labelled: {len(answers)}, regions: {objects}")
 
     async def _found(
         self, task: Any, labels: LabellingConfig, context: JsonMapping | None, failures: list[str]
@@ -168,7 +168,7 @@ class Labelling:
     async def _named(
         self, place: tuple[str, Any], controls: Sequence[Control], prompt: Prompt, failures: list[str]
     ) -> list[Json]:
-        """What the words of a text field name."""
+        """Find the things that the words of a text field name."""
         queries = queries_of("\n".join(prompt.words), self._config)
         tools: dict[str, tuple[Control, str]] = {}
         for word in queries.names:

@@ -14,7 +14,7 @@ from gsam.results.formats.shapes import root_of
 
 Kind = Literal["brush", "polygon", "rectangle"]
 KINDS: tuple[Kind, ...] = ("brush", "polygon", "rectangle")
-"""What an answer can be drawn with, the most exact first."""
+"""Kinds of tools that an answer can be drawn with, the most exact first."""
 NONE = (
     "the labelling config has no BrushLabels, PolygonLabels or RectangleLabels of an Image, so there is nothing "
     "that gsam could answer in"
@@ -26,9 +26,9 @@ class Label:
     """A label, and the words that it stands for."""
 
     name: str
-    """As results have it: the alias, where there is one."""
+    """The one that results have: the alias, where there is one."""
     words: tuple[str, ...]
-    """What is asked for: ``predicted_values``, or else the value."""
+    """Names that are asked for: ``predicted_values``, or else the value."""
     names: frozenset[str]
     """All that it is called, words included, without regard to case."""
 
