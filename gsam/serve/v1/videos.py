@@ -128,6 +128,7 @@ async def frame(request: Request, video: str, number: int) -> Response:
     summary="Follow objects, by words or clicks; the answer is a stream of events",
     openapi_extra=_body("application/json", TRACK),
     response_class=EventStream,
+    status_code=200,  # OpenAPI asks for it
     responses=STREAM,
 )
 async def track(request: Request, video: str) -> EventStream:
