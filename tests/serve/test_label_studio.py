@@ -127,6 +127,7 @@ def test_every_tool_shows_what_its_labels_name(client: TestClient) -> None:
     assert len({one["id"] for one in found["result"]}) == len(found["result"])
 
 
+@pytest.mark.long
 def test_masks_are_those_of_words(client: TestClient, scene: bytes, engine: Engine, tmp_path: Path) -> None:
     """gsam's own reader of exports gives the masks back, pixel by pixel."""
     config = f'{HEAD}<BrushLabels name="brush" toName="pic">{LABELS}</BrushLabels></View>'
@@ -150,6 +151,7 @@ def test_a_picture_on_its_side_is_upright(client: TestClient) -> None:
     assert overlap(dog, [DOG[0], DOG[1] - 100, DOG[2], DOG[3] - 100]) > 0.7
 
 
+@pytest.mark.long
 def test_tools_to_ask_with_show_nothing(client: TestClient) -> None:
     config = f"""{HEAD}<RectangleLabels name="box" toName="pic" smart="true">{LABELS}</RectangleLabels>
       <BrushLabels name="brush" toName="pic">{LABELS}</BrushLabels></View>"""

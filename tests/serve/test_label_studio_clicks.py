@@ -66,6 +66,7 @@ def test_rectangles_are_answered_each(client: TestClient) -> None:
     assert np.allclose([box["value"]["x"], box["value"]["y"]], np.array(DOG[:2]) / 5.12, atol=3)
 
 
+@pytest.mark.long
 def test_words_are_answered(client: TestClient) -> None:
     found = ask(client, context={"result": [written("DOG")]})["result"]
     assert {one["value"]["brushlabels"][0] for one in found} == {"Hund"}
