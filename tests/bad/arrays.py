@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from gsam.inputs.image import open_image
 from gsam.results.result import Result
 from tests.bad.images import CLEAR, RNG, SMALL, array, equals
+from tests.bad.sending import SEGMENT, Sendable, Sent, png_of
 from tests.bad.table import Row, Run, error
 
 
@@ -29,7 +31,11 @@ def plain(value: int | None) -> Callable[[Path], Run]:
 
         return run
 
-    return make
+    def same(_: Result, answer: Any) -> None:
+        assert answer["segments"] == []
+
+    sent = Sent(SEGMENT, {"query": "cat"}, png_of(pixels), same=same)
+    return Sendable(make, sent)
 
 
 def nothing_found(result: Result) -> None:

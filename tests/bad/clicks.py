@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gsam.predictors.image import Predictor
+from tests.bad.sending import Sendable, clicked
 from tests.bad.table import Row, Run, error
 from tests.helpers import discs
 
@@ -23,8 +25,12 @@ def predictor(kind: type[discs.Discs] = discs.Discs) -> Predictor:
     return p
 
 
-def ask(kind: type[discs.Discs] = discs.Discs, **prompt: Any) -> Callable[[Path], Run]:
-    return lambda _: lambda: predictor(kind).predict(**prompt)
+def ask(kind: type[discs.Discs] = discs.Discs, code: str | None = None, **prompt: Any) -> Callable[[Path], Run]:
+    def make(_: Path) -> Run:
+        return lambda: predictor(kind).predict(**prompt)
+
+    sent = clicked(**prompt) if kind is discs.Discs else None
+    return make if sent is None else Sendable(make, dataclasses.replace(sent, code=code))
 
 
 def many(**prompts: Any) -> Callable[[Path], Run]:
@@ -73,16 +79,16 @@ def no_picture(_: Path) -> Run:
     return lambda: Predictor(discs.discs()).predict(box=[0, 0, 1, 1])
 
 
-def refused(id: str, what: str, says: str, **prompt: Any) -> Row:
-    return error(id, what, ask(**prompt), "ValueError", says, 2, 422)
+def refused(id: str, what: str, says: str, code: str | None = None, **prompt: Any) -> Row:
+    return error(id, what, ask(code=code, **prompt), "ValueError", says, 2, 422 if code else None)
 
 
 def refused_many(id: str, what: str, says: str, **prompts: Any) -> Row:
-    return error(id, what, many(**prompts), "ValueError", says, 2, 422)
+    return error(id, what, many(**prompts), "ValueError", says, 2)
 
 
 def limited(id: str, what: str, says: str, **prompt: Any) -> Row:
-    return error(id, what, ask(discs.Boxes, **prompt), "ValueError", says, 2, 422)
+    return error(id, what, ask(discs.Boxes, **prompt), "ValueError", says, 2)
 
 
 def growing() -> np.ndarray:
@@ -96,32 +102,40 @@ MASK = np.zeros((1, discs.SIDE, discs.SIDE), np.float32)
 LOW = np.pad(np.full((1, 9, 9), 2.0, np.float32), ((0, 0), (8, 15), (8, 15)), constant_values=-2.0)
 
 ROWS: list[Row] = [
-    Row("27f", "a box as [1, 4]", ask(box=[[20, 10, 60, 30]]), check=alike(**BOX)),
+    Row("27f", "a box as [1, 4]", ask(code="box_invalid", box=[[20, 10, 60, 30]]), http=422, check=alike(**BOX)),
     Row("27g", "a box as float16", ask(box=np.array(BOX["box"], np.float16)), check=alike(**BOX)),
-    refused("27h", "words for numbers", "must be numbers", box=["a", "b", "c", "d"]),
-    refused("27i", "None among the numbers of a box", "must be numbers", box=[1, None, 3, 4]),
+    refused("27h", "words for numbers", "must be numbers", code="box_invalid", box=["a", "b", "c", "d"]),
+    refused("27i", "None among the numbers of a box", "must be numbers", code="box_invalid", box=[1, None, 3, 4]),
     refused_many("27j", "the second of two boxes reversed", "prompt 1: a box is", boxes=[[0, 0, 5, 5], [5, 0, 0, 5]]),
     refused_many("27k", "a number for many boxes", "one entry a prompt", boxes=3),
     refused(
         "27l",
         "one set of points for two boxes",
         "1 sets of points but 2 boxes",
+        code="box_invalid",
         point_coords=[[1, 1]],
         point_labels=[1],
         box=[[0, 0, 5, 5]] * 2,
     ),
     Row("27m", "a picture of one pixel", one_pixel, check=lambda found: found.masks.shape == (1, 1, 1)),
     Row("28b", "10 000 boxes", many(boxes=growing()), check=bounded),
-    Row("29b", "no prompt: what the original gives, a mask of nothing in particular", ask(), check=shaped(1)),
-    Row("29c", "no boxes [0, 4]", ask(box=np.zeros((0, 4))), check=shaped(0, 1)),
-    Row("29d", "no boxes, as a list", ask(box=[]), check=shaped(0, 1)),
+    Row(
+        "29b",
+        "no prompt: what the original gives, a mask of nothing in particular",
+        ask(code="nothing_asked"),
+        http=422,
+        check=shaped(1),
+    ),
+    Row("29c", "no boxes [0, 4]", ask(code="box_invalid", box=np.zeros((0, 4))), http=422, check=shaped(0, 1)),
+    Row("29d", "no boxes, as a list", ask(code="box_invalid", box=[]), http=422, check=shaped(0, 1)),
     Row(
         "29e",
         "no prompts of two points [0, 2, 2]",
-        ask(point_coords=np.zeros((0, 2, 2)), point_labels=np.zeros((0, 2))),
+        ask(code="nothing_asked", point_coords=np.zeros((0, 2, 2)), point_labels=np.zeros((0, 2))),
+        http=422,
         check=shaped(0, 1),
     ),
-    error("29f", "a prompt before a picture", no_picture, "RuntimeError", "set an image first", 2, 422),
+    error("29f", "a prompt before a picture", no_picture, "RuntimeError", "set an image first", 2),
     limited("29g", "nothing, of a model that takes boxes", "nothing is asked: this model takes boxes"),
     Row(
         "30i",
@@ -132,7 +146,8 @@ ROWS: list[Row] = [
     Row(
         "30j",
         "point labels as booleans",
-        ask(point_coords=POINT["point_coords"], point_labels=[True, True]),
+        ask(code="labels_invalid", point_coords=POINT["point_coords"], point_labels=[True, True]),
+        http=422,
         check=alike(**POINT),
     ),
     Row(
@@ -144,23 +159,41 @@ ROWS: list[Row] = [
     Row(
         "30l",
         "an empty list of points: padded as in the original",
-        ask(point_coords=[], point_labels=[]),
+        ask(code="nothing_asked", point_coords=[], point_labels=[]),
+        http=422,
         check=shaped(1),
     ),
     refused(
         "30m",
         "one point without its brackets",
         r"\[P, 2\], or \[N, P, 2\], it is \[2\]",
+        code="labels_invalid",
         point_coords=[50, 20],
         point_labels=[1],
     ),
-    refused("30n", "points in three dimensions", r"points \[P, 2\]", point_coords=[[1, 2, 3]], point_labels=[1]),
-    refused("30o", "a label of -1", r"got \[-1", point_coords=[[1, 1], [2, 2]], point_labels=[1, -1]),
-    refused("30p", "a label of 0.5", r"got \[0.5", point_coords=[[1, 1]], point_labels=[0.5]),
-    refused("30q", "a label of NaN", "got .nan", point_coords=[[1, 1]], point_labels=[np.nan]),
-    refused("30r", "a point at infinity", "not finite", point_coords=[[np.inf, 1]], point_labels=[1]),
     refused(
-        "30s", "points in rows of different length", "predict_many", point_coords=[[1, 1], [2]], point_labels=[1, 1]
+        "30n",
+        "points in three dimensions",
+        r"points \[P, 2\]",
+        code="points_invalid",
+        point_coords=[[1, 2, 3]],
+        point_labels=[1],
+    ),
+    refused(
+        "30o", "a label of -1", r"got \[-1", code="labels_invalid", point_coords=[[1, 1], [2, 2]], point_labels=[1, -1]
+    ),
+    refused("30p", "a label of 0.5", r"got \[0.5", code="labels_invalid", point_coords=[[1, 1]], point_labels=[0.5]),
+    refused("30q", "a label of NaN", "got .nan", code="labels_invalid", point_coords=[[1, 1]], point_labels=[np.nan]),
+    refused(
+        "30r", "a point at infinity", "not finite", code="points_invalid", point_coords=[[np.inf, 1]], point_labels=[1]
+    ),
+    refused(
+        "30s",
+        "points in rows of different length",
+        "predict_many",
+        code="points_invalid",
+        point_coords=[[1, 1], [2]],
+        point_labels=[1, 1],
     ),
     refused(
         "30t",

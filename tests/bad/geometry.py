@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from gsam.models import sam
 from gsam.predictors.image import Predictor
 from gsam.results.masks import rle
 from gsam.results.result import LowResMasks, Result
+from tests.bad.sending import Sendable, clicked
 from tests.bad.table import Row, Run, error
 
 CONFIG = sam.Config(32, 2, 2, (1,), image_size=64, patch=8, window=4, out_chans=16, decoder_heads=2, decoder_mlp=32)
@@ -26,8 +28,12 @@ def predictor() -> Predictor:
     return p
 
 
-def predict(**prompt: Any) -> Callable[[Path], Run]:
-    return lambda _: lambda: predictor().predict(**prompt)
+def predict(code: str | None = None, **prompt: Any) -> Callable[[Path], Run]:
+    def make(_: Path) -> Run:
+        return lambda: predictor().predict(**prompt)
+
+    sent = clicked(**prompt)
+    return make if sent is None else Sendable(make, dataclasses.replace(sent, code=code))
 
 
 def batch(**prompts: Any) -> Callable[[Path], Run]:
@@ -41,8 +47,8 @@ def usable(found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     assert np.isfinite(low).all()
 
 
-def refused(id: str, what: str, says: str, **prompt: Any) -> Row:
-    return error(id, what, predict(**prompt), "ValueError", says, 2, 422)
+def refused(id: str, what: str, says: str, code: str | None = None, **prompt: Any) -> Row:
+    return error(id, what, predict(code, **prompt), "ValueError", says, 2, 422 if code else None)
 
 
 def no_boxes(_: Path) -> Run:
@@ -112,14 +118,28 @@ def round_trip(values: np.ndarray) -> Callable[[Path], Run]:
 
 ALL = slice(None)
 ROWS: list[Row] = [
-    refused("26a", "a box with NaN", r"not finite, at index \[1\]", box=[1, np.nan, 3, 4]),
-    refused("26b", "a box with infinity", r"not finite, at index \[2\]", box=[1, 2, np.inf, 4]),
-    refused("26c", "a point with NaN", "not finite", point_coords=[[np.nan, 1]], point_labels=[1]),
-    refused("27a", "a reversed box", "x0 <= x1", box=[50, 2, 10, 4]),
+    refused("26a", "a box with NaN", r"not finite, at index \[1\]", code="box_invalid", box=[1, np.nan, 3, 4]),
+    refused("26b", "a box with infinity", r"not finite, at index \[2\]", code="box_invalid", box=[1, 2, np.inf, 4]),
+    refused(
+        "26c", "a point with NaN", "not finite", code="points_invalid", point_coords=[[np.nan, 1]], point_labels=[1]
+    ),
+    refused("27a", "a reversed box", "x0 <= x1", code="box_invalid", box=[50, 2, 10, 4]),
     Row("27b", "a box partly outside", predict(box=[-20, -20, 50, 30]), check=usable),
-    refused("27s", "a box right of the picture", "has no pixel of the picture, 100 x 40", box=[200, 2, 260, 30]),
-    refused("27t", "a box above the picture", "no pixel", box=[5, -20, 50, 0]),
-    refused("27u", "boxes of which the second is outside", "prompt 1: box", box=[[5, 5, 50, 30], [5, 41, 50, 60]]),
+    refused(
+        "27s",
+        "a box right of the picture",
+        "has no pixel of the picture, 100 x 40",
+        code="box_outside",
+        box=[200, 2, 260, 30],
+    ),
+    refused("27t", "a box above the picture", "no pixel", code="box_outside", box=[5, -20, 50, 0]),
+    refused(
+        "27u",
+        "boxes of which the second is outside",
+        "prompt 1: box",
+        code="box_invalid",
+        box=[[5, 5, 50, 30], [5, 41, 50, 60]],
+    ),
     refused("27w", "a mask for the logits of a mask", "mask_input is logits", mask_input=np.ones((1, 32, 32), bool)),
     refused("27x", "a grey mask, 0 to 255", "mask_input is logits", mask_input=np.full((1, 32, 32), 255, np.uint8)),
     refused("27y", "a mask of floats 0 and 1", "mask_input is logits", mask_input=np.eye(32)[None]),
@@ -134,15 +154,36 @@ ROWS: list[Row] = [
         exit=None,
         http=None,
     ),
-    refused("27e", "a box of three numbers", "four numbers", box=[1, 2, 3]),
+    refused("27e", "a box of three numbers", "four numbers", code="box_invalid", box=[1, 2, 3]),
     Row("28", "10 000 boxes in a result", ten_thousand, exit=None, http=None),
     Row("29", "no boxes: shapes (0, ...)", no_boxes, check=nothing),
-    refused("30a", "a point outside", "outside the picture, 100 x 40", point_coords=[[500, 1]], point_labels=[1]),
-    refused("30b", "a point left of the picture", "outside the picture", point_coords=[[-1, 1]], point_labels=[1]),
-    refused("30c", "a point label of 2", "got .2.", point_coords=[[1, 1]], point_labels=[2]),
-    refused("30d", "two points, one label", r"\(2, 2\) and \(1,\)", point_coords=[[1, 1], [2, 2]], point_labels=[1]),
-    refused("30e", "points without labels", "go together", point_coords=[[1, 1]]),
-    refused("30f", "labels without points", "go together", point_labels=[1]),
+    refused(
+        "30a",
+        "a point outside",
+        "outside the picture, 100 x 40",
+        code="point_outside",
+        point_coords=[[500, 1]],
+        point_labels=[1],
+    ),
+    refused(
+        "30b",
+        "a point left of the picture",
+        "outside the picture",
+        code="point_outside",
+        point_coords=[[-1, 1]],
+        point_labels=[1],
+    ),
+    refused("30c", "a point label of 2", "got .2.", code="labels_invalid", point_coords=[[1, 1]], point_labels=[2]),
+    refused(
+        "30d",
+        "two points, one label",
+        r"\(2, 2\) and \(1,\)",
+        code="labels_invalid",
+        point_coords=[[1, 1], [2, 2]],
+        point_labels=[1],
+    ),
+    refused("30e", "points without labels", "go together", code="labels_invalid", point_coords=[[1, 1]]),
+    refused("30f", "labels without points", "go together", code="points_invalid", point_labels=[1]),
     error(
         "30g",
         "two sets of points, three boxes",
@@ -150,7 +191,6 @@ ROWS: list[Row] = [
         "ValueError",
         "2 sets of points but 3 boxes",
         2,
-        422,
     ),
     Row("30h", "a point in the last corner", predict(point_coords=[[100, 40]], point_labels=[1]), check=usable),
     Row("31a", "an empty mask as run lengths and back", round_trip(mask())),

@@ -52,7 +52,7 @@ def ask(query: Query, pixels: np.ndarray = PIXELS, **thresholds: float) -> Calla
 
 
 def refused(id: str, what: str, query: Query, code: str, says: str) -> Row:
-    return error(id, what, ask(query), f"QueryError {code}", says, 2, 422)
+    return error(id, what, ask(query), f"QueryError {code}", says, 2)
 
 
 def found(*names: str, captions: int = 1, count: int | None = BOXES) -> Callable[[Result], None]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from gsam.inputs.image import Picture, make_view, open_image
 from gsam.types import View
+from tests.bad.sending import Sendable, png_of, uploaded
 from tests.bad.table import Row, Run, error
 
 RNG = np.random.default_rng(0)
@@ -37,11 +38,15 @@ def opens(data: bytes, name: str = "a.jpg", **options: Any) -> Callable[[Path], 
         (folder / name).write_bytes(data)
         return lambda: open_image(folder / name, **options)
 
-    return make
+    return make if options else Sendable(make, uploaded(data))
 
 
 def array(values: np.ndarray, **options: Any) -> Callable[[Path], Run]:
-    return lambda _: lambda: open_image(values, **options)
+    def make(_: Path) -> Run:
+        return lambda: open_image(values, **options)
+
+    plain = values.dtype == np.uint8 and values.shape[2:] == (3,) and values.size and not options
+    return Sendable(make, uploaded(png_of(values))) if plain else make
 
 
 def equals(expected: np.ndarray, tolerance: int = 0) -> Callable[[Picture], None]:
@@ -94,10 +99,13 @@ def turned(orientation: int, stored: np.ndarray, kind: str = "PNG") -> bytes:
     return encoded(np.ascontiguousarray(stored), kind, exif=exif)
 
 
+BOMB = png(20000, 20000, 1, 0, bytes(2501 * 20000))
+LARGE = png(12000, 10000, 1, 0, bytes(1501 * 10000))
+
+
 def bomb(folder: Path) -> Run:
-    data = png(20000, 20000, 1, 0, bytes(2501 * 20000))
-    assert len(data) < 100_000
-    (folder / "bomb.png").write_bytes(data)
+    assert len(BOMB) < 100_000
+    (folder / "bomb.png").write_bytes(BOMB)
 
     def run() -> Any:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -111,7 +119,7 @@ def bomb(folder: Path) -> Run:
 
 def within_pillow_s_limit(folder: Path) -> Run:
     """Pillow itself would decode this one."""
-    (folder / "large.png").write_bytes(png(12000, 10000, 1, 0, bytes(1501 * 10000)))
+    (folder / "large.png").write_bytes(LARGE)
     return lambda: open_image(folder / "large.png")
 
 
@@ -151,11 +159,13 @@ def named(name: str) -> Row:
 
     shown = {"a\nb.png": "a line break", "개와 🐶.png": "Korean and emoji", "x" * 251 + ".png": "255 bytes"}[name]
     letter = {"a line break": "e", "Korean and emoji": "f", "255 bytes": "g"}[shown]
-    return Row(f"16{letter}", f"a file name with {shown}", make, check=check)
+    sent = uploaded(encoded(SMALL, "PNG"), name)
+    return Row(f"16{letter}", f"a file name with {shown}", Sendable(make, sent), check=check)
 
 
 JPEG = encoded(SMOOTH, "JPEG", quality=95)
 NOISE = encoded(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG")
+RANDOM = RNG.bytes(99)
 HALF = NOISE[: len(NOISE) // 2]
 DEEP = (RNG.integers(0, 65536, (10, 14))).astype(np.uint16)
 GREY_ALPHA = np.stack([SMALL[..., 0], SMALL[..., 1]], -1)
@@ -186,7 +196,7 @@ ROWS: list[Row] = [
     error(
         "2d",
         "random bytes, not in a file",
-        lambda _: lambda: open_image(RNG.bytes(99)),
+        Sendable(lambda _: lambda: open_image(RANDOM), uploaded(RANDOM)),
         "ImageError image_unreadable",
         "these bytes: ",
     ),
@@ -304,11 +314,19 @@ ROWS: list[Row] = [
     Row("11b", "one pixel", array(SMALL[:1, :1]), check=shaped(1, 1)),
     Row("11c", "5000 x 1", array(np.zeros((1, 5000, 3), np.uint8)), check=shaped(1, 5000)),
     Row("11d", "1 x 5000", array(np.zeros((5000, 1, 3), np.uint8)), check=shaped(5000, 1)),
-    error("12", "48 kB that claim 20000 x 20000", bomb, "ImageError image_too_large", "pixels", 3, 413),
+    error(
+        "12",
+        "48 kB that claim 20000 x 20000",
+        Sendable(bomb, uploaded(BOMB)),
+        "ImageError image_too_large",
+        "pixels",
+        3,
+        413,
+    ),
     error(
         "13a",
         "120 megapixels, which Pillow would take",
-        within_pillow_s_limit,
+        Sendable(within_pillow_s_limit, uploaded(LARGE)),
         "ImageError image_too_large",
         "100,000,000",
         3,

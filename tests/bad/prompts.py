@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +12,26 @@ import numpy as np
 
 from gsam.results.result import Result
 from gsam.text.queries import Queries, Query, parse_queries
+from tests.bad.sending import SEGMENT, Sendable, Sent, png_of
 from tests.bad.table import Row, Run, error
 
 
-def ask(query: Query) -> Callable[[Path], Run]:
-    return lambda _: lambda: parse_queries(query)
+def ask(query: Query, code: str | None = None) -> Callable[[Path], Run]:
+    def make(_: Path) -> Run:
+        return lambda: parse_queries(query)
+
+    return make if isinstance(query, bytes) else Sendable(make, asked(query, code))
+
+
+def asked(query: Any, code: str | None = None) -> Sent:
+    """A query about an image in which nothing is."""
+
+    def same(found: Any, answer: Any) -> None:
+        names = found.names if isinstance(found, Queries) else found[:1]
+        assert answer["queries"] == list(names)
+
+    image = base64.b64encode(png_of(np.zeros((32, 48, 3), np.uint8))).decode()
+    return Sent(SEGMENT, {"query": query, "image": image}, code=code, same=same)
 
 
 def labels(*expected: str) -> Callable[[Queries], None]:
@@ -52,7 +68,7 @@ def written(label: str) -> Callable[[Path], Run]:
 
         return run
 
-    return make
+    return Sendable(make, asked([label]))
 
 
 def kept(found: tuple[str, Sequence[str], dict[str, Any], dict[str, Any]]) -> None:
@@ -76,7 +92,7 @@ ROWS: list[Row] = [
     error("20e", "a list of nothing", ask(["", " . "]), "QueryError query_empty", "nothing is asked", 2, 422),
     error("20f", "a number", ask(3), "QueryError query_invalid", "not int", 2, 422),  # type: ignore[arg-type]
     error("20g", "a list with None", ask(["a", None]), "QueryError query_invalid", "NoneType", 2, 422),  # type: ignore[list-item]
-    error("20h", "bytes", ask(b"dog"), "QueryError query_invalid", "bytes", 2, 422),  # type: ignore[arg-type]
+    error("20h", "bytes", ask(b"dog"), "QueryError query_invalid", "bytes", 2),  # type: ignore[arg-type]
     Row("20i", "a query among empty ones", ask(" . dog .,\n ,"), check=labels("dog")),
     error(
         "21a",
@@ -87,13 +103,14 @@ ROWS: list[Row] = [
         2,
         422,
     ),
-    Row("21b", "300 queries", ask(". ".join(MANY)), check=labels(*MANY)),
+    Row("21b", "300 queries", ask(". ".join(MANY), code="query_too_long"), http=422, check=labels(*MANY)),
     Row("21c", "512 queries", ask([str(i) for i in range(512)]), check=labels(*map(str, range(512)))),
     error("21d", "513 queries", ask([str(i) for i in range(513)]), "QueryError query_too_many", "513 .* 512", 2, 422),
     Row(
         "21e",
         "5 kB of short queries",
-        ask(", ".join(f"thing number {i:04}" for i in range(280))),
+        ask(", ".join(f"thing number {i:04}" for i in range(280)), code="query_too_long"),
+        http=422,
         check=labels(*(f"thing number {i:04}" for i in range(280))),
     ),
     Row("22a", "the same in another case", ask("Cat, cat. CAT\n dog"), check=labels("Cat", "dog")),

@@ -24,10 +24,10 @@ def boxless(_: Path) -> Run:
 
 ROWS: list[Row] = [
     error("128a", "a second look with a setting that does not exist", asked(size=3), "UsageError usage",
-          "unknown key refine.size", 2, 422),
-    error("128b", "a second look at no things", asked(most=0), "UsageError usage", "refine.most is 0", 2, 422),
+          "unknown key refine.size", 2),
+    error("128b", "a second look at no things", asked(most=0), "UsageError usage", "refine.most is 0", 2),
     error("128c", "windows that do not divide the view", asked(together=3), "UsageError usage",
-          "does not divide the view", 2, 422),
+          "does not divide the view", 2),
     error("128d", "a second look by a model that takes no boxes", boxless, "UsageError model_takes_no_boxes",
-          "cannot be asked with boxes", 2, 422),
+          "cannot be asked with boxes", 2),
 ]  # fmt: skip

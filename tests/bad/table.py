@@ -14,7 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bad.sending import Sendable, Sent
+
 Run = Callable[[], Any]
+UNSAID = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +34,23 @@ class Row:
     """Of what the call returns, or of the error it raises."""
     exit: int | None = 0
     """Of the command line; None where it cannot happen there."""
-    http: int | None = 200
-    """Of the server; None where it cannot happen there."""
+    http: int | None = UNSAID
+    """Of the server; None where it cannot happen there.  By default 200, or 400 for an error, where
+    ``make`` says how the input is sent, and None where it does not.
+    """
     says: str | None = None
     """A pattern in the error's message, or in the one warning given."""
     warns: bool = False
+
+    def __post_init__(self) -> None:
+        if self.http == UNSAID:
+            status = 200 if self.expect == "ok" else 400
+            object.__setattr__(self, "http", None if self.sent is None else status)
+
+    @property
+    def sent(self) -> Sent | None:
+        """The request with this input, if there can be one."""
+        return self.make.sent if isinstance(self.make, Sendable) else None
 
 
 def error(
@@ -45,7 +60,7 @@ def error(
     expect: str,
     says: str,
     exit: int | None = 3,
-    http: int | None = 400,
+    http: int | None = UNSAID,
     check: Callable[[Any], None] | None = None,
 ) -> Row:
     """A row that ends in an error."""
@@ -105,12 +120,16 @@ def rows() -> list[Row]:
 
 
 def others() -> list[Row]:
-    """Those of the command line, which ``tests/cli/test_segment.py`` runs, and of checkpoints,
-    which ``tests/weights`` runs.
+    """Those of the command line, which ``tests/cli/test_segment.py`` runs, of checkpoints, which
+    ``tests/weights`` runs, and of a server, which ``tests/serve/test_bad_over_http.py`` runs.
     """
-    from tests.bad import commands
+    from tests.bad import commands, serving
 
     found = list(commands.ROWS)
+    found += [
+        Row(c.id, c.what, _elsewhere, f"ServeError {c.code}" if c.code else "ok", exit=None, http=c.http)
+        for c in serving.CASES
+    ]
     if importlib.util.find_spec("tests.bad.checkpoints") is not None:
         from tests.bad import checkpoints
 
@@ -120,6 +139,10 @@ def others() -> list[Row]:
             for r in checkpoints.ROWS
         ]
     return found
+
+
+def _elsewhere(_: Path) -> Run:
+    raise NotImplementedError("tests/serve/test_bad_over_http.py makes it")
 
 
 def _place(row: Row) -> tuple[int, str]:
@@ -132,16 +155,19 @@ HEAD = """# Errors
 Every error about your input is a `gsam.GsamError` with a `code` that stays the same from version to
 version. The message is one line and says what to do.
 
-| class | about | also a | exit code |
-|---|---|---|---|
-| `ImageError` | an image that cannot be used | `ValueError` | 3, and the run goes on with the next image |
-| `VideoError` | a video that cannot be used, or not to its end | `ValueError` | 3 |
-| `QueryError` | text that asks for nothing, or for too much | `ValueError` | 2 |
-| `UsageError` | a name, setting or recipe that does not exist or does not fit | `ValueError` | 2 |
-| `CheckpointError` | weights that cannot be found, trusted or understood | | 1 |
-| `OutputError` | results that cannot be written: a full disk, for instance | | 1 |
+| class | about | also a | exit code | HTTP |
+|---|---|---|---|---|
+| `ImageError` | an image that cannot be used | `ValueError` | 3, and the run goes on with the next image | 400, 413 |
+| `VideoError` | a video that cannot be used, or not to its end | `ValueError` | 3 | 400 |
+| `QueryError` | text that asks for nothing, or for too much | `ValueError` | 2 | 422 |
+| `UsageError` | a name, setting or recipe that does not exist or does not fit | `ValueError` | 2 | 422 |
+| `CheckpointError` | weights that cannot be found, trusted or understood | | 1 | 503 |
+| `OutputError` | results that cannot be written: a full disk, for instance | | 1 | |
+| `ServeError` | a request that `gsam serve` refuses | | | as the table below says |
 
-They are in `gsam.errors`. Wrong types and shapes in Python raise `TypeError` and `ValueError`.
+They are in `gsam.errors`, but for `ServeError`, which only `gsam serve` has; it answers each of
+them with `{"error": {"code": ..., "message": ...}}`. Wrong types and shapes in Python raise
+`TypeError` and `ValueError`.
 
 ```python
 import gsam
@@ -162,10 +188,12 @@ A bad image never stops a batch: `gsam segment` lists it and goes on, and `pipe.
 
 ## Every bad or odd input
 
-Written by `python -m tests.bad.table` from the rows that the tests run; change it there.
+Written by `python -m tests.bad.table` from the rows that the tests run; change it there. The last
+column is the status of a server that is sent the same, with its code where it has one of its own;
+– where that cannot be.
 
-| # | input | outcome | exit code |
-|---|---|---|---|
+| # | input | outcome | exit code | HTTP |
+|---|---|---|---|---|
 """
 
 
@@ -175,10 +203,14 @@ def page() -> str:
     def cell(value: object) -> str:
         return "–" if value is None else str(value).replace("|", "\\|").replace("<", "&lt;")
 
+    def own(row: Row) -> str:
+        """The code of the server where it is not that of the library."""
+        return f" `{row.sent.code}`" if row.http is not None and row.sent is not None and row.sent.code else ""
+
     lines = []
     for r in sorted([*rows(), *others()], key=_place):
         outcome = "a warning, then a result" if r.warns else "a result" if r.expect == "ok" else f"`{r.expect}`"
-        lines.append(f"| {r.id} | {cell(r.what)} | {outcome} | {cell(r.exit)} |\n")
+        lines.append(f"| {r.id} | {cell(r.what)} | {outcome} | {cell(r.exit)} | {cell(r.http)}{own(r)} |\n")
     return HEAD + "".join(lines)
 
 

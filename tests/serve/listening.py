@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
@@ -79,6 +80,26 @@ class Raw:
             body += self.socket.recv(1 << 16)
         body, self._next = body[:length], body[length:]
         return int(first.split()[1]), headers, json.loads(body) if body else None
+
+    def response(self) -> Response:
+        """The same, as clients of other libraries have it."""
+        return Response(*self.answer())
+
+
+@dataclasses.dataclass(frozen=True)
+class Response:
+    """An answer, as far as the tests look at it."""
+
+    status_code: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.body)
+
+    def json(self) -> Any:
+        return self.body
 
 
 def head(path: str, *lines: str, method: str = "POST") -> bytes:
