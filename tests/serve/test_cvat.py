@@ -31,6 +31,7 @@ from gsam.serve.cvat.gate import excused
 from gsam.serve.cvat.states import States
 from gsam.serve.engine import Engine
 from gsam.serve.problems import ServeError
+from gsam.serve.tracking import tracker_of
 
 from .conftest import CLIP
 
@@ -141,14 +142,19 @@ def test_words_are_the_library_s_masks(cvat: TestClient, engine: Engine, scene: 
         np.testing.assert_array_equal(polygons.filled([[ring]], result.size), mask)
 
 
-def test_the_threshold_of_cvat_is_kept(cvat: TestClient, scene: bytes) -> None:
+def test_the_threshold_of_cvat_is_kept(
+    cvat: TestClient, engine: Engine, scene: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = call(cvat, "gsam-words", {"image": b64(scene)}).json()
     scores = sorted(float(one["confidence"]) for one in found)
     assert len(scores) > 1
     least = (scores[-1] + scores[-2]) / 2
     few = call(cvat, "gsam-words", {"image": b64(scene), "threshold": least}).json()
     assert [float(one["confidence"]) for one in few] == [scores[-1]]
-    assert len(call(cvat, "gsam-words", {"image": b64(scene), "threshold": 0.0}).json()) > len(found)
+    monkeypatch.setattr(engine.pipe, "limits", dataclasses.replace(engine.pipe.limits, threshold=0.99))
+    assert call(cvat, "gsam-words", {"image": b64(scene)}).json() == []
+    every = call(cvat, "gsam-words", {"image": b64(scene), "threshold": 0.25}).json()
+    assert len(every) == len(found)  # CVAT's is the lower one
 
 
 @pytest.mark.parametrize("threshold", ["0.5", -0.1, 1.1, 1e300, True, []])
@@ -241,7 +247,7 @@ BOX = [88.0, 38.0, 116.0, 72.0]
 def test_rectangles_are_followed_as_the_library_does(
     cvat: TestClient, engine: Engine, frames: list[np.ndarray]
 ) -> None:
-    predictor = VideoPredictor(engine.pipe._engine.compiled.tracker, progress=False)
+    predictor = VideoPredictor(tracker_of(engine.pipe), progress=False)
     state = predictor.init_state(iter(frames))  # as many as there will be
     predictor.add_new_points_or_box(state, 0, "it", box=BOX)
     expected = [shapes.box_of(masks[0, 0] > 0) for _, _, masks in predictor.propagate_in_video(state)]
@@ -261,6 +267,20 @@ def test_rectangles_are_followed_as_the_library_does(
     # and a new object joins where CVAT has no state for it
     body = {"image": png(frames[-1]), "shapes": [*found["shapes"], BOX], "states": [*found["states"], None]}
     assert call(cvat, "gsam-track", body).json()["shapes"][2] == BOX
+
+
+@pytest.mark.long
+def test_the_tracker_is_compiled_when_cvat_lists_it(cvat: TestClient, frames: list[np.ndarray]) -> None:
+    cvat.get("/api/functions")
+    cvat.get("/api/functions")
+    gateway = cvat.app.state.cvat  # type: ignore[attr-defined]
+    gateway._pool.submit(lambda: None).result(300)
+    before = gateway._follower._compiled.compilations
+    assert before > 0
+    begun = call(cvat, "gsam-track", {"image": png(frames[0]), "shapes": [BOX]}).json()
+    body = {"image": png(frames[1]), "shapes": [BOX], "states": begun["states"]}
+    assert call(cvat, "gsam-track", body).status_code == 200
+    assert gateway._follower._compiled.compilations == before
 
 
 @pytest.mark.long
@@ -401,7 +421,7 @@ def test_a_network_is_one(network: str) -> None:
 
 
 def followed(engine: Engine) -> Followed:
-    follower = Follower(engine.pipe._engine)
+    follower = Follower.of(tracker_of(engine.pipe))
     return follower.begin(follower.look(Picture(np.full((32, 48, 3), 90, np.uint8))), [5.0, 5.0, 20.0, 20.0])
 
 

@@ -6,12 +6,17 @@ was encoded to, and what SAM 2 remembers, stays here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from gsam.dataset.report import explain
 from gsam.errors import GsamError
 from gsam.inputs.image import Picture
 from gsam.pipeline import Pipeline
@@ -24,15 +29,18 @@ from gsam.serve.cvat.gate import INVOKE, LIST
 from gsam.serve.cvat.states import States
 from gsam.serve.engine import Engine
 from gsam.serve.integrations import Integration
-from gsam.serve.problems import ServeError
+from gsam.serve.problems import LOG, ServeError
 from gsam.serve.remembered import Remembered
+from gsam.serve.tracking import tracker_of
 from gsam.serve.uploads import decoded, opened, read_json
 from gsam.serve.waiting import within
 from gsam.text.queries import Queries
 from gsam.types import Json
 
-router = APIRouter(tags=["cvat"])
+T = TypeVar("T")
 NAME = "x-nuclio-function-name"
+WARM = 64
+"""Side in pixels of the image that the tracker is compiled with; its programs serve all sizes."""
 
 
 class Gateway:
@@ -47,7 +55,9 @@ class Gateway:
         self.queries: Queries | None = words(config.cvat_query) if config.cvat_query.strip() else None
         self.remembered, self.states = remembered, States(config)
         self.status = Integration("CVAT", "nothing was heard of CVAT yet: see docs/labelling-tools.md")
-        self._follower: tuple[Pipeline, Follower] | None = None
+        self._pool = ThreadPoolExecutor(1, "gsam-cvat")
+        self._follower: Follower | None = None
+        self._warm = False
 
     def known(self, engine: Engine) -> dict[str, Json]:
         """The functions by their names; that which follows is known when the models are loaded."""
@@ -62,10 +72,36 @@ class Gateway:
         return {one["metadata"]["name"]: one for one in found}
 
     def follower(self, pipe: Pipeline) -> Follower:
-        """The pipeline's tracker; in the thread of words, the first time it is loaded."""
-        if self._follower is None or self._follower[0] is not pipe:
-            self._follower = pipe, Follower(pipe._engine)
-        return self._follower[1]
+        """The pipeline's tracker with programs of its own; in its thread, where it is loaded first."""
+        if self._follower is None:
+            self._follower = Follower.of(tracker_of(pipe), pipe.devices[0])
+        return self._follower
+
+    def warm(self, engine: Engine) -> None:
+        """Begin to load and compile the tracker, in its thread, before somebody waits for it."""
+        if not self._warm and engine.ready and tracks(engine.pipe):
+            self._warm = True
+            self._pool.submit(_warm, self, engine.pipe)
+
+    async def in_turn(self, engine: Engine, call: Callable[[], T]) -> T:
+        """Run in the tracker's thread.  Raises `ServeError` 503 if too much waits for it."""
+        return await engine._run(self._pool, call)
+
+    def close(self) -> None:
+        """Let the thread end; what it has begun is finished."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """End the tracker's thread with the server."""
+    try:
+        yield
+    finally:
+        app.state.cvat.close()
+
+
+router = APIRouter(tags=["cvat"], lifespan=lifespan)
 
 
 def install(app: FastAPI, config: ServeConfig, remembered: Remembered) -> None:
@@ -84,6 +120,7 @@ def tracks(pipe: Pipeline) -> bool:
 async def listed(request: Request) -> Json:
     gateway: Gateway = request.app.state.cvat
     known = gateway.known(request.app.state.engine)
+    gateway.warm(request.app.state.engine)
     gateway.status.ok(f"CVAT asked which functions there are: {', '.join(known)}")
     return known
 
@@ -139,7 +176,8 @@ async def _track(request: Request, fields: Json) -> Response:
     boxes = [box if old is None else None for (box, _), old in zip(asked, kept, strict=True)]
     before = [None if old is None else old.followed for old in kept]
     picture = await _picture(request, fields)
-    after, seen = await engine.on_words(_step, gateway, engine.pipe, picture, boxes, before)
+    step = functools.partial(_step, gateway, engine.pipe, picture, boxes, before)
+    after, seen = await gateway.in_turn(engine, step)
     answer: dict[str, list[Any]] = {"shapes": [], "states": []}
     for (given, state), old, new, box in zip(asked, kept, after, seen, strict=True):
         # of what is not seen CVAT wants a box all the same: where it was
@@ -166,6 +204,18 @@ def _step(
     except ValueError as error:
         raise ServeError(422, "shapes_invalid", str(error)) from None
     return after, [box or shapes.box_of(follower.mask_of(new)) for box, new in zip(boxes, after, strict=True)]
+
+
+def _warm(gateway: Gateway, pipe: Pipeline) -> None:
+    """Follow a box through four grey images: the programs of one object."""
+    try:
+        follower = gateway.follower(pipe)
+        image = follower.look(Picture(np.full((WARM, WARM, 3), 127, np.uint8)))
+        state = follower.begin(image, [WARM / 4, WARM / 4, WARM / 2, WARM / 2])
+        for _ in range(3):
+            (state,) = follower.follow(image, [state])
+    except Exception as error:
+        LOG.error("the tracker cannot be loaded: %s", explain(error))
 
 
 async def _picture(request: Request, fields: Json) -> Picture:
