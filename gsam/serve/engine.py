@@ -192,7 +192,8 @@ class Engine:
         """The pipeline's own segmenter: one set of weights serves words and clicks."""
         from gsam.models.promptable import PromptableSegmenter
 
-        found = next((step for step in pipe.steps.values() if isinstance(step, PromptableSegmenter)), None)
+        steps = [getattr(step, "segmenter", step) for step in pipe.steps.values()]  # a grid of points holds one
+        found = next((step for step in steps if isinstance(step, PromptableSegmenter)), None)
         if found is None:
             raise ServeError(503, "no_predictor", f"{pipe.name} has no segmenter that answers clicks: give --predictor")
         return found

@@ -11,6 +11,7 @@ import numpy as np
 from gsam.build.recipes import read_recipe, recipes
 from gsam.inputs.image import Picture
 from gsam.predictors.automatic.settings import Settings
+from gsam.registry import roles_of
 from gsam.runtime.shapes import default_batch_size, filled, images_per_call
 from gsam.serve.config import ServeConfig
 from gsam.text.queries import parse_queries
@@ -70,10 +71,13 @@ def settings_everywhere(config: ServeConfig) -> Mapping[str, Any]:
 
     Returns:
         Those of a recipe that looks everywhere with this model: of the served one, else of a
-        shipped one; none where there is no such recipe.
+        shipped one; none where there is no such recipe.  A file counts as the recipe's own model,
+        which it takes the place of.
     """
     served = read_recipe(config.pipeline)
-    name = config.predictor or config.given.get("segmenter") or served.get("segment", {}).get("name")
+    own = served.get("segment", {}).get("name")
+    name = config.predictor or config.given.get("segmenter") or own
+    name = name if roles_of(str(name)) else own
     names = {field.name for field in dataclasses.fields(Settings)}
     for recipe in (served, *map(read_recipe, recipes())):
         ground = recipe.get("ground")

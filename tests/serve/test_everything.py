@@ -35,6 +35,7 @@ def test_nano_is_asked_as_its_own_recipe_asks_it() -> None:
         "box_nms_thresh": 0.7,
     }
     assert settings_everywhere(ServeConfig(predictor="nano_sam")) == nano
+    assert settings_everywhere(ServeConfig(given={"segmenter": "mine/tuned.safetensors"})) == nano
     assert settings_everywhere(ServeConfig(pipeline="everything_nano")) == nano
     assert settings_everywhere(ServeConfig(given={"segmenter": "sam_vit_b"}))["points_per_side"] == 32
     assert settings_everywhere(ServeConfig(predictor="sam2.1_hiera_tiny")) == {}  # the generator's own
