@@ -72,7 +72,7 @@ class Gateway:
         return {one["metadata"]["name"]: one for one in found}
 
     def follower(self, pipe: Pipeline) -> Follower:
-        """The pipeline's tracker with programs of its own; in its thread, where it is loaded first."""
+        """The pipeline's tracker with programs of its own, made at its first use; in its thread."""
         if self._follower is None:
             self._follower = Follower.of(tracker_of(pipe), pipe.devices[0])
         return self._follower
@@ -137,8 +137,8 @@ async def invoke(request: Request) -> Response:
         name = request.headers.get(NAME)
         if name is None:
             raise ServeError(422, "function_missing", f"the header {NAME} says which function is called")
-        _known(request, name)
         request.app.state.engine.check_ready()
+        _known(request, name)
         fields = await read_json(request)
         calls = {functions.WORDS: _detect, functions.CLICKS: _interact, functions.TRACK: _track}
         answer = await within(request, calls[name](request, fields))
