@@ -82,7 +82,7 @@ class Tab:
         self.page.on("request", note)
         self.page.goto(address)
 
-    def until(self, condition: str, seconds: float = 90) -> Any:
+    def until(self, condition: str, seconds: float = 180) -> Any:
         """Wait until JavaScript holds; the page's policy forbids Playwright's own way."""
         end = time.monotonic() + seconds
         while not (found := self.page.evaluate(condition)):

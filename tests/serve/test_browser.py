@@ -14,6 +14,7 @@ from gsam.results.masks.rle import decode
 from gsam.serve.app import create_app
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
+from gsam.serve.integrations import Integration
 from tests.serve.browsing import Tab, program, running
 from tests.serve.conftest import CLIP, SCENE
 
@@ -36,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(engine: Engine) -> Iterator[str]:
-    with running(create_app(ServeConfig(), engine=engine)) as found:
+    with running(create_app(ServeConfig(deadline=300), engine=engine)) as found:
         yield found
 
 
@@ -304,6 +305,31 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(tab_of: Callable[..., Tab], e
         refused = [text for text in tab.wrong if "401" not in text]
         assert refused == []
         tab.wrong.clear()  # the browser itself writes a line for each 401
+
+
+def test_models_that_are_being_loaded_are_waited_for(tab_of: Callable[..., Tab], engine: Engine) -> None:
+    app = create_app(ServeConfig(deadline=300), engine=Engine(ServeConfig()))  # that never starts
+    told = Integration("Label Studio", "nothing was heard of it")
+    told.problem(OWNED)
+    app.state.integrations["label_studio"] = told
+    with running(app) as address:
+        tab = tab_of(address)
+        tab.until("document.getElementById('stateText').textContent === 'the models are being loaded'")
+        tab.page.set_input_files("#file", SCENE)
+        tab.until("!document.getElementById('canvas').hidden")
+        tab.page.fill("#words", WORDS)
+        tab.page.click("#find")
+        tab.until("document.getElementById('busyText').textContent === 'Looking'")
+        app.state.engine = engine
+        tab.until("document.getElementById('stateText').textContent === 'nano is ready'")
+        tab.until("document.querySelector('#tied li')")
+        assert tab.page.locator("#tied .chip").inner_text() == "problem"
+        assert OWNED in tab.page.locator("#tied li").inner_text()
+        assert tab.page.locator("#tied img").count() == 0
+        assert tab.page.locator("#tied b").inner_text() == "Label Studio"
+        assert len(tab.wait_rows(5)) == 5
+        assert [text for text in tab.wrong if "503" not in text] == []
+        tab.wrong.clear()
 
 
 def test_what_goes_wrong_is_told_in_words(tab: Tab) -> None:

@@ -10,6 +10,7 @@ const MANY = 40; // objects from which only chosen ones have plates
 
 export const view = { scale: 1, x: 0, y: 0, fitted: true, rubber: null, cross: null, hover: null, bitmap: null };
 
+const layer = { canvas: document.createElement('canvas'), of: [] };
 let canvas = null;
 let waiting = false;
 
@@ -115,11 +116,13 @@ function paint() {
 
 function masks(context, scale, picked) {
   const order = shown().sort((a, b) => b.here.area - a.here.area);
-  for (const { one, here } of order) {
-    const { mask } = here;
-    const strong = one.key === view.hover ? 0.18 : 0;
-    context.globalAlpha = clamp(state.opacity + (state.opacity ? strong : 0), 1);
-    context.drawImage(mask.painted(colourOf(one.label)), mask.x, mask.y);
+  if (order.length && state.opacity) {
+    context.globalAlpha = state.opacity;
+    context.drawImage(layered(order), 0, 0);
+    context.globalAlpha = 0.3;
+    for (const { one, here: { mask } } of order) {
+      if (one.key === view.hover) context.drawImage(mask.painted(colourOf(one.label)), mask.x, mask.y);
+    }
   }
   context.lineJoin = context.lineCap = 'round';
   for (const { one, here } of order) {
@@ -129,6 +132,18 @@ function masks(context, scale, picked) {
     stroke(context, here.mask.outline, colour, (mine ? 2.8 : 1.9) / scale);
   }
   context.globalAlpha = 1;
+}
+
+// All masks at full strength, the small over the large, so that colours do not mix.
+function layered(order) {
+  const { width, height } = state.media;
+  const same = layer.of.length === order.length && order.every(({ one, here }, i) => layer.of[i][0] === here.mask && layer.of[i][1] === one.label);
+  if (same && layer.canvas.width === width && layer.canvas.height === height) return layer.canvas;
+  Object.assign(layer.canvas, { width, height }); // empties it, too
+  const context = layer.canvas.getContext('2d');
+  for (const { one, here: { mask } } of order) context.drawImage(mask.painted(colourOf(one.label)), mask.x, mask.y);
+  layer.of = order.map(({ one, here }) => [here.mask, one.label]);
+  return layer.canvas;
 }
 
 function stroke(context, path, style, width) {

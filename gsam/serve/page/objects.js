@@ -6,6 +6,7 @@ import { choose, hide, other, remove, rename } from './edit.js';
 import { passes, seen, state } from './state.js';
 
 const rows = new Map(); // key -> element
+let lastChosen = null;
 const by = (id) => document.getElementById(id);
 
 // Bring the list up to date; elements of objects that are there stay, so that the focus does.
@@ -23,10 +24,21 @@ export function show() {
     fill(row, one);
     if (list.children[i] !== row) list.insertBefore(row, list.children[i] ?? null);
   });
+  keepInSight(list);
   by('none').hidden = wanted.length > 0;
   by('none').textContent = state.objects.length ? 'All scores are below the slider.' : 'Type words, or click on something.';
   const below = state.objects.length - wanted.length;
   by('count').textContent = state.objects.length ? `${wanted.length}${below ? ` of ${state.objects.length}` : ''}` : '';
+}
+
+// Scroll the list, and nothing else, to the object that is chosen now.
+function keepInSight(list) {
+  if (state.chosen === lastChosen) return;
+  lastChosen = state.chosen;
+  const row = rows.get(state.chosen);
+  if (!row) return;
+  const [edge, own] = [list.getBoundingClientRect(), row.getBoundingClientRect()];
+  list.scrollTop += Math.min(0, own.top - edge.top) + Math.max(0, own.bottom - edge.bottom);
 }
 
 function made(key) {

@@ -67,6 +67,7 @@ export async function follow(query = null) {
   play(false);
   const abort = new AbortController();
   const mine = { abort, live: true, media };
+  const from = state.frame;
   running = mine;
   decoded.clear();
   const start = query ? state.objects.filter((one) => one.kept && prompted().includes(one)) : prompted();
@@ -91,6 +92,7 @@ export async function follow(query = null) {
     if (error.name !== 'AbortError') throw error;
   } finally {
     if (running === mine) running = null;
+    if (media === state.media && !query && mine.live) turn(from).catch(() => {}); // where it was clicked
     changed();
   }
   return done;
@@ -118,7 +120,7 @@ export function show() {
   by('frame').value = String(state.frame);
   by('frame').setAttribute('aria-valuetext', `Frame ${state.frame + 1} of ${media.length}`);
   by('time').textContent = `${state.frame + 1} / ${media.length}`;
-  by('follow').hidden = running !== null;
+  by('find').disabled = by('follow').hidden = running !== null;
   by('follow').disabled = prompted().length === 0;
   by('cancel').hidden = by('progress').hidden = running === null;
   marks(media);
@@ -175,11 +177,13 @@ function marks(media) {
   all.forEach((one, i) => {
     const [top, high] = [(i * h) / all.length, Math.max(1, h / all.length - ratio / 2)];
     context.fillStyle = css(colourOf(one.label));
-    for (const [frame, here] of state.results) if (here.has(one.id)) context.fillRect(at(frame) - wide / 2, top, wide, high);
+    for (const [frame, here] of state.results) if (here.has(one.id)) context.fillRect(Math.floor(at(frame) - wide / 2), top, Math.ceil(wide), high);
     for (const frame of Object.keys(one.prompts)) {
       context.beginPath();
-      context.arc(at(Number(frame)), top + high / 2, Math.max(2 * ratio, h / 3), 0, 2 * Math.PI);
+      context.arc(at(Number(frame)), top + high / 2, 4 * ratio, 0, 2 * Math.PI);
       context.fill();
+      Object.assign(context, { strokeStyle: getComputedStyle(canvas).color, lineWidth: 1.5 * ratio });
+      context.stroke();
     }
   });
 }
