@@ -45,6 +45,7 @@ class Metrics:
         self._gauge("gsam_ready", "Whether the models are loaded and compiled.", lambda: engine.ready)
         self._gauge("gsam_compilations", "Programs compiled so far.", lambda: engine.compilations)
         self._gauge("gsam_sessions", "Images that are kept for clicks.", lambda: _count(app, "sessions"))
+        self._gauge("gsam_session_bytes", "Memory that they take.", lambda: app.state.sessions.bytes)
         self._gauge("gsam_videos", "Videos that are kept.", lambda: _count(app, "videos"))
 
     def _gauge(self, name: str, text: str, value: Any) -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 from gsam.inputs.image import open_image
 from gsam.predictors.image import Predictor
 from gsam.results.masks import rle
-from gsam.serve.clicks import parse_click
+from gsam.serve.clicks import FIELDS, parse_click
 from gsam.serve.engine import Engine
 from gsam.serve.problems import ServeError
 from tests.helpers import discs
@@ -237,7 +237,7 @@ def test_tiles_are_looked_at_anew(client: TestClient, place: str, scene: bytes) 
     assert found.json() == expected.json()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_everything(client: TestClient, place: str, scene: bytes) -> None:
     found = client.post(f"{place}/everything", json={"masks": "none"})
     assert found.status_code == 200, found.text
@@ -258,7 +258,13 @@ def test_a_late_answer(client_of: Clients, scene: bytes, engine: Engine) -> None
     assert patient.app.state.sessions.find(place.rpartition("/")[2]).users == 0  # type: ignore[attr-defined]
 
 
-NUMBER = [float("nan"), float("inf"), -float("inf"), 1e300, 10**400, "1", None, True, [1], {}]
+NUMBER: list[Any] = [float("nan"), float("inf"), -float("inf"), 1e300, 10**400, "1", None, True, [1], {}]
+LABEL: list[Any] = [2, -1, 0.5, "1", None, True, float("nan")]
+CORNERS: list[Any] = [[], [1, 2, 3], [1, 2, 3, 4, 5], 5, "1234", [[1, 2, 3, 4]], True]
+MASK: list[Any] = [1, ["m1"], {}, True, 0.5]
+FLAG: list[Any] = [1, "true", [], 0]
+KIND: list[Any] = ["gif", 1, True, ["rle"], {"a": 1}, ""]
+LABELS: list[Any] = [[], [1, 1], 1, "1", {"0": 1}, None]
 BAD: list[tuple[Any, str]] = [
     ({}, "nothing_asked"),
     ({"points": [], "labels": []}, "nothing_asked"),
@@ -270,26 +276,23 @@ BAD: list[tuple[Any, str]] = [
         ({"points": [point], "labels": [1]}, "point_outside")
         for point in ([-0.01, 5], [5, -1], [512.5, 5], [5, 513], [1e8, 1e8])
     ),
-    *(
-        ({"points": [[5, 5]], "labels": [value]}, "labels_invalid")
-        for value in (2, -1, 0.5, "1", None, True, float("nan"))
-    ),
-    *(({"points": [[5, 5]], "labels": value}, "labels_invalid") for value in ([], [1, 1], 1, "1", {"0": 1}, None)),
+    *(({"points": [[5, 5]], "labels": [value]}, "labels_invalid") for value in LABEL),
+    *(({"points": [[5, 5]], "labels": value}, "labels_invalid") for value in LABELS),
     ({"points": [[5, 5]]}, "labels_invalid"),
     ({"labels": [1]}, "points_invalid"),
     ({"points": [[5, 5]] * 257, "labels": [1] * 257}, "too_many_points"),
     *(({"box": [value, 5, 500, 500]}, "box_invalid") for value in NUMBER),
-    *(({"box": value}, "box_invalid") for value in ([], [1, 2, 3], [1, 2, 3, 4, 5], 5, "1234", [[1, 2, 3, 4]], True)),
+    *(({"box": value}, "box_invalid") for value in CORNERS),
     ({"box": [50, 2, 10, 4]}, "box_invalid"),
     ({"box": [2, 50, 4, 10]}, "box_invalid"),
     *(
         ({"box": box}, "box_outside")
         for box in ([513, 0, 600, 9], [0, 513, 9, 600], [-9, 0, -1, 9], [-9, 0, 0, 9], [512, 0, 520, 9], [0, -9, 9, 0])
     ),
-    *(({"mask": value}, "mask_invalid") for value in (1, ["m1"], {}, True, 0.5)),
+    *(({"mask": value}, "mask_invalid") for value in MASK),
     *(({"mask": value}, "mask_unknown") for value in ("", "m0", "m99", "../m1", "\x00", "a" * 10_000)),
-    *(({**LONE, "multimask": value}, "multimask_invalid") for value in (1, "true", [], 0)),
-    *(({**LONE, "masks": value}, "masks_kind") for value in ("gif", 1, True, ["rle"], {"a": 1}, "")),
+    *(({**LONE, "multimask": value}, "multimask_invalid") for value in FLAG),
+    *(({**LONE, "masks": value}, "masks_kind") for value in KIND),
     ({**LONE, "image": "x"}, "field_unknown"),
     ({**LONE, "point_coords": [[1, 1]]}, "field_unknown"),
     ({**LONE, "a" * 10_000: 1}, "field_unknown"),
@@ -367,7 +370,20 @@ def test_a_model_that_takes_boxes_only(client_of: Clients, engine: Engine, monke
     assert ask(client, place, box=[20, 10, 60, 30])[0]["area"] > 0
 
 
-def test_a_png_with_its_own_orientation(client: TestClient) -> None:
+def test_what_openapi_says_of_a_click_is_what_is_taken(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    def schema(path: str) -> Any:
+        return paths[f"/v1/sessions/{{session}}/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    assert set(schema("predict")["properties"]) == set(FIELDS)
+    assert schema("segment")["required"] == ["query"]
+    assert schema("everything")["additionalProperties"] is False
+    assert set(paths["/v1/sessions"]["post"]["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert set(paths["/v1/sessions/{session}"]) == {"get", "delete"}
+
+
+def test_a_picture_that_lies_on_its_side(client: TestClient) -> None:
     buffer = io.BytesIO()
     image = Image.new("RGB", (60, 40))
     exif = image.getexif()

@@ -220,6 +220,14 @@ def test_memory_is_what_is_held(client: TestClient) -> None:
     assert sessions.bytes == 0
 
 
+def test_the_metrics_count_sessions(client: TestClient) -> None:
+    upload(client)
+    lines = client.get("/metrics").text.splitlines()
+    assert "gsam_sessions 1.0" in lines
+    held = client.app.state.sessions.bytes  # type: ignore[attr-defined]
+    assert [float(line.split()[1]) for line in lines if line.startswith("gsam_session_bytes ")] == [held]
+
+
 def _leaves(session: Session) -> list[Any]:
     import jax
 

@@ -28,3 +28,17 @@ def image_body(fields: Json, required: Sequence[str]) -> dict[str, Any]:
         "application/json": {"schema": {**shared, "properties": text}},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def json_body(fields: Json, required: Sequence[str] = ()) -> dict[str, Any]:
+    """Describe a body that is a JSON object.
+
+    Args:
+        fields: Name -> schema.
+        required: Names that have to be there.
+
+    Returns:
+        What ``openapi_extra`` of a route takes.
+    """
+    schema = {"type": "object", "required": list(required), "additionalProperties": False, "properties": dict(fields)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

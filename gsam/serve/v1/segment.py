@@ -18,28 +18,27 @@ from gsam.serve.waiting import within
 
 router = APIRouter(prefix="/v1", tags=["words"])
 FIELDS = ("query", "masks", "format", *LIMITS)
+SCHEMA = {
+    "query": {
+        "description": "Names separated by . or ,; a list of them; or {query: label}",
+        "anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}},
+            {"type": "object", "additionalProperties": {"type": "string"}},
+        ],
+    },
+    "masks": {"type": "string", "enum": list(KINDS), "default": "rle"},
+    "format": {"type": "string", "enum": list(FORMATS), "default": "json"},
+    **{name: {"type": "number", "description": str(number)} for name, number in LIMITS.items()},
+}
+"""What OpenAPI says of `FIELDS`."""
 
 
 @router.post(
     "/segment",
     summary="Find what a query names",
     response_description="As `gsam segment` writes it, or a PNG",
-    openapi_extra=image_body(
-        {
-            "query": {
-                "description": "Names separated by . or ,; a list of them; or {query: label}",
-                "anyOf": [
-                    {"type": "string"},
-                    {"type": "array", "items": {"type": "string"}},
-                    {"type": "object", "additionalProperties": {"type": "string"}},
-                ],
-            },
-            "masks": {"type": "string", "enum": list(KINDS), "default": "rle"},
-            "format": {"type": "string", "enum": list(FORMATS), "default": "json"},
-            **{name: {"type": "number", "description": str(number)} for name, number in LIMITS.items()},
-        },
-        ["image", "query"],
-    ),
+    openapi_extra=image_body(SCHEMA, ["image", "query"]),
 )
 async def segment(request: Request) -> Response:
     state = request.app.state

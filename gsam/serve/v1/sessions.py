@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -19,18 +19,18 @@ from gsam.serve.engine import Engine
 from gsam.serve.masks import checked_kind
 from gsam.serve.sessions import Session, Sessions
 from gsam.serve.uploads import opened, read_form, read_json
+from gsam.serve.v1.bodies import image_body, json_body
 from gsam.serve.v1.everything import everything_in
 from gsam.serve.v1.segment import FIELDS as WORDS
+from gsam.serve.v1.segment import SCHEMA
 from gsam.serve.waiting import within
 
 if TYPE_CHECKING:
     from gsam.pipeline import Pipeline
-    from gsam.pipeline.limits import Limits
     from gsam.predictors.embedding import Embedding
     from gsam.predictors.image import Predictor
     from gsam.results.result import Result
     from gsam.serve.batcher import Asked
-    from gsam.text.queries import Queries
     from gsam.types import Json
 
 
@@ -48,9 +48,32 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], lifespan=lifespan)
+NUMBERS = {"type": "array", "items": {"type": "number"}}
+CLICK = {
+    "points": {
+        "type": "array",
+        "items": {**NUMBERS, "minItems": 2, "maxItems": 2},
+        "description": "[x, y] in pixels of the image",
+    },
+    "labels": {
+        "type": "array",
+        "items": {"type": "integer", "enum": [0, 1]},
+        "description": "One a point: 1 for the object, 0 for what is not",
+    },
+    "box": {**NUMBERS, "minItems": 4, "maxItems": 4, "description": "x0 y0 x1 y1 in pixels of the image"},
+    "mask": {"type": "string", "description": "The id of an earlier answer of this session, to go on from it"},
+    "multimask": {"type": "boolean", "description": "Three masks, or one; by default three for one lone point"},
+    "masks": SCHEMA["masks"],
+}
+"""What OpenAPI says of a click's fields."""
 
 
-@router.post("", status_code=201, summary="Upload an image, for any number of questions about it")
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload an image, for any number of questions about it",
+    openapi_extra=image_body({}, ["image"]),
+)
 async def create(request: Request) -> Response:
     engine: Engine = request.app.state.engine
     engine.check_ready()
@@ -71,7 +94,7 @@ async def delete(request: Request, session: str) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/{session}/predict", summary="Masks of points, a box, or an earlier mask")
+@router.post("/{session}/predict", summary="Masks of points, a box, or an earlier mask", openapi_extra=json_body(CLICK))
 async def predict(request: Request, session: str) -> Response:
     config: ServeConfig = request.app.state.config
     fields = await read_json(request)
@@ -80,7 +103,11 @@ async def predict(request: Request, session: str) -> Response:
         return JSONResponse({"masks": await within(request, _predict(request, used, click))})
 
 
-@router.post("/{session}/segment", summary="Find what a query names, without encoding the image again")
+@router.post(
+    "/{session}/segment",
+    summary="Find what a query names, without encoding the image again",
+    openapi_extra=json_body(SCHEMA, ["query"]),
+)
 async def segment(request: Request, session: str) -> Response:
     state = request.app.state
     config: ServeConfig = state.config
@@ -95,18 +122,22 @@ async def segment(request: Request, session: str) -> Response:
             return used.picture, queries_of(fields.get("query"), config), limits
 
         async def answer() -> Response:
-            if limits.tiled(used.picture.pixels.shape):  # whose parts nobody holds
+            if limits.tiled(used.size):  # whose parts nobody holds
                 found = await state.batcher.find(asked)
             else:
-                found = await engine.on_words(
-                    _words, engine.pipe, _sessions(request), used, *(await engine.read(asked))[1:]
-                )
+                pipe = engine.pipe
+                words = await engine.read(_prepared, pipe, used, asked)
+                found = await engine.on_words(_words, pipe, _sessions(request), used, words)
             return await engine.write(rendered, found, kind, form)
 
         return await within(request, answer())
 
 
-@router.post("/{session}/everything", summary="Find everything in the image")
+@router.post(
+    "/{session}/everything",
+    summary="Find everything in the image",
+    openapi_extra=json_body({"masks": SCHEMA["masks"]}),
+)
 async def everything(request: Request, session: str) -> Response:
     engine: Engine = request.app.state.engine
     engine.check_ready()
@@ -140,11 +171,20 @@ def _encoded(predictor: Predictor, picture: Picture) -> Embedding:
     return embedding
 
 
-def _words(pipe: Pipeline, sessions: Sessions, session: Session, queries: Queries, limits: Limits) -> Result:
+def _prepared(pipe: Pipeline, session: Session, asked: Callable[[], Asked]) -> Asked:
+    """Parse what is asked, and make all of an image that needs no device, unless that was done."""
+    from gsam.runtime.batch import prepared
+
+    picture, queries, limits = asked()
+    return (picture if session.words is not None else prepared(picture, pipe.views)), queries, limits
+
+
+def _words(pipe: Pipeline, sessions: Sessions, session: Session, asked: Asked) -> Result:
     """Ask the pipeline, which encodes the image the first time only; in the thread of words."""
     from gsam.pipeline.held import ask, hold
 
-    held = session.words or hold(pipe, session.picture)
+    picture, queries, limits = asked
+    held = session.words or hold(pipe, picture)
     if session.words is None:
         sessions.hold_words(session, held)
     return ask(pipe, held, queries, limits)
