@@ -23,6 +23,7 @@ from gsam.serve import connections
 from gsam.serve.app import create_app
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
+from gsam.serve.problems import LOG
 
 LINGER = 0.5
 """Seconds that threads have after the last request."""
@@ -98,7 +99,8 @@ def run(config: ServeConfig) -> None:
         read_recipe(config.pipeline)  # a misspelled name ends the command; a model that cannot be loaded does not
     listening = listen_on(config.host, config.port)
     address = address_of(listening)
-    logging.basicConfig(format="gsam: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="gsam: %(message)s", level=logging.WARNING)
+    LOG.setLevel(logging.INFO)  # that of others tells of backends that are not there
     app = create_app(config)
     _hush_when_ready(app.state.engine)
     settings = uvicorn.Config(app, log_config=None, log_level="warning", **connections.settings(config))

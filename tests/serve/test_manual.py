@@ -128,3 +128,20 @@ def test_the_metrics_are_those_of_the_server(client: TestClient) -> None:
     text = client.get("/metrics").text
     found = {re.sub(r"_created$", "", name) for name in re.findall(r"^# TYPE (gsam_\w+)", text, re.MULTILINE)}
     assert {name.removesuffix("_total") for name in found} == {name.removesuffix("_total") for name in named}
+
+
+def test_the_manual_of_labelling_tools_quotes_the_panel() -> None:
+    from gsam.serve.cvat.functions import CLICKS, TRACK, WORDS
+    from gsam.serve.label_studio.access import SETTINGS
+    from gsam.serve.label_studio.labelling_config import NONE, read_config
+
+    text = " ".join((ROOT / "docs" / "labelling-tools.md").read_text(encoding="utf-8").split())
+    assert NONE.partition(", so")[0] in text
+    assert all(name in text for name in re.findall(r"LABEL_STUDIO_\w+|--label-studio-\w+", SETTINGS))
+    assert all(f"| `{name}` |" in text for name in (WORDS, CLICKS, TRACK))
+    config = re.search(r"<View>.*?</View>", text)
+    assert config
+    found = read_config(config[0])
+    assert found.images == {"image": "image"}
+    assert found.labels == ["dog", "pizza"]
+    assert [(one.kind, one.smart) for one in found.controls] == [("rectangle", True), ("brush", False)]
