@@ -22,7 +22,7 @@ RUN /opt/gsam/bin/pip install --no-cache-dir ".[${EXTRAS}]" ${JAX:+"jax[${JAX}]"
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/gsam /opt/gsam
-RUN useradd --system --uid 10001 --create-home --shell /usr/sbin/nologin gsam \
+RUN useradd --system --user-group --uid 10001 --create-home --shell /usr/sbin/nologin gsam \
     && install -d -o gsam -g gsam /cache
 ENV PATH=/opt/gsam/bin:$PATH \
     GSAM_CACHE=/cache \
