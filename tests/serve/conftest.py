@@ -28,7 +28,7 @@ def engine() -> Iterator[Engine]:
     """Nano, ready."""
     models = Engine(ServeConfig())
     models.start()
-    until = time.monotonic() + 180
+    until = time.monotonic() + 600  # a busy machine compiles slowly
     while not models.ready and models.failure is None and time.monotonic() < until:
         time.sleep(0.05)
     models.check_ready()
