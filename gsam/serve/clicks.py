@@ -13,6 +13,7 @@ from gsam.serve.masks import checked_kind, mask_fields
 from gsam.serve.problems import ServeError
 
 if TYPE_CHECKING:
+    from gsam.inputs.image import Picture
     from gsam.predictors.decode import Prediction
     from gsam.predictors.embedding import Embedding
     from gsam.predictors.image import Predictor
@@ -25,7 +26,7 @@ LARGEST = 1e9
 
 @dataclasses.dataclass(frozen=True)
 class Click:
-    """What a request asks about an image."""
+    """A request's question about an image."""
 
     points: list[list[float]] | None
     """x y in pixels."""
@@ -69,6 +70,15 @@ def parse_click(fields: Json, size: tuple[int, int], most: int) -> Click:
     if multimask is None:
         multimask = points is not None and len(points) == 1 and box is None and mask is None
     return Click(points, labels, box, mask, multimask, checked_kind(fields.get("masks")))
+
+
+def encode(predictor: Predictor, picture: Picture) -> Embedding:
+    """Encode an image, and wait until it is; in a thread of the predictor."""
+    import jax
+
+    embedding = predictor.encode(picture)
+    jax.block_until_ready((embedding.features, embedding.projected))
+    return embedding
 
 
 def predict(predictor: Predictor, embedding: Embedding, click: Click, logits: NDArray[np.float32] | None) -> Prediction:

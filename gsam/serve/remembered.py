@@ -7,12 +7,10 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 
-import jax
 from starlette.requests import Request
 
-from gsam.inputs.image import Picture
 from gsam.predictors.embedding import Embedding
-from gsam.predictors.image import Predictor
+from gsam.serve.clicks import encode
 from gsam.serve.engine import Engine
 from gsam.serve.problems import ServeError
 from gsam.serve.sessions import Session, Sessions
@@ -67,10 +65,3 @@ class Remembered:
         engine: Engine = request.app.state.engine
         picture = await engine.read(opened, image, request.app.state.config)
         return await engine.on_images(encode, engine.predictor, picture)
-
-
-def encode(predictor: Predictor, picture: Picture) -> Embedding:
-    """Encode an image, and wait until it is; in a thread of the predictor."""
-    embedding = predictor.encode(picture)
-    jax.block_until_ready((embedding.features, embedding.projected))
-    return embedding

@@ -27,7 +27,6 @@ from gsam.serve.waiting import within
 
 if TYPE_CHECKING:
     from gsam.pipeline import Pipeline
-    from gsam.predictors.embedding import Embedding
     from gsam.predictors.image import Predictor
     from gsam.results.result import Result
     from gsam.serve.batcher import Asked
@@ -152,7 +151,7 @@ async def _create(request: Request, image: bytes | str | None) -> Session:
     engine: Engine = request.app.state.engine
     predictor, config = engine.predictor, request.app.state.config
     picture = await engine.read(_opened, image, config, predictor)
-    return _sessions(request).add(await engine.on_images(_encoded, predictor, picture))
+    return _sessions(request).add(await engine.on_images(clicks.encode, predictor, picture))
 
 
 def _opened(image: bytes | str | None, config: ServeConfig, predictor: Predictor) -> Picture:
@@ -160,15 +159,6 @@ def _opened(image: bytes | str | None, config: ServeConfig, predictor: Predictor
     from gsam.runtime.batch import prepared
 
     return prepared(opened(image, config), [predictor.model.view])
-
-
-def _encoded(predictor: Predictor, picture: Picture) -> Embedding:
-    """Encode an image, and wait until it is."""
-    import jax
-
-    embedding = predictor.encode(picture)
-    jax.block_until_ready((embedding.features, embedding.projected))
-    return embedding
 
 
 def _prepared(pipe: Pipeline, session: Session, asked: Callable[[], Asked]) -> Asked:
