@@ -39,7 +39,7 @@ class ServeConfig:
     host: str = "127.0.0.1"
     port: int = PAGE_PORT
     token: str | None = None
-    """What clients have to send, ``Authorization: Bearer TOKEN``."""
+    """The secret that clients have to send, ``Authorization: Bearer TOKEN``."""
     insecure: bool = False
     """Whether a public address without a token is allowed."""
     names: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ def checked_kind(kind: Any) -> str:
 
 
 def mask_fields(rle: Rle, kind: str, mask: NDArray[np.bool_] | None = None) -> Json:
-    """What an object of an answer says of its mask.
+    """Describe the mask of an object of an answer.
 
     Args:
         rle: The mask, at the size of the image.

@@ -31,7 +31,7 @@ SCHEMA = {
     "format": {"type": "string", "enum": list(FORMATS), "default": "json"},
     **{name: {"type": "number", "description": str(number)} for name, number in LIMITS.items()},
 }
-"""What OpenAPI says of `FIELDS`."""
+"""The schemas of `FIELDS`, for OpenAPI."""
 
 
 @router.post(
