@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from gsam.serve.batcher import MOST_TILES, Batcher, check_tiles
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
 from gsam.serve.problems import ServeError
+from gsam.serve.warming import most_together, warm_words
+from gsam.types import View
 from tests.serve.fake_words import FakePipe, asked, fake_engine
 
 Run = Callable[..., Any]
@@ -295,3 +298,26 @@ def test_the_limit_of_tiles_counts_them_as_the_pipeline_cuts_them() -> None:
         else:
             with pytest.raises(ServeError, match=f"^{count} tiles"):
                 check_tiles(size, limits)
+
+
+def test_every_size_of_a_batch_is_compiled_before_the_first_request() -> None:
+    pipe = FakePipe()
+    warm_words(pipe, 6, (8, 8))  # type: ignore[arg-type]
+    assert pipe.sizes == [1, 2, 4, 8]
+    assert [len(batch) for batch in pipe.begun] == [1, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("platform", "devices", "side", "wanted", "most"),
+    [
+        ("cpu", 1, 160, 8, 1),  # more would take memory and no less time
+        ("cpu", 4, 160, 8, 4),
+        ("cpu", 4, 1024, 2, 2),
+        ("gpu", 1, 1024, 8, 8),
+        ("gpu", 1, 1024, 3, 3),
+        ("gpu", 2, 1024, 32, 32),
+    ],
+)
+def test_as_many_images_go_together_as_pay(platform: str, devices: int, side: int, wanted: int, most: int) -> None:
+    pipe = SimpleNamespace(devices=[SimpleNamespace(platform=platform)] * devices, whole_views=[View(side)])
+    assert most_together(pipe, wanted) == most  # type: ignore[arg-type]
