@@ -214,7 +214,7 @@ class Server:
         self._reader.start()
         self.address = self.wait_for(r"gsam: serving nano on (http://127\.0\.0\.1:\d+)/$").group(1)
 
-    def wait_for(self, pattern: str, seconds: float = 180) -> re.Match[str]:
+    def wait_for(self, pattern: str, seconds: float = 600) -> re.Match[str]:
         """Wait for a line, and give its match."""
         until = time.monotonic() + seconds
         while True:
@@ -236,7 +236,7 @@ class Server:
     def end(self, number: int) -> int:
         """Send a signal, and give the exit code."""
         self.process.send_signal(number)
-        code = self.process.wait(60)
+        code = self.process.wait(120)
         self._reader.join(10)
         return code
 
