@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 
 from gsam.pipeline.limits import Limits
+from gsam.results.result import Result
 from gsam.serve.batcher import MOST_TILES, Batcher, check_tiles
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
@@ -321,3 +323,46 @@ def test_every_size_of_a_batch_is_compiled_before_the_first_request() -> None:
 def test_as_many_images_go_together_as_pay(platform: str, devices: int, side: int, wanted: int, most: int) -> None:
     pipe = SimpleNamespace(devices=[SimpleNamespace(platform=platform)] * devices, whole_views=[View(side)])
     assert most_together(pipe, wanted) == most  # type: ignore[arg-type]
+
+
+class Tiled(FakePipe):
+    """Finds nothing; images of the colour 9 wait at their third part."""
+
+    def __init__(self) -> None:
+        super().__init__(self._hold)
+        self.third, self.go_on = threading.Event(), threading.Event()
+
+    def _hold(self, numbers: Sequence[int]) -> None:
+        if self.parts == 3 and numbers == [9]:
+            self.third.set()
+            assert self.go_on.wait(30)
+
+    @property
+    def parts(self) -> int:
+        return self.begun.count([9])
+
+    def _collect(self, begun: list[int]) -> list[Any]:
+        none = np.zeros(0, np.float32)
+        boxes, ids = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        return [Result(np.zeros((16, 16, 3), np.uint8), ["dog"], boxes, [], ids, none, none) for _ in begun]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_an_image_in_tiles_holds_up_nobody_and_ends_when_nobody_waits(run: Run, leaves: bool) -> None:
+    pipe = Tiled()
+
+    async def test(batcher: Batcher) -> None:
+        large = asyncio.ensure_future(batcher.find(asked(9, tile=16, overlap=0.0)))
+        await _until(pipe.third.is_set)
+        other = await batcher.find(asked(1))
+        assert len(other) == 0
+        assert not large.done()
+        if leaves:
+            large.cancel()
+            await asyncio.sleep(0)
+        pipe.go_on.set()
+        await asyncio.wait({large})
+        await _until(lambda: not batcher._running)
+
+    run(pipe, test, together=1)
+    assert pipe.parts == (3 if leaves else 5)  # the whole and four tiles
