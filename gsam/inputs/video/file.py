@@ -113,7 +113,10 @@ class Video(Frames):
             for at, decoded in enumerate(container, 1):
                 time = clock.time(decoded)
                 if stop is not None and at > stop:
-                    return
+                    if stop < self.count or not (container.error or container.corrupt):
+                        return
+                    at = stop  # what comes after the last whole frame is no frame, and tells of damage
+                    break
                 if (at - 1) % step == 0:
                     yield self._made(at - 1, decoded, time)
             self._known = at
