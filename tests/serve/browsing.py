@@ -88,7 +88,7 @@ class Tab:
         while not (found := self.page.evaluate(condition)):
             if time.monotonic() > end:
                 raise AssertionError(f"not within {seconds} s: {condition}; told: {self.told()!r} {self.problem()!r}")
-            self.page.wait_for_timeout(25)
+            self.page.wait_for_timeout(60)
         return found
 
     def ready(self) -> None:

@@ -108,8 +108,8 @@ function paint() {
   context.drawImage(view.bitmap, 0, 0, state.media.width, state.media.height);
   masks(context, view.scale, state.chosen);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  prompts(context);
   plates(context, toScreen, [w, h], state.chosen);
+  prompts(context);
   rubber(context);
   crosshair(context, w, h);
 }
