@@ -23,7 +23,7 @@ from gsam.types import Json
 
 
 class Detection:
-    """What ``cvat-cli`` calls a detection function: a pipeline and its words."""
+    """A detection function of ``cvat-cli``: a pipeline and its words."""
 
     def __init__(self, pipe: Pipeline, queries: Queries, shape: str = "mask") -> None:
         """Find words by a pipeline.
@@ -100,7 +100,7 @@ def threshold_for(pipe: Pipeline, least: float | None) -> float:
 
 
 def from_score(found: Result, least: float | None) -> Result:
-    """What has a score from ``least`` on."""
+    """Keep the objects with scores from ``least`` on."""
     return found if least is None else found[found.scores >= least]
 
 

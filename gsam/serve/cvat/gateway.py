@@ -44,7 +44,7 @@ WARM = 64
 
 
 class Gateway:
-    """What the routes need between two calls."""
+    """The functions, and all that they keep between two calls."""
 
     def __init__(self, config: ServeConfig, remembered: Remembered) -> None:
         """Prepare the functions.

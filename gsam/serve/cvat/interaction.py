@@ -21,7 +21,7 @@ from gsam.serve.cvat import shapes
 
 
 class Interaction:
-    """What ``cvat-cli`` calls an interaction function: a predictor."""
+    """An interaction function of ``cvat-cli``: a predictor."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor

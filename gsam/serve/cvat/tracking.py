@@ -35,7 +35,7 @@ class State:
 
 
 class Tracking:
-    """What ``cvat-cli`` calls a tracking function: a SAM 2 whose memory is the state."""
+    """A tracking function of ``cvat-cli``: a SAM 2 whose memory is the state."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
