@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -218,6 +220,25 @@ def test_memory_is_what_is_held(client: TestClient) -> None:
     assert sessions.bytes == session.bytes == before + sum(x.nbytes for x in session.answers.values()) > before
     client.delete(f"/v1/sessions/{key}")
     assert sessions.bytes == 0
+
+
+def test_nothing_holds_a_session_that_is_forgotten(client_of: Clients) -> None:
+    client = client_of(max_sessions=1)
+    sessions: Sessions = client.app.state.sessions  # type: ignore[attr-defined]
+    key = upload(client)
+    assert client.post(f"/v1/sessions/{key}/predict", json=POINT).status_code == 200
+    assert client.post(f"/v1/sessions/{key}/segment", json={"query": "dog"}).status_code == 200
+    session = sessions.find(key)
+    assert session.words is not None
+    held = [
+        weakref.ref(session.embedding),
+        weakref.ref(session.words),
+        weakref.ref(next(iter(session.answers.values()))),
+    ]
+    del session
+    upload(client, png(value=3))
+    gc.collect()
+    assert [ref() for ref in held] == [None, None, None]
 
 
 def test_the_metrics_count_sessions(client: TestClient) -> None:
