@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -123,7 +124,7 @@ def status(client: TestClient) -> Any:
 def point(x: float, y: float, positive: int = 1, label: str = "Hund") -> dict[str, Any]:
     value = {"x": x / 5.12, "y": y / 5.12, "width": 0.3, "keypointlabels": [label]}
     return {
-        "id": "k",
+        "id": uuid.uuid4().hex,
         "type": "keypointlabels",
         "from_name": "point",
         "to_name": "pic",
@@ -135,11 +136,17 @@ def point(x: float, y: float, positive: int = 1, label: str = "Hund") -> dict[st
 def rectangle(box: list[float]) -> dict[str, Any]:
     x0, y0, x1, y1 = (v / 5.12 for v in box)
     value = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "rotation": 0, "rectanglelabels": ["Hund"]}
-    return {"id": "r", "type": "rectanglelabels", "from_name": "box", "to_name": "pic", "value": value}
+    return {"id": uuid.uuid4().hex, "type": "rectanglelabels", "from_name": "box", "to_name": "pic", "value": value}
 
 
 def written(*texts: str) -> dict[str, Any]:
-    return {"id": "t", "type": "textarea", "from_name": "words", "to_name": "pic", "value": {"text": list(texts)}}
+    return {
+        "id": uuid.uuid4().hex,
+        "type": "textarea",
+        "from_name": "words",
+        "to_name": "pic",
+        "value": {"text": list(texts)},
+    }
 
 
 def overlap(result: dict[str, Any], box: list[float]) -> float:

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from gsam.results.masks import brush
 from gsam.serve.engine import Engine
+from gsam.serve.label_studio.context import read_context
 from tests.serve.fake_label_studio import (
     BOXES,
     DOG,
@@ -116,3 +117,22 @@ def test_prompts_that_are_none_are_told(client: TestClient, result: Any, says: s
 
 def test_points_outside_are_at_the_border(client: TestClient) -> None:
     assert len(ask(client, context={"result": [point(420, 220), point(-40, 900, positive=0)]})["result"]) == 1
+
+
+def test_a_region_whose_label_is_another_result_counts_once() -> None:
+    """Tools without labels of their own come as two results of one id."""
+    value = {"x": 25, "y": 50, "width": 1}
+    plain = {"id": "a", "type": "keypoint", "from_name": "tool", "to_name": "pic", "is_positive": False, "value": value}
+    labelled = {**plain, "type": "labels", "from_name": "what", "value": {**value, "labels": ["Pizza"]}}
+    other = {**plain, "id": "b", "is_positive": 1, "value": {"x": 75, "y": 10}}
+    prompt = read_context({"result": [plain, labelled, other]}, 8)
+    assert prompt.points == [(0.25, 0.5), (0.75, 0.1)]
+    assert prompt.positive == [0, 1]
+    assert (prompt.label, prompt.image) == ("Pizza", "pic")
+
+
+def test_a_turned_rectangle_is_asked_for_by_its_bounds() -> None:
+    value = {"x": 50, "y": 50, "width": 10, "height": 20, "rotation": 90}
+    one = {"type": "rectanglelabels", "original_width": 200, "original_height": 100, "value": value}
+    (box,) = read_context({"result": [one]}, 8).boxes
+    assert np.allclose(box, [0.4, 0.5, 0.5, 0.7])  # 20 x 20 pixels, to the left of the corner it turns about

@@ -51,11 +51,15 @@ def read_context(context: JsonMapping, most: int) -> Prompt:
     results = [one for one in context["result"] if isinstance(one, dict)]
     if len(results) > most:
         raise UsageError(f"{len(results)} prompts on one image, at most {most} are taken", "context")
-    prompt = Prompt()
+    prompt, seen = Prompt(), set()
     for one in results:
-        value = one.get("value")
+        value, identity = one.get("value"), one.get("id")
         if isinstance(value, dict):
-            _read(one, value, prompt)
+            _read_label(one, value, prompt)
+            if not isinstance(identity, str) or identity not in seen:  # a Labels tag repeats a region
+                _read(one, value, prompt)
+        if isinstance(identity, str):
+            seen.add(identity)
     if not (prompt.points or prompt.boxes or prompt.words):
         kinds = ", ".join(sorted({str(one.get("type"))[:30] for one in results})) or "nothing"
         raise UsageError(
@@ -64,12 +68,15 @@ def read_context(context: JsonMapping, most: int) -> Prompt:
     return prompt
 
 
-def _read(result: JsonMapping, value: JsonMapping, prompt: Prompt) -> None:
+def _read_label(result: JsonMapping, value: JsonMapping, prompt: Prompt) -> None:
     if isinstance(result.get("to_name"), str):
         prompt.image = result["to_name"]
     for name in LABELS:
         if isinstance(value.get(name), list) and value[name]:
             prompt.label = str(value[name][0])
+
+
+def _read(result: JsonMapping, value: JsonMapping, prompt: Prompt) -> None:
     if "text" in value:
         texts = value["text"] if isinstance(value["text"], list) else [value["text"]]
         prompt.words += [text for text in texts if isinstance(text, str) and text.strip()]
