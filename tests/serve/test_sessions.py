@@ -230,11 +230,9 @@ def test_nothing_holds_a_session_that_is_forgotten(client_of: Clients) -> None:
     assert client.post(f"/v1/sessions/{key}/segment", json={"query": "dog"}).status_code == 200
     session = sessions.find(key)
     assert session.words is not None
-    held = [
-        weakref.ref(session.embedding),
-        weakref.ref(session.words),
-        weakref.ref(next(iter(session.answers.values()))),
-    ]
+    things: list[Any] = [session.embedding, session.words, next(iter(session.answers.values()))]
+    held = [weakref.ref(thing) for thing in things]
+    things.clear()
     del session
     upload(client, png(value=3))
     gc.collect()
