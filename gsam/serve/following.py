@@ -33,7 +33,7 @@ CLICKS = ("prompts", "direction", "every", *BOTH)
 PROMPT = ("frame", "object", "label", "points", "labels", "box")
 MOST_OBJECTS = 64
 MOST_BYTES = 1 << 30
-"""Of the masks of one frame, while they are made."""
+"""Memory for the masks of one frame, while they are made."""
 MOST_LABEL = 200
 """Characters of a label, and of an object's id that is a text."""
 LARGEST_ID = 1 << 53
@@ -54,11 +54,11 @@ class Asked:
     """A request, checked: words, or clicks."""
 
     kind: str
-    """Of masks, see `gsam.serve.masks.mask_fields`."""
+    """The kind of masks, see `gsam.serve.masks.mask_fields`."""
     first: int
     """The first frame that may be gone over."""
     stop: int
-    """The one after the last."""
+    """The frame after the last."""
     queries: Queries | None = None
     """The words; None for clicks."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)

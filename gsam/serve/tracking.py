@@ -205,6 +205,6 @@ def tracker_of(pipe: Pipeline) -> Tracker:
 
 
 def _told(error: Exception) -> dict[str, str]:
-    """What a reader is told of an error, as in every other answer."""
+    """Give the code and the message of an error, as every other answer has them."""
     told: dict[str, str] = json.loads(bytes(answer(error).body))["error"]
     return told
