@@ -130,7 +130,7 @@ def page(command: str, memory: list[int], whole: Counted, at_once: Counted) -> s
     lines = [
         "# The server under load",
         "",
-        f"Written by `{command}` on {machine.processor()}, {machine.cores()} cores; server and clients share them.",
+        f"Written by `{command}` on {machine.processor()}; server and clients share it.",
         "Words, clicks, sessions, bad images and refused requests take turns.",
         "",
         "| | requests | statuses | p50 ms | p99 ms | longest ms |",
