@@ -81,9 +81,7 @@ class Job:
             last = event("end", {"frames": self._follow()})
         except Exception as error:
             last = event("error", _told(error)) if self._started else error
-        self._tell(last)
-        self._tell(None)
-        self._in_loop(self._end)
+        self._in_loop(lambda: self._end(last))
 
     def _follow(self) -> int:
         """Go over the frames; their number."""
@@ -110,11 +108,13 @@ class Job:
             with contextlib.suppress(AttributeError):
                 happenings.close()  # type: ignore[attr-defined]
 
-    def _end(self) -> None:
+    def _end(self, last: bytes | Exception) -> None:
         self.ended.set()
-        self._when_ended()
+        self._when_ended()  # before its reader knows: that may begin another at once
+        self._ready.put_nowait(last)
+        self._ready.put_nowait(None)
 
-    def _tell(self, found: bytes | Exception | None) -> None:
+    def _tell(self, found: bytes) -> None:
         self._in_loop(lambda: self._ready.put_nowait(found))
 
     def _in_loop(self, call: Callable[[], None]) -> None:
