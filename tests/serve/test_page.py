@@ -145,7 +145,8 @@ def test_ids_are_there_once_and_are_all_that_scripts_ask_for() -> None:
 
 
 def test_every_control_has_a_name_for_those_who_do_not_see_it() -> None:
-    labelled = {attributes["for"] for tag, attributes in ELEMENTS if tag == "label"}
+    labelled = {attributes["for"] for tag, attributes in ELEMENTS if "for" in attributes and tag == "label"}
+    assert re.search(r'<label [^>]*><input id="file"', HTML)
     for tag, attributes in ELEMENTS:
         if tag == "input" and "id" in attributes and attributes["id"] != "file":
             assert attributes["id"] in labelled, attributes
