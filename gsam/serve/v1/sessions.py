@@ -64,7 +64,7 @@ CLICK = {
     "multimask": {"type": "boolean", "description": "Three masks, or one; by default three for one lone point"},
     "masks": SCHEMA["masks"],
 }
-"""What OpenAPI says of a click's fields."""
+"""The fields of a click, for OpenAPI."""
 
 
 @router.post(
