@@ -106,7 +106,8 @@ def weights() -> Path:
 
 def run(args: argparse.Namespace) -> None:
     """Train what was asked for; its folder holds what `train` leaves, and ``machine.txt``."""
-    make_room_for_callbacks()
+    if cramped := make_room_for_callbacks():
+        raise cramped
     folder = args.out / args.job
     folder.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(

@@ -28,15 +28,16 @@ def check_process() -> None:
         )
 
 
-def make_room_for_callbacks() -> None:
+def make_room_for_callbacks() -> UsageError | None:
     """Let XLA's CPU client have a thread more than devices, whatever the number of cores.
 
     A program that calls Python back holds one of the threads until Python has answered, and Python
     may wait for an array that another one has to copy: with as many threads as devices both wait
     for ever.  Threads are made when JAX first computes; call this before.
 
-    Raises:
-        UsageError: JAX has begun to compute with too few threads (``threads``).
+    Returns:
+        The error (``threads``) to raise before such a program runs, where JAX has begun to compute
+        with too few threads.
     """
     import jax
 
@@ -44,14 +45,15 @@ def make_room_for_callbacks() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("PJRT_NPROC", "")
     if (int(given) if given.isdecimal() else cores) >= needed:
-        return
+        return None
     if _computing():
-        raise UsageError(
+        return UsageError(
             f"this training calls Python from compiled programs, which takes {needed} threads, and JAX has begun with "
             f"{given or cores}: set the environment variable PJRT_NPROC={needed} before Python starts",
             "threads",
         )
     os.environ["PJRT_NPROC"] = str(needed)
+    return None
 
 
 def _note_fork() -> None:

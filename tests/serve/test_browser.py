@@ -218,8 +218,10 @@ def test_a_keyboard_is_enough(tab_of: Callable[..., Tab]) -> None:
         keys.press("Tab")
         if tab.page.evaluate("document.activeElement.id") == "canvas":
             break
+    tab.until("document.activeElement.id === 'canvas'")
     for key in ["Shift+ArrowLeft"] * 5 + ["Shift+ArrowUp"] * 4:  # from the middle to the guitar
         keys.press(key)
+    tab.settled()
     where = [int(v) for v in tab.page.locator("#spoken").text_content().split(", ")[:2]]
     assert where[0] < 200
     assert where[1] < 200
@@ -235,15 +237,15 @@ def test_a_keyboard_is_enough(tab_of: Callable[..., Tab]) -> None:
     keys.press("Enter")
     assert tab.wait_rows(7)[6] == "object 7"
     keys.press("[")
-    assert tab.page.evaluate("document.querySelector('#objects .chosen .name').value") == "object 6"
+    tab.until("document.querySelector('#objects .chosen .name').value === 'object 6'")
     keys.press("Delete")
     assert "object 6" not in tab.wait_rows(6)
     keys.press("Control+z")
     tab.wait_rows(7)
     keys.press("?")
-    assert tab.page.locator("#keys").is_visible()
+    tab.until("document.getElementById('keys').open || document.getElementById('keys').offsetParent !== null")
     keys.press("Escape")
-    assert tab.page.evaluate("document.activeElement.id") == "canvas"
+    tab.until("document.activeElement.id === 'canvas'")
 
 
 def test_a_video_is_followed_and_looked_through(tab_of: Callable[..., Tab]) -> None:

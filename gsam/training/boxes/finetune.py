@@ -123,7 +123,7 @@ def finetune_detector(
     """
     if what not in RATES:
         raise UsageError(f"what is heads or lora, not {what!r}", "train_what")
-    make_room_for_callbacks()
+    cramped = make_room_for_callbacks()
     out = Path(out).expanduser()
     check_detector(str(model), family_of(str(model)))
     sides = read_sides(data, images, held_out, seed, masks=False, skip_faults=skip_faults)
@@ -143,6 +143,8 @@ def finetune_detector(
     enable_compilation_cache()
     stage = OwlDetector.from_params(base.config, numbers(base), tokenizer_of(base))
     check_names(sides.names, stage.text.tokenize)
+    if cramped is not None:
+        raise cramped
     lora = Lora(rank=rank, targets=lora_on or TARGETS) if what == "lora" else None
     settings: Json = {
         **sides.fingerprint,
