@@ -1,4 +1,4 @@
-"""Training of nano's detector: OWLv2's classes at 160 pixels, from nothing, image and text towers
+"""Training of nano's detector: OWLv2's classes at 240 pixels, from nothing, image and text towers
 together.
 
 Every token is compared with every query of the vocabulary.  A box answers to its leaf ("red apple")

@@ -43,5 +43,5 @@ VARIANTS: dict[str, Config] = {
     "owlv2_large_patch14": _V2_L,
     "owlv2_large_patch14_finetuned": _V2_L,
     "owlv2_large_patch14_ensemble": _V2_L,
-    "nano_owl": Config(Tower(192, 5, 6, 3), Tower(96, 2, 3), 160, 16, vocab=192, context=8, pad=0.0, letterbox=True),
+    "nano_owl": Config(Tower(192, 5, 6, 3), Tower(96, 2, 3), 240, 16, vocab=192, context=8, pad=0.0, letterbox=True),
 }
