@@ -77,7 +77,7 @@ def test_the_page_opens_while_models_are_loaded(monkeypatch: pytest.MonkeyPatch,
 def test_a_server_says_how_it_answers_words(client: TestClient, engine: Engine) -> None:
     told = client.get("/v1/models").json()
     assert told["batch"] == engine.together == len(engine.pipe.devices)  # a CPU: one for each
-    assert told["limits"]["threshold"] == told["threshold"] == 0.25
+    assert told["limits"]["threshold"] == told["threshold"] == engine.pipe.limits.threshold == 0.1
     assert told["limits"]["boxes"] == 32
 
 
