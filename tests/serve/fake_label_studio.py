@@ -20,8 +20,8 @@ from gsam.results.masks import brush
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
 PERSONAL = "aaaa.bbbb.cccc"
-DOG = [355.0, 158.0, 475.0, 288.0]
-"""Where the scene's dog is."""
+DOG = [351.0, 166.0, 504.0, 344.0]
+"""The box of the dog, as `gsam.nano.heldout.sample` drew it."""
 LABELS = '<Label value="Hund" predicted_values="dog"/><Label value="Pizza"/>'
 HEAD = '<View><Image name="pic" value="$image"/>'
 BOXES = f'{HEAD}<RectangleLabels name="box" toName="pic">{LABELS}</RectangleLabels></View>'
