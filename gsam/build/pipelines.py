@@ -80,7 +80,7 @@ def load(
         gsam.errors.CheckpointError: A model cannot be found, trusted or understood.
 
     Example:
-        >>> pipe = gsam.load("nano", threshold=0.4)
+        >>> pipe = gsam.load("nano", threshold=0.2)
         >>> result = pipe("notebooks/scene.png", "dog. pizza")
         >>> sorted(result.labels)
         ['dog', 'pizza']
