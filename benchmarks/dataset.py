@@ -23,11 +23,10 @@ from typing import Any
 from benchmarks.harness import dataset_kill, dataset_page, machine
 from benchmarks.harness.dataset_page import GOALS
 from benchmarks.harness.dataset_process import Ended, in_turns, label_command, median, tell, together, worker
+from benchmarks.harness.sections import chooser, joined
 
 PAGES = Path(__file__).parent / "pages"
 SECTIONS = ("speed", "memory", "kill", "peers")
-MADE = ("command", "date", "machine", "load", "took")
-"""Facts about a run that are noted for each of its sections."""
 FEW = 200
 """Images of the first row of memory and of peers, and files of the light pipeline."""
 PART = 256
@@ -291,24 +290,6 @@ def report_of(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return report
 
 
-def joined(report: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Add the sections of an earlier report that are not in this one, and note who made them."""
-    about = {key: report[key] for key in MADE}
-    made = {name: about for name in dataset_page.SECTIONS if name in report}
-    kept = {name: before[name] for name in dataset_page.SECTIONS if name in before and name not in report}
-    earlier = {key: before[key] for key in MADE} if kept else {}
-    made |= {name: before.get("made", {}).get(name, earlier) for name in kept}
-    return {**report, **kept, "made": made}
-
-
-def sections(text: str) -> list[str]:
-    """Read ``speed,kill``."""
-    found = [name.strip() for name in text.split(",")]
-    if unknown := set(found) - set(SECTIONS):
-        raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}: {', '.join(SECTIONS)}")
-    return found
-
-
 def main() -> None:
     """Measure, print and write; exit with an error where resuming did not give the same bytes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -317,7 +298,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument(
-        "--only", type=sections, default=list(SECTIONS), help="sections, by commas: " + ", ".join(SECTIONS)
+        "--only", type=chooser(SECTIONS), default=list(SECTIONS), help="sections, by commas: " + ", ".join(SECTIONS)
     )
     parser.add_argument("--folder", type=Path, help="images to be used again and again in place of drawn scenes")
     parser.add_argument("--out", type=Path, default=PAGES)
@@ -328,7 +309,7 @@ def main() -> None:
         report = report_of(arguments, Path(folder))
     kept = arguments.out / "dataset.json"
     if len(arguments.only) < len(SECTIONS) and kept.is_file():
-        report = joined(report, json.loads(kept.read_text()))
+        report = joined(report, json.loads(kept.read_text()), dataset_page.SECTIONS)
     text = dataset_page.page(report)
     print(text)
     (arguments.out / "dataset.json").write_text(json.dumps(report, indent=1) + "\n")

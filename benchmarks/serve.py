@@ -30,11 +30,10 @@ from typing import Any
 
 from benchmarks.harness import machine, serve_page
 from benchmarks.harness.dataset_process import KEPT, ROOT, tell, together
+from benchmarks.harness.sections import chooser, joined
 from benchmarks.harness.serve_clients import percentile
 
 PAGES = Path(__file__).parent / "pages"
-MADE = ("command", "date", "machine", "load", "took", "versions")
-"""Facts about a run that are noted for each of its sections."""
 SERVER, CLIENTS = "benchmarks.harness.serve_worker", "benchmarks.harness.serve_clients"
 LIMIT = 3600.0
 SIZE = (768, 1024)
@@ -222,28 +221,10 @@ def _spread(seconds: list[float]) -> dict[str, Any]:
 MEASURE: dict[str, Callable[[Setting], dict[str, Any]]] = {"nano": nano, "sam": sam, "words": words}
 
 
-def joined(report: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Add the sections of an earlier report that are not in this one, and note who made them."""
-    about = {key: report[key] for key in MADE}
-    made = {name: about for name in MEASURE if name in report}
-    kept = {name: before[name] for name in MEASURE if name in before and name not in report}
-    earlier = {key: before[key] for key in MADE} if kept else {}
-    made |= {name: before.get("made", {}).get(name, earlier) for name in kept}
-    return {**report, **kept, "made": made}
-
-
-def sections(text: str) -> list[str]:
-    """Read ``nano,words``."""
-    found = [name.strip() for name in text.split(",")]
-    if unknown := set(found) - set(MEASURE):
-        raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}: {', '.join(MEASURE)}")
-    return found
-
-
 def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=sections, default=list(MEASURE), help="sections, by commas")
+    parser.add_argument("--only", type=chooser(MEASURE), default=list(MEASURE), help="sections, by commas")
     parser.add_argument("--clicks", type=int, default=400, help="of one round, of all clients together")
     parser.add_argument("--clicking", type=int, default=16, help="clients that click at once")
     parser.add_argument("--images", type=int, default=256, help="of one round of words")
@@ -276,7 +257,7 @@ def main() -> None:
     report["took"] = time.perf_counter() - began
     kept = given.out / "serve.json"
     if kept.is_file():
-        report = joined(report, json.loads(kept.read_text()))
+        report = joined(report, json.loads(kept.read_text()), MEASURE)
     text = serve_page.page(report)
     print(text)
     if given.quick and given.out == PAGES:

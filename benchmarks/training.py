@@ -28,10 +28,9 @@ from typing import Any
 
 from benchmarks.harness import machine, training_page
 from benchmarks.harness.dataset_process import Child, Ended, tell, together
+from benchmarks.harness.sections import chooser, joined
 
 PAGES = Path(__file__).parent / "pages"
-MADE = ("command", "date", "machine", "load", "took", "versions")
-"""Facts about a run that are noted for each of its sections."""
 WORKER = "benchmarks.harness.training_worker"
 LIMIT = 6 * 3600.0
 """Seconds after which a process hangs."""
@@ -238,28 +237,10 @@ MEASURE: dict[str, Callable[[Setting], dict[str, Any]]] = {
 }
 
 
-def joined(report: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Add the sections of an earlier report that are not in this one, and note who made them."""
-    about = {key: report[key] for key in MADE}
-    made = {name: about for name in MEASURE if name in report}
-    kept = {name: before[name] for name in MEASURE if name in before and name not in report}
-    earlier = {key: before[key] for key in MADE} if kept else {}
-    made |= {name: before.get("made", {}).get(name, earlier) for name in kept}
-    return {**report, **kept, "made": made}
-
-
-def sections(text: str) -> list[str]:
-    """Read ``drawings,kill``."""
-    found = [name.strip() for name in text.split(",")]
-    if unknown := set(found) - set(MEASURE):
-        raise argparse.ArgumentTypeError(f"there is no {', '.join(sorted(unknown))}: {', '.join(MEASURE)}")
-    return found
-
-
 def main() -> None:
     """Measure, print and write; exit with an error where something is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=sections, default=list(MEASURE), help="sections, by commas")
+    parser.add_argument("--only", type=chooser(MEASURE), default=list(MEASURE), help="sections, by commas")
     parser.add_argument("--steps", type=int, default=500, help="of nano on drawings")
     parser.add_argument("--train", type=int, default=TRAIN, help="drawings to learn from")
     parser.add_argument("--held-out", type=int, default=HELD_OUT, help="drawings that are scored")
@@ -288,7 +269,7 @@ def main() -> None:
     report["took"] = time.perf_counter() - began
     kept = arguments.out / "training.json"
     if kept.is_file():
-        report = joined(report, json.loads(kept.read_text()))
+        report = joined(report, json.loads(kept.read_text()), MEASURE)
     arguments.out.mkdir(parents=True, exist_ok=True)
     text = training_page.page(report)
     print(text)

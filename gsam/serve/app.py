@@ -11,7 +11,6 @@ from gsam.serve import guard, integrations, labelling_tools, metrics, page_files
 from gsam.serve.batcher import Batcher
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
-from gsam.serve.label_studio import routes as label_studio
 from gsam.serve.sessions import Sessions
 from gsam.serve.v1 import everything, info, segment, sessions, videos
 from gsam.version import __version__
@@ -69,8 +68,6 @@ def create_app(config: ServeConfig | None = None, *, engine: Engine | None = Non
     app.include_router(integrations.router)
     if config.page:
         app.include_router(page_files.page_router())
-    if config.label_studio:
-        label_studio.install(app, models, batcher, config)
     guard.install(app, config)
     metrics.install(app, models, batcher)  # the outermost: what is refused counts too
     return app

@@ -1,4 +1,4 @@
-"""The protocols of CVAT and X-AnyLabeling, put into an application that was told to speak them."""
+"""The protocols of labelling tools, put into an application that was told to speak them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def install(app: FastAPI, config: ServeConfig) -> None:
     """Add the routes of the tools in ``config``; before others, of which they answer some too.
 
     Args:
-        app: Its state has ``sessions``, ``batcher`` and ``integrations``.
-        config: ``cvat`` and ``x_anylabeling`` say which.
+        app: Its state has ``engine``, ``sessions``, ``batcher`` and ``integrations``.
+        config: ``cvat``, ``x_anylabeling`` and ``label_studio`` say which.
 
     Raises:
         gsam.errors.QueryError: CVAT's words cannot be read.
     """
-    if not (config.cvat or config.x_anylabeling):
+    if not (config.cvat or config.x_anylabeling or config.label_studio):
         return
     from gsam.serve.remembered import Remembered
 
@@ -30,3 +30,7 @@ def install(app: FastAPI, config: ServeConfig) -> None:
         from gsam.serve import x_anylabeling
 
         x_anylabeling.install(app, remembered)
+    if config.label_studio:  # after X-AnyLabeling, whose /health serves both
+        from gsam.serve.label_studio import routes
+
+        routes.install(app, config, remembered)

@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks import dataset
 from benchmarks.harness import dataset_kill, dataset_page, dataset_peers, dataset_profile
 from benchmarks.harness.dataset_process import Child, Failed, in_turns, together, worker
+from benchmarks.harness.sections import chooser, joined
 
 
 def bright(folder: Path, count: int) -> list[Path]:
@@ -159,9 +160,9 @@ def test_no_goal_is_met_that_was_not_reached() -> None:
 
 
 def test_sections_are_known() -> None:
-    assert dataset.sections("speed, kill") == ["speed", "kill"]
+    assert chooser(dataset.SECTIONS)("speed, kill") == ["speed", "kill"]
     with pytest.raises(Exception, match="there is no walk"):
-        dataset.sections("walk")
+        chooser(dataset.SECTIONS)("walk")
 
 
 @pytest.mark.long
@@ -185,12 +186,12 @@ def test_sections_that_were_not_asked_for_stay_with_their_own_command() -> None:
     memory = [{"pipeline": "nano", "images": n, "peak": 10**8} for n in (200, 400)]
     before = {**about, "command": "all", "date": "d1", "memory": memory}
     again = {**about, "command": "memory", "date": "d2", "peers": {"rows": [], "milliseconds": 10.0}}
-    found = dataset.joined(again, before)
+    found = joined(again, before, dataset_page.SECTIONS)
     assert found["memory"] == memory
     assert found["made"]["memory"]["command"] == "all"
     assert found["made"]["peers"]["command"] == "memory"
     page = dataset_page.page(found)
     assert "Made by `memory` on d2" in page.split("## ")[0]
     assert "Made by `all` on d1: m." in page.split("## Peak memory")[1].split("## ")[0]
-    third = dataset.joined({**about, "command": "third", "date": "d3", "peers": again["peers"]}, found)
+    third = joined({**about, "command": "third", "date": "d3", "peers": again["peers"]}, found, dataset_page.SECTIONS)
     assert third["made"]["memory"]["command"] == "all"

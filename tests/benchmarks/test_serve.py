@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import serve
 from benchmarks.harness import serve_clients, serve_page
+from benchmarks.harness.sections import MADE, chooser, joined
 
 OK = {"200": 4}
 ABOUT = {"pipeline": "nano", "predictor": "nano_sam", "together": 1, "compilations": 9, "peak": 2e9}
@@ -68,11 +69,11 @@ def test_a_goal_that_is_missed_is_told_and_a_request_that_is_lost_is_wrong() -> 
 
 
 def test_sections_are_measured_by_name_and_kept() -> None:
-    assert serve.sections("words, sam") == ["words", "sam"]
+    assert chooser(serve.MEASURE)("words, sam") == ["words", "sam"]
     with pytest.raises(argparse.ArgumentTypeError, match="there is no speed"):
-        serve.sections("speed")
-    now = {key: REPORT[key] for key in serve.MADE} | {"date": "2026-02-03", "sam": REPORT["sam"]}
-    both = serve.joined(now, {**REPORT, "sam": {}})
+        chooser(serve.MEASURE)("speed")
+    now = {key: REPORT[key] for key in MADE} | {"date": "2026-02-03", "sam": REPORT["sam"]}
+    both = joined(now, {**REPORT, "sam": {}}, serve.MEASURE)
     assert both["sam"] == REPORT["sam"]
     assert (both["made"]["sam"]["date"], both["made"]["words"]["date"]) == ("2026-02-03", "2026-01-02")
     assert "Made by `python -m benchmarks.serve` on 2026-01-02" in serve_page.page(both)

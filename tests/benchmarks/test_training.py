@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import training
 from benchmarks.harness import training_page
+from benchmarks.harness.sections import MADE, chooser, joined
 
 MEAN = {
     "prompt": "one box",
@@ -68,11 +69,11 @@ def test_what_is_wrong_is_named() -> None:
 
 
 def test_sections_are_measured_by_name_and_kept() -> None:
-    assert training.sections("kill, sam") == ["kill", "sam"]
+    assert chooser(training.MEASURE)("kill, sam") == ["kill", "sam"]
     with pytest.raises(argparse.ArgumentTypeError, match="there is no speed"):
-        training.sections("speed")
-    now = {key: REPORT[key] for key in training.MADE} | {"date": "2026-02-03", "kill": REPORT["kill"]}
-    both = training.joined(now, {**REPORT, "kill": {}})
+        chooser(training.MEASURE)("speed")
+    now = {key: REPORT[key] for key in MADE} | {"date": "2026-02-03", "kill": REPORT["kill"]}
+    both = joined(now, {**REPORT, "kill": {}}, training.MEASURE)
     assert both["kill"] == REPORT["kill"]
     assert (both["made"]["kill"]["date"], both["made"]["sam"]["date"]) == ("2026-02-03", "2026-01-02")
     assert "Made by `python -m benchmarks.training` on 2026-01-02" in training_page.page(both)

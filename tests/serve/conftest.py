@@ -84,3 +84,9 @@ def studio(scene: bytes) -> Iterator[FakeLabelStudio]:
     files = {"scene.png": scene, "turned.png": turned.getvalue(), "page.png": b"<!doctype html>"}
     with fake_label_studio(files) as server:
         yield server
+
+
+@pytest.fixture
+def cvat(client_of: Callable[..., TestClient]) -> TestClient:
+    """A client of a server that speaks CVAT's protocol."""
+    return client_of(cvat=True, cvat_query="dog. pizza. nothing else")

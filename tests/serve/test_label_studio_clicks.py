@@ -93,9 +93,8 @@ def test_kept_pictures_are_bounded(client_of: Clients, studio: FakeLabelStudio) 
     client = client_of(label_studio=True, label_studio_url=studio.url, label_studio_token=LEGACY, max_sessions=2)
     for i in range(4):
         ask(client, image=f"/data/upload/{i}/scene.png", context={"result": [point(420, 220)]})
-    kept = client.app.state.label_studio.labelling._kept  # type: ignore[attr-defined]
-    assert len(kept) == 2
-    assert len(kept._keys) <= 8
+    state = client.app.state  # type: ignore[attr-defined]
+    assert len(state.sessions) == len(state.label_studio.labelling._remembered) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,10 @@ from gsam.serve.engine import Engine
 from gsam.serve.integrations import Integration
 from gsam.serve.label_studio.access import LabelStudioAccess, shown
 from gsam.serve.label_studio.context import Prompt, is_interactive, read_context
-from gsam.serve.label_studio.kept_images import KeptImages
 from gsam.serve.label_studio.labelling_config import KINDS, NONE, Control, LabellingConfig, read_config
 from gsam.serve.label_studio.regions import regions
 from gsam.serve.problems import LOG, ServeError
+from gsam.serve.remembered import Remembered
 from gsam.serve.uploads import decoded, opened
 from gsam.text.queries import Queries
 from gsam.types import Json, JsonMapping
@@ -46,14 +47,22 @@ class Labelling:
         config: The limits.
         access: Label Studio, for its images.
         status: Is told what happens.
+        remembered: Holds encoded images by their address, so that a second click on one costs the
+            decoder only.
     """
 
     def __init__(
-        self, engine: Engine, batcher: Batcher, config: ServeConfig, access: LabelStudioAccess, status: Integration
+        self,
+        engine: Engine,
+        batcher: Batcher,
+        config: ServeConfig,
+        access: LabelStudioAccess,
+        status: Integration,
+        remembered: Remembered,
     ) -> None:
         self._engine, self._batcher, self._config = engine, batcher, config
         self._access, self._status = access, status
-        self._kept = KeptImages(config)
+        self._remembered = remembered
 
     @property
     def model_version(self) -> str:
@@ -218,16 +227,17 @@ class Labelling:
             await asyncio.sleep(BUSY)  # until the deadline: Label Studio would not ask again by itself
 
     def _picture(self, image: str, task: Any) -> Picture:
-        kept = self._kept.find(self._key(image, task))
+        kept = self._remembered.find(self._key(image, task))
         return self._open(image, task) if kept is None or kept.pixels is None else Picture(kept.pixels)
 
     async def _embedding(self, image: str, task: Any) -> Embedding:
         key = self._key(image, task)
-        kept = self._kept.find(key)
+        kept = self._remembered.find(key)
         if kept is None:
             picture = await self._engine.read(self._open, image, task)
             kept = await self._engine.on_images(self._engine.predictor.encode, picture)
-            self._kept.keep(key, kept)
+            with contextlib.suppress(ServeError):  # it is too large to be held, or all others are in use
+                self._remembered.keep(key, kept)
         return kept
 
     def _key(self, image: str, task: Any) -> str:

@@ -19,6 +19,7 @@ from gsam.serve.label_studio.access import SETTINGS, LabelStudioAccess
 from gsam.serve.label_studio.labelling import Labelling
 from gsam.serve.label_studio.labelling_config import NONE, read_config
 from gsam.serve.problems import ServeError
+from gsam.serve.remembered import Remembered
 from gsam.serve.uploads import read_json
 from gsam.serve.waiting import within
 from gsam.types import Json
@@ -47,14 +48,15 @@ class LabelStudio:
         engine: The models.
         batcher: The queue for words.
         config: The settings of the server.
+        remembered: Holds encoded images.
     """
 
-    def __init__(self, engine: Engine, batcher: Batcher, config: ServeConfig) -> None:
+    def __init__(self, engine: Engine, batcher: Batcher, config: ServeConfig, remembered: Remembered) -> None:
         self.engine = engine
         self.access = LabelStudioAccess(config)
         hint = "waiting for Label Studio: add this server's address in a project's Settings > Model"
         self.status = Integration("Label Studio", hint if self.access.url else f"{hint}; {SETTINGS}", self.look)
-        self.labelling = Labelling(engine, batcher, config, self.access, self.status)
+        self.labelling = Labelling(engine, batcher, config, self.access, self.status, remembered)
         self._looked = -AGAIN
         self._wrong: str | None = None
 
@@ -92,9 +94,9 @@ class LabelStudio:
         self.status.ok(text)
 
 
-def install(app: FastAPI, engine: Engine, batcher: Batcher, config: ServeConfig) -> None:
+def install(app: FastAPI, config: ServeConfig, remembered: Remembered) -> None:
     """Let an application speak Label Studio's protocol."""
-    connection = LabelStudio(engine, batcher, config)
+    connection = LabelStudio(app.state.engine, app.state.batcher, config, remembered)
     app.state.label_studio = connection
     app.state.integrations[NAME] = connection.status
     app.include_router(router)
