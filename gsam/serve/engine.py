@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Mapping
@@ -189,14 +190,14 @@ class Engine:
         self._pipe, self._predictor = pipe, predictor
 
     def _segmenter_of(self, pipe: Pipeline) -> PromptableSegmenter:
-        """The pipeline's own segmenter: one set of weights serves words and clicks."""
+        """The pipeline's own segmenter, with the weights that are on the device already."""
         from gsam.models.promptable import PromptableSegmenter
 
-        steps = [getattr(step, "segmenter", step) for step in pipe.steps.values()]  # a grid of points holds one
-        found = next((step for step in steps if isinstance(step, PromptableSegmenter)), None)
-        if found is None:
-            raise ServeError(503, "no_predictor", f"{pipe.name} has no segmenter that answers clicks: give --predictor")
-        return found
+        for slot, step in pipe.steps.items():
+            found = getattr(step, "segmenter", step)  # a grid of points holds one
+            if isinstance(found, PromptableSegmenter):
+                return dataclasses.replace(found, params=pipe.params[slot])
+        raise ServeError(503, "no_predictor", f"{pipe.name} has no segmenter that answers clicks: give --predictor")
 
     def _generator_of(self, predictor: Predictor) -> MaskGenerator:
         """The generator of masks, made at its first use; in the thread of words only."""
