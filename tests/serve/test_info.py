@@ -112,10 +112,5 @@ def test_first_requests_compile_nothing_and_read_no_file(tmp_path: Path, scene: 
 
 def test_words_clicks_and_everything_share_one_set_of_weights(engine: Engine) -> None:
     slot, _ = next((k, v) for k, v in engine.pipe.steps.items() if type(v) is type(engine.predictor.model))
-    kept = engine.pipe.params[slot]
-    generator = engine._generator_of(engine.predictor)
-    for params in (engine.predictor._decode._params, generator._params):
-        for name, value in params.items():
-            place = engine.predictor.device
-            here = next(shard.data for shard in kept[name].addressable_shards if shard.device == place)
-            assert value.unsafe_buffer_pointer() == here.unsafe_buffer_pointer(), name
+    assert engine.predictor.model.params is engine.pipe.params[slot]  # those that are on the device
+    assert engine._generator_of(engine.predictor).model is engine.predictor.model
