@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gsam.ops.resampling import between
+from gsam.ops.resampling import between, product
 
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -91,7 +91,7 @@ def _gaussian(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         flat = np.ascontiguousarray(pixels).reshape(source, width * channels)
         out = np.empty((size, width * channels), np.float32)
         for rows, columns, block in _bands(source, size):
-            np.matmul(block, flat[columns], out=out[rows])
+            product(block, flat[columns], out[rows])
         pixels = out.reshape(size, width, channels).swapaxes(0, 1)
     return np.ascontiguousarray(pixels)
 

@@ -8,8 +8,58 @@ weights are torch's own.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
+
+BAND = 32
+"""Outputs made at a time."""
+PRODUCT = 1 << 18
+"""Multiplications of one product, at most: larger ones OpenBLAS gives to all cores, whose threads
+wait for each other without sleeping.  Beside a model that computes, that costs many times the
+product.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """A few outputs of one axis and what they are made of."""
+
+    target: slice
+    source: slice
+    weights: NDArray[np.float32]
+    """[target, source]."""
+
+
+def banded(weights: NDArray[np.floating]) -> list[Band]:
+    """Take the weights [size, source] of an axis apart, leaving out what is zero."""
+    found = []
+    for start in range(0, len(weights), BAND):
+        target = slice(start, min(start + BAND, len(weights)))
+        used = np.flatnonzero(weights[target].any(0))
+        reads = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
+        found.append(Band(target, reads, np.ascontiguousarray(weights[target, reads], np.float32)))
+    return found
+
+
+def product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Write ``a @ b`` into ``out``, on the caller's core alone.
+
+    Args:
+        a: [rows, inner].
+        b: [inner, columns].
+        out: [rows, columns].
+    """
+    (rows, inner), columns = a.shape, b.shape[1]
+    if rows > columns:
+        step = max(PRODUCT // max(inner * columns, 1), 1)
+        for start in range(0, rows, step):
+            np.matmul(a[start : start + step], b, out=out[start : start + step])
+    else:
+        step = max(PRODUCT // max(inner * rows, 1), 1)
+        for start in range(0, columns, step):
+            np.matmul(a, b[:, start : start + step], out=out[:, start : start + step])
 
 
 def between(source: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

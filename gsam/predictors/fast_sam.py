@@ -23,6 +23,7 @@ from gsam.inputs.image import Picture, Source, make_view, middle, open_image
 from gsam.inputs.letterbox import rectangle
 from gsam.models.fast_sam import FastSamSegmenter
 from gsam.ops.bounds import bounds
+from gsam.ops.resampling import product
 from gsam.results.masks.low_res import LowResMasks
 from gsam.results.result import BoxClippedMasks, CroppedMasks, Result
 from gsam.roles import ImageTextScorer
@@ -344,7 +345,9 @@ class FastSAMPrompt:
 def _dot(coefficients: NDArray[np.float32], prototypes: NDArray[np.float32]) -> NDArray[np.float32]:
     """[N, P] and [h, w, P] -> [N, h, w]."""
     h, w, p = prototypes.shape
-    return (coefficients @ prototypes.reshape(h * w, p).T).reshape(-1, h, w)
+    out = np.empty((len(coefficients), h * w), np.float32)
+    product(coefficients, prototypes.reshape(h * w, p).T, out)
+    return out.reshape(-1, h, w)
 
 
 def _crop(result: Result, i: int) -> NDArray[np.uint8]:

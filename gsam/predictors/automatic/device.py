@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from gsam.ops.resampling import Band
 from gsam.predictors.automatic.measure import Frame, Measured
-from gsam.results.masks.low_res import Band
 from gsam.runtime.program import Program
 
 TILE = 512

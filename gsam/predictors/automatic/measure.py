@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gsam.ops.bounds import bounds
 from gsam.ops.grid import Rectangle
-from gsam.results.masks.low_res import BAND, Band, Upsampling, across_columns, bands, sigmoid
+from gsam.ops.resampling import BAND, Band, product
+from gsam.results.masks.low_res import Upsampling, across_columns, bands, sigmoid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ def measure(logits: NDArray[np.float32], frame: Frame) -> Measured:
     for band in rows:
         n = band.target.stop - band.target.start
         value, flag = values[:n], flags[:n]
-        np.matmul(band.weights, middle[band.source], out=value)
+        product(band.weights, middle[band.source], value)
         large += int(np.count_nonzero(np.greater(value, low, out=flag)))
         small += int(np.count_nonzero(np.greater(value, high, out=flag)))
         np.greater(value, cut, out=part[band.target.start - top : band.target.stop - top])

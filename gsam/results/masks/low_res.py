@@ -10,10 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.ops.resampling import bicubic, bilinear
+from gsam.ops.resampling import Band, banded, bicubic, bilinear, product
 
-BAND = 32
-"""Outputs made at a time."""
 Upsampling = Literal["view", "bilinear", "bicubic", "probability"]
 """Ways from [h, w] to [H, W].
 
@@ -55,7 +53,7 @@ class LowResMasks:
         out = np.empty(self.size, np.float32)
         middle = across_columns(self._source(i), across)
         for band in down:
-            np.matmul(band.weights, middle[band.source], out=out[band.target])
+            product(band.weights, middle[band.source], out[band.target])
         if self.upsample == "probability":  # back to logits, finite ones
             kind = np.finfo(np.float32)
             out = np.clip(out, kind.tiny, 1 - kind.epsneg)
@@ -85,7 +83,9 @@ class LowResMasks:
         columns = slice(across[0].target.start, across[-1].target.stop)
         middle = across_columns(source, across)
         for band in down:
-            np.greater(band.weights @ middle[band.source], threshold, out=out[band.target, columns])
+            values = np.empty((len(band.weights), middle.shape[1]), np.float32)
+            product(band.weights, middle[band.source], values)
+            np.greater(values, threshold, out=out[band.target, columns])
         return out
 
     def logits_full(self) -> NDArray[np.float32]:
@@ -114,23 +114,13 @@ class LowResMasks:
         return sigmoid(self.logits[i]) if self.upsample == "probability" else self.logits[i]
 
 
-@dataclasses.dataclass(frozen=True)
-class Band:
-    """A few outputs and what they are made of."""
-
-    target: slice
-    source: slice
-    weights: NDArray[np.float32]
-    """[target, source]."""
-
-
 def across_columns(logits: NDArray[np.float32], bands: Sequence[Band]) -> NDArray[np.float32]:
     """[h, w] -> [h, W], of consecutive bands."""
     start = bands[0].target.start
     out = np.empty((len(logits), bands[-1].target.stop - start), np.float32)
     for band in bands:
         there = slice(band.target.start - start, band.target.stop - start)
-        np.matmul(logits[:, band.source], band.weights.T, out=out[:, there])
+        product(logits[:, band.source], band.weights.T, out[:, there])
     return out
 
 
@@ -138,16 +128,10 @@ def across_columns(logits: NDArray[np.float32], bands: Sequence[Band]) -> NDArra
 def bands(source: int, side: int, content: int, size: int, upsample: Upsampling) -> list[Band]:
     """Make the bands of ``source`` -> ``side``, whose first ``content`` -> ``size``; or at once."""
     if upsample == "view":
-        matrix = (bilinear(content, size) @ bilinear(source, side)[:content]).astype(np.float32)
+        matrix = bilinear(content, size) @ bilinear(source, side)[:content]
     else:
-        matrix = (bicubic if upsample == "bicubic" else bilinear)(source, size).astype(np.float32)
-    found = []
-    for start in range(0, size, BAND):
-        target = slice(start, min(start + BAND, size))
-        used = np.flatnonzero(matrix[target].any(0))
-        reads = slice(int(used[0]), int(used[-1]) + 1)
-        found.append(Band(target, reads, np.ascontiguousarray(matrix[target, reads])))
-    return found
+        matrix = (bicubic if upsample == "bicubic" else bilinear)(source, size)
+    return banded(matrix)
 
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from gsam.results.masks.low_res import LowResMasks, sigmoid
+from gsam.ops.resampling import Band, banded, product
+from gsam.results.masks.low_res import LowResMasks, across_columns, sigmoid
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,11 +84,16 @@ class WindowedMasks:
         source = self.whole.logits[i]
         if self.whole.upsample == "probability":
             source = sigmoid(source)
-        return (rows, columns), down @ source @ across.T
+        values = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        if values.size:
+            middle = across_columns(source, across)
+            for band in down:
+                product(band.weights, middle[band.source], values[band.target])
+        return (rows, columns), values
 
 
 @functools.lru_cache(maxsize=256)
-def _axis(low: float, high: float, size: int, cells: int) -> tuple[slice, NDArray[np.float32]]:
+def _axis(low: float, high: float, size: int, cells: int) -> tuple[slice, list[Band]]:
     """The pixels of an axis of ``size`` whose centres lie from ``low`` to ``high``, and the weights
     [pixels, cells] of which each is made: linear between cells, their mean where they are smaller
     than pixels.
@@ -99,4 +105,4 @@ def _axis(low: float, high: float, size: int, cells: int) -> tuple[slice, NDArra
     distance = np.abs(np.arange(cells) + 0.5 - centre[:, None]) / max(scale, 1.0)
     weights = np.maximum(1.0 - distance, 0.0)
     weights /= np.maximum(weights.sum(1, keepdims=True), 1e-12)
-    return slice(first, last), weights.astype(np.float32)
+    return slice(first, last), banded(weights.astype(np.float32))
