@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime
 import io
 import json
 import re
@@ -130,7 +131,8 @@ def page(command: str, memory: list[int], whole: Counted, at_once: Counted) -> s
     lines = [
         "# The server under load",
         "",
-        f"Written by `{command}` on {machine.processor()}; server and clients share it.",
+        f"Written by `{command}`, {datetime.date.today().isoformat()}, on {machine.processor()}; server",
+        "and clients share it.",
         "Words, clicks, sessions, bad images and refused requests take turns.",
         "",
         "| | requests | statuses | p50 ms | p99 ms | longest ms |",

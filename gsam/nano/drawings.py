@@ -4,7 +4,7 @@ A style is a package of the npm registry that holds SVG drawings of emoji, ``@ic
 They are read from the folder that ``GSAM_DRAWINGS`` names, which holds one folder a style::
 
     npm install @iconify-json/twemoji @iconify-json/emojione @iconify-json/noto-v1 \
-        @iconify-json/fluent-emoji-flat
+        @iconify-json/fxemoji @iconify-json/streamline-emojis @iconify-json/fluent-emoji-flat
     export GSAM_DRAWINGS=node_modules/@iconify-json
 
 and drawn by resvg (``pip install resvg-py``).  Nothing of them is in this repository.
@@ -24,13 +24,28 @@ from gsam.types import Json
 
 FONT = "font"
 """The style that is a font: Noto Color Emoji (`gsam.nano.scenes.font_path`)."""
-LEARNT: tuple[str, ...] = ("twemoji", "emojione", "noto-v1")
-"""Styles that training scenes may have beside `FONT`: Twitter's and EmojiOne's (CC BY 4.0), and
-Google's before 2017 (Apache 2.0)."""
+LEARNT: tuple[str, ...] = ("twemoji", "emojione", "noto-v1", "fxemoji", "streamline-emojis")
+"""Styles that training scenes may have beside `FONT`: Twitter's, EmojiOne's and Streamline's (CC BY
+4.0), Google's before 2017 and Mozilla's (Apache 2.0)."""
 UNSEEN = "fluent-emoji-flat"
 """The style that no training scene has: Microsoft's (MIT)."""
 NAMED_BY = "twemoji"
 """The style whose table of names serves all; some have none."""
+OWN_NAMES: dict[str, dict[str, str]] = {
+    "fxemoji": {
+        "🐕": "dogside", "🐶": "dog", "🐈": "catside", "🐱": "cat", "🚗": "automobile", "🚙": "recreationalvehicle",
+        "🚚": "deliverytruck", "🚛": "articulatedlorry", "🚆": "train", "🚂": "steamlocomotive", "🍎": "redapple",
+        "🍏": "greenapple", "🍕": "sliceofpizza", "🎂": "birthdaycake", "🗝": "oldkey", "☔": "umbrellawithraindrops",
+        "🌳": "deciduoustree", "🌲": "evergreen", "🌴": "palmtree", "🌸": "cherryblossom", "🐠": "tropicalfish",
+        "🐎": "horse", "🐴": "horseface", "🐮": "cowface", "🐖": "pigside", "🐷": "pig", "🐑": "sheep", "🐰": "bunny",
+        "⏰": "alarmclock", "🕰": "manltepiececlock", "✂": "blackscissors", "📱": "cellphone", "💻": "personalcomputer",
+        "☕": "hotbeverage", "⚽": "soccerball", "🎩": "tophat",
+        "🏠": "housebuilding", "📗": "greenbook", "📘": "bluebook", "❤": "redheart", "💛": "heartyellow",
+        "💚": "heartgreen", "💜": "heartpurple", "🔴": "largeredcircle", "🔵": "largebluecircle",
+    },
+    "streamline-emojis": {"🏠": "house-with-garden", "🌲": "christmas-tree"},
+}  # fmt: skip
+"""Names that a style alone has, by glyph."""
 
 
 def folder(style: str) -> Path:
@@ -55,20 +70,23 @@ def _icons(style: str) -> Json:
 
 
 @functools.cache
-def _names() -> dict[str, str]:
+def _names(style: str) -> dict[str, str]:
     """Code point in hexadecimal -> name of the drawing."""
     found: dict[str, str] = json.loads((folder(NAMED_BY) / "chars.json").read_text())
-    return found
+    return found | {f"{ord(glyph):x}": name for glyph, name in OWN_NAMES.get(style, {}).items()}
 
 
 @functools.cache
 def body(style: str, glyph: str) -> str | None:
     """The SVG elements of a glyph, or None where the style has no drawing of it."""
     icons = _icons(style)
-    name = _names().get(f"{ord(glyph):x}")
-    while name in icons.get("aliases", {}):
-        name = icons["aliases"][name]["parent"]
-    return icons["icons"][name]["body"] if name in icons["icons"] else None
+    plain = _names(style).get(f"{ord(glyph):x}")
+    for name in (plain, f"{plain}-1"):  # of several drawings the first
+        while name in icons.get("aliases", {}):
+            name = icons["aliases"][name]["parent"]
+        if name in icons["icons"]:
+            return str(icons["icons"][name]["body"])
+    return None
 
 
 def drawn(style: str, glyph: str, side: int) -> Image.Image:

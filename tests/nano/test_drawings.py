@@ -49,6 +49,25 @@ def test_a_style_draws_what_it_has() -> None:
 
 
 @pytest.mark.usefixtures("styles")
+def test_names_of_a_style_itself_and_numbered_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"icons": {"hound": {"body": RED}, "dog": {"body": "<g/>"}, "bus-1": {"body": "<b/>"}}}
+    (tmp_path / "hand").mkdir()
+    (tmp_path / "hand" / "icons.json").write_text(json.dumps(own))
+    assert drawings.body("hand", "🐕") == "<g/>"
+    assert drawings.body("hand", "🚌") == "<b/>"  # the first of several
+    monkeypatch.setitem(drawings.OWN_NAMES, "hand", {"🐕": "hound"})
+    drawings._names.cache_clear()
+    drawings.body.cache_clear()
+    assert drawings.body("hand", "🐕") == RED
+
+
+def test_own_names_are_of_glyphs_that_are_drawn() -> None:
+    known = set("".join(GLYPHS.values()))
+    assert all(set(names) <= known for names in drawings.OWN_NAMES.values())
+    assert set(drawings.OWN_NAMES) <= set(drawings.LEARNT)
+
+
+@pytest.mark.usefixtures("styles")
 def test_the_font_stands_in_for_what_a_style_lacks() -> None:
     assert drawings.body("emojione", "🚌") is None  # a name without a drawing
     assert drawings.body("emojione", "🍕") is None  # no name
