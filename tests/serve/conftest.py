@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from PIL import Image  # noqa: E402
 from gsam.serve.app import create_app  # noqa: E402
 from gsam.serve.config import ServeConfig  # noqa: E402
 from gsam.serve.engine import Engine  # noqa: E402
+from tests.serve.browsing import Tab, program, running  # noqa: E402
 from tests.serve.fake_label_studio import FakeLabelStudio, fake_label_studio  # noqa: E402
 
 SCENE = Path(__file__).parents[2] / "notebooks" / "scene.png"
@@ -90,3 +92,43 @@ def studio(scene: bytes) -> Iterator[FakeLabelStudio]:
 def cvat(client_of: Callable[..., TestClient]) -> TestClient:
     """A client of a server that speaks CVAT's protocol."""
     return client_of(cvat=True, cvat_query="dog. pizza. nothing else")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if program() is None:
+        pytest.skip("no Chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program(), args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def address(engine: Engine) -> Iterator[str]:
+    with running(create_app(ServeConfig(deadline=300), engine=engine)) as found:
+        yield found
+
+
+@pytest.fixture
+def tab_of(browser: Any, address: str) -> Iterator[Callable[..., Tab]]:
+    """Open a tab; the test fails where it complains of anything, or asks another host."""
+    made: list[Tab] = []
+
+    def make(at: str = address, **context: Any) -> Tab:
+        made.append(Tab(browser, at, **context))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def tab(tab_of: Callable[..., Tab]) -> Tab:
+    """A tab with the scene open."""
+    made = tab_of()
+    made.ready()
+    made.open(SCENE)
+    return made

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,53 +14,14 @@ from gsam.serve.app import create_app
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
 from gsam.serve.integrations import Integration
-from tests.serve.browsing import Tab, program, running
+from tests.serve.browsing import Tab, running
 from tests.serve.conftest import CLIP, SCENE
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.long
 WORDS = "dog, pizza, apple, umbrella"
 GUITAR, ABOVE_GUITAR, BICYCLE, APPLE, NOTHING = (40, 100), (85, 15), (95, 340, 270, 480), (220, 190), (300, 300)
 OWNED = "<img src=x onerror=\"document.title='owned'\">"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if program() is None:
-        pytest.skip("no Chromium is installed")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program(), args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def address(engine: Engine) -> Iterator[str]:
-    with running(create_app(ServeConfig(deadline=300), engine=engine)) as found:
-        yield found
-
-
-@pytest.fixture
-def tab_of(browser: Any, address: str) -> Iterator[Callable[..., Tab]]:
-    """Open a tab; the test fails where it complains of anything, or asks another host."""
-    made: list[Tab] = []
-
-    def make(at: str = address, **context: Any) -> Tab:
-        made.append(Tab(browser, at, **context))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def tab(tab_of: Callable[..., Tab]) -> Tab:
-    """A tab with the scene open."""
-    made = tab_of()
-    made.ready()
-    made.open(SCENE)
-    return made
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ export async function words(query, threshold) {
 // A mask for every thing, the large first.
 export async function everything() {
   const { segments } = await once('everything', { masks: 'png' });
+  segments.sort((a, b) => b.area - a.area);
   const found = await Promise.all(segments.map((one, i) => fromAnswer({ ...one, label: `thing ${i + 1}` }, 'everything')));
   commit([...state.objects.filter((one) => one.source !== 'everything' || one.kept), ...found], null);
   return found;
