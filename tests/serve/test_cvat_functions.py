@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import sys
@@ -311,6 +312,26 @@ def test_run_lengths_are_cvat_s_own() -> None:
         mask = rng.random((7, 9)) < 0.4
         mask[3, 3] = True
         assert shapes.run_lengths(mask) == masks.encode_mask(mask)
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "spec"),
+    [
+        ("detection", ["pipeline=str:nano", "query=str:dog. pizza", "shape=str:polygon"], "DetectionFunctionSpec"),
+        ("interaction", ["model=str:nano_sam"], "InteractionFunctionSpec"),
+        ("tracking", ["model=str:nano_sam2"], "TrackingFunctionSpec"),
+    ],
+)
+def test_the_command_line_loads_them(module: str, given: list[str], spec: str) -> None:
+    common = pytest.importorskip("cvat_cli._internal.common")
+    made: list[Any] = []
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(_executor=lambda client, *, function_loader: made.append(function_loader.load()))
+    common.configure_function_implementation_arguments(parser)
+    parameters = [part for one in given for part in ("-p", one)]
+    read = vars(parser.parse_args(["--function-module", f"gsam.serve.cvat.{module}", *parameters]))
+    read.pop("_executor")(None, **read)
+    assert type(made[0].spec).__name__ == spec
 
 
 def test_functions_load_without_cvat_s_packages(monkeypatch: pytest.MonkeyPatch) -> None:
