@@ -29,9 +29,9 @@ GROUPS = {
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "main": (
         ("_text", "text of the queries"),
-        ("_collect", "waiting for the device, and its results to the host"),
+        ("collect", "waiting for the device, and its results to the host"),
         ("_begin", "images to the device, and its start"),
-        ("_dispatch", "images to the device, and its start"),
+        ("dispatch", "images to the device, and its start"),
         ("put", "waiting until results may go to be written"),
         ("read_ahead", "waiting for images that are read"),
         ("__next__", "waiting for the list of images"),

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import jax
-import numpy as np
 
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture, Source
 from gsam.pipeline import streaming
-from gsam.pipeline.finish import InFlight, to_results
+from gsam.pipeline.compiled import CompiledSteps
 from gsam.pipeline.limits import OPENING, CallSettings, Limits, LimitSettings, OpenSettings, TrackSettings, check_names
 from gsam.pipeline.prepare import asked, opener, read_ahead
-from gsam.pipeline.steps import Steps
-from gsam.pipeline.text_cache import stack, tell_of_nothing, text_caches
 from gsam.pipeline.tile import by_tiles
 from gsam.results.result import Result
 from gsam.results.tracks import TrackedFrame
 from gsam.roles import Stage, Step, Tracker
-from gsam.runtime.batch import gather, image_fingerprint
-from gsam.runtime.memory import release_host_memory
-from gsam.runtime.process import check_process
-from gsam.runtime.program import Program
+from gsam.runtime.batch import gather
 from gsam.runtime.settings import COUNT
-from gsam.runtime.shapes import default_batch_size, query_bucket
-from gsam.runtime.shard import replicate, shard_batch
+from gsam.runtime.shapes import default_batch_size
 from gsam.text.queries import Queries, Query, parse_queries
 from gsam.tracking.config import TrackingConfig
 from gsam.tracking.state import TrackingState
-from gsam.types import Images, Params, PyTree, Scene, Text
+from gsam.types import Images, Text
 
 if TYPE_CHECKING:
     from gsam.tracking.engine import Engine
     from gsam.tracking.text_tracking import TrackedVideoFrames
 
-R = TypeVar("R")
 T = TypeVar("T")
-REMEMBERED = 4
-"""Images whose features are kept for the next query."""
 
 
-class Pipeline(Steps):
+class Pipeline(CompiledSteps):
     """Steps in order, each a detector, a segmenter, a classifier or a function of your own.
 
     The first step is a detector, or finds things without words (`gsam.GridProposer`); a function
@@ -88,27 +76,14 @@ class Pipeline(Steps):
         tracking: Mapping[str, Any] | None = None,
         **settings: Unpack[LimitSettings],
     ) -> None:
-        self.name = name
-        super().__init__(steps, (limits or Limits()).replaced(settings))
-        self.devices = tuple(devices or jax.local_devices()[:1])
+        limits = (limits or Limits()).replaced(settings)
+        super().__init__(steps, name, limits, devices or jax.local_devices()[:1])
         self._tracker, self._tracking = tracker, dict(tracking or {})
-        self._readers = text_caches(self._stages(), lambda: self.params)
-        self._asked: collections.OrderedDict[Any, Any] = collections.OrderedDict()
-        self._seen: collections.OrderedDict[bytes, tuple[Images, dict[str, PyTree]]] = collections.OrderedDict()
-        self._encoded = 0
-        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         steps = " -> ".join(getattr(s, "__name__", type(s).__name__) for s in self.steps.values())
         where = f"{len(self.devices)} x " if len(self.devices) > 1 else ""
         return f"<{type(self).__name__} {self.name}: {steps} on {where}{self.devices[0].platform}>"
-
-    @functools.cached_property
-    def params(self) -> dict[str, Params]:
-        """The parameters of every stage by its slot, on the devices."""
-        params = replicate({slot: s.params for slot, s in self._stages().items()}, self.devices)
-        release_host_memory()
-        return cast(dict[str, Params], params)
 
     def prepare(
         self, images: Source | Sequence[Source], query: Query, **opening: Unpack[OpenSettings]
@@ -164,11 +139,11 @@ class Pipeline(Steps):
             >>> pipe("notebooks/scene.png", {"pizza": "food"}, threshold=0.5).labels
             ['food']
         """
-        limits, queries = self._limits(thresholds), parse_queries(query)
+        limits, queries = self.limits_for(thresholds), parse_queries(query)
         picture = opener(thresholds)(image)
         if limits.tiled(picture.pixels.shape):
             return self._by_tiles(picture, queries, limits, 1 if self.devices[0].platform == "cpu" else 8)
-        return self._collect(self._dispatch([(picture, queries)], limits, 1, remember=True))[0]
+        return self.collect(self.dispatch([(picture, queries)], limits, 1, remember=True))[0]
 
     def track(
         self,
@@ -210,13 +185,12 @@ class Pipeline(Steps):
         from gsam.inputs.video import open_frames
         from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames
 
-        if self._tracker is None:
-            raise UsageError(f"{self.name} has no tracker: nano and grounded_sam2 have one, for instance")
+        self._check_tracks()
         names = [f.name for f in dataclasses.fields(TrackingConfig)]
         config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in names})
         limits: Any = {k: v for k, v in settings.items() if k not in (*names, *OPENING)}
         check_names(settings, (*names, *OPENING))
-        self._limits(limits), parse_queries(query)  # complain now, not on the first frame
+        self.limits_for(limits), parse_queries(query)  # complain now, not on the first frame
         frames = open_frames(video, stretch=settings.get("stretch", False), max_pixels=settings.get("max_pixels"))
         find: Any = functools.partial(self, query=query, **limits)
         return TrackedVideoFrames(TextTracker(self._engine, frames, find, config), start)
@@ -228,6 +202,25 @@ class Pipeline(Steps):
 
         assert self._tracker is not None
         return Engine.of(self._tracker(), device=self.devices[0])
+
+    @property
+    def tracks(self) -> bool:
+        """Whether it has a tracker, so that `track` follows what it finds."""
+        return self._tracker is not None
+
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker that follows words; at first use its weights are read.
+
+        Raises:
+            gsam.errors.UsageError: It has none.
+        """
+        self._check_tracks()
+        return self._engine.compiled.tracker
+
+    def _check_tracks(self) -> None:
+        if not self.tracks:
+            raise UsageError(f"{self.name} has no tracker: nano and grounded_sam2 have one, for instance")
 
     def stream(
         self,
@@ -301,96 +294,11 @@ class Pipeline(Steps):
         """
         size = default_batch_size(self.devices) if batch_size is None else batch_size
         COUNT.check("batch_size", size)
-        limits = self._limits(thresholds)
+        limits = self.limits_for(thresholds)
         return streaming.answers(self, read_ahead(pairs, 2 * size, self.views, opened), size, limits, fixed)
-
-    @property
-    def compilations(self) -> int:
-        """Number of programs compiled so far."""
-        text = (reader.embed for reader in self._readers.values())
-        return sum(program.compilations for program in (self._encode, self._decode, *text) if program is not None)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of ``pictures`` encoded so far, and of ``texts`` by each text encoder."""
-        return {"pictures": self._encoded, **{f"{slot} texts": r.encoded for slot, r in self._readers.items()}}
-
-    def _dispatch(
-        self,
-        batch: Sequence[tuple[Picture, Queries]],
-        limits: Limits,
-        batch_size: int,
-        *,
-        remember: bool = False,
-    ) -> InFlight:
-        """Start the device on a batch, filled up to ``batch_size``, and do not wait for it."""
-        check_process()
-        with self._lock:  # what is remembered and compiled is all threads'
-            return self._begin(batch, limits, batch_size, remember)
-
-    def _begin(
-        self, batch: Sequence[tuple[Picture, Queries]], limits: Limits, batch_size: int, remember: bool
-    ) -> InFlight:
-        pictures, queries = [p for p, _ in batch], [q for _, q in batch]
-        spare = batch_size - len(batch)
-        text = shard_batch(self._text([*queries, *[queries[-1]] * spare]), self.devices)
-        images, features = self._features([*pictures, *[pictures[-1]] * spare], remember)
-        scene = self._decode(self.params, images, text, features, replicate(limits.thresholds, self.devices))
-        return InFlight(scene, pictures, queries, limits)
-
-    def _collect(self, begun: InFlight) -> list[Result]:
-        """Wait for a batch, and bring what was found to the host."""
-        captions = next(iter(self.captions.values()), None)
-        batch = begun.scene, begun.pictures, begun.queries
-        results = to_results(*batch, self.name, self.masking, captions, begun.limits)
-        return tell_of_nothing(results, self._readers)
-
-    def _limits(self, settings: Mapping[str, Any]) -> Limits:
-        """Apply the settings of a call."""
-        return self.limits.for_call(settings, phrases=any(c.labels == "phrases" for c in self.captions.values()))
 
     def _by_tiles(self, picture: Picture, queries: Queries, limits: Limits, batch_size: int) -> Result:
         def find(some: Sequence[Picture]) -> list[Result]:
-            return self._collect(self._dispatch([(p, queries) for p in some], limits, batch_size))
+            return self.collect(self.dispatch([(p, queries) for p in some], limits, batch_size))
 
         return by_tiles(picture, limits, batch_size, find)
-
-    def _features(self, pictures: Sequence[Picture], remember: bool) -> tuple[Images, dict[str, PyTree]]:
-        """The images and their features on the devices; the last `REMEMBERED` are kept."""
-        key = b"".join(image_fingerprint(p.pixels) for p in pictures) if remember else b""
-        if found := self._seen.get(key):
-            self._seen.move_to_end(key)
-            return found
-        images = shard_batch(gather(pictures, self.views), self.devices)
-        features = self._encode(self.params, images)
-        self._encoded += len(pictures)
-        if remember:
-            self._seen[key] = images, features
-            while len(self._seen) > REMEMBERED:
-                self._seen.popitem(last=False)
-        return images, features
-
-    @functools.cached_property
-    def _encode(self) -> Program[dict[str, PyTree]]:
-        return self._program(self.encode)
-
-    @functools.cached_property
-    def _decode(self) -> Program[Scene]:
-        return self._program(self.apply)
-
-    def _program(self, function: Callable[..., R]) -> Program[R]:
-        owner = (self.limits.boxes, self.steps) if len(self.devices) == 1 else None
-        return Program(function, self.devices[0].platform, owner=owner)
-
-    def _text(self, queries: Sequence[Queries]) -> Text:
-        count = query_bucket(max(len(q.prompts) for q in queries))
-        prompts = tuple(tuple(q.prompts) for q in queries)
-        if (prompts, count) not in self._asked:
-            padded = {p: [*p, *[""] * (count - len(p))] for p in set(prompts)}
-            texts = {p: {slot: r.encode(asked) for slot, r in self._readers.items()} for p, asked in padded.items()}
-            self._asked[prompts, count] = stack([texts[p] for p in prompts])
-            while len(self._asked) > 64:
-                self._asked.popitem(last=False)
-        valid = np.array([[bool(p) for p in [*own, *[""] * (count - len(own))]] for own in prompts])
-        groups = np.array([[*q.groups, *range(len(q.groups), count)] for q in queries], np.int32)
-        return Text(self._asked[prompts, count], jax.device_put(valid), jax.device_put(groups))

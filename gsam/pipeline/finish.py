@@ -23,9 +23,13 @@ class InFlight:
     """A batch that a device works on."""
 
     scene: Scene
+    """Boxes, labels and masks to come, on the device: more rows than images where it was filled up."""
     pictures: Sequence[Picture]
+    """Its images."""
     queries: Sequence[Queries]
+    """The queries of each image."""
     limits: Limits
+    """Those of the call."""
 
 
 def to_results(

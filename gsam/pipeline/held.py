@@ -70,4 +70,4 @@ def ask(pipe: Pipeline, held: HeldImage, queries: Queries, limits: Limits) -> Re
         text = shard_batch(pipe._text([queries]), pipe.devices)
         thresholds = replicate(limits.thresholds, pipe.devices)
         scene = pipe._decode(pipe.params, held.images, text, held.features, thresholds)
-    return pipe._collect(InFlight(scene, [held.picture], [queries], limits))[0]
+    return pipe.collect(InFlight(scene, [held.picture], [queries], limits))[0]

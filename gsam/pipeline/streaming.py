@@ -55,19 +55,19 @@ def answers(
             batch.append((picture, queries))
         if batch and (large or len(batch) == together or len(due) >= MOST_DUE):
             full = True
-            begun.append(pipe._dispatch(batch, limits, together))
+            begun.append(pipe.dispatch(batch, limits, together))
             batch = []
         while len(begun) > (0 if large else AHEAD):
-            yield from _matched(due, pipe._collect(begun.popleft()))
+            yield from _matched(due, pipe.collect(begun.popleft()))
         if not isinstance(picture, Exception) and large:
             yield from _matched(due, [pipe._by_tiles(picture, queries, limits, together)])
         elif failed and not begun and not batch:
             yield from _matched(due, [])
     if batch:
         few = min(together, filled(len(batch), pipe.devices))
-        begun.append(pipe._dispatch(batch, limits, together if full else few))
+        begun.append(pipe.dispatch(batch, limits, together if full else few))
     while begun:
-        yield from _matched(due, pipe._collect(begun.popleft()))
+        yield from _matched(due, pipe.collect(begun.popleft()))
     yield from _matched(due, [])
 
 

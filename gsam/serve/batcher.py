@@ -265,7 +265,7 @@ class Batcher:
         if not alive:
             return []
         self.on_batch(len(alive))
-        return list(zip(alive, await self._engine.collect(pipe._collect, begun), strict=True))
+        return list(zip(alive, await self._engine.collect(pipe.collect, begun), strict=True))
 
 
 def check_tiles(size: tuple[int, int], limits: Limits) -> None:
@@ -297,7 +297,7 @@ def _begun(pipe: Pipeline, batch: Sequence[Item], remember: bool) -> tuple[list[
         return [], None
     pairs = [(item.picture, item.queries) for item in alive]
     size = filled(len(alive), pipe.devices)
-    return alive, pipe._dispatch(pairs, alive[0].limits, size, remember=remember and size == 1)
+    return alive, pipe.dispatch(pairs, alive[0].limits, size, remember=remember and size == 1)
 
 
 def _by_tiles(pipe: Pipeline, item: Item, most: int) -> Result:
@@ -309,7 +309,7 @@ def _by_tiles(pipe: Pipeline, item: Item, most: int) -> Result:
         if item.answer.done():
             raise ServeError(503, "stopping", "nobody waits any more")
         size = filled(len(some), pipe.devices)
-        return pipe._collect(pipe._dispatch([(part, item.queries) for part in some], item.limits, size))
+        return pipe.collect(pipe.dispatch([(part, item.queries) for part in some], item.limits, size))
 
     return by_tiles(item.picture, item.limits, most, find)
 

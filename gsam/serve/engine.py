@@ -102,7 +102,7 @@ class Engine:
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Open images in a thread.  Raises `ServeError` 503 if too much waits."""
-        return await self._run(self._reading, functools.partial(function, *args, **kwargs))
+        return await self.run(self._reading, functools.partial(function, *args, **kwargs))
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make an answer in a thread; what is computed already is never refused."""
@@ -110,15 +110,15 @@ class Engine:
 
     async def on_words(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the pipeline in its thread.  Raises `ServeError` 503 if too much waits."""
-        return await self._run(self._words, functools.partial(function, *args, **kwargs))
+        return await self.run(self._words, functools.partial(function, *args, **kwargs))
 
     async def on_clicks(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run the predictor in its thread; images that are set are this thread's."""
-        return await self._run(self._clicks, functools.partial(function, *args, **kwargs))
+        return await self.run(self._clicks, functools.partial(function, *args, **kwargs))
 
     async def on_images(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Encode images for clicks in a thread.  Raises `ServeError` 503 if too much waits."""
-        return await self._run(self._images, functools.partial(function, *args, **kwargs))
+        return await self.run(self._images, functools.partial(function, *args, **kwargs))
 
     async def begin(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Begin a batch in the thread of words; whoever calls it sees to it that few wait."""
@@ -143,8 +143,12 @@ class Engine:
         predictor = self.predictor
         return await self.on_words(lambda: self._generator_of(predictor).find(pixels))
 
-    async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        """Run in a pool that does not have too much to do.  Raises `ServeError` 503."""
+    async def run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
+        """Run in a pool, of this engine or another's, that does not have too much to do.
+
+        Raises:
+            ServeError: 503 ``busy``; 503 ``out_of_memory``.
+        """
         if self._waiting[pool] >= self.config.queue:
             raise ServeError(503, "busy", "too many requests are waiting: try again", {"Retry-After": "1"})
         return await self._go(pool, call)

@@ -14,10 +14,8 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 
-from gsam.errors import UsageError
 from gsam.pipeline import Pipeline
 from gsam.predictors.video import VideoPredictor
-from gsam.roles import Tracker
 from gsam.serve.events import PATIENCE, event
 from gsam.serve.following import Happening
 from gsam.serve.problems import ServeError, answer
@@ -184,7 +182,7 @@ class Jobs:
         In a thread.  Raises `gsam.errors.UsageError` where it has none.
         """
         if pipe not in self._predictors:
-            tracker = tracker_of(pipe)
+            tracker = pipe.tracker
             self._predictors[pipe] = VideoPredictor(tracker, progress=False, device=pipe.devices[0])
         return self._predictors[pipe]
 
@@ -195,13 +193,6 @@ class Jobs:
             job.cancel()
         for job in jobs:
             job.thread.join(END_WITHIN)
-
-
-def tracker_of(pipe: Pipeline) -> Tracker:
-    """The tracker of a pipeline.  Raises `gsam.errors.UsageError` where it has none."""
-    if pipe._tracker is None:
-        raise UsageError(f"{pipe.name} has no tracker: nano and grounded_sam2 have one, for instance")
-    return pipe._engine.compiled.tracker  # the one that follows words: its weights are read once
 
 
 def _told(error: Exception) -> dict[str, str]:

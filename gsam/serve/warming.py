@@ -43,7 +43,7 @@ def warm_words(pipe: Pipeline, together: int, shape: tuple[int, int]) -> None:
     """
     one = Picture(np.full((*shape, 3), 127, np.uint8)), parse_queries(WORDS)
     for size in sorted({filled(count, pipe.devices) for count in range(1, together + 1)}):
-        pipe._collect(pipe._dispatch([one] * min(size, together), pipe.limits, size))
+        pipe.collect(pipe.dispatch([one] * min(size, together), pipe.limits, size))
 
 
 def warm_clicks(predictor: Predictor, shape: tuple[int, int]) -> None:

@@ -128,7 +128,7 @@ async def _words(request: Request, image: bytes | str | None, params: Json) -> l
     batcher: Batcher = request.app.state.batcher
     config: ServeConfig = request.app.state.config
     least, share = _number(params, "conf_threshold"), _number(params, "epsilon_factor")
-    limits = engine.pipe._limits({"threshold": threshold_for(engine.pipe, least)})
+    limits = engine.pipe.limits_for({"threshold": threshold_for(engine.pipe, least)})
     queries = await engine.read(queries_of, params.get("text_prompt"), config)
     result = await batcher.find(lambda: (opened(image, config), queries, limits))
     return await engine.write(shapes_of, from_score(result, least), share or 0.0)

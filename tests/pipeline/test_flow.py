@@ -50,9 +50,9 @@ def test_a_stream_begins_the_next_batch_before_it_ends_one(nano: Pipeline, monke
     pictures = [picture(60, 80, i) for i in range(5)]
     expected = [nano(p, "dog").scores for p in pictures]
     order: list[str] = []
-    begin, end = Pipeline._dispatch, Pipeline._collect
-    monkeypatch.setattr(Pipeline, "_dispatch", lambda *a, **k: (order.append("begin"), begin(*a, **k))[1])
-    monkeypatch.setattr(Pipeline, "_collect", lambda *a: (order.append("end"), end(*a))[1])
+    begin, end = Pipeline.dispatch, Pipeline.collect
+    monkeypatch.setattr(Pipeline, "dispatch", lambda *a, **k: (order.append("begin"), begin(*a, **k))[1])
+    monkeypatch.setattr(Pipeline, "collect", lambda *a: (order.append("end"), end(*a))[1])
     results = list(nano.stream(pictures, "dog", batch_size=2))
     assert order == ["begin", "begin", "end", "begin", "end", "end"]
     for found, wanted in zip(results, expected, strict=True):

@@ -9,7 +9,8 @@ import pytest
 
 import gsam
 from gsam.inputs.image import Picture
-from gsam.pipeline import REMEMBERED, Pipeline
+from gsam.pipeline import Pipeline
+from gsam.pipeline.compiled import REMEMBERED
 from gsam.pipeline.held import ask, hold
 from gsam.results.result import Result
 from gsam.runtime.batch import prepared

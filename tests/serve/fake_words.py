@@ -35,10 +35,10 @@ class FakePipe:
         """Batches are finished while it is set."""
         self.open.set()
 
-    def _limits(self, settings: Mapping[str, Any]) -> Limits:
+    def limits_for(self, settings: Mapping[str, Any]) -> Limits:
         return self.limits.for_call(settings, phrases=False)
 
-    def _dispatch(self, batch: Sequence[Any], limits: Limits, size: int, *, remember: bool = False) -> list[int]:
+    def dispatch(self, batch: Sequence[Any], limits: Limits, size: int, *, remember: bool = False) -> list[int]:
         numbers = [int(picture.pixels[0, 0, 0]) for picture, _ in batch]
         self.begun.append(numbers)
         self.sizes.append(size)
@@ -47,7 +47,7 @@ class FakePipe:
             raise error
         return numbers
 
-    def _collect(self, begun: list[int]) -> list[Any]:
+    def collect(self, begun: list[int]) -> list[Any]:
         assert self.open.wait(30)
         return begun
 

@@ -31,7 +31,6 @@ from gsam.serve.engine import Engine
 from gsam.serve.integrations import Integration
 from gsam.serve.problems import LOG, ServeError
 from gsam.serve.remembered import Remembered
-from gsam.serve.tracking import tracker_of
 from gsam.serve.uploads import decoded, opened, read_json
 from gsam.serve.waiting import within
 from gsam.text.queries import Queries
@@ -67,25 +66,25 @@ class Gateway:
         found = [functions.interactor(clicks, frozenset(prompts), ready)]
         if self.queries is not None:
             found.insert(0, functions.detector(engine.config.pipeline, self.queries, ready))
-        if ready and tracks(engine.pipe):
+        if ready and engine.pipe.tracks:
             found.append(functions.tracker("SAM 2", ready))
         return {one["metadata"]["name"]: one for one in found}
 
     def follower(self, pipe: Pipeline) -> Follower:
         """The pipeline's tracker with programs of its own, made at its first use; in its thread."""
         if self._follower is None:
-            self._follower = Follower.of(tracker_of(pipe), pipe.devices[0])
+            self._follower = Follower.of(pipe.tracker, pipe.devices[0])
         return self._follower
 
     def warm(self, engine: Engine) -> None:
         """Begin to load and compile the tracker, in its thread, before somebody waits for it."""
-        if not self._warm and engine.ready and tracks(engine.pipe):
+        if not self._warm and engine.ready and engine.pipe.tracks:
             self._warm = True
             self._pool.submit(_warm, self, engine.pipe)
 
     async def in_turn(self, engine: Engine, call: Callable[[], T]) -> T:
         """Run in the tracker's thread.  Raises `ServeError` 503 if too much waits for it."""
-        return await engine._run(self._pool, call)
+        return await engine.run(self._pool, call)
 
     def close(self) -> None:
         """Let the thread end; what it has begun is finished."""
@@ -109,11 +108,6 @@ def install(app: FastAPI, config: ServeConfig, remembered: Remembered) -> None:
     app.state.cvat = Gateway(config, remembered)
     app.state.integrations["cvat"] = app.state.cvat.status
     app.include_router(router)
-
-
-def tracks(pipe: Pipeline) -> bool:
-    """Tell whether a pipeline has a tracker."""
-    return pipe._tracker is not None
 
 
 @router.get(LIST, summary="The functions that CVAT can call")
@@ -154,7 +148,7 @@ async def _detect(request: Request, fields: Json) -> Response:
     engine, batcher = request.app.state.engine, request.app.state.batcher
     queries, config = request.app.state.cvat.queries, request.app.state.config
     least, image = functions.threshold_of(fields), _image(fields)
-    limits = engine.pipe._limits({"threshold": threshold_for(engine.pipe, least)})
+    limits = engine.pipe.limits_for({"threshold": threshold_for(engine.pipe, least)})
     result = await batcher.find(lambda: (opened(image, config), queries, limits))
     return _json(await engine.write(functions.found_objects, from_score(result, least)))
 

@@ -49,7 +49,7 @@ async def segment(request: Request) -> Response:
     image, fields = await read_form(request)
     check_fields(fields, ("image", *FIELDS))
     kind, form = checked_kind(fields.get("masks")), format_of(fields)
-    limits = pipe._limits(settings_of(fields))
+    limits = pipe.limits_for(settings_of(fields))
 
     def asked() -> Asked:
         queries = queries_of(fields.get("query"), config)

@@ -114,7 +114,7 @@ async def segment(request: Request, session: str) -> Response:
     fields = await read_json(request)
     check_fields(fields, WORDS)
     kind, form = checked_kind(fields.get("masks")), format_of(fields)
-    limits = engine.pipe._limits(settings_of(fields))
+    limits = engine.pipe.limits_for(settings_of(fields))
     with _sessions(request).using(session) as used:
 
         def asked() -> Asked:
