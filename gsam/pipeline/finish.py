@@ -23,7 +23,7 @@ class InFlight:
     """A batch that a device works on."""
 
     scene: Scene
-    """Boxes, labels and masks to come, on the device: more rows than images where it was filled up."""
+    """Boxes, labels and masks to come; more rows than images where it was filled up."""
     pictures: Sequence[Picture]
     """Its images."""
     queries: Sequence[Queries]
