@@ -10,24 +10,18 @@ Takes some minutes.  ``--folder`` keeps the environment for the next time.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.live import Api, Rows, check, ended, free_port, installed, plain, start_gsam, wait
 from gsam.results.masks import brush
 
 SCENE = Path(__file__).parents[1] / "notebooks" / "scene.png"
@@ -43,58 +37,6 @@ CONFIG = """<View>
 </View>"""
 DOG = (415.0, 225.0)
 """A point on the scene's dog."""
-PATIENCE = 900.0
-"""Seconds until a server has to have started."""
-
-
-class Wrong(Exception):
-    """Something that is not as it has to be."""
-
-
-@dataclasses.dataclass
-class Api:
-    """A server, asked in JSON."""
-
-    url: str
-    token: str | None = None
-
-    def __call__(self, path: str, body: Any = None, *, raw: bool = False, kind: str = "application/json") -> Any:
-        """Ask; with a body it is a POST."""
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Authorization": f"Token {self.token}"} if self.token else {}
-        if data is not None:
-            headers["Content-Type"] = kind
-        try:
-            with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers), timeout=120) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            raise Wrong(f"{path}: {error.code} {error.read()[:300]!r}") from None
-        return text if raw else json.loads(text or b"null")
-
-    def upload(self, path: str, file: Path) -> Any:
-        """Send a file as a form."""
-        line = uuid.uuid4().hex
-        head = f'--{line}\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n'
-        body = f"{head}Content-Type: image/png\r\n\r\n".encode() + file.read_bytes() + f"\r\n--{line}--\r\n".encode()
-        return self(path, body, kind=f"multipart/form-data; boundary={line}")
-
-
-class Rows:
-    """The steps, printed as they end."""
-
-    def __init__(self) -> None:
-        self.failed = 0
-
-    def __call__(self, name: str, step: Callable[[], tuple[str, Any]]) -> Any:
-        """Run a step, which gives what to print and its result."""
-        began = time.monotonic()
-        try:
-            text, found = step()
-        except Exception as error:
-            self.failed += 1
-            text, found = f"**wrong**: {type(error).__name__}: {str(error)[:400]}", None
-        print(f"| {name} | {text} | {time.monotonic() - began:.1f} s |", flush=True)
-        return found
 
 
 def main() -> int:
@@ -106,14 +48,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         home = args.folder or work
-        running: list[subprocess.Popen[bytes]] = []
-        try:
+        with ended([]) as running:
             return run(home, work, args.version, running)
-        finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(30)
 
 
 def run(home: Path, work: Path, version: str, running: list[subprocess.Popen[bytes]]) -> int:
@@ -130,7 +66,10 @@ def run(home: Path, work: Path, version: str, running: list[subprocess.Popen[byt
     """
     rows = Rows()
     print(f"Label Studio {version} and gsam\n\n| step | what happened | time |\n|---|---|--:|")
-    program = rows("install Label Studio in an environment of its own", lambda: installed(home / "venv", version))
+    program = rows(
+        "install Label Studio in an environment of its own",
+        lambda: installed(home / "venv", f"label-studio=={version}"),
+    )
     if program is None:
         return 1
     studio = Api(f"http://127.0.0.1:{free_port()}", secrets.token_hex(20))
@@ -138,11 +77,11 @@ def run(home: Path, work: Path, version: str, running: list[subprocess.Popen[byt
         return 1
     token = rows("make a personal access token, as newer servers want", lambda: personal(studio))
     gsam = Api(f"http://127.0.0.1:{free_port()}")
-    if rows("start gsam serve", lambda: start_gsam(gsam, studio, token or str(studio.token), work, running)) is None:
+    if rows("start gsam serve", lambda: start(gsam, studio, token or str(studio.token), work, running)) is None:
         return 1
     use(rows, studio, gsam, work)
     wrong = Api(f"http://127.0.0.1:{free_port()}")
-    rows("start gsam serve with a wrong token", lambda: start_gsam(wrong, studio, "0" * 40, work, running))
+    rows("start gsam serve with a wrong token", lambda: start(wrong, studio, "0" * 40, work, running))
     rows("what its status says", lambda: told(wrong, "problem"))
     return 1 if rows.failed else 0
 
@@ -167,20 +106,6 @@ def use(rows: Rows, studio: Api, gsam: Api, work: Path) -> None:
 # Steps
 
 
-def installed(venv: Path, version: str) -> tuple[str, Path]:
-    """The program ``label-studio``."""
-    python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    package = f"label-studio=={version}"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([python, "-m", "pip", "install", "-q", package], check=True, env=environment, stdout=sys.stderr)
-    listed = subprocess.run(
-        [python, "-m", "pip", "list", "--format=freeze"], check=True, env=environment, capture_output=True
-    )
-    return f"{len(listed.stdout.splitlines())} packages", python
-
-
 def start_studio(python: Path, studio: Api, work: Path, running: list[subprocess.Popen[bytes]]) -> tuple[str, bool]:
     """Start it with what a back end on the same machine needs, and wait."""
     settings = {
@@ -195,8 +120,7 @@ def start_studio(python: Path, studio: Api, work: Path, running: list[subprocess
         "FRONTEND_SENTRY_DSN": "",
         "LATEST_VERSION_CHECK": "false",
     }
-    environment = {**os.environ, **settings}
-    environment.pop("PYTHONPATH", None)
+    environment = {**plain(), **settings}
     command = [python, "-m", "label_studio.server", "start", "--no-browser", "--internal-host", "127.0.0.1"]
     command += ["--port", studio.url.rpartition(":")[2], "--data-dir", str(work / "studio")]
     with (work / "studio.log").open("wb") as log:
@@ -205,17 +129,10 @@ def start_studio(python: Path, studio: Api, work: Path, running: list[subprocess
     return f"version {studio('/api/version')['release']}", True
 
 
-def start_gsam(
-    gsam: Api, studio: Api, token: str, work: Path, running: list[subprocess.Popen[bytes]]
-) -> tuple[str, bool]:
+def start(gsam: Api, studio: Api, token: str, work: Path, running: list[subprocess.Popen[bytes]]) -> tuple[str, bool]:
     """Start the server with the two variables, and wait."""
-    environment = {**os.environ, "LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": token}
-    command = [sys.executable, "-m", "gsam", "serve", "--label-studio", "--port", gsam.url.rpartition(":")[2]]
-    log = work / f"gsam{len(running)}.log"
-    with log.open("wb") as file:
-        running.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
-    wait(running[-1], lambda: gsam("/readyz"), log)
-    return "ready", True
+    variables = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": token}
+    return start_gsam(gsam, ["--label-studio"], variables, work, running)
 
 
 def personal(studio: Api) -> tuple[str, str]:
@@ -325,35 +242,6 @@ def told(gsam: Api, state: str) -> tuple[str, Any]:
     answer = gsam("/v1/integrations")["label_studio"]
     check(answer["state"] == state, f"{answer['state']}: {answer['message']}")
     return f"{answer['state']}: {answer['message']}", answer
-
-
-# Waiting
-
-
-def wait(process: subprocess.Popen[bytes], ask: Callable[[], Any], log: Path) -> None:
-    """Wait until a server answers."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        check(process.poll() is None, f"it ended: {log.read_text(errors='replace')[-400:]}")
-        try:
-            ask()
-            return
-        except (Wrong, OSError):
-            time.sleep(0.5)
-    raise Wrong(f"no answer within {PATIENCE:g} s")
-
-
-def check(fine: bool, otherwise: str) -> None:
-    """Raise `Wrong` unless something is fine."""
-    if not fine:
-        raise Wrong(otherwise)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

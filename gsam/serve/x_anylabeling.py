@@ -1,7 +1,8 @@
 """X-AnyLabeling's remote models: words, and points or a rectangle, to polygons.
 
-Written from a description of the protocol, without its server or its client; videos are not spoken.
-Answers say ``success``, and errors have a ``message`` beside this server's own form.
+Written from a description of the protocol and from what its client (4.2) sends and reads, without
+its server; videos are not spoken.  Answers say ``success``, and errors have a ``message`` beside
+this server's own form.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ from gsam.types import Json
 from gsam.version import __version__
 
 WORDS, CLICKS = "gsam-words", "gsam-clicks"
-OBJECT = "object"
-"""The label of a mask of clicks, which have no words."""
+OBJECT = "AUTOLABEL_OBJECT"
+"""The label of a mask of clicks: the client takes the last one away, and asks for a name when the
+object is finished."""
+FINENESS = {"mask_fineness_slider": 10, "mask_fineness_value_label": None}
+"""How far outlines may be from masks: the client's own beginning, 0.001 of their length."""
+REPLACES = {WORDS: None, CLICKS: False}
+"""Whether an answer takes the place of all that is there; of words the client's own switch says."""
 VIDEO = ("init", "prompt", "propagate", "propagate/stream", "status", "cancel", "cleanup")
 
 
@@ -86,17 +92,26 @@ async def models(request: Request) -> Json:
 
 
 def known(engine: Engine) -> Json:
-    """The models as the tool lists them.
-
-    ``widgets`` are empty: the description that this was written from does not name any.
-    """
+    """The models as the tool lists them; it shows the controls that ``widgets`` name, no others."""
     words = {"display_name": f"gsam: {engine.pipe.name} (words)", "batch_processing_mode": "text_prompt"}
     points = {"display_name": f"gsam: {engine.predictor.name} (points, rectangle)", "batch_processing_mode": "default"}
-    limits = {"conf_threshold": engine.pipe.limits.threshold, "epsilon_factor": 0.0}
+    least = engine.pipe.limits.threshold
+    asking = {"edit_text": None, "button_send": None, "input_conf": None, "edit_conf": least}
+    clicking = ("button_add_point", "button_remove_point", "button_add_rect", "button_clear", "button_finish_object")
+    shown = _widgets({**asking, "toggle_preserve_existing_annotations": None, **FINENESS})
+    shown[0]["placeholder"] = "dog. red apple"
     return {
-        WORDS: {**words, "widgets": [], "params": limits},
-        CLICKS: {**points, "widgets": [], "params": {"epsilon_factor": 0.0}},
+        WORDS: {**words, "widgets": shown, "params": {"conf_threshold": least, "epsilon_factor": 0.0}},
+        CLICKS: {
+            **points,
+            "widgets": _widgets({**dict.fromkeys(clicking), **FINENESS}),
+            "params": {"epsilon_factor": 0.0},
+        },
     }
+
+
+def _widgets(values: dict[str, float | None]) -> list[Json]:
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 @router.post("/v1/predict", summary="Polygons of words, or of points and a rectangle")
@@ -112,7 +127,8 @@ async def predict(request: Request) -> Response:
         raise ServeError(404, "model_unknown", f"there are the models {', '.join(calls)}")
     shapes = await within(request, calls[model](request, image, params or {}))
     request.app.state.integrations["x_anylabeling"].ok(f"the last request, of {model}, was answered")
-    return JSONResponse({"success": True, "data": {"shapes": shapes, "description": "", "replace": True}})
+    data = {"shapes": shapes, "description": "", "replace": REPLACES[model]}
+    return JSONResponse({"success": True, "data": data})
 
 
 async def _video() -> Response:

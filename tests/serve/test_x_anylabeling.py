@@ -67,8 +67,13 @@ def test_models_are_told_to_it_and_to_this_server_s_own_clients(tool: TestClient
     assert both["data"]["gsam-clicks"]["batch_processing_mode"] == "default"
     for model in both["data"].values():
         assert isinstance(model["display_name"], str)
-        assert isinstance(model["widgets"], list)
+        assert all(set(widget) <= {"name", "value", "placeholder"} for widget in model["widgets"])
         assert isinstance(model["params"], dict)
+    shown = {name: {widget["name"] for widget in model["widgets"]} for name, model in both["data"].items()}
+    assert {"edit_text", "button_send", "edit_conf"} <= shown["gsam-words"]  # it shows nothing else
+    assert {"button_add_point", "button_add_rect", "button_finish_object"} <= shown["gsam-clicks"]
+    (least,) = [widget["value"] for widget in both["data"]["gsam-words"]["widgets"] if widget["name"] == "edit_conf"]
+    assert least == both["data"]["gsam-words"]["params"]["conf_threshold"]
     own = client.get("/v1/models").json()
     assert own.items() <= both.items()
     assert "data" not in own
@@ -170,7 +175,7 @@ def test_marks_are_the_library_s_masks(
         masks, iou, _ = engine.predictor.predict(**given, multimask_output=marks == [POINT])
     best = masks[int(iou.argmax())]
     np.testing.assert_array_equal(filled(found, best.shape), best)
-    assert {shape["label"] for shape in found} == {"object"}
+    assert {shape["label"] for shape in found} == {"AUTOLABEL_OBJECT"}
     assert {shape["group_id"] for shape in found} == ({1} if len(found) > 1 else {None})
 
 
@@ -275,3 +280,10 @@ def test_the_token_comes_in_its_own_header(client_of: Callable[..., TestClient],
     assert client.post(PREDICT, json=body, headers=headers).status_code == 200
     assert client.post("/v1/video/init", json={}, headers=headers).status_code == 501
     assert client.get("/v1/recipes", headers=headers).status_code == 401  # on the tool's paths only
+
+
+def test_a_click_takes_nothing_away(tool: TestClient, scene: bytes) -> None:
+    words = ask(tool, "gsam-words", b64(scene), text_prompt="dog").json()["data"]
+    click = ask(tool, "gsam-clicks", b64(scene), marks=[{"type": "point", "data": [40, 100], "label": 1}]).json()
+    assert words["replace"] is None  # the client's own switch says
+    assert click["data"]["replace"] is False
