@@ -83,7 +83,7 @@ def used(python: Path, gsam: Api, work: Path) -> tuple[str, dict[str, Any]]:
 
 def seen(step: dict[str, Any], labels: set[str], controls: set[str]) -> tuple[str, Any]:
     """Check the shapes and the controls of a step."""
-    check(step["models"] == ["gsam-words", "gsam-clicks"], f"the models are {step['models']}")
+    check(step["models"] == ["gsam-words", "gsam-clicks", "gsam-video"], f"the models are {step['models']}")
     check(set(step["seen"]) == controls, f"the controls are {step['seen']}")
     shapes = step["shapes"]
     check({one["label"] for one in shapes} == labels, f"the labels are {[one['label'] for one in shapes]}")
