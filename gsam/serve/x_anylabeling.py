@@ -40,7 +40,7 @@ OBJECT = "AUTOLABEL_OBJECT"
 """The label of a mask of clicks: the client takes the last one away, and asks for a name when the
 object is finished."""
 FINENESS = {"mask_fineness_slider": 10, "mask_fineness_value_label": None}
-"""How far outlines may be from masks: the client's own beginning, 0.001 of their length."""
+"""Distance of outlines from masks, at most: the client's own beginning, 0.001 of their length."""
 REPLACES = {WORDS: None, CLICKS: False}
 """Whether an answer takes the place of all that is there; of words the client's own switch says."""
 
@@ -242,7 +242,7 @@ def polygons_of(mask: NDArray[np.bool_], label: str, score: float, share: float,
         mask: [H, W] bool.
         label: Of the shapes.
         score: Of the shapes.
-        share: How far outlines may be from the mask, as a share of their length.
+        share: Distance of outlines from the mask, at most, as a share of their length.
         group: The number of the group.
 
     Returns:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gsam.inputs.video.folder import Pictures
@@ -31,7 +32,7 @@ from gsam.serve.uploads import check_json, read_json
 from gsam.serve.v1.videos import begun
 from gsam.serve.video_pictures import parsed_frames, stored
 from gsam.serve.videos import UNKNOWN, Video, Videos
-from gsam.serve.waiting import within
+from gsam.serve.waiting import GONE, within
 from gsam.serve.x_anylabeling import OBJECT, VIDEO, ToolRoute, clicked_on, named, number, polygons_of
 from gsam.types import Json
 
@@ -41,7 +42,7 @@ MOST_RESULTS = 32 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Prompts:
-    """What a session was asked: words, or points on objects."""
+    """Words, or points on objects, that a session was asked for."""
 
     words: str | None = None
     points: Mapping[tuple[int, int | str], Json] = dataclasses.field(default_factory=dict)
@@ -49,7 +50,7 @@ class Prompts:
     least: float | None = None
     """The least score of words."""
     share: float = 0.0
-    """How far outlines may be from masks, as a share of their length."""
+    """Distance of outlines from masks, at most, as a share of their length."""
 
 
 Sessions = MutableMapping[Video, Prompts]
@@ -77,8 +78,11 @@ async def init(request: Request) -> Json:
     check_json(request)
     with videos.arriving() as place:
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
+        try:
+            async for chunk in request.stream():
+                body += chunk
+        except ClientDisconnect:
+            raise ServeError(GONE, "client_gone", "the client has left") from None
         fields, frames = await within(request, engine.read(parsed_frames, body, _config(request)))
         _check_model(fields)
         left = threading.Event()
@@ -264,7 +268,7 @@ async def _begun(request: Request) -> tuple[Video, Job, Coming, Results]:
 
 
 def _asked_of(prompts: Prompts, start: int, last: int, engine: Engine, video: Video, config: ServeConfig) -> Asked:
-    """What is to be followed; points from the first frame that has any, words from ``start``."""
+    """Ask for what is followed: points from the first frame that has any, words from ``start``."""
     if prompts.words is not None:
         threshold = threshold_for(engine.pipe, prompts.least)
         return parse({"query": prompts.words, "threshold": threshold, "first": start, "last": last}, video, config)
