@@ -2,13 +2,15 @@
 
 Installs X-AnyLabeling from the package index into a virtual environment of its own, starts
 ``gsam serve --x-anylabeling``, and does in the program's own window, without a screen, what people
-do: opens an image, chooses the remote server, types words, clicks.  Prints a row for each; the exit
-code is 1 where one is wrong.  ``--folder`` keeps the environment for the next time.
+do: opens an image, chooses the remote server, types words, clicks, and the same for a folder of
+frames, which it runs.  Prints a row for each; the exit code is 1 where one is wrong.  ``--folder``
+keeps the environment for the next time.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -19,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.harness.live import Api, Rows, check, ended, free_port, installed, plain, start_gsam
+from gsam.inputs.video import open_frames
 from gsam.results.masks.polygons import filled
 
 SCENE = Path(__file__).parents[1] / "notebooks" / "scene.png"
+CLIP, FRAMES = SCENE.with_name("clip.mp4"), 6
 DRIVER = Path(__file__).parent / "harness" / "x_anylabeling_window.py"
 VERSION = "4.2.1"
 INSIDE = {"dog": (415, 225), "pizza": (80, 275), "AUTOLABEL_OBJECT": (40, 100)}
@@ -63,6 +68,8 @@ def run(home: Path, work: Path, version: str, running: list[subprocess.Popen[byt
         "clicks": ("a second click, not here", {"dog", "pizza", "AUTOLABEL_OBJECT"}, CLICKING),
     }.items():
         rows(title, lambda step=step, labels=labels, controls=controls: seen(steps[step], labels, controls))
+    rows("words for a frame, run over all", lambda: run_over(steps["words of a video"], "cow"))
+    rows("a click on a frame, run over all", lambda: run_over(steps["a click of a video"], "AUTOLABEL_OBJECT"))
     rows("what gsam's status says", lambda: told(gsam))
     return 1 if rows.failed else 0
 
@@ -72,7 +79,11 @@ def used(python: Path, gsam: Api, work: Path) -> tuple[str, dict[str, Any]]:
     settings, image = work / "settings.yaml", work / SCENE.name
     settings.write_text(f"remote_server_settings:\n  server_url: {gsam.url}\n")
     shutil.copy(SCENE, image)
-    command = [str(python), str(DRIVER), str(settings), str(image)]
+    frames = work / "frames"
+    frames.mkdir()
+    for frame in itertools.islice(open_frames(CLIP), FRAMES):
+        Image.fromarray(frame.pixels).save(frames / f"{frame.index:03}.png")
+    command = [str(python), str(DRIVER), str(settings), str(image), str(frames)]
     done = subprocess.run(
         command, env={**plain(), "HOME": str(work)}, capture_output=True, text=True, timeout=600, check=False
     )
@@ -83,7 +94,7 @@ def used(python: Path, gsam: Api, work: Path) -> tuple[str, dict[str, Any]]:
 
 def seen(step: dict[str, Any], labels: set[str], controls: set[str]) -> tuple[str, Any]:
     """Check the shapes and the controls of a step."""
-    check(step["models"] == ["gsam-words", "gsam-clicks"], f"the models are {step['models']}")
+    check(step["models"] == ["gsam-words", "gsam-clicks", "gsam-video"], f"the models are {step['models']}")
     check(set(step["seen"]) == controls, f"the controls are {step['seen']}")
     shapes = step["shapes"]
     check({one["label"] for one in shapes} == labels, f"the labels are {[one['label'] for one in shapes]}")
@@ -93,6 +104,16 @@ def seen(step: dict[str, Any], labels: set[str], controls: set[str]) -> tuple[st
         check(bool(mask[y, x]), f"{label} is elsewhere")
     sizes = ", ".join(f"{one['label']} of {len(one['points'])} points" for one in shapes)
     return f"{len(step['seen'])} controls; {sizes or 'no shapes'}", step
+
+
+def run_over(step: dict[str, Any], label: str) -> tuple[str, Any]:
+    """Check the controls of videos, and the label on every frame but the open one."""
+    check(set(step["seen"]) == TYPING | CLICKING - {"button_add_rect"}, f"the controls are {step['seen']}")
+    frames = step["frames"]
+    check(len(frames) == FRAMES - 1, f"only {list(frames)} are saved")
+    for name, shapes in frames.items():
+        check(label in {one["label"] for one in shapes}, f"{name} has no {label}")
+    return f"{sum(map(len, frames.values()))} shapes on {len(frames)} frames", step
 
 
 def drawn(parts: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:

@@ -1,14 +1,16 @@
-"""X-AnyLabeling's own window, without a screen: ``python x_anylabeling_window.py SETTINGS IMAGE``.
+"""X-AnyLabeling's own window, without a screen: ``x_anylabeling_window.py SETTINGS IMAGE FRAMES``.
 
 Run by the Python that has X-AnyLabeling.  It opens an image, chooses the remote server, types words
-and presses its button, clicks, and clicks again; each step is a line of JSON on stdout with the
-controls that can be seen and the shapes that are there.
+and presses its button, clicks, and clicks again; then it opens a folder of frames, types words for
+one and runs all, clicks and runs all again.  Each step is a line of JSON on stdout with the
+controls that can be seen and the shapes that are there, of frames those that are saved.
 """
 
 import json
 import os
 import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -75,15 +77,15 @@ class Window:
         except RuntimeError:  # taken away already
             return False
 
-    def tell(self, step: str) -> None:
-        """Print what can be seen."""
+    def tell(self, step: str, **more: Any) -> None:
+        """Print what can be seen, and more."""
         seen = [name for name in CONTROLS if getattr(self.tool, name).isVisibleTo(self.tool)]
         shapes = [
             {"label": one.label, "kind": one.shape_type, "points": [[p.x(), p.y()] for p in one.points]}
             for one in self.view.canvas.shapes
         ]
         models = [self.models.itemData(i) for i in range(self.models.count())]
-        print(json.dumps({"step": step, "models": models, "seen": seen, "shapes": shapes}), flush=True)
+        print(json.dumps({"step": step, "models": models, "seen": seen, "shapes": shapes, **more}), flush=True)
 
     def click(self, *points: tuple[float, float, int]) -> None:
         """Give all points of an object, (x, y, 1 or 0), as the canvas does after each click.
@@ -94,6 +96,53 @@ class Window:
         manager.set_auto_labeling_marks([{"type": "point", "data": [x, y], "label": label} for x, y, label in points])
         manager.predict_shapes(self.view.image, self.image)
         self.app.processEvents()
+
+    def open_frames(self, folder: str) -> None:
+        """Open a folder, choose the model of videos, and show the first frame."""
+        count = len(os.listdir(folder))
+        self.view.import_image_folder(folder)
+        self.until(lambda: len(self.view.image_list) == count)
+        self.image = self.view.image_list[0]
+        self.models.setCurrentIndex(self.models.findData("gsam-video"))
+
+    def run_all(self) -> dict[str, Any]:
+        """Run all frames, as the button does after its question; the shapes that are saved.
+
+        The open frame is left out: the window saves what it shows of it.
+        """
+        from anylabeling.views.labeling.utils import batch
+
+        batch.BatchRangeDialog = Range
+        files = [os.path.splitext(image)[0] + ".json" for image in self.view.image_list[1:]]
+        for file in filter(os.path.exists, files):
+            os.remove(file)
+        batch.run_all_images(self.view)
+        self.until(lambda: all(map(os.path.exists, files)))
+        found = {}
+        for file in files:
+            with open(file) as text:
+                found[os.path.basename(file)] = json.load(text)["shapes"]
+        return found
+
+
+class Range:
+    """In place of the question which images are run: all."""
+
+    def __init__(self, count: int, first: int, parent: Any = None) -> None:
+        self.numbers = first, count
+
+    def exec(self) -> Any:
+        from PyQt6.QtWidgets import QDialog
+
+        return QDialog.DialogCode.Accepted
+
+    @property
+    def from_input(self) -> Any:
+        return types.SimpleNamespace(value=lambda: self.numbers[0])
+
+    @property
+    def to_input(self) -> Any:
+        return types.SimpleNamespace(value=lambda: self.numbers[1])
 
 
 def main() -> None:
@@ -109,6 +158,14 @@ def main() -> None:
     window.tell("click")
     window.click((40, 100, 1), (60, 40, 0))
     window.tell("clicks")
+    window.open_frames(sys.argv[3])
+    window.tool.edit_text.setText("cow.")
+    window.tool.button_send.click()
+    window.until(lambda: {one.label for one in window.view.canvas.shapes} == {"cow"})
+    window.tell("words of a video", frames=window.run_all())
+    window.tool.button_add_point.click()
+    window.click((120, 110, 1))
+    window.tell("a click of a video", frames=window.run_all())
     sys.stdout.flush()
     os._exit(0)  # closing would ask whether to save
 

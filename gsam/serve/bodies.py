@@ -15,8 +15,8 @@ GRACE = 10.0
 """Seconds until a body has to have the least rate."""
 LEAST_RATE = 4096
 """Bytes a second that a body has to arrive with, from its beginning on."""
-VIDEOS = "/v1/videos"
-"""The path that takes videos."""
+VIDEOS = ("/v1/videos", "/v1/video/init")
+"""Paths that take videos."""
 
 
 @dataclasses.dataclass
@@ -28,7 +28,7 @@ class Held:
 
 def most_of(path: str, config: ServeConfig) -> int:
     """The most bytes that a body of a path may have."""
-    return config.max_video_body if path.rstrip("/") == VIDEOS else config.max_body
+    return config.max_video_body if path.rstrip("/") in VIDEOS else config.max_body
 
 
 class Body:

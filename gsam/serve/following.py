@@ -88,8 +88,8 @@ def parse(fields: JsonMapping, video: Video, config: ServeConfig) -> Asked:
     fields = {name: value for name, value in fields.items() if value is not None}
     check_fields(fields, WORDS if words else CLICKS)
     kind = checked_kind(fields.get("masks"))
-    first = _frame(fields.get("first", 0), 0, video.count, "first")
-    stop = _frame(fields.get("last", video.count - 1), first, video.count, "last") + 1
+    first = frame_number(fields.get("first", 0), 0, video.count, "first")
+    stop = frame_number(fields.get("last", video.count - 1), first, video.count, "last") + 1
     tracking = {name: fields[name] for name in (*TRACKING, "prompt") if name in fields}
     TrackingConfig(**tracking)
     if words:
@@ -219,8 +219,8 @@ def _prompts(given: Any, video: Video, within: range, config: ServeConfig) -> tu
         if not isinstance(entry, dict):
             raise ServeError(422, "prompts_invalid", "a prompt is an object with frame, object and points or a box")
         check_fields(entry, PROMPT)
-        frame = _frame(entry.get("frame", within.start), within.start, within.stop, "frame")
-        key = _key(entry.get("object", 1))
+        frame = frame_number(entry.get("frame", within.start), within.start, within.stop, "frame")
+        key = object_key(entry.get("object", 1))
         label = entry.get("label")
         if label is not None and (not isinstance(label, str) or len(label) > MOST_LABEL):
             raise ServeError(422, "label_invalid", f"a label is a text of at most {MOST_LABEL} characters")
@@ -238,7 +238,8 @@ def _arguments(click: Click) -> tuple[Any, Any, Any]:
     return click.points, click.labels, click.box
 
 
-def _key(value: Any) -> int | str:
+def object_key(value: Any) -> int | str:
+    """Check the id of an object.  Raises `ServeError` 422 ``object_invalid``."""
     if isinstance(value, str) and 0 < len(value) <= MOST_LABEL:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_ID:
@@ -246,7 +247,12 @@ def _key(value: Any) -> int | str:
     raise ServeError(422, "object_invalid", f"object is a whole number, or a text of 1 to {MOST_LABEL} characters")
 
 
-def _frame(value: Any, first: int, stop: int, name: str) -> int:
+def frame_number(value: Any, first: int, stop: int, name: str) -> int:
+    """Check the number of a frame, ``first`` to ``stop`` - 1, which a request calls ``name``.
+
+    Raises:
+        ServeError: 422 ``frame_invalid``.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not first <= value < stop:
         raise ServeError(422, "frame_invalid", f"{name} is the number of a frame, here {first} to {stop - 1}")
     return value

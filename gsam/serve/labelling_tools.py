@@ -27,9 +27,10 @@ def install(app: FastAPI, config: ServeConfig) -> None:
 
         gateway.install(app, config, remembered)
     if config.x_anylabeling:
-        from gsam.serve import x_anylabeling
+        from gsam.serve import x_anylabeling, x_anylabeling_video
 
         x_anylabeling.install(app, remembered)
+        x_anylabeling_video.install(app)
     if config.label_studio:  # after X-AnyLabeling, whose /health serves both
         from gsam.serve.label_studio import routes
 

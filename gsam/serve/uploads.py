@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from typing import Any
 
@@ -51,12 +52,22 @@ async def read_json(request: Request, expected: str = "application/json") -> Jso
     Raises:
         ServeError: 400 ``body_invalid``, or 415 ``content_type``, whose message says ``expected``.
     """
+    check_json(request, expected)
+    return parsed(await request.body())
+
+
+def check_json(request: Request, expected: str = "application/json") -> None:
+    """Raise `ServeError` 415 ``content_type`` where a request says that it is no JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ServeError(415, "content_type", f"a request is {expected}, not {kind[:80] or 'nothing'}")
+
+
+def parsed(body: bytes | bytearray) -> Json:
+    """Parse a JSON object.  Raises `ServeError` 400 ``body_invalid`` for anything else."""
     try:
-        fields = await request.json()
-    except (ValueError, UnicodeDecodeError, RecursionError):
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
         raise ServeError(400, "body_invalid", "the body is no JSON") from None
     if not isinstance(fields, dict):
         raise ServeError(400, "body_invalid", "the body has to be a JSON object")

@@ -6,16 +6,19 @@ What a server that was killed has left behind, the next one removes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import secrets
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from gsam.dataset.lock import hold
 from gsam.errors import UsageError
+from gsam.serve.problems import ServeError
 
 PREFIX = "gsam-videos-"
 LOCK = "lock"
@@ -42,6 +45,25 @@ class VideoFolder:
         if self._made is not None:
             self._made.cleanup()
             self._made = None
+
+
+def remove(place: Path) -> None:
+    """Remove a file, or a folder and all that is in it, if it is there."""
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Tell of a full disk.  Raises `ServeError` 503 ``storage_full``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ServeError(503, "storage_full", "there is no room on the server's disk", {"Retry-After": "60"}) from None
 
 
 def remove_abandoned() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from gsam.serve.problems import ServeError
 from gsam.serve.uploads import FORM
+from gsam.serve.video_folder import writing
 from gsam.serve.waiting import GONE
 
 FIELD = "video"
@@ -105,14 +105,10 @@ async def receive(request: Request, place: Path, most: int) -> None:
     except FormParserError:
         raise ServeError(400, "body_invalid", "the boundary of the form is too long") from None
     try:
-        with place.open("xb") as file:
+        with writing(), place.open("xb") as file:
             await _copy(request, form, file, most)
     except ClientDisconnect:
         raise ServeError(GONE, "client_gone", "the client has left") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise ServeError(503, "storage_full", "there is no room on the server's disk", {"Retry-After": "60"}) from None
     if not form.whole:
         raise ServeError(400, "body_invalid", "the form ends before its last boundary, or is empty")
     if not form.parts:

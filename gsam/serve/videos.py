@@ -17,7 +17,7 @@ from gsam.inputs.video.folder import Pictures
 from gsam.results import jpeg
 from gsam.serve.config import ServeConfig
 from gsam.serve.problems import ServeError
-from gsam.serve.video_folder import VideoFolder
+from gsam.serve.video_folder import VideoFolder, remove
 from gsam.types import Json
 
 MOST_PICTURES = 32 << 20
@@ -31,6 +31,7 @@ class Video:
 
     id: str = dataclasses.field(repr=False)
     place: Path = dataclasses.field(repr=False)
+    """Its file, or the folder of its pictures."""
     frames: Frames
     count: int
     """Number of its frames, as it was when it came: decoding may find fewer."""
@@ -65,7 +66,7 @@ class Videos:
 
     @contextlib.contextmanager
     def arriving(self) -> Iterator[Path]:
-        """Give the path for a video that is being uploaded; it is removed unless it is added.
+        """Give the path for a video that is on its way; what is there is removed unless added.
 
         Raises:
             ServeError: 503 ``busy`` where too many are on their way already.
@@ -80,7 +81,7 @@ class Videos:
         finally:
             self._arriving -= 1
             if not any(video.place == place for video in self._known.values()):
-                place.unlink(missing_ok=True)
+                remove(place)
 
     def add(self, place: Path, frames: Frames, count: int) -> Video:
         """Keep a video.  Raises `ServeError` 503 ``videos_full`` where all others are in use."""
@@ -114,7 +115,7 @@ class Videos:
         return let_go
 
     def delete(self, video: Video) -> None:
-        """Forget a video that nothing uses any more, and remove its file."""
+        """Forget a video that nothing uses any more, and remove its files."""
         if self._known.get(video.id) is video:
             self._forget(video)
 
@@ -169,7 +170,7 @@ class Videos:
         for key in [key for key in self._pictures if key[0] == video.id]:
             del self._pictures[key]
         video.frames.close()
-        video.place.unlink(missing_ok=True)
+        remove(video.place)
 
 
 def probe(place: Path, config: ServeConfig) -> tuple[Frames, int]:

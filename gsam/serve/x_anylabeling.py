@@ -1,8 +1,8 @@
 """X-AnyLabeling's remote models: words, and points or a rectangle, to polygons.
 
 Written from a description of the protocol and from what its client (4.2) sends and reads, without
-its server; videos are not spoken.  Answers say ``success``, and errors have a ``message`` beside
-this server's own form.
+its server; its videos are in `gsam.serve.x_anylabeling_video`.  Answers say ``success``, and errors
+have a ``message`` beside this server's own form.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ from gsam.serve.waiting import within
 from gsam.types import Json
 from gsam.version import __version__
 
-WORDS, CLICKS = "gsam-words", "gsam-clicks"
+WORDS, CLICKS, VIDEO = "gsam-words", "gsam-clicks", "gsam-video"
 OBJECT = "AUTOLABEL_OBJECT"
 """The label of a mask of clicks: the client takes the last one away, and asks for a name when the
 object is finished."""
 FINENESS = {"mask_fineness_slider": 10, "mask_fineness_value_label": None}
-"""How far outlines may be from masks: the client's own beginning, 0.001 of their length."""
+"""Distance of outlines from masks, at most: the client's own beginning, 0.001 of their length."""
 REPLACES = {WORDS: None, CLICKS: False}
 """Whether an answer takes the place of all that is there; of words the client's own switch says."""
-VIDEO = ("init", "prompt", "propagate", "propagate/stream", "status", "cancel", "cleanup")
 
 
 class ToolRoute(APIRoute):
@@ -93,25 +92,41 @@ async def models(request: Request) -> Json:
 
 def known(engine: Engine) -> Json:
     """The models as the tool lists them; it shows the controls that ``widgets`` name, no others."""
-    words = {"display_name": f"gsam: {engine.pipe.name} (words)", "batch_processing_mode": "text_prompt"}
-    points = {"display_name": f"gsam: {engine.predictor.name} (points, rectangle)", "batch_processing_mode": "default"}
     least = engine.pipe.limits.threshold
     asking = {"edit_text": None, "button_send": None, "input_conf": None, "edit_conf": least}
-    clicking = ("button_add_point", "button_remove_point", "button_add_rect", "button_clear", "button_finish_object")
-    shown = _widgets({**asking, "toggle_preserve_existing_annotations": None, **FINENESS})
-    shown[0]["placeholder"] = "dog. red apple"
-    return {
-        WORDS: {**words, "widgets": shown, "params": {"conf_threshold": least, "epsilon_factor": 0.0}},
+    keeping = {"toggle_preserve_existing_annotations": None}
+    clicking = dict.fromkeys(("button_add_point", "button_remove_point", "button_clear", "button_finish_object"))
+    limits = {"conf_threshold": least, "epsilon_factor": 0.0}
+    found = {
+        WORDS: {
+            "display_name": f"gsam: {engine.pipe.name} (words)",
+            "batch_processing_mode": "text_prompt",
+            "widgets": _widgets({**asking, **keeping, **FINENESS}),
+            "params": limits,
+        },
         CLICKS: {
-            **points,
-            "widgets": _widgets({**dict.fromkeys(clicking), **FINENESS}),
+            "display_name": f"gsam: {engine.predictor.name} (points, rectangle)",
+            "batch_processing_mode": "default",
+            "widgets": _widgets({**clicking, "button_add_rect": None, **FINENESS}),
             "params": {"epsilon_factor": 0.0},
         },
     }
+    if engine.pipe.tracks:
+        found[VIDEO] = {
+            "display_name": f"gsam: {engine.pipe.name} (videos)",
+            "batch_processing_mode": "video",
+            "widgets": _widgets({**asking, **clicking, **keeping, **FINENESS}),
+            "params": limits,
+        }
+    return found
 
 
 def _widgets(values: dict[str, float | None]) -> list[Json]:
-    return [{"name": name, "value": value} for name, value in values.items()]
+    found: list[Json] = [{"name": name, "value": value} for name, value in values.items()]
+    for widget in found:
+        if widget["name"] == "edit_text":
+            widget["placeholder"] = "dog. red apple"
+    return found
 
 
 @router.post("/v1/predict", summary="Polygons of words, or of points and a rectangle")
@@ -121,7 +136,7 @@ async def predict(request: Request) -> Response:
     params = fields.get("params")
     if params is not None and not isinstance(params, dict):
         raise ServeError(422, "params_invalid", "params has to be an object")
-    calls = {WORDS: _words, CLICKS: _clicks}
+    calls = {WORDS: named, CLICKS: _marked}
     model = fields.get("model")
     if not isinstance(model, str) or model not in calls:
         raise ServeError(404, "model_unknown", f"there are the models {', '.join(calls)}")
@@ -131,35 +146,54 @@ async def predict(request: Request) -> Response:
     return JSONResponse({"success": True, "data": data})
 
 
-async def _video() -> Response:
-    raise ServeError(501, "video_not_spoken", "videos of this tool are not spoken: POST /v1/videos, or CVAT's tracker")
+async def named(request: Request, image: bytes | str | None, params: Json) -> list[Json]:
+    """Shapes of what words name in an image.
 
+    Args:
+        request: With the application that the models are of.
+        image: As `gsam.serve.uploads.opened` takes it.
+        params: ``text_prompt``, and ``conf_threshold`` and ``epsilon_factor`` if they are there.
 
-for _name in VIDEO:
-    router.add_api_route(f"/v1/video/{_name}", _video, methods=["GET", "POST", "DELETE"], include_in_schema=False)
-
-
-async def _words(request: Request, image: bytes | str | None, params: Json) -> list[Json]:
+    Raises:
+        ServeError: 422 ``params_invalid``, and as of `Batcher.find`.
+        gsam.errors.QueryError: The words ask for nothing, or for too much.
+        gsam.errors.ImageError: The image cannot be read.
+    """
     engine: Engine = request.app.state.engine
     batcher: Batcher = request.app.state.batcher
     config: ServeConfig = request.app.state.config
-    least, share = _number(params, "conf_threshold"), _number(params, "epsilon_factor")
+    least, share = number(params, "conf_threshold"), number(params, "epsilon_factor")
     limits = engine.pipe.limits_for({"threshold": threshold_for(engine.pipe, least)})
     queries = await engine.read(queries_of, params.get("text_prompt"), config)
     result = await batcher.find(lambda: (opened(image, config), queries, limits))
     return await engine.write(shapes_of, from_score(result, least), share or 0.0)
 
 
-async def _clicks(request: Request, image: bytes | str | None, params: Json) -> list[Json]:
+async def _marked(request: Request, image: bytes | str | None, params: Json) -> list[Json]:
+    share = number(params, "epsilon_factor")
+    return await clicked_on(request, image, clicked(params.get("marks")), share or 0.0)
+
+
+async def clicked_on(request: Request, image: bytes | str | None, asked: Json, share: float) -> list[Json]:
+    """Shapes of what was clicked on in an image.
+
+    Args:
+        request: With the application that the models are of.
+        image: As `gsam.serve.uploads.opened` takes it.
+        asked: As `gsam.serve.clicks.parse_click` takes it.
+        share: As of `polygons_of`.
+
+    Raises:
+        ServeError: 422 where no such thing can be asked, 503 where there is no room.
+        gsam.errors.ImageError: The image cannot be read.
+    """
     engine: Engine = request.app.state.engine
     config: ServeConfig = request.app.state.config
-    share = _number(params, "epsilon_factor")
-    asked = clicked(params.get("marks"))
     async with request.app.state.remembered.using(request, image) as session:
         click = clicks.parse_click(asked, session.size, config.max_prompts)
         found = await engine.on_clicks(clicks.predict, engine.predictor, session.embedding, click, None)
     score = min(max(float(np.nan_to_num(found.iou[0])), 0.0), 1.0)
-    return await engine.write(_polygons, found.masks[0], OBJECT, score, share or 0.0, 1)
+    return await engine.write(polygons_of, found.masks[0], OBJECT, score, share, 1)
 
 
 def clicked(marks: Any) -> Json:
@@ -197,12 +231,23 @@ def shapes_of(result: Result, share: float) -> list[Json]:
             x0, y0, x1, y1 = (float(v) for v in result.xyxy[i])
             made.append(_shape(label, "rectangle", [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], score, None))
         else:
-            made += _polygons(result.mask(i), label, score, share, i + 1)
+            made += polygons_of(result.mask(i), label, score, share, i + 1)
     return made
 
 
-def _polygons(mask: NDArray[np.bool_], label: str, score: float, share: float, group: int) -> list[Json]:
-    """A polygon for each part of a mask, holes joined by slits; several are a group."""
+def polygons_of(mask: NDArray[np.bool_], label: str, score: float, share: float, group: int) -> list[Json]:
+    """A polygon for each part of a mask, holes joined by slits; several are a group.
+
+    Args:
+        mask: [H, W] bool.
+        label: Of the shapes.
+        score: Of the shapes.
+        share: Distance of outlines from the mask, at most, as a share of their length.
+        group: The number of the group.
+
+    Returns:
+        The shapes; none for an empty mask.
+    """
     parts = polygons.outlines(mask)
     if share:
         parts = [[simplified(ring, share * _length(ring)) for ring in part] for part in parts]
@@ -227,8 +272,8 @@ def _ordered(box: Any) -> Any:
     return [min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])]
 
 
-def _number(params: Json, name: str) -> float | None:
-    """A number from 0 to 1 among the parameters, if it is there."""
+def number(params: Json, name: str) -> float | None:
+    """A number from 0 to 1 among parameters, if it is there.  Raises 422 ``params_invalid``."""
     value = params.get(name)
     if value is None:
         return None

@@ -90,6 +90,8 @@ def test_videos_have_a_limit_of_their_own(port: int) -> None:
         assert raw.send(head("/v1/videos", "Content-Length: 250000") + bytes(250_000)).answer()[2] == {"size": 250_000}
         assert raw.send(head("/v1/videos", "Content-Length: 300001")).answer()[0] == 413
     assert bodies.most_of("/v1/videos/x/track", LIMITS) == 100_000
+    assert bodies.most_of("/v1/video/init", LIMITS) == 300_000
+    assert bodies.most_of("/v1/video/prompt", LIMITS) == 100_000
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from gsam.serve.cvat.following import Followed, Follower
 from gsam.serve.cvat.states import States
 from gsam.serve.engine import Engine
 from gsam.serve.problems import ServeError
-from gsam.serve.tracking import tracker_of
 
 from .conftest import CLIP
 from .cvat_calls import BAD_NUMBERS, b64, call, png, refused
@@ -39,7 +38,7 @@ BOX = [88.0, 38.0, 116.0, 72.0]
 def test_rectangles_are_followed_as_the_library_does(
     cvat: TestClient, engine: Engine, frames: list[np.ndarray]
 ) -> None:
-    predictor = VideoPredictor(tracker_of(engine.pipe), progress=False)
+    predictor = VideoPredictor(engine.pipe.tracker, progress=False)
     state = predictor.init_state(iter(frames))  # as many as there will be
     predictor.add_new_points_or_box(state, 0, "it", box=BOX)
     expected = [shapes.box_of(masks[0, 0] > 0) for _, _, masks in predictor.propagate_in_video(state)]
@@ -124,7 +123,7 @@ def test_no_shapes_are_no_shapes(cvat: TestClient, small: bytes) -> None:
 
 
 def followed(engine: Engine) -> Followed:
-    follower = Follower.of(tracker_of(engine.pipe))
+    follower = Follower.of(engine.pipe.tracker)
     return follower.begin(follower.look(Picture(np.full((32, 48, 3), 90, np.uint8))), [5.0, 5.0, 20.0, 20.0])
 
 

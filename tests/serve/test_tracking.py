@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 
 from gsam.predictors.video import VideoPredictor
 from gsam.results.masks import rle
-from gsam.serve import tracking
 from gsam.serve.app import create_app
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
@@ -48,7 +47,7 @@ def path(client: TestClient) -> str:
 @pytest.fixture(scope="module")
 def reference(engine: Engine) -> VideoPredictor:
     """As a user makes it, with the tracker of nano."""
-    return VideoPredictor(tracking.tracker_of(engine.pipe), progress=False)
+    return VideoPredictor(engine.pipe.tracker, progress=False)
 
 
 def mask_of(entry: Any) -> np.ndarray:

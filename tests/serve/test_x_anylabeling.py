@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from gsam.results.masks import polygons
 from gsam.serve.engine import Engine
-from gsam.serve.x_anylabeling import VIDEO, clicked, shapes_of
+from gsam.serve.x_anylabeling import clicked, shapes_of
 
 PREDICT = "/v1/predict"
 POINT = {"type": "point", "data": [250, 270], "label": 1}
@@ -62,7 +62,7 @@ def refused(answer: Any) -> tuple[int, str]:
 def test_models_are_told_to_it_and_to_this_server_s_own_clients(tool: TestClient, client: TestClient) -> None:
     both = tool.get("/v1/models").json()
     assert both["success"] is True
-    assert list(both["data"]) == ["gsam-words", "gsam-clicks"]
+    assert list(both["data"]) == ["gsam-words", "gsam-clicks", "gsam-video"]
     assert both["data"]["gsam-words"]["batch_processing_mode"] == "text_prompt"
     assert both["data"]["gsam-clicks"]["batch_processing_mode"] == "default"
     for model in both["data"].values():
@@ -249,13 +249,6 @@ def test_requests_that_are_none(tool: TestClient, small: bytes) -> None:
     assert refused(tool.post(PREDICT, content=b"{}", headers={"content-type": "text/plain"})) == (415, "content_type")
 
 
-def test_videos_are_refused_in_words(tool: TestClient) -> None:
-    for name in VIDEO:
-        answer = tool.post(f"/v1/video/{name}", json={})
-        assert refused(answer) == (501, "video_not_spoken")
-        assert "/v1/videos" in answer.json()["message"]
-
-
 def test_refusals_are_on_the_status_panel(tool: TestClient, small: bytes) -> None:
     ask(tool, "gsam-clicks", b64(small), marks=[])
     told = tool.get("/v1/integrations").json()["x_anylabeling"]
@@ -278,7 +271,6 @@ def test_the_token_comes_in_its_own_header(client_of: Callable[..., TestClient],
     body = {"model": "gsam-clicks", "image": b64(small), "params": {"marks": [{"type": "point", "data": [9, 9]}]}}
     assert client.post(PREDICT, json=body).status_code == 401
     assert client.post(PREDICT, json=body, headers=headers).status_code == 200
-    assert client.post("/v1/video/init", json={}, headers=headers).status_code == 501
     assert client.get("/v1/recipes", headers=headers).status_code == 401  # on the tool's paths only
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -14,8 +14,8 @@ from starlette.responses import Response
 from gsam.serve import video_upload
 from gsam.serve.config import ServeConfig
 from gsam.serve.engine import Engine
-from gsam.serve.events import EventStream
-from gsam.serve.following import by_clicks, by_words, parse
+from gsam.serve.events import Coming, EventStream
+from gsam.serve.following import Asked, Happening, by_clicks, by_words, parse
 from gsam.serve.problems import ServeError
 from gsam.serve.tracking import Job, Jobs
 from gsam.serve.uploads import FORM as MULTIPART
@@ -132,22 +132,13 @@ async def frame(request: Request, video: str, number: int) -> Response:
     responses=STREAM,
 )
 async def track(request: Request, video: str) -> EventStream:
-    engine, videos, jobs = _engine(request), _videos(request), _jobs(request)
-    found = videos.find(video)
+    found = _videos(request).find(video)
     fields = await read_json(request)
-    pipe = engine.pipe  # 503 before it is ready
+    engine = _engine(request)
+    engine.check_ready()
     asked = await within(request, engine.read(parse, fields, found, _config(request)))
-    if asked.queries is not None:
-        work = functools.partial(by_words, pipe, found, asked)
-    else:
-        work = functools.partial(by_clicks, functools.partial(jobs.predictor, pipe), found, asked)
-    job = await within(request, jobs.begin(found.id, work, lambda: videos.hold(found)))
-    try:
-        start = await within(request, job.coming())
-    except BaseException:
-        job.cancel()
-        raise
-    return EventStream(_after(start, job), job.cancel)
+    job, coming = await begun(request, found, asked)
+    return EventStream(coming, job.cancel)
 
 
 @router.delete("/v1/videos/{video}/track", status_code=204, summary="Cancel the following of objects")
@@ -155,6 +146,37 @@ async def cancel(request: Request, video: str) -> Response:
     found = _videos(request).find(video)
     await within(request, _jobs(request).let_end(found.id))
     return Response(status_code=204)
+
+
+async def begun(
+    request: Request, video: Video, asked: Asked, told: Callable[[Iterator[Happening]], Iterator[Happening]] = iter
+) -> tuple[Job, Coming]:
+    """Begin to follow objects, and wait until it is begun.
+
+    Args:
+        request: Whose client waits for it.
+        video: The video.
+        asked: What is followed.
+        told: Makes of what happens what the client is told, in the thread.
+
+    Returns:
+        The work, and what gives its events.
+
+    Raises:
+        Exception: What was wrong before the first event.
+    """
+    videos, jobs, pipe = _videos(request), _jobs(request), _engine(request).pipe
+    if asked.queries is not None:
+        work = functools.partial(by_words, pipe, video, asked)
+    else:
+        work = functools.partial(by_clicks, functools.partial(jobs.predictor, pipe), video, asked)
+    job = await within(request, jobs.begin(video.id, lambda: told(work()), lambda: videos.hold(video)))
+    try:
+        start = await within(request, job.coming())
+    except BaseException:
+        job.cancel()
+        raise
+    return job, _after(start, job)
 
 
 async def _sought(request: Request, video: Video, number: int) -> bytes:
@@ -174,7 +196,7 @@ async def _sought(request: Request, video: Video, number: int) -> bytes:
     return await asyncio.shield(seeking)
 
 
-def _after(start: bytes | None, job: Job) -> Any:
+def _after(start: bytes | None, job: Job) -> Coming:
     """Give the first event again, and then those that come."""
     first = [start]
 
