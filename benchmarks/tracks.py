@@ -34,6 +34,7 @@ from gsam.results.tracks import TrackedFrame, Tracks
 GOAL = 0.80
 """J&F of what is clicked once."""
 PROMPTS = {"click": "one click", "clicks": "three clicks", "box": "a box", "mask": "its mask"}
+PAGES = Path(__file__).parent / "pages"
 LENGTH = 24
 """Frames of a clip that is drawn."""
 SEGMENTER = "nano_sam"
@@ -236,7 +237,7 @@ def main() -> None:
     parser.add_argument("--prompts", nargs="+", choices=list(PROMPTS), default=list(PROMPTS))
     parser.add_argument("--shown", type=int, default=0, help="which clip the sheets show")
     parser.add_argument("--folder", type=Path, help="measure on clips written before")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=PAGES)
     args = parser.parse_args()
     examples = (
         heldout_clips.read(args.folder) if args.folder else list(heldout_clips.examples("test", args.clips, LENGTH))
@@ -264,14 +265,13 @@ def main() -> None:
     if pipe is not None:
         report |= {"pipeline": args.text, "text": by_text(pipe, examples)}
     print(page(report))
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "tracks.json").write_text(json.dumps({**report, "rows": rows}, indent=1) + "\n")
-        (args.out / "tracks.md").write_text(page(report))
-        shown = examples[args.shown]
-        saved(prompted(predictor, shown).plot(shown.clip.rgb, title="clicked once"), args.out / "tracks.png")
-        if pipe is not None:
-            saved(tracked(pipe, shown).plot(shown.clip.rgb, title="found by text"), args.out / "tracks_text.png")
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "tracks.json").write_text(json.dumps({**report, "rows": rows}, indent=1) + "\n")
+    (args.out / "tracks.md").write_text(page(report))
+    shown = examples[args.shown]
+    saved(prompted(predictor, shown).plot(shown.clip.rgb, title="clicked once"), args.out / "tracks.png")
+    if pipe is not None:
+        saved(tracked(pipe, shown).plot(shown.clip.rgb, title="found by text"), args.out / "tracks_text.png")
 
 
 if __name__ == "__main__":
