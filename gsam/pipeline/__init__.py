@@ -136,7 +136,7 @@ class Pipeline(CompiledSteps):
 
         Example:
             >>> pipe = gsam.load("nano")
-            >>> pipe("notebooks/scene.png", {"pizza": "food"}, threshold=0.5).labels
+            >>> pipe("notebooks/scene.png", {"pizza": "food"}, threshold=0.3).labels
             ['food']
         """
         limits, queries = self.limits_for(thresholds), parse_queries(query)

@@ -94,9 +94,11 @@ class CompiledSteps(Steps):
             gsam.errors.UsageError: In a process that was forked after JAX had begun.
 
         Example:
+            >>> from gsam.inputs.image import open_image
+            >>> from gsam.text.queries import parse_queries
             >>> pipe = gsam.load("nano")
-            >>> image, queries = open_image("notebooks/scene.png"), parse_queries("dog")
-            >>> begun = pipe.dispatch([(image, queries)], pipe.limits_for({"threshold": 0.3}), 1)
+            >>> asked = [(open_image("notebooks/scene.png"), parse_queries("dog"))]
+            >>> begun = pipe.dispatch(asked, pipe.limits_for({"threshold": 0.3}), 1)
             >>> pipe.collect(begun)[0].labels
             ['dog']
         """
