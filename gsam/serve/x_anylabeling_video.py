@@ -27,11 +27,12 @@ from gsam.serve.engine import Engine
 from gsam.serve.events import Coming, EventStream
 from gsam.serve.following import Asked, Happening, frame_number, object_key, parse
 from gsam.serve.problems import ServeError
-from gsam.serve.tracking import Job, Jobs
+from gsam.serve.state import config_of, engine_of, jobs_of, videos_of
+from gsam.serve.tracking import Job
 from gsam.serve.uploads import check_json, read_json
 from gsam.serve.v1.videos import begun
 from gsam.serve.video_pictures import parsed_frames, stored
-from gsam.serve.videos import UNKNOWN, Video, Videos
+from gsam.serve.videos import UNKNOWN, Video
 from gsam.serve.waiting import GONE, within
 from gsam.serve.x_anylabeling import OBJECT, VIDEO, ToolRoute, clicked_on, named, number, polygons_of
 from gsam.types import Json
@@ -74,7 +75,7 @@ def install(app: FastAPI) -> None:
 
 @router.post("/init", summary="Begin with a video: its frames as base64")
 async def init(request: Request) -> Json:
-    engine, videos = _engine(request), _videos(request)
+    engine, videos = engine_of(request), videos_of(request)
     check_json(request)
     with videos.arriving() as place:
         body = bytearray()
@@ -83,10 +84,10 @@ async def init(request: Request) -> Json:
                 body += chunk
         except ClientDisconnect:
             raise ServeError(GONE, "client_gone", "the client has left") from None
-        fields, frames = await within(request, engine.read(parsed_frames, body, _config(request)))
+        fields, frames = await within(request, engine.read(parsed_frames, body, config_of(request)))
         _check_model(fields)
         left = threading.Event()
-        storing = asyncio.ensure_future(engine.read(stored, frames, place, _config(request), left))
+        storing = asyncio.ensure_future(engine.read(stored, frames, place, config_of(request), left))
         try:
             found = await within(request, _result(storing))
         finally:
@@ -121,7 +122,7 @@ async def prompt(request: Request) -> Json:
 async def _named(request: Request, video: Video, index: int, fields: Json) -> tuple[list[Json], Prompts]:
     params = fields["params"]
     asked = Prompts(fields["text_prompt"], {}, number(params, "conf_threshold"), number(params, "epsilon_factor") or 0)
-    image = await _engine(request).read(_image, video, index)
+    image = await engine_of(request).read(_image, video, index)
     return await named(request, image, {**params, "text_prompt": asked.words}), asked
 
 
@@ -130,8 +131,8 @@ async def _clicked(request: Request, video: Video, index: int, fields: Json) -> 
     click = {"points": _in_pixels(fields["points"], video), "labels": fields.get("point_labels")}
     points = {**_sessions(request)[video].points, (index, key): {"frame": index, "object": key, **click}}
     asked = Prompts(None, points, share=share)
-    engine = _engine(request)
-    await engine.read(_asked_of, asked, 0, video.count - 1, engine, video, _config(request))  # refused now, not later
+    engine = engine_of(request)
+    await engine.read(_asked_of, asked, 0, video.count - 1, engine, video, config_of(request))  # refused now, not later
     image = await engine.read(_image, video, index)
     return await clicked_on(request, image, click, share), asked
 
@@ -174,14 +175,14 @@ async def propagate(request: Request) -> Response:
 @router.post("/status", include_in_schema=False)
 async def status(request: Request, session: str | None = None) -> Json:
     video = await _named_session(request, session)
-    return _answer(video, total_frames=video.count, running=_jobs(request).of(video.id) is not None)
+    return _answer(video, total_frames=video.count, running=jobs_of(request).of(video.id) is not None)
 
 
 @router.post("/cancel/{session}", summary="End the following of objects")
 @router.post("/cancel", include_in_schema=False)
 async def cancel(request: Request, session: str | None = None) -> Json:
     video = await _named_session(request, session)
-    await within(request, _jobs(request).let_end(video.id))
+    await within(request, jobs_of(request).let_end(video.id))
     return _answer(video)
 
 
@@ -189,8 +190,8 @@ async def cancel(request: Request, session: str | None = None) -> Json:
 @router.post("/cleanup", include_in_schema=False)
 async def cleanup(request: Request, session: str | None = None) -> Json:
     video = await _named_session(request, session)
-    await within(request, _jobs(request).let_end(video.id))
-    _videos(request).delete(video)
+    await within(request, jobs_of(request).let_end(video.id))
+    videos_of(request).delete(video)
     return _answer(video)
 
 
@@ -259,9 +260,9 @@ async def _begun(request: Request) -> tuple[Video, Job, Coming, Results]:
     prompts = _sessions(request)[video]
     start = frame_number(fields.get("start_frame", 0), 0, video.count, "start_frame")
     last = frame_number(fields.get("end_frame", video.count - 1), start, video.count, "end_frame")
-    engine = _engine(request)
+    engine = engine_of(request)
     with _held(request, video):
-        asked = await within(request, engine.read(_asked_of, prompts, start, last, engine, video, _config(request)))
+        asked = await within(request, engine.read(_asked_of, prompts, start, last, engine, video, config_of(request)))
         results = Results(prompts, video.count, start)
         job, coming = await begun(request, video, asked, results.told)
     return video, job, coming, results
@@ -329,7 +330,7 @@ async def _named_session(request: Request, session: str | None) -> Video:
 
 
 def _session(request: Request, key: Any) -> Video:
-    video = _videos(request).find(key if isinstance(key, str) else "")
+    video = videos_of(request).find(key if isinstance(key, str) else "")
     if video not in _sessions(request):  # it came in another way, and is no pictures perhaps
         raise ServeError(404, "video_unknown", UNKNOWN)
     return video
@@ -338,7 +339,7 @@ def _session(request: Request, key: Any) -> Video:
 @contextlib.contextmanager
 def _held(request: Request, video: Video) -> Iterator[None]:
     """Use a video: it is not forgotten meanwhile."""
-    let_go = _videos(request).hold(video)
+    let_go = videos_of(request).hold(video)
     try:
         yield
     finally:
@@ -355,22 +356,6 @@ def _ok(request: Request, message: str) -> None:
 
 def _problem(request: Request, message: str) -> None:
     request.app.state.integrations["x_anylabeling"].problem(f"a video was not gone through: {message}")
-
-
-def _config(request: Request) -> ServeConfig:
-    return request.app.state.config
-
-
-def _engine(request: Request) -> Engine:
-    return request.app.state.engine
-
-
-def _videos(request: Request) -> Videos:
-    return request.app.state.videos
-
-
-def _jobs(request: Request) -> Jobs:
-    return request.app.state.jobs
 
 
 def _sessions(request: Request) -> Sessions:

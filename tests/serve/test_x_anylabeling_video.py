@@ -1,12 +1,11 @@
-"""X-AnyLabeling's videos: requests as its client makes them, answers as it reads them."""
+"""X-AnyLabeling's videos: words and points, followed to the last frame."""
 
 from __future__ import annotations
 
 import base64
 import io
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,28 +20,35 @@ av = pytest.importorskip("av")
 from fastapi.testclient import TestClient  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from gsam.results.masks import polygons, rle  # noqa: E402
+from gsam.results.masks import rle  # noqa: E402
 from gsam.serve.app import create_app  # noqa: E402
 from gsam.serve.config import ServeConfig  # noqa: E402
 from gsam.serve.engine import Engine  # noqa: E402
 from gsam.serve.problems import ServeError  # noqa: E402
-from gsam.serve.video_folder import LOCK  # noqa: E402
 from tests.serve import clips  # noqa: E402
 from tests.serve.listening import listening  # noqa: E402
+from tests.serve.x_anylabeling_calls import (  # noqa: E402
+    CLIP,
+    COUNT,
+    MODEL,
+    WORDS,
+    Clients,
+    asked,
+    begun,
+    clicked,
+    data,
+    files,
+    filled,
+    iou,
+    plain,
+    post,
+    refused,
+    share,
+    told,
+    uri,
+)
 
-CLIP = Path(__file__).parents[2] / "notebooks" / "clip.mp4"
-MODEL = "gsam-video"
-WORDS = "cow. cactus. blue circle"
-COUNT = 6
-SIZE = (158, 172)
-Clients = Callable[..., TestClient]
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of this test's for temporary files."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("temporary")
 
 
 @pytest.fixture
@@ -56,77 +62,6 @@ def clip() -> list[str]:
     with av.open(str(CLIP)) as file:
         pictures = [frame.to_image() for frame, _ in zip(file.decode(video=0), range(COUNT), strict=False)]
     return [uri(picture) for picture in pictures]
-
-
-def uri(picture: Image.Image, form: str = "PNG") -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, form)
-    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def plain(count: int, width: int = 64, height: int = 48) -> list[str]:
-    """Frames of one colour each."""
-    return [uri(Image.new("RGB", (width, height), (10 + 9 * i, 90, 120))) for i in range(count)]
-
-
-def post(client: Any, name: str, **fields: object) -> Any:
-    return client.post(f"/v1/video/{name}", json={"model": MODEL, **fields})
-
-
-def data(answer: Any) -> Any:
-    body = answer.json()
-    assert (answer.status_code, body["success"]) == (200, True), body
-    return body["data"]
-
-
-def begun(client: Any, frames: list[str]) -> str:
-    """Begin a session; its id."""
-    found = data(post(client, "init", frames=frames, start_frame_index=0))
-    assert found["total_frames"] == len(frames)
-    return str(found["session_id"])
-
-
-def asked(client: Any, session: str, frame: int = 0, **fields: object) -> list[dict[str, Any]]:
-    """The shapes of words or points on a frame."""
-    params = fields.pop("params", {"epsilon_factor": 0.0})
-    return list(data(post(client, "prompt", session_id=session, frame_index=frame, params=params, **fields))["masks"])
-
-
-def share(x: float, y: float) -> list[float]:
-    """A point of the clip as the client sends it."""
-    return [x / SIZE[1], y / SIZE[0]]
-
-
-def clicked(client: Any, session: str, frame: int = 0, point: tuple[float, float] = (120, 110)) -> list[dict[str, Any]]:
-    return asked(client, session, frame, points=[share(*point)], point_labels=[1], obj_id=10000)
-
-
-def told(client: Any, session: str, **fields: object) -> list[dict[str, Any]]:
-    """The events of a following, as the client reads them."""
-    answer = post(client, "propagate/stream", session_id=session, **fields)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    return [found for _, found in clips.events(answer.text.split("\n")) if found.get("type")]
-
-
-def refused(answer: Any) -> tuple[int, str]:
-    body = answer.json()
-    assert body["success"] is False
-    assert body["message"] == body["error"]["message"]
-    return answer.status_code, body["error"]["code"]
-
-
-def files(folder: Path) -> list[Path]:
-    """The files and folders of videos."""
-    return [f for f in folder.glob("*/*") if f.name != LOCK]
-
-
-def filled(shapes: list[dict[str, Any]]) -> np.ndarray:
-    return polygons.filled([[np.array(shape["points"])] for shape in shapes], SIZE)
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 # what there is
@@ -378,164 +313,6 @@ def test_results_have_a_limit(tool: TestClient, work: Work, monkeypatch: pytest.
     events = told(tool, session)
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "results_too_large")
     assert 2 <= len(events) < 15
-
-
-# what is refused
-
-
-@pytest.mark.parametrize(
-    ("frames", "status", "code"),
-    [
-        (None, 422, "frames_invalid"),
-        ([], 422, "frames_invalid"),
-        ("all", 422, "frames_invalid"),
-        ([5], 422, "frames_invalid"),
-        (["no base64!"], 422, "frames_invalid"),
-        (["https://example.org/x.png"], 422, "frames_invalid"),
-        ([base64.b64encode(b"no image").decode()], 400, "image_unreadable"),
-        ([*plain(2), *plain(1, 65)], 422, "frames_invalid"),
-        (plain(5), 413, "video_too_long"),
-        (plain(2, 80, 80), 413, "image_too_large"),
-    ],
-)
-def test_frames_that_are_none(client_of: Clients, temporary: Path, frames: object, status: int, code: str) -> None:
-    client = client_of(x_anylabeling=True, max_frames=4, max_pixels=5000)
-    answer = post(client, "init", frames=frames)
-    assert refused(answer) == (status, code)
-    assert str(temporary) not in answer.text
-    assert not files(temporary)
-
-
-def test_a_body_of_other_things_is_not_parsed(client_of: Clients) -> None:
-    client = client_of(x_anylabeling=True, max_frames=4)
-    assert refused(post(client, "init", frames=plain(1), more=[[]] * 3000)) == (413, "video_too_long")
-    begun(client, plain(4))
-
-
-def test_other_sizes_are_told_in_words(tool: TestClient) -> None:
-    message = post(tool, "init", frames=[*plain(2), *plain(1, 65)]).json()["message"]
-    assert "frame 2 is 65 x 48, the first is 64 x 48" in message
-
-
-def test_plain_base64_is_a_frame_too(tool: TestClient) -> None:
-    begun(tool, [text.partition(",")[2] for text in plain(2)])
-
-
-def test_bodies_of_frames_have_the_limit_of_videos(client_of: Clients, temporary: Path) -> None:
-    frames = plain(3)
-    size = len("".join(frames))
-    client = client_of(x_anylabeling=True, max_body=size // 2, max_video_body=size + 500)
-    begun(client, frames)
-    assert refused_body(post(client, "init", frames=[*frames, *plain(3)])) == (413, "body_too_large")
-    assert refused_body(post(client, "prompt", session_id="x" * size)) == (413, "body_too_large")
-    for body, kind, status in (
-        (b"{", "application/json", 400),
-        (b"[]", "application/json", 400),
-        (b"{}", "text/plain", 415),
-    ):
-        answer = client.post("/v1/video/init", content=body, headers={"content-type": kind})
-        assert refused(answer) == (status, {400: "body_invalid", 415: "content_type"}[status])
-    assert len(files(temporary)) == 1
-
-
-def refused_body(answer: Any) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
-
-
-def test_a_full_disk(tool: TestClient, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    assert refused(post(tool, "init", frames=plain(2))) == (503, "storage_full")
-    assert not files(temporary)
-
-
-def test_a_client_that_leaves_while_frames_are_stored(
-    client_of: Clients, temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from gsam.serve import video_pictures
-
-    opened, count = video_pictures.opened, []
-
-    def slowly(*given: Any) -> Any:
-        count.append(1)
-        time.sleep(0.1)
-        return opened(*given)
-
-    monkeypatch.setattr(video_pictures, "opened", slowly)
-    client = client_of(x_anylabeling=True, deadline=0.35)
-    assert refused(post(client, "init", frames=plain(30))) == (504, "deadline")
-    assert 2 <= len(count) < 10
-    assert not files(temporary)
-
-
-POINT = {"points": [[0.5, 0.5]], "point_labels": [1], "obj_id": 10000}
-
-
-@pytest.mark.parametrize(
-    ("fields", "status", "code"),
-    [
-        ({}, 422, "nothing_asked"),
-        ({**POINT, "text_prompt": "dog"}, 422, "nothing_asked"),
-        ({"text_prompt": ""}, 422, "query_empty"),
-        ({"text_prompt": 5}, 422, "query_invalid"),
-        ({"text_prompt": "dog", "params": 5}, 422, "params_invalid"),
-        ({"text_prompt": "dog", "params": {"conf_threshold": 2}}, 422, "params_invalid"),
-        ({**POINT, "params": {"epsilon_factor": "1"}}, 422, "params_invalid"),
-        ({"text_prompt": "dog", "frame_index": 2}, 422, "frame_invalid"),
-        ({"text_prompt": "dog", "frame_index": -1}, 422, "frame_invalid"),
-        ({**POINT, "frame_index": True}, 422, "frame_invalid"),
-        ({**POINT, "points": "all"}, 422, "points_invalid"),
-        ({**POINT, "points": [[0.5]]}, 422, "points_invalid"),
-        ({**POINT, "points": [[0.5, 1.01]]}, 422, "points_invalid"),
-        ({**POINT, "points": [[-0.1, 0.5]]}, 422, "points_invalid"),
-        ({**POINT, "points": [[0.5, "0.5"]]}, 422, "points_invalid"),
-        ({**POINT, "points": []}, 422, "labels_invalid"),
-        ({**POINT, "points": [], "point_labels": []}, 422, "nothing_asked"),
-        ({**POINT, "point_labels": [1, 0]}, 422, "labels_invalid"),
-        ({**POINT, "point_labels": [2]}, 422, "labels_invalid"),
-        ({"points": [[0.5, 0.5]]}, 422, "labels_invalid"),
-        ({**POINT, "obj_id": [1]}, 422, "object_invalid"),
-        ({**POINT, "points": [[0.5, 0.5]] * 300, "point_labels": [1] * 300}, 422, "too_many_points"),
-        ({"text_prompt": "dog", "model": "gsam-words"}, 404, "model_unknown"),
-        ({"text_prompt": "dog", "session_id": "x"}, 404, "video_unknown"),
-        ({"text_prompt": "dog", "session_id": None}, 404, "video_unknown"),
-    ],
-)
-def test_prompts_that_are_none(tool: TestClient, fields: dict[str, Any], status: int, code: str) -> None:
-    session = begun(tool, plain(2))
-    assert refused(post(tool, "prompt", **{"session_id": session, **fields})) == (status, code)
-    assert refused(post(tool, "propagate/stream", session_id=session)) == (422, "nothing_asked")
-
-
-def test_objects_have_a_limit(tool: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = begun(tool, plain(2))
-    clicked(tool, session)
-    monkeypatch.setattr("gsam.serve.following.MOST_OBJECTS", 1)
-    clicked(tool, session, 1)
-    assert refused(post(tool, "prompt", session_id=session, **{**POINT, "obj_id": 2})) == (422, "too_many_objects")
-
-
-def test_followings_that_are_none(tool: TestClient) -> None:
-    session = begun(tool, plain(2))
-    clicked(tool, session, 1)
-    for name in ("propagate", "propagate/stream"):
-        for fields, wanted in (
-            ({"start_frame": 2}, (422, "frame_invalid")),
-            ({"start_frame": "0"}, (422, "frame_invalid")),
-            ({"start_frame": 1, "end_frame": 0}, (422, "frame_invalid")),
-            ({"end_frame": 2}, (422, "frame_invalid")),
-            ({"end_frame": 0}, (422, "nothing_asked")),  # before the click
-            ({"model": "gsam-clicks"}, (404, "model_unknown")),
-        ):
-            assert refused(post(tool, name, session_id=session, **fields)) == wanted
-    assert refused(post(tool, "init", frames=plain(1), model="sam2")) == (404, "model_unknown")
-
-
-def test_a_video_of_this_server_s_own_is_no_session(tool: TestClient) -> None:
-    other = clips.uploaded(tool, clips.plain(2)).rpartition("/")[2]
-    assert refused(tool.get(f"/v1/video/status/{other}")) == (404, "video_unknown")
 
 
 # the token

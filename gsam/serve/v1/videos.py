@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from gsam.serve import video_upload
 from gsam.serve.config import ServeConfig
-from gsam.serve.engine import Engine
 from gsam.serve.events import Coming, EventStream
 from gsam.serve.following import Asked, Happening, by_clicks, by_words, parse
 from gsam.serve.problems import ServeError
+from gsam.serve.state import config_of, engine_of, jobs_of, videos_of
 from gsam.serve.tracking import Job, Jobs
 from gsam.serve.uploads import FORM as MULTIPART
 from gsam.serve.uploads import read_json
@@ -84,7 +84,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 
 @router.post("/v1/videos", status_code=201, summary="Upload a video", openapi_extra=_body(MULTIPART, FORM))
 async def upload(request: Request) -> Json:
-    config, engine, videos = _config(request), _engine(request), _videos(request)
+    config, engine, videos = config_of(request), engine_of(request), videos_of(request)
     with videos.arriving() as place:
         await video_upload.receive(request, place, config.max_video_body)
         frames, count = await within(request, engine.read(probe, place, config))
@@ -94,17 +94,17 @@ async def upload(request: Request) -> Json:
 
 @router.get("/v1/videos/{video}", summary="What is known of a video")
 async def known(request: Request, video: str) -> Json:
-    videos = _videos(request)
+    videos = videos_of(request)
     found = videos.find(video)
     return described(found, videos.expires_in(found))
 
 
 @router.delete("/v1/videos/{video}", status_code=204, summary="Forget a video")
 async def delete(request: Request, video: str) -> Response:
-    found = _videos(request).find(video)
-    await within(request, _jobs(request).let_end(found.id))
+    found = videos_of(request).find(video)
+    await within(request, jobs_of(request).let_end(found.id))
     async with found.reading:  # a thread may be reading a frame
-        _videos(request).delete(found)
+        videos_of(request).delete(found)
     return Response(status_code=204)
 
 
@@ -115,7 +115,7 @@ async def delete(request: Request, video: str) -> Response:
     responses={200: {"content": {"image/jpeg": {}}}},
 )
 async def frame(request: Request, video: str, number: int) -> Response:
-    videos = _videos(request)
+    videos = videos_of(request)
     found = videos.find(video)
     if not 0 <= number < found.count:
         raise ServeError(404, "frame_unknown", f"the video has the frames 0 to {found.count - 1}")
@@ -132,19 +132,19 @@ async def frame(request: Request, video: str, number: int) -> Response:
     responses=STREAM,
 )
 async def track(request: Request, video: str) -> EventStream:
-    found = _videos(request).find(video)
+    found = videos_of(request).find(video)
     fields = await read_json(request)
-    engine = _engine(request)
+    engine = engine_of(request)
     engine.check_ready()
-    asked = await within(request, engine.read(parse, fields, found, _config(request)))
+    asked = await within(request, engine.read(parse, fields, found, config_of(request)))
     job, coming = await begun(request, found, asked)
     return EventStream(coming, job.cancel)
 
 
 @router.delete("/v1/videos/{video}/track", status_code=204, summary="Cancel the following of objects")
 async def cancel(request: Request, video: str) -> Response:
-    found = _videos(request).find(video)
-    await within(request, _jobs(request).let_end(found.id))
+    found = videos_of(request).find(video)
+    await within(request, jobs_of(request).let_end(found.id))
     return Response(status_code=204)
 
 
@@ -165,7 +165,7 @@ async def begun(
     Raises:
         Exception: What was wrong before the first event.
     """
-    videos, jobs, pipe = _videos(request), _jobs(request), _engine(request).pipe
+    videos, jobs, pipe = videos_of(request), jobs_of(request), engine_of(request).pipe
     if asked.queries is not None:
         work = functools.partial(by_words, pipe, video, asked)
     else:
@@ -181,10 +181,10 @@ async def begun(
 
 async def _sought(request: Request, video: Video, number: int) -> bytes:
     """Seek a frame, one at a time in each video; that goes on when nobody waits for it any more."""
-    videos = _videos(request)
+    videos = videos_of(request)
     await video.reading.acquire()
     let_go = videos.hold(video)
-    seeking = asyncio.ensure_future(_engine(request).read(picture, video, number))
+    seeking = asyncio.ensure_future(engine_of(request).read(picture, video, number))
 
     def done(task: asyncio.Future[bytes]) -> None:
         let_go()
@@ -204,19 +204,3 @@ def _after(start: bytes | None, job: Job) -> Coming:
         return first.pop() if first else await job.coming()
 
     return coming
-
-
-def _config(request: Request) -> ServeConfig:
-    return request.app.state.config
-
-
-def _engine(request: Request) -> Engine:
-    return request.app.state.engine
-
-
-def _videos(request: Request) -> Videos:
-    return request.app.state.videos
-
-
-def _jobs(request: Request) -> Jobs:
-    return request.app.state.jobs
