@@ -87,6 +87,14 @@ def track(
     patience: Annotated[
         int | None, Option(help="Frames without a detection after which an object's id is closed.  [30]")
     ] = None,
+    renew: Annotated[
+        float | None,
+        Option(help="A matched detection of a higher score than this corrects the object's mask; 1 never.  [1]"),
+    ] = None,
+    doubt: Annotated[
+        int | None,
+        Option(help="Hide an object that so many detections in a row did not find, until one does; 0 never.  [0]"),
+    ] = None,
     threshold: Threshold = None,
     boxes: Boxes = None,
     nms: Nms = None,
@@ -121,7 +129,7 @@ def track(
     given = {**limits, **models, **given_of(device=device, dtype=dtype)}
     items = _videos(videos)
     refuse_all_bad(items, "video")
-    tracking = given_of(every=every, match=match, patience=patience)
+    tracking = given_of(every=every, match=match, patience=patience, renew=renew, doubt=doubt)
     config = RunConfig(pipeline, queries, given, tracking, as_json, stretch, max_pixels, quiet)
     folder = output_folder_of(out, as_json)
     files = None

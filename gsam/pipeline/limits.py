@@ -55,6 +55,8 @@ class TrackSettings(CallSettings, total=False):
     patience: int
     most: int
     prompt: Literal["box", "mask"]
+    renew: float
+    doubt: int
 
 
 @dataclasses.dataclass(frozen=True)

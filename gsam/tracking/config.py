@@ -12,7 +12,8 @@ PROMPTS = "box", "mask"
 TRACKING: Mapping[str, Number] = {
     **dict.fromkeys(("every", "patience"), COUNT),
     "most": Number(1, 1000, whole=True),
-    **dict.fromkeys(("match", "covered", "same"), Number(0, 1, above=True)),
+    **dict.fromkeys(("match", "covered", "same", "renew"), Number(0, 1, above=True)),
+    "doubt": Number(0, 1000, whole=True),
 }
 """Ranges of the numbers of `TrackingConfig`."""
 
@@ -35,6 +36,12 @@ class TrackingConfig:
     """Objects tracked at a time."""
     prompt: str = "box"
     """The tracker's prompt for a new object: its ``"box"``, or the ``"mask"`` of the pipeline."""
+    renew: float = 1.0
+    """A detection that is tracked already and scores higher than this gives the tracker its mask to
+    go on from; 1 never, so that an object is prompted once."""
+    doubt: int = 0
+    """After so many key frames in a row on which it was visible and no detection matched it, an
+    object is hidden until one does; 0 never."""
 
     def __post_init__(self) -> None:
         check_numbers({name: getattr(self, name) for name in TRACKING}, TRACKING)

@@ -43,6 +43,8 @@ class LabeledObject:
     """The best of a detection."""
     unseen: int = 0
     """Frames in a row without being visible."""
+    missed: int = 0
+    """Key frames in a row on which it was visible and not detected."""
 
     @property
     def label(self) -> str:
@@ -50,6 +52,7 @@ class LabeledObject:
 
     def vote(self, label: str, score: float) -> None:
         """Count another detection of the object."""
+        self.missed = 0
         self.votes[label] = self.votes.get(label, 0.0) + score
         self.score = max(self.score, score)
 
@@ -97,7 +100,8 @@ class TextTracker:
         arrays: dict[str, NDArray[np.generic]] = {}
         for number, known in self.objects.items():
             note, own = outputs_of(number, known.tracked)
-            objects.append({"id": number, "votes": known.votes, "score": known.score, "unseen": known.unseen, **note})
+            counts = {"unseen": known.unseen, "missed": known.missed}
+            objects.append({"id": number, "votes": known.votes, "score": known.score, **counts, **note})
             arrays |= own
         note = {"next_id": self.next_id, "last_key_frame": self.last_key_frame, "objects": objects}
         return TrackingState(self.frame, note, arrays)
@@ -108,7 +112,8 @@ class TextTracker:
             number = entry["id"]
             tracked = restore(number, entry, known.arrays, self.state.arrays, self.engine.mask_size)
             self.state.objects[number] = tracked
-            self.objects[number] = LabeledObject(tracked, dict(entry["votes"]), entry["score"], entry["unseen"])
+            counts = entry["unseen"], entry.get("missed", 0)  # states of 0.9.0 have none
+            self.objects[number] = LabeledObject(tracked, dict(entry["votes"]), entry["score"], *counts)
         self.next_id, self.last_key_frame = known.note["next_id"], known.note["last_key_frame"]
         self.frame = known.frame
 
@@ -123,13 +128,18 @@ class TextTracker:
         self.engine.propagate_frame(self.state, frame)
         visible = self.visible_masks(frame)
         for number, mask in visible.items():
-            self.objects[number].unseen = 0 if mask.any() else self.objects[number].unseen + 1
+            known = self.objects[number]
+            known.unseen = 0 if mask.any() and not self.is_doubted(known) else known.unseen + 1
         if self.last_key_frame is None or frame - self.last_key_frame >= self.config.every:
             self.last_key_frame = frame
             self._detect(frame, visible)
         for number in [n for n, known in self.objects.items() if known.unseen >= self.config.patience]:
             self._close(number)
         self.frame = frame
+
+    def is_doubted(self, known: LabeledObject) -> bool:
+        """Whether detections have missed an object for so long that it is hidden."""
+        return 0 < self.config.doubt <= known.missed
 
     def visible_masks(self, frame: int) -> dict[int, Bools]:
         """Low-resolution mask [s, s] of every object over the view, empty where it is not there."""
@@ -144,7 +154,8 @@ class TextTracker:
     def frame_result(self, frame: int) -> TrackedFrame:
         """The objects on a frame; a pixel belongs to one of them at most."""
         size = (self.state.height, self.state.width)
-        outputs = {n: o for n, known in self.objects.items() if (o := known.tracked.latest(frame)) and o.present}
+        shown = {n: known.tracked for n, known in self.objects.items() if not self.is_doubted(known)}
+        outputs = {n: o for n, tracked in shown.items() if (o := tracked.latest(frame)) and o.present}
         view = self.engine.view_size
         masks = np.zeros((len(outputs), *size), bool)
         if outputs:
@@ -182,7 +193,12 @@ class TextTracker:
         for iou, i, number in pairs:
             if iou >= self.config.match and i not in taken and number not in taken.values():
                 taken[i] = number
-                self.objects[number].vote(result.labels[i], float(result.scores[i]))
+        for number in visible:
+            self.objects[number].missed += bool(visible[number].any())
+        for i, number in taken.items():
+            self.objects[number].vote(result.labels[i], float(result.scores[i]))
+            if result.scores[i] > self.config.renew:
+                visible[number] = self._renew(frame, result, i, self.objects[number].tracked)
         new = [i for i in range(len(result)) if i not in taken]
         for i in new:
             if len(self.objects) < self.config.most and self._is_new(masks[i], result.labels[i], visible):
@@ -216,6 +232,17 @@ class TextTracker:
         self._add(number, result.labels[i], float(result.scores[i]), tracked)
         visible[number] = mask
         self.next_id += 1
+
+    def _renew(self, frame: int, result: Result, i: int, tracked: TrackedObject) -> Bools:
+        """Go on with an object from row ``i`` of a result; returns its mask over the view.
+
+        Earlier prompts become ordinary memories, which are forgotten in time: an object has one
+        prompt however long the video is.
+        """
+        output = self.engine.add_mask(self.state, tracked, frame, sample_mask(result.mask(i), self.engine.view_size))
+        for earlier in list(tracked.prompted):
+            tracked.clear_prompts(earlier)
+        return output.logits > 0
 
     def _add(self, number: int, label: str, score: float, tracked: TrackedObject | None = None) -> LabeledObject:
         tracked = tracked or TrackedObject(number)

@@ -130,6 +130,70 @@ def test_a_new_object_may_be_begun_by_its_mask() -> None:
     np.testing.assert_array_equal(mask, sample_mask(rectangle(LEFT), 64))
 
 
+def renewing(script: Script, count: int, **settings: Any) -> TextTracker:
+    """A follower whose engine begins objects with the middle of a mask prompt's box."""
+    follower = script.follower(count, **settings)
+
+    def add_mask(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        scale = np.array([56, 40]) / 64
+        low, high = np.array([columns[0], rows[0]]) * scale, np.array([columns[-1] + 1, rows[-1] + 1]) * scale
+        x0, y0, x1, y1 = np.round(np.concatenate([low, high])).astype(int).tolist()
+        script.born[track.id] = (x0, y0, x1, y1)
+        output = script.output(state, script.born[track.id])
+        track.masks[frame] = mask
+        track.pending[True][frame] = output
+        return output
+
+    def commit(state: Any) -> None:
+        for track in state.objects.values():
+            track.prompted |= track.pending[True]
+            track.pending[True].clear()
+
+    follower.engine.add_mask = add_mask  # type: ignore[method-assign]
+    follower.engine.commit_prompts = commit  # type: ignore[method-assign]
+    return follower
+
+
+@pytest.mark.parametrize("score", [0.6, 0.4])
+def test_a_sure_detection_corrects_a_mask_that_drifts(score: float) -> None:
+    drifted, true = (8, 0, 26, 20), (0, 0, 20, 20)
+    things = {0: [("dog", 0.9, true)], 2: [("dog", score, true)], 4: [("dog", score, true)]}
+    script = Script(things, {true: {1: drifted, 2: drifted, 3: drifted, 4: drifted}})
+    follower = renewing(script, 5, every=2, match=0.3, prompt="mask", renew=0.5)
+    told = list(follower.run())
+    assert ids(told) == [[1]] * 5
+    corrected = [mask_iou(frame.mask(0), rectangle(true)) > 0.8 for frame in told]
+    assert corrected == [True, False, score > 0.5, False, score > 0.5]
+    track = follower.objects[1].tracked
+    assert list(track.prompted) == ([4] if score > 0.5 else [0])  # one prompt, however long the video is
+    assert list(track.masks) == list(track.prompted)
+
+
+def test_what_detections_keep_missing_is_hidden_until_one_finds_it() -> None:
+    seen, cow = [("dog", 0.9, LEFT), ("cow", 0.8, RIGHT)], [("cow", 0.8, RIGHT)]
+    script = Script({0: seen, 1: cow, 2: cow, 3: cow, 4: seen, 5: seen}, {})
+    follower = script.follower(6, every=1, doubt=2)
+    assert ids(list(follower.run())) == [[1, 2], [1, 2], [2], [2], [1, 2], [1, 2]]
+
+
+def test_what_is_hidden_for_long_is_closed() -> None:
+    cow = [("cow", 0.8, RIGHT)]
+    script = Script({0: [("dog", 0.9, LEFT), *cow], **dict.fromkeys(range(1, 9), cow)}, {})
+    follower = script.follower(9, every=1, doubt=2, patience=3)
+    assert ids(list(follower.run()))[1:] == [[1, 2], *[[2]] * 7]
+    assert list(follower.objects) == [2]
+    kept = Script({0: [("dog", 0.9, LEFT), *cow], **dict.fromkeys(range(1, 9), cow)}, {}).follower(9, every=1)
+    assert ids(list(kept.run())) == [[1, 2]] * 9
+
+
+def test_what_is_out_of_sight_is_not_missed() -> None:
+    away = {1: None, 2: None, 3: None}
+    script = Script({0: [("dog", 0.9, LEFT)], 5: []}, {LEFT: away})
+    told = list(script.follower(6, every=1, doubt=2).run())
+    assert ids(told) == [[1], [], [], [], [1], []]  # seen on two key frames without a detection
+
+
 def test_a_thing_that_moved_is_known_by_its_mask() -> None:
     moved = (10, 0, 30, 20)
     script = Script(
@@ -189,6 +253,8 @@ def test_a_pixel_belongs_to_one_object() -> None:
         ({"match": 0.0}, "match is 0.0, it must be a number above 0"),
         ({"patience": 1.5}, "patience"),
         ({"prompt": "word"}, "prompt is one of box, mask"),
+        ({"renew": 1.5}, "renew is 1.5, it must be a number above 0"),
+        ({"doubt": -1}, "doubt is -1, it must be a whole number"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
@@ -269,24 +335,26 @@ HIDDEN = {
 GONE: dict[Box, dict[int, Box | None]] = {LEFT: dict.fromkeys((3, 4, 5, 6)), RIGHT: dict.fromkeys((7, 8, 9))}
 
 
-@pytest.mark.parametrize("cut", range(9))
+@pytest.mark.parametrize(("cut", "doubt"), [*((cut, 0) for cut in range(9)), (5, 1), (7, 1), (8, 1)])
 @pytest.mark.long
-def test_what_is_hidden_at_the_cut_comes_back(cut: int, tmp_path: Path) -> None:
+def test_what_is_hidden_at_the_cut_comes_back(cut: int, doubt: int, tmp_path: Path) -> None:
     def script() -> Script:
         return Script(HIDDEN, GONE)
 
-    whole = list(script().follower(11, every=2, patience=5).run())
+    settings = {"every": 2, "patience": 5, "doubt": doubt}
+    whole = list(script().follower(11, **settings).run())
     assert ids(whole)[3:8] == [[2], [2], [2], [2, 3], [1, 3]]
+    assert ids(whole)[8] == ([4] if doubt else [1, 3, 4])
     first, second = script(), script()
-    follower = first.follower(11, every=2, patience=5)
+    follower = first.follower(11, **settings)
     part = list(itertools.islice(follower.run(), cut + 1))
     state = follower.snapshot()
     assert state is not None
     second.born |= first.born  # where the scripted tracker saw them begin
     state.write(tmp_path / "state.npz")
-    rest = list(second.follower(11, every=2, patience=5).run(TrackingState.read(tmp_path / "state.npz")))
+    rest = list(second.follower(11, **settings).run(TrackingState.read(tmp_path / "state.npz")))
     assert lines([*part, *rest]) == lines(whole)
-    again = list(script().follower(11, every=2, patience=5).run(whole[cut]))
+    again = list(script().follower(11, **settings).run(whole[cut]))
     assert lines(again) == lines(whole[cut + 1 :])
 
 
