@@ -18,6 +18,9 @@ from gsam.text.sentences import Sentences
 from gsam.text.templates import Template, templates
 from gsam.types import Labels, Params, Scene, View
 
+CHUNK, WIDE = 4, 16
+"""Boxes at a time on a CPU, so that few crops without a box are encoded, and on an accelerator."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RegionClassifier(TextStage[Any], abc.ABC):
@@ -49,8 +52,8 @@ class RegionClassifier(TextStage[Any], abc.ABC):
     """Share of the image outside the object's mask that a crop shows: 0 for the mean colour."""
     canvas: View | None = None
     """View that crops are cut from; by default the image at 1024 pixels at most."""
-    chunk: int = 16
-    """Boxes at a time: bounds the memory, changes no result."""
+    chunk: int | None = None
+    """Boxes at a time: bounds the memory, changes no result; None for `CHUNK` and `WIDE`."""
 
     crop: ClassVar[Literal["center", "stretch"]]
     """Way in which `compare`'s images become squares."""
@@ -126,7 +129,7 @@ class RegionClassifier(TextStage[Any], abc.ABC):
             return self.probabilities(model.logits(similarity(seen, against)), usable)
 
         where = regions(scene, self.view, self.context, masked=self.background < 1.0)
-        probability = in_chunks(work, where, scene.boxes.valid, self.chunk)  # [B, N, C + K]
+        probability = in_chunks(work, where, scene.boxes.valid, self.chunk or CHUNK, self.chunk or WIDE)
         own, others = jnp.split(probability, [valid.shape[1]], -1)
         labels = reweigh(scene.labels, own, valid, self.weight)
         keep = scene.boxes.valid & self.accepts(labels, own, others, scene.thresholds.reject)

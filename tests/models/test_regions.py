@@ -98,6 +98,21 @@ def test_no_valid_boxes(stage: Any) -> None:
 
 
 @pytest.mark.long
+def test_chunks_of_boxes_change_nothing(stage: Any) -> None:
+    scene, asked = before(stage, ["cat", "dog"])
+    rows = [0, 1] * 5  # ten boxes, of which six are real: two chunks of four on a CPU
+    boxes, labels = jax.tree.map(lambda x: x[:, np.array(rows)], (scene.boxes, scene.labels))
+    real = jnp.arange(10)[None] < 6
+    many = dataclasses.replace(scene, boxes=dataclasses.replace(boxes, valid=real), labels=labels)
+    text = arranged(stage, ["cat", "dog"])
+    expected = classified(stage, ["cat", "dog"]).labels.scores[0]
+    for chunk in (None, 1, 3, 16):
+        told = jax.jit(dataclasses.replace(stage, chunk=chunk).classify)(stage.params, many, text, asked)
+        np.testing.assert_allclose(told.labels.scores[0, :6], expected[np.array(rows[:6])], atol=1e-5)
+        assert told.boxes.valid[0].tolist() == real[0].tolist()
+
+
+@pytest.mark.long
 def test_an_ensemble_is_the_mean_at_unit_length(stage: Any) -> None:
     sentences = ("a {}", "{} so", "the {} x")
     many = dataclasses.replace(stage, template=sentences)
