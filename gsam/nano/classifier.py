@@ -61,7 +61,7 @@ class Classification:
         *,
         seed: int = 0,
         scenes: int = 16,
-        crops_per_scene: int = 5,
+        crops_per_scene: int = 8,
     ) -> None:
         self.config, self.train, self.validation = config, train, validation
         self.count = train.count
@@ -132,7 +132,7 @@ class Classification:
         """A box that shows no object well: anywhere, or shifted off one."""
         truth = examples.boxes[b][examples.leaf[b] >= 0]
         for _ in range(8):
-            side = np.exp(rng.uniform(np.log(10), np.log(90), 2))
+            side = np.exp(rng.uniform(np.log(0.06), np.log(0.56), 2)) * max(h, w)
             if len(truth) and rng.random() < 0.4:
                 near = truth[rng.integers(len(truth))]
                 size = near[2:] - near[:2]
@@ -141,7 +141,7 @@ class Classification:
             else:
                 centre = rng.uniform(0, [w, h])
             box = np.concatenate([centre - side / 2, centre + side / 2]).clip(0, [w, h, w, h]).astype(np.float32)
-            if (box[2:] - box[:2]).min() < 6:
+            if (box[2:] - box[:2]).min() < 0.04 * max(h, w):
                 continue
             if not len(truth) or (box_overlaps(box[None], truth).max() < 0.25 and _largest_cover(box, truth) < 0.5):
                 return box

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from gsam.nano.close_ups import close_ups
 from gsam.nano.drawings import FONT, LEARNT
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import OBJECTS, Drawn, draw_scene
@@ -30,13 +31,20 @@ FIELDS = {
 Row = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def draw_row(seed: tuple[int, int], side: int = 160, styles: tuple[str, ...] = (FONT,)) -> Row:
+def draw_row(
+    seed: tuple[int, int], side: int = 160, styles: tuple[str, ...] = (FONT,), restyle: float = 0.0, close: float = 0.0
+) -> Row:
     """Scene number ``seed[1]`` of pool ``seed[0]``: the same whatever process draws it."""
     rng = np.random.default_rng(seed)
+    if close and rng.random() < close:
+        large = int(rng.integers(2 * side, 4 * side)), int(rng.integers(2 * side, 4 * side))
+        row = close_ups(rng, draw_scene(rng, large, styles=styles, restyle=restyle), side)
+        if row is not None:
+            return row
     short = side if rng.random() < 0.3 else int(rng.integers(round(0.55 * side), side + 1))
     h, w = (side, short) if rng.random() < 0.5 else (short, side)
     zoom = 1 if rng.random() < 0.7 else 2
-    scene = draw_scene(rng, (h * zoom, w * zoom), styles=styles)
+    scene = draw_scene(rng, (h * zoom, w * zoom), styles=styles, restyle=restyle)
     return letterbox(scene, (h, w), side)
 
 
@@ -54,7 +62,14 @@ def letterbox(scene: Drawn, size: tuple[int, int], side: int) -> Row:
 
 
 def draw_pool(
-    folder: Path, scenes: int, seed: int, side: int, processes: int, styles: tuple[str, ...] = (FONT,)
+    folder: Path,
+    scenes: int,
+    seed: int,
+    side: int,
+    processes: int,
+    styles: tuple[str, ...] = (FONT,),
+    restyle: float = 0.0,
+    close: float = 0.0,
 ) -> None:
     """Write the arrays of a pool, row by row, so that it may be larger than the memory."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +80,7 @@ def draw_pool(
         for name, (shape, dtype) in FIELDS.items()
     }
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        jobs = (((seed, i), side, styles) for i in range(scenes))
+        jobs = (((seed, i), side, styles, restyle, close) for i in range(scenes))
         for i, row in enumerate(tqdm(pool.imap(_draw, jobs, chunksize=64), total=scenes, unit="scene", mininterval=5)):
             for array, value in zip(arrays.values(), row, strict=True):
                 array[i] = value
@@ -73,7 +88,7 @@ def draw_pool(
         array.flush()
 
 
-def _draw(job: tuple[tuple[int, int], int, tuple[str, ...]]) -> Row:
+def _draw(job: tuple[tuple[int, int], int, tuple[str, ...], float, float]) -> Row:
     return draw_row(*job)
 
 
@@ -85,9 +100,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--styles", action="store_true", help="half of the things in other styles (gsam.nano.drawings)")
+    parser.add_argument("--restyle", type=float, default=0.0, help="share of things that are varied")
+    parser.add_argument("--close", type=float, default=0.0, help="share of rows that are four close-ups")
     args = parser.parse_args()
     styles = (*(FONT for _ in LEARNT), *LEARNT) if args.styles else (FONT,)
-    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles)
+    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles, args.restyle, args.close)
 
 
 if __name__ == "__main__":

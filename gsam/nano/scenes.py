@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from gsam.nano import drawings
 from gsam.nano.backgrounds import KINDS, background
 from gsam.nano.names import GLYPHS, LEAVES
+from gsam.nano.restyled import restyled
 from gsam.ops.bounds import bounds
 
 FONTS = (
@@ -103,12 +104,14 @@ def draw_scene(
     most: int = OBJECTS,
     crowding: float = 0.09,
     styles: tuple[str, ...] = (drawings.FONT,),
+    restyle: float = 0.0,
 ) -> Drawn:
     """A scene of ``size`` (h, w) with up to ``most`` things, 0.14 to 0.75 of the short side large.
 
     ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it.  ``crowding``: how much
     smaller each further thing makes all of them, so that many find room.  ``styles``: each thing is
     drawn in one of them (repeat one to have it more often); what a style lacks, the font draws.
+    ``restyle``: how likely a thing is varied (`gsam.nano.restyled`).
     """
     h, w = size
     rgb = background(rng, h, w, kinds) if backdrop is None else backdrop.astype(np.float32)
@@ -128,10 +131,10 @@ def draw_scene(
         glyph = pick(rng, name)
         style = pick_style(rng, styles, glyph)
         if name is None:
-            _place(rng, rgb, instances, (glyph, style), None, crowd)
+            _place(rng, rgb, instances, (glyph, style), None, crowd, None, restyle)
         else:
             labels.append(name)
-            whole.append(_place(rng, rgb, instances, (glyph, style), len(labels), crowd))
+            whole.append(_place(rng, rgb, instances, (glyph, style), len(labels), crowd, name, restyle))
     kept_names, kept_boxes = [], []
     truth = np.zeros_like(instances)
     for k, (name, area) in enumerate(zip(labels, whole, strict=True), 1):
@@ -167,15 +170,19 @@ def _place(
     drawing: tuple[str, str],
     k: int | None,
     crowd: float,
+    name: str | None = None,
+    restyle: float = 0.0,
 ) -> int:
     """Draw one pictogram where it hides little; returns the area it would have alone.
 
-    ``drawing``: the glyph and its style.  ``k`` None: a negative.
+    ``drawing``: the glyph and its style.  ``k`` and ``name`` None: a negative.
     """
     h, w = instances.shape
     side = min(h, w) * float(np.exp(rng.uniform(np.log(0.14), np.log(0.75)))) * crowd
     shrink = 0 if side > 85 else 1 if side > 42 else 2
     source = sprite(drawing[0], shrink, drawing[1])
+    if restyle and rng.random() < restyle:
+        source = restyled(rng, source, name)
     turn = np.deg2rad(rng.normal(0, 18) if rng.random() < 0.85 else rng.uniform(-180, 180))
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     aspect = float(np.exp(rng.uniform(-0.15, 0.15)))
