@@ -80,6 +80,7 @@ def test_the_page_says_what_was_measured() -> None:
         "model": "m", "command": "c", "date": "d", "machine": "x", "clips": 2, "frames": 24,
         "prompts": {"click": tracks.summary(rows), "box": tracks.summary(rows[1:])},
         "early": tracks.summary(rows[:1]), "late": tracks.summary(rows[1:]), "pipeline": "nano", "text": text,
+        "text_once": text | {"switches_a_clip": 0.5, "late_found": 1, "false": 8},
         "unfollowed": {"cells": {"j": 0.9, "f": 0.8}},
     }  # fmt: skip
     page = tracks.page(report)
@@ -87,7 +88,8 @@ def test_the_page_says_what_was_measured() -> None:
     assert "| a box | 1 | **0.700** |" in page
     assert "| one click, entering later | 1 | 0.700 | 0.700 | 0.700 | 0.500 | |" in page
     assert "| cells | 0.850 | 0.900 | 0.800 |" in page
-    assert "| identity switches per clip | 0.25 |" in page
-    assert "3 of 4, on average after 2.5 frames" in page
-    assert "| of these, under its name | 0.900 |" in page
+    assert "| identity switches per clip | 0.25 | 0.50 |  |" in page
+    assert "within 8 frames | 3 of 4 | 1 of 4 |" in page
+    assert "| - of these, under its name | 0.900 | 0.900 |" in page
+    assert "per clip | 0.50 | 2.00 | ≤ 8 |" in page
     assert tracks.summary([])["objects"] == 0
