@@ -128,7 +128,7 @@ def load(
     steps = list(stages.values())
     if looks is not None:
         made = "segment" if "segment" in stages else "ground"
-        steps.insert(list(stages).index(made) + 1, second_look(stages[made], looks))
+        steps.append(second_look(stages[made], looks))  # at what a classifier has left
     track = dict(recipe.get("track", {})) or ({"name": recipe[masks]["name"]} if _can(steps, "track") else {})
     make = functools.partial(load_tracker, track.pop("name"), dtype=kind) if track else None
     return Pipeline(*steps, name=Path(name).stem, limits=limit, devices=devices, tracker=make, tracking=track)

@@ -1,4 +1,4 @@
-"""The pure function that a pipeline compiles: detect, suppress, segment, refine, classify."""
+"""The pure function that a pipeline compiles: detect, suppress, segment, classify, refine."""
 
 from __future__ import annotations
 

@@ -185,6 +185,7 @@ def test_recipes_and_calls_say_whether() -> None:
         return "refine" in gsam.load("nano", **given).steps
 
     assert (has(refine=True), has(refine=False)) == (True, False)
+    assert list(gsam.load("nano", refine=True).steps)[-1] == "refine"  # at what the classifier has left
     assert gsam.load("everything_nano", refine={"together": 2}).steps["refine"].together == 2
     check_recipe(
         {"detect": {"name": "a"}, "segment": {"name": "b"}, "refine": {"most": 8, "canvas": "at_most 640"}}, "r"
