@@ -83,8 +83,9 @@ def test_it_is_what_the_pipeline_does(query: list[str]) -> None:
         warnings.simplefilter("ignore")
         loaded = gsam.load("nano", device=jax.devices()[:1], boxes=32)
         stages = [*loaded.steps.values()]
-        negatives = stages[-1].negatives
-        stages[-1] = dataclasses.replace(stages[-1], weight=0.35)
+        at = list(loaded.steps).index("classify")
+        negatives = stages[at].negatives
+        stages[at] = dataclasses.replace(stages[at], weight=0.35)
         pipe = gsam.Pipeline(*stages, limits=loaded.limits)
         words = list(dict.fromkeys([*QUERIES, *negatives]))
         score_scene = calibration.scene_scorer(pipe, words)

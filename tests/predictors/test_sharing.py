@@ -192,7 +192,7 @@ def test_reprs_say_what_things_are() -> None:
     assert repr(predictor) == "<Predictor nano_sam on cpu: an image of 40 x 30 is set>"
     assert (
         repr(gsam.load("nano", device=jax.devices()[:1]))
-        == "<Pipeline nano: OwlDetector -> SamSegmenter -> SecondLook -> ClipClassifier on cpu>"
+        == "<Pipeline nano: OwlDetector -> SamSegmenter -> ClipClassifier -> SecondLook on cpu>"
     )
     assert repr(gsam.MaskGenerator("nano_sam", 8)) == "<MaskGenerator nano_sam: 8 x 8 points>"
     video = gsam.VideoPredictor("nano_sam2")

@@ -43,9 +43,9 @@ def test_words_are_drawn_over_the_picture(tab: Tab) -> None:
     assert sorted(tab.wait_rows(5)) == ["apple", "apple", "dog", "pizza", "umbrella"]
     assert tab.told().startswith("5 objects: ")
     assert "2 × apple" in tab.told()
-    colour = tab.page.evaluate("getComputedStyle(document.querySelector('#objects .swatch')).backgroundColor")
+    colour = tab.page.evaluate("getComputedStyle(document.querySelectorAll('#objects .swatch')[1]).backgroundColor")
     paint = np.array([int(v) for v in colour[4:-1].replace(",", " ").split()[:3]])
-    assert abs(tab.pixel(*APPLE) - (0.55 * before[0] + 0.45 * paint)).max() < 6  # the first row is the large apple
+    assert abs(tab.pixel(*APPLE) - (0.55 * before[0] + 0.45 * paint)).max() < 6  # the second row is the large apple
     assert abs(tab.pixel(*NOTHING) - before[1]).max() < 3
     assert "segment, " in tab.page.locator("#last").inner_text()
 

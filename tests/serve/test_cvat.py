@@ -129,15 +129,15 @@ def test_nothing_found_is_an_empty_list(cvat: TestClient, small: bytes) -> None:
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
-        ({"pos_points": [[250, 270]], "neg_points": []}, {"point_coords": [[250, 270]], "point_labels": [1]}),
+        ({"pos_points": [[215, 200]], "neg_points": []}, {"point_coords": [[215, 200]], "point_labels": [1]}),
         (
-            {"pos_points": [[250, 270], [240, 300]], "neg_points": [[10, 10]], "obj_bbox": None},
-            {"point_coords": [[250, 270], [240, 300], [10, 10]], "point_labels": [1, 1, 0]},
+            {"pos_points": [[215, 200], [240, 300]], "neg_points": [[10, 10]], "obj_bbox": None},
+            {"point_coords": [[215, 200], [240, 300], [10, 10]], "point_labels": [1, 1, 0]},
         ),
         ({"pos_points": [], "neg_points": [], "obj_bbox": [[170, 190], [330, 360]]}, {"box": [170, 190, 330, 360]}),
         (
-            {"pos_points": [[250, 270]], "neg_points": [], "obj_bbox": [330, 360, 170, 190]},
-            {"point_coords": [[250, 270]], "point_labels": [1], "box": [170, 190, 330, 360]},
+            {"pos_points": [[215, 200]], "neg_points": [], "obj_bbox": [330, 360, 170, 190]},
+            {"point_coords": [[215, 200]], "point_labels": [1], "box": [170, 190, 330, 360]},
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_clicks_are_the_library_s_masks(
 
 
 def test_the_image_of_many_clicks_is_encoded_once(cvat: TestClient, engine: Engine, scene: bytes) -> None:
-    body = {"image": b64(scene), "pos_points": [[250, 270]], "neg_points": []}
+    body = {"image": b64(scene), "pos_points": [[215, 200]], "neg_points": []}
     before = engine.predictor.counts["pictures"]
     for x in (250, 240, 230):
         assert call(cvat, "gsam-clicks", {**body, "pos_points": [[x, 270]]}).status_code == 200

@@ -163,10 +163,10 @@ def test_clicks_may_be_points_and_a_box(sdk: Any, clicks: interaction.Interactio
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
-        (prompts([(250.0, 270.0)]), {"point_coords": [[250, 270]], "point_labels": [1], "multimask_output": True}),
+        (prompts([(215.0, 200.0)]), {"point_coords": [[215, 200]], "point_labels": [1], "multimask_output": True}),
         (
-            prompts([(250.0, 270.0)], [(10.0, 10.0)]),
-            {"point_coords": [[250, 270], [10, 10]], "point_labels": [1, 0], "multimask_output": False},
+            prompts([(215.0, 200.0)], [(10.0, 10.0)]),
+            {"point_coords": [[215, 200], [10, 10]], "point_labels": [1, 0], "multimask_output": False},
         ),
         (prompts(box=((170.0, 190.0), (330.0, 360.0))), {"box": [170, 190, 330, 360], "multimask_output": False}),
     ],

@@ -19,7 +19,7 @@ from gsam.serve.engine import Engine
 from gsam.serve.x_anylabeling import clicked, shapes_of
 
 PREDICT = "/v1/predict"
-POINT = {"type": "point", "data": [250, 270], "label": 1}
+POINT = {"type": "point", "data": [215, 200], "label": 1}
 BOX = {"type": "rectangle", "data": [170, 190, 330, 360], "label": 1}
 
 
@@ -157,14 +157,14 @@ def test_parts_of_a_thing_are_a_group(engine: Engine, scene: bytes, monkeypatch:
 @pytest.mark.parametrize(
     ("marks", "given"),
     [
-        ([POINT], {"point_coords": [[250, 270]], "point_labels": [1]}),
+        ([POINT], {"point_coords": [[215, 200]], "point_labels": [1]}),
         (
             [POINT, {"type": "point", "data": [10, 10], "label": 0}],
-            {"point_coords": [[250, 270], [10, 10]], "point_labels": [1, 0]},
+            {"point_coords": [[215, 200], [10, 10]], "point_labels": [1, 0]},
         ),
         ([BOX], {"box": BOX["data"]}),
         ([{"type": "rectangle", "data": [330, 360, 170, 190]}], {"box": BOX["data"]}),
-        ([BOX, POINT], {"point_coords": [[250, 270]], "point_labels": [1], "box": BOX["data"]}),
+        ([BOX, POINT], {"point_coords": [[215, 200]], "point_labels": [1], "box": BOX["data"]}),
     ],
 )
 def test_marks_are_the_library_s_masks(
