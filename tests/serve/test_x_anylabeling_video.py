@@ -118,19 +118,19 @@ def test_words_are_followed_to_the_end(tool: TestClient, clip: list[str], engine
 @pytest.mark.long
 def test_a_part_is_followed_as_asked(tool: TestClient, clip: list[str]) -> None:
     session = begun(tool, clip)
-    fine = asked(tool, session, 2, text_prompt=WORDS, params={"conf_threshold": 0.3})
-    rough = asked(tool, session, 2, text_prompt=WORDS, params={"conf_threshold": 0.3, "epsilon_factor": 0.01})
+    fine = asked(tool, session, 4, text_prompt=WORDS, params={"conf_threshold": 0.3})
+    rough = asked(tool, session, 4, text_prompt=WORDS, params={"conf_threshold": 0.3, "epsilon_factor": 0.01})
     assert sum(len(s["points"]) for s in rough) < sum(len(s["points"]) for s in fine)
-    events = told(tool, session, start_frame=2, end_frame=3)
+    events = told(tool, session, start_frame=4, end_frame=5)
     results = events[-1]["results"]
-    assert events[0]["start_frame_index"] == 2
-    assert list(results) == ["2", "3"]
-    assert 0 < sum(len(s["points"]) for s in results["2"]["masks"]) < sum(len(s["points"]) for s in fine)
+    assert events[0]["start_frame_index"] == 4
+    assert list(results) == ["4", "5"]
+    assert 0 < sum(len(s["points"]) for s in results["4"]["masks"]) < sum(len(s["points"]) for s in fine)
 
-    scores = sorted({s["score"] for s in results["2"]["masks"]})
+    scores = sorted({s["score"] for s in results["4"]["masks"]})
     high = (scores[-1] + scores[-2]) / 2
-    asked(tool, session, 2, text_prompt=WORDS, params={"conf_threshold": high})
-    few = told(tool, session, start_frame=2, end_frame=3)[-1]["results"]
+    asked(tool, session, 4, text_prompt=WORDS, params={"conf_threshold": high})
+    few = told(tool, session, start_frame=4, end_frame=5)[-1]["results"]
     assert {s["score"] > high for frame in few.values() for s in frame["masks"]} == {True}
 
 
