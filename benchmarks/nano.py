@@ -235,7 +235,7 @@ def page(report: dict[str, Any]) -> str:
     lines += [
         f"{every['scenes']} scenes ({every['objects']} labelled objects) of 256 to 640 pixels, with seeds that training "
         "never used; every second one has a kind of background that training never saw. Thresholds come from 200 other "
-        "scenes (`--calibrate`), but for `reject`, of which 0.45 was best there and finds no plurals: "
+        'scenes (`--calibrate`), but for `reject`: with the best there, 0.5, "dogs" finds nothing in the README\'s picture: '
         f"{report['settings']}. Pictograms are those of training, but for the row that says "
         "otherwise; none of this says anything about photographs.",
         "",

@@ -19,6 +19,7 @@ SMALL = 0.35
 FEWEST = 30
 """Pixels of a thing in the row without which it has no label."""
 Row = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Pixels, truth, leaves, boxes and content, see `gsam.nano.batches`."""
 
 
 def close_ups(rng: np.random.Generator, scene: Drawn, side: int) -> Row | None:

@@ -7,6 +7,7 @@ Scenes come in all shapes; their longer side is the model's, and the rest of the
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from gsam.nano.close_ups import close_ups
+from gsam.nano.close_ups import Row, close_ups
 from gsam.nano.drawings import FONT, LEARNT
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import OBJECTS, Drawn, draw_scene
@@ -27,8 +28,6 @@ FIELDS = {
     "content": ((2,), np.int16),
 }
 """Array -> shape of a row (0 stands for the side) and dtype."""
-
-Row = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def draw_row(
@@ -80,16 +79,13 @@ def draw_pool(
         for name, (shape, dtype) in FIELDS.items()
     }
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        jobs = (((seed, i), side, styles, restyle, close) for i in range(scenes))
-        for i, row in enumerate(tqdm(pool.imap(_draw, jobs, chunksize=64), total=scenes, unit="scene", mininterval=5)):
+        draw = functools.partial(draw_row, side=side, styles=styles, restyle=restyle, close=close)
+        rows = pool.imap(draw, ((seed, i) for i in range(scenes)), chunksize=64)
+        for i, row in enumerate(tqdm(rows, total=scenes, unit="scene", mininterval=5)):
             for array, value in zip(arrays.values(), row, strict=True):
                 array[i] = value
     for array in arrays.values():
         array.flush()
-
-
-def _draw(job: tuple[tuple[int, int], int, tuple[str, ...], float, float]) -> Row:
-    return draw_row(*job)
 
 
 def main() -> None:

@@ -198,7 +198,7 @@ class TextTracker:
         for i, number in taken.items():
             self.objects[number].vote(result.labels[i], float(result.scores[i]))
             if result.scores[i] > self.config.renew:
-                visible[number] = self._renew(frame, result, i, self.objects[number].tracked)
+                self._renew(frame, result, i, number, visible)
         new = [i for i in range(len(result)) if i not in taken]
         for i in new:
             if len(self.objects) < self.config.most and self._is_new(masks[i], result.labels[i], visible):
@@ -207,12 +207,13 @@ class TextTracker:
         self._merge(visible)
 
     def _is_new(self, mask: Bools, label: str, visible: Mapping[int, Bools]) -> bool:
-        """Whether enough of a mask lies in no object that has its label."""
-        own = [m for n, m in visible.items() if self.objects[n].label == label]
+        """Whether enough of a mask lies in no object that has its label and is not hidden."""
+        known = [(self.objects[n], m) for n, m in visible.items()]
+        own = [m for one, m in known if one.label == label and not self.is_doubted(one)]
         if not mask.any():
             return False
-        known = np.logical_or.reduce(own) if own else np.zeros_like(mask)
-        return bool((mask & known).sum() < self.config.covered * mask.sum())
+        covered = np.logical_or.reduce(own) if own else np.zeros_like(mask)
+        return bool((mask & covered).sum() < self.config.covered * mask.sum())
 
     def _begin(self, frame: int, result: Result, i: int, visible: dict[int, Bools]) -> None:
         """Begin an object from row ``i`` of a result, unless the tracker finds nothing there."""
@@ -233,16 +234,21 @@ class TextTracker:
         visible[number] = mask
         self.next_id += 1
 
-    def _renew(self, frame: int, result: Result, i: int, tracked: TrackedObject) -> Bools:
-        """Go on with an object from row ``i`` of a result; returns its mask over the view.
+    def _renew(self, frame: int, result: Result, i: int, number: int, visible: dict[int, Bools]) -> None:
+        """Go on with an object from row ``i`` of a result, unless the tracker finds nothing there.
 
         Earlier prompts become ordinary memories, which are forgotten in time: an object has one
         prompt however long the video is.
         """
+        tracked = self.objects[number].tracked
         output = self.engine.add_mask(self.state, tracked, frame, sample_mask(result.mask(i), self.engine.view_size))
+        mask = output.logits > 0
+        if not output.present or not mask.any():
+            tracked.clear_prompts(frame)
+            return
         for earlier in list(tracked.prompted):
             tracked.clear_prompts(earlier)
-        return output.logits > 0
+        visible[number] = mask
 
     def _add(self, number: int, label: str, score: float, tracked: TrackedObject | None = None) -> LabeledObject:
         tracked = tracked or TrackedObject(number)
@@ -251,13 +257,14 @@ class TextTracker:
         return self.objects[number]
 
     def _merge(self, visible: Mapping[int, Bools]) -> None:
-        """Close the younger of two objects that are one."""
+        """Close the younger of two objects that are one; detections of it were the older's."""
         numbers = sorted(n for n in self.objects if n in visible and visible[n].any())
         for i, older in enumerate(numbers):
             for younger in numbers[i + 1 :]:
                 if {older, younger} <= self.objects.keys() and mask_iou(
                     visible[older], visible[younger]
                 ) > self.config.same:
+                    self.objects[older].missed = min(self.objects[n].missed for n in (older, younger))
                     self._close(younger)
 
     def _close(self, number: int) -> None:

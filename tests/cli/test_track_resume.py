@@ -105,6 +105,8 @@ def test_a_damaged_state_costs_time_only(
         (["--every", 3], "tracking.every was not given, is 3"),
         (["--match", 0.25], "tracking.match was not given, is 0.25"),
         (["--patience", 5], "tracking.patience was not given, is 5"),
+        (["--renew", 0.5], "tracking.renew was not given, is 0.5"),
+        (["--doubt", 2], "tracking.doubt was not given, is 2"),
         (["--threshold", 0.5], "limits.threshold was 0.1, is 0.5"),
         (["-p", "other.toml"], "recipe.track.patience was not given, is 7"),
     ],

@@ -25,7 +25,7 @@ from tests.helpers.command import in_process
 ROOT = Path(__file__).parents[2]
 FLOORS = {"click": 0.37, "mask": 0.43}
 """0.06 and 0.08 below what `python -m benchmarks.tracks --folder tests/data/clips` prints for the
-weights that ship.  By text, every fourth frame a key frame, 0.37 of what is visible has a track.
+weights that ship.  By text, every fourth frame a key frame, 0.33 of what is visible has a track.
 """
 
 
@@ -66,7 +66,7 @@ def test_things_are_followed_by_their_names(examples: list[heldout_clips.Example
         counts.append(tracking.count_identities(found, example.tracks(), ignored=example.clip.instances == IGNORE))
     every = tracking.total(counts)
     assert every["found"] >= 0.29, every
-    assert every["called"] >= 0.85 * every["matched"]  # 0.89 of these clips, 0.94 of 30 (benchmarks.tracks)
+    assert every["called"] >= 0.9 * every["matched"]  # all of these clips, 0.99 of 30 (benchmarks.tracks)
     assert every["switches_a_clip"] <= 1
 
 

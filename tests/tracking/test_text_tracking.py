@@ -170,6 +170,42 @@ def test_a_sure_detection_corrects_a_mask_that_drifts(score: float) -> None:
     assert list(track.masks) == list(track.prompted)
 
 
+def test_a_detection_in_which_the_tracker_finds_nothing_corrects_nothing() -> None:
+    things = {0: [("dog", 0.9, LEFT)], 2: [("dog", 0.9, LEFT)]}
+    script = Script(things, {})
+    follower = renewing(script, 4, every=2, prompt="mask", renew=0.5)
+    add_mask = follower.engine.add_mask
+
+    def nothing(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
+        found = add_mask(state, track, frame, mask)
+        if frame:
+            found = track.pending[True][frame] = script.output(state, None)
+        return found
+
+    follower.engine.add_mask = nothing  # type: ignore[method-assign]
+    assert ids(list(follower.run())) == [[1]] * 4
+    track = follower.objects[1].tracked
+    assert (list(track.prompted), list(track.masks)) == ([0], [0])
+
+
+def test_what_is_hidden_keeps_no_detection_from_being_new() -> None:
+    part = (2, 2, 14, 14)
+    things = {0: [("dog", 0.9, LEFT)], 3: [("dog", 0.9, part)]}
+    drifted = dict.fromkeys(range(1, 5), (0, 0, 56, 40))
+    shown = list(Script(things, {LEFT: drifted}).follower(4, every=1, doubt=2).run())
+    assert ids(shown) == [[1], [1], [], [2]]
+    plain = list(Script(things, {LEFT: drifted}).follower(4, every=1).run())
+    assert ids(plain) == [[1]] * 4  # without doubt it lies in what is known
+
+
+def test_what_is_hidden_is_shown_when_a_detected_one_becomes_it() -> None:
+    things = {0: [("dog", 0.9, LEFT), ("cow", 0.8, RIGHT)], 3: [("cow", 0.8, LEFT)]}
+    things |= {frame: [("cow", 0.8, RIGHT)] for frame in (1, 2)}
+    paths: dict[Box, dict[int, Box | None]] = {LEFT: {3: (0, 0, 18, 20)}, RIGHT: {3: LEFT}}
+    told = list(Script(things, paths).follower(4, every=1, doubt=2).run())
+    assert ids(told) == [[1, 2], [1, 2], [2], [1]]
+
+
 def test_what_detections_keep_missing_is_hidden_until_one_finds_it() -> None:
     seen, cow = [("dog", 0.9, LEFT), ("cow", 0.8, RIGHT)], [("cow", 0.8, RIGHT)]
     script = Script({0: seen, 1: cow, 2: cow, 3: cow, 4: seen, 5: seen}, {})
