@@ -1,5 +1,6 @@
-"""Rows of a pool that show what a second look sees (`gsam.SecondLook`): windows around small things
-of one scene, four in a view."""
+"""Rows of a pool that show what a second look sees: windows around small things of one scene, four
+in a view (`gsam.SecondLook` in nano's recipe) or one alone (``gsam.Predictor(refine=True)``).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +13,6 @@ from gsam.nano.scenes import IGNORE, OBJECTS, Drawn
 from gsam.ops.bounds import bounds
 from gsam.pipeline.refine import GREY
 
-TOGETHER = 2
-"""Windows along a side of the view."""
 SMALL = 0.35
 """Largest side of a thing that gets a window, as a share of the longer side of its scene."""
 FEWEST = 30
@@ -22,18 +21,20 @@ Row = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Pixels, truth, leaves, boxes and content, see `gsam.nano.batches`."""
 
 
-def close_ups(rng: np.random.Generator, scene: Drawn, side: int) -> Row | None:
-    """The row of a scene, in a square of ``side``; None where the scene has nothing small."""
+def close_ups(rng: np.random.Generator, scene: Drawn, side: int, together: int = 2) -> Row | None:
+    """The row of a scene, in a square of ``side``, ``together`` windows along it; None where the
+    scene has nothing small.
+    """
     largest = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(1, initial=0)
-    small = rng.permutation(np.flatnonzero(largest < SMALL * max(scene.rgb.shape[:2])))[: TOGETHER**2]
+    small = rng.permutation(np.flatnonzero(largest < SMALL * max(scene.rgb.shape[:2])))[: together**2]
     if not len(small):
         return None
-    cell = side // TOGETHER
+    cell = side // together
     rgb = np.full((side, side, 3), GREY, np.uint8)
     instances = np.zeros((side, side), np.uint8)
     leaf, boxes, count = np.full(OBJECTS, -1, np.int16), np.zeros((OBJECTS, 4), np.float32), 0
     for place, k in enumerate(small):
-        y, x = (cell * int(v) for v in divmod(place, TOGETHER))
+        y, x = (cell * int(v) for v in divmod(place, together))
         here = slice(y, y + cell), slice(x, x + cell)
         seen, truth = _window(rng, scene, int(k), cell)
         rgb[here] = seen

@@ -28,6 +28,8 @@ FIELDS = {
     "content": ((2,), np.int16),
 }
 """Array -> shape of a row (0 stands for the side) and dtype."""
+ALONE = 0.4
+"""Share of close-ups that show one window; the others show up to four."""
 
 
 def draw_row(
@@ -37,7 +39,8 @@ def draw_row(
     rng = np.random.default_rng(seed)
     if close and rng.random() < close:
         large = int(rng.integers(2 * side, 4 * side)), int(rng.integers(2 * side, 4 * side))
-        row = close_ups(rng, draw_scene(rng, large, styles=styles, restyle=restyle), side)
+        scene = draw_scene(rng, large, styles=styles, restyle=restyle)
+        row = close_ups(rng, scene, side, together=1 if rng.random() < ALONE else 2)
         if row is not None:
             return row
     short = side if rng.random() < 0.3 else int(rng.integers(round(0.55 * side), side + 1))
@@ -97,7 +100,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--styles", action="store_true", help="half of the things in other styles (gsam.nano.drawings)")
     parser.add_argument("--restyle", type=float, default=0.0, help="share of things that are varied")
-    parser.add_argument("--close", type=float, default=0.0, help="share of rows that are four close-ups")
+    parser.add_argument("--close", type=float, default=0.0, help="share of rows that are close-ups of small things")
     args = parser.parse_args()
     styles = (*(FONT for _ in LEARNT), *LEARNT) if args.styles else (FONT,)
     draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles, args.restyle, args.close)

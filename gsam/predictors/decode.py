@@ -72,12 +72,20 @@ class Prediction(NamedTuple):
         """
         return Prediction(self.masks[0], self.iou[0], self.low_res[0]) if len(self.iou) == 1 else self
 
+    def alone(self) -> Prediction:
+        """Put N = 1 in front.
+
+        Returns:
+            The same masks.
+        """
+        return Prediction(self.masks[None], self.iou[None], self.low_res[None])
+
 
 class Decoder:
     """A model's prompt side, compiled."""
 
     def __init__(self, model: PromptableSegmenter, params: Params, device: jax.Device) -> None:
-        self.model, self._params = model, params
+        self.model, self.platform, self._params = model, device.platform, params
         self._decode = Program(self._prompt, device.platform, static=["multimask"], owner=model)
         self._postprocess = Program(model.postprocess, device.platform, owner=model) if model.has_postprocess else None
 
@@ -205,8 +213,21 @@ def to_result(
     iou: NDArray[np.float32],
     labels: Sequence[str] | None,
     name: str,
+    *,
+    every: bool,
 ) -> Result:
-    """Make a result of masks [N, C, H, W] and their IoU [N, C]; labels are numbers by default."""
+    """Make a result of masks [..., C, H, W] and their IoU [..., C], the best of each C or every
+    one; labels are numbers by default.
+
+    Raises ValueError for masks that are not of the size of ``pixels``, and for too few labels.
+    """
+    masks, iou = masks.reshape(-1, *masks.shape[-3:]), iou.reshape(-1, iou.shape[-1])
+    if masks.shape[-2:] != pixels.shape[:2]:
+        raise ValueError(f"masks of {list(masks.shape[-2:])} are not of this picture, {list(pixels.shape[:2])}")
+    if not every and len(iou):
+        best = iou.argmax(1)[:, None]
+        iou = np.take_along_axis(iou, best, 1)
+        masks = np.take_along_axis(masks, best[..., None, None], 1)
     flat = masks.reshape(-1, *pixels.shape[:2])
     words = [str(i + 1) for i in range(len(flat))] if labels is None else list(labels)
     if len(words) != len(flat):

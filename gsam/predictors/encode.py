@@ -52,21 +52,26 @@ class Encoder:
     def __call__(self, pictures: Sequence[Picture]) -> list[Embedding]:
         """Encode pictures, several in one call, in powers of two so that programs are few."""
         found = [self._load(picture) for picture in pictures]
-        todo = [picture for picture, known in zip(pictures, found, strict=True) if known is None]
+        fresh = self.fresh([picture for picture, known in zip(pictures, found, strict=True) if known is None])
+        for one in fresh:
+            self._save(one)
+        rest = iter(fresh)
+        return [next(rest) if known is None else known for known in found]
+
+    def fresh(self, pictures: Sequence[Picture]) -> list[Embedding]:
+        """Encode pictures, whatever the folder holds."""
         view = self.model.view
         batch_size = images_per_call(BATCH, [view], [self._device])
         fresh: list[Embedding] = []
-        for start in range(0, len(todo), batch_size):
-            batch = todo[start : start + batch_size]
+        for start in range(0, len(pictures), batch_size):
+            batch = list(pictures[start : start + batch_size])
             count = power_of_two(len(batch))
             features = self.features(gather([*batch, *[batch[-1]] * (count - len(batch))], [view]), len(batch))
             for picture, own in zip(batch, [features] if count == 1 else self._split(features), strict=False):
                 height, width = picture.pixels.shape[:2]
                 size = height, width
                 fresh.append(self.completed(Embedding(own, size, content(view, size), picture.pixels)))
-                self._save(fresh[-1])
-        rest = iter(fresh)
-        return [next(rest) if known is None else known for known in found]
+        return fresh
 
     def features(self, images: Images, count: int = 1) -> PyTree:
         """Encode a batch, the first ``count`` images of which are real."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from gsam.errors import UsageError
 from gsam.inputs.image import Source, open_image
 from gsam.models.promptable import PromptableSegmenter
 from gsam.predictors import prompts
+from gsam.predictors.close_ups import CloseUps, CloseUpSettings
 from gsam.predictors.decode import BLOCK as BLOCK
 from gsam.predictors.decode import Decoder, Masks, Prediction, to_result
 from gsam.predictors.embedding import Embedding
@@ -52,13 +53,16 @@ class Predictor(Pretrained, EncodedImages):
             already.
         mask_threshold: Logits above this are mask.
         cache: A folder where the embeddings of images are kept and looked for; None keeps none.
+        refine: Whether answers that are small against the view are given again, in a window around
+            each that has more pixels: True, or some of ``below``, ``margin``, ``zoom`` and
+            ``agree`` (`gsam.predictors.close_ups.CloseUpSettings`).
         device: Where it computes, as in `gsam.load`: the first, if that is several.
         dtype: The type that it computes in, as in `gsam.load`, for a model by name only.
         **settings: Settings of the segmenter, for a model by name only.
 
     Raises:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
-        gsam.errors.UsageError: There is no such model or device, or it answers no prompts.
+        gsam.errors.UsageError: There is no such model, device or setting, or it answers no prompts.
         TypeError: ``dtype`` or ``settings`` are given for a model that is built already.
 
     Example:
@@ -75,10 +79,12 @@ class Predictor(Pretrained, EncodedImages):
         mask_threshold: float = 0.0,
         *,
         cache: str | os.PathLike[str] | None = None,
+        refine: bool | Mapping[str, float] = False,
         device: str | jax.Device | None = None,
         dtype: DTypeLike | None = None,
         **settings: Any,
     ) -> None:
+        looks = CloseUpSettings.of(refine)
         place = devices_of(device)[0]
         super().__init__(place)
         built = by_name("segment", model, place, dtype, settings)
@@ -96,16 +102,18 @@ class Predictor(Pretrained, EncodedImages):
         params = jax.device_put(self.model.params, place)
         self._encode = Encoder(self.model, name, params, self.device, None if cache is None else Path(cache))
         self._decode = Decoder(self.model, params, self.device)
+        self.close_ups = CloseUps(self.model, self._encode, self._decode, looks) if looks else None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of ``pictures`` encoded so far."""
+        """Number of ``pictures`` encoded so far, windows of a second look among them."""
         return {"pictures": self._encode.encoded}
 
     @property
     def compilations(self) -> int:
         """Number of programs compiled so far."""
-        return self._encode.compilations + self._decode.compilations
+        looks = self.close_ups.compilations if self.close_ups else 0
+        return self._encode.compilations + self._decode.compilations + looks
 
     # Prompts
 
@@ -233,9 +241,13 @@ class Predictor(Pretrained, EncodedImages):
         given = prompts.parse_per_prompt(point_coords, point_labels, boxes, mask_input)
         checked = prompts.check_prompts(given, self._space(embedding, normalize_coords))
         shape = PaddedShape.of([checked], BLOCK)
-        return self._decode.decode_each(
+        answers = self._decode.decode_each(
             embedding, checked, shape, threshold=self.mask_threshold, multimask=multimask_output, logits=return_logits
         )
+        if self.close_ups is None:
+            return answers
+        pairs = zip(checked, answers, strict=True)
+        return (self._closer(embedding, [prompt], one.alone(), return_logits).squeezed() for prompt, one in pairs)
 
     def predict_torch(
         self,
@@ -353,14 +365,7 @@ class Predictor(Pretrained, EncodedImages):
             raise RuntimeError("only an embedding was loaded: give the picture as image=")
         given, iou, _ = prediction
         masks: np.ndarray = given if given.dtype == np.bool_ else given > self.mask_threshold
-        masks, iou = masks.reshape(-1, *masks.shape[-3:]), iou.reshape(-1, iou.shape[-1])
-        if masks.shape[-2:] != pixels.shape[:2]:
-            raise ValueError(f"masks of {list(masks.shape[-2:])} are not of this picture, {list(pixels.shape[:2])}")
-        if not every and len(iou):
-            best = iou.argmax(1)[:, None]
-            iou = np.take_along_axis(iou, best, 1)
-            masks = np.take_along_axis(masks, best[..., None, None], 1)
-        return to_result(pixels, masks, iou, labels, self.name)
+        return to_result(pixels, masks, iou, labels, self.name, every=every)
 
     def _space(self, embedding: Embedding, normalise: bool | None) -> CoordinateSpace:
         """Coordinates in pixels of the image, or in 0..1 without ``normalise``; None: of the
@@ -382,6 +387,13 @@ class Predictor(Pretrained, EncodedImages):
         shape: PaddedShape | None = None,
     ) -> Prediction:
         shape = shape or PaddedShape.of([checked], BLOCK)
-        return self._decode.decode_all(
+        found = self._decode.decode_all(
             embedding, checked, shape, threshold=self.mask_threshold, multimask=multimask, logits=logits
         )
+        return self._closer(embedding, checked, found, logits)
+
+    def _closer(self, embedding: Embedding, checked: Sequence[Prompt], found: Prediction, logits: bool) -> Prediction:
+        """Look again, where that is wanted."""
+        if self.close_ups is None:
+            return found
+        return self.close_ups(embedding, checked, found, threshold=self.mask_threshold, logits=logits)

@@ -182,14 +182,15 @@ class Engine:
         """Load the models, and compile what first requests need."""
         from gsam.build.pipelines import load
         from gsam.predictors.image import Predictor
-        from gsam.serve.warming import most_together, settings_everywhere, warm_clicks, warm_words
+        from gsam.serve.warming import looks_again, most_together, settings_everywhere, warm_clicks, warm_words
 
         pipe = load(self.config.pipeline, **self.config.given)
         self.together = most_together(pipe, self.config.batch)
         self._everything = settings_everywhere(self.config)
         warm_words(pipe, self.together, WARM_SHAPE)
         segmenter: Any = self.config.predictor or self._segmenter_of(pipe)
-        predictor = Predictor(segmenter, device=pipe.devices[0])
+        closer = self.config.predictor is None and looks_again(pipe)
+        predictor = Predictor(segmenter, device=pipe.devices[0], refine=closer)
         warm_clicks(predictor, WARM_SHAPE)
         self._pipe, self._predictor = pipe, predictor
 

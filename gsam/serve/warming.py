@@ -53,7 +53,8 @@ def warm_clicks(predictor: Predictor, shape: tuple[int, int]) -> None:
         predictor: The predictor; no image is set afterwards.
         shape: Height and width of an image.
     """
-    predictor.set_image(np.full((*shape, 3), 127, np.uint8))
+    grey = np.full((*shape, 3), 127, np.uint8)
+    predictor.set_image(grey)
     kinds, most = predictor.model.prompt_types, predictor.model.max_points or 3
     points = [[20, 20], [40, 40], [60, 60]][:most]
     if "foreground" in kinds:
@@ -63,7 +64,16 @@ def warm_clicks(predictor: Predictor, shape: tuple[int, int]) -> None:
                 predictor.predict(some, [1] * len(some), mask_input=mask, multimask_output=False)
     if "box" in kinds:
         predictor.predict(box=[10, 10, 80, 80], multimask_output=False)
+    if predictor.close_ups is not None:
+        predictor.close_ups.warm(predictor.encode(grey))
     predictor.reset_image()
+
+
+def looks_again(pipe: Pipeline) -> bool:
+    """Tell whether a pipeline takes a second look at small things, so that clicks do too."""
+    from gsam.pipeline.refine import SecondLook
+
+    return any(isinstance(step, SecondLook) for step in pipe.steps.values())
 
 
 def settings_everywhere(config: ServeConfig) -> Mapping[str, Any]:

@@ -42,6 +42,17 @@ def test_a_window_holds_what_it_is_about_and_labels_it() -> None:
     assert (rgb[SIDE // 2 :] == GREY).all()  # two windows fill the upper half
 
 
+def test_one_thing_alone_fills_the_view() -> None:
+    drawn = scene([(100, 100, 140, 130), (300, 250, 330, 300)], ["dog", "cat"])
+    row = close_ups(np.random.default_rng(0), drawn, SIDE, together=1)
+    assert row is not None
+    rgb, instances, leaf, boxes, _ = row
+    assert (leaf >= 0).sum() == 1
+    level = 60 + 20 * (1 + ["dog", "cat"].index(LEAVES[leaf[0]]))
+    assert abs(np.median(rgb[instances == 1][:, 0].astype(int)) - level) <= 2
+    assert 0.45 * SIDE < (boxes[0, 2:] - boxes[0, :2]).max() <= 0.88 * SIDE
+
+
 def test_beyond_the_image_is_grey_and_no_thing() -> None:
     drawn = scene([(0, 0, 50, 50)], ["dog"])
     row = close_ups(np.random.default_rng(1), drawn, SIDE)

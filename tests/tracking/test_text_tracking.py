@@ -17,89 +17,14 @@ import pytest
 
 import gsam
 from gsam.errors import UsageError
-from gsam.inputs.video import open_frames
 from gsam.pipeline import Pipeline
 from gsam.results.formats import tracks_jsonl
-from gsam.results.result import CroppedMasks, Result
 from gsam.results.tracks import TrackedFrame
-from gsam.tracking.engine import Engine
 from gsam.tracking.objects import FrameOutput, TrackedObject
 from gsam.tracking.state import TrackingState
-from gsam.tracking.text_tracking import TextTracker, TrackingConfig, mask_iou, sample_mask
+from gsam.tracking.text_tracking import TrackingConfig, mask_iou, sample_mask
 from tests.tracking import small
-
-Box = tuple[int, int, int, int]
-SIDE = 16  # cells of low resolution over 40 x 56 pixels
-
-
-def rectangle(box: Box) -> np.ndarray:
-    mask = np.zeros(small.SIZE, bool)
-    x0, y0, x1, y1 = box
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def found(pixels: np.ndarray, things: list[tuple[str, float, Box]]) -> Result:
-    """A pipeline's result."""
-    labels = [label for label, *_ in things]
-    known = list(dict.fromkeys(labels))
-    boxes = np.array([box for *_, box in things], np.float32).reshape(-1, 4)
-    parts = [np.ones((y1 - y0, x1 - x0), bool) for *_, (x0, y0, x1, y1) in things]
-    scores = np.array([score for _, score, _ in things], np.float32)
-    masks = CroppedMasks(boxes[:, 1::-1].astype(np.int64), parts, pixels.shape[:2])
-    ids = np.array([known.index(label) for label in labels], np.int64)
-    return Result(pixels, known, boxes, labels, ids, scores, scores, masks)
-
-
-class Script:
-    """Things by frame: what the detector finds, and where the tracker then sees the object that was
-    begun there.
-    """
-
-    def __init__(
-        self, things: dict[int, list[tuple[str, float, Box]]], paths: dict[Box, dict[int, Box | None]]
-    ) -> None:
-        self.things, self.paths, self.looked = things, paths, list[int]()
-        self.born = dict[int, Box]()
-
-    def follower(self, count: int, **settings: Any) -> TextTracker:
-        made = Engine.of(small.made())
-        follower = TextTracker(made, open_frames(small.frames(count)), self.find, TrackingConfig(**settings))
-        self.session = follower.state
-        made.add_points = self.add_points  # type: ignore[method-assign]
-        made.propagate_frame = self.propagate_frame  # type: ignore[method-assign]
-        made.commit_prompts = lambda state: None  # type: ignore[method-assign]
-        return follower
-
-    def find(self, pixels: np.ndarray) -> Result:
-        assert self.session.last is not None
-        self.looked.append(self.session.last.index)
-        return found(pixels, self.things.get(self.session.last.index, []))
-
-    def add_points(self, state: Any, track: TrackedObject, frame: int, points: Any) -> FrameOutput:
-        scale = np.array([56, 40]) / 64
-        x0, y0, x1, y1 = np.round((points.xy * scale).reshape(-1)).astype(int).tolist()
-        self.born[track.id] = (x0, y0, x1, y1)
-        output = self.output(state, (x0, y0, x1, y1))
-        track.prompted[frame] = output
-        return output
-
-    def propagate_frame(self, state: Any, frame: int, reverse: bool = False) -> None:
-        for track in state.objects.values():
-            birth = self.born[track.id]
-            track.propagated[frame] = self.output(state, self.paths.get(birth, {}).get(frame, birth))
-
-    def output(self, state: Any, box: Box | None) -> FrameOutput:
-        mask = np.zeros((SIDE, SIDE), bool) if box is None else sample_mask(rectangle(box), SIDE)
-        logits = np.where(mask, 5.0, -5.0).astype(np.float32)
-        return FrameOutput(state.arrays, -3.0 if box is None else 3.0, 0.9, np.zeros(16, np.float32), logits)
-
-
-LEFT, RIGHT, LATE = (0, 0, 20, 20), (30, 0, 56, 20), (0, 20, 28, 40)
-
-
-def ids(frames: list[TrackedFrame]) -> list[list[int]]:
-    return [frame.ids.tolist() for frame in frames]
+from tests.tracking.scripted import LATE, LEFT, RIGHT, Box, Script, ids, rectangle
 
 
 def test_ids_stay_and_late_things_get_new_ones() -> None:
@@ -128,106 +53,6 @@ def test_a_new_object_may_be_begun_by_its_mask() -> None:
     assert ids(list(follower.run())) == [[1]] * 3
     (mask,) = given
     np.testing.assert_array_equal(mask, sample_mask(rectangle(LEFT), 64))
-
-
-def renewing(script: Script, count: int, **settings: Any) -> TextTracker:
-    """A follower whose engine begins objects with the middle of a mask prompt's box."""
-    follower = script.follower(count, **settings)
-
-    def add_mask(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        scale = np.array([56, 40]) / 64
-        low, high = np.array([columns[0], rows[0]]) * scale, np.array([columns[-1] + 1, rows[-1] + 1]) * scale
-        x0, y0, x1, y1 = np.round(np.concatenate([low, high])).astype(int).tolist()
-        script.born[track.id] = (x0, y0, x1, y1)
-        output = script.output(state, script.born[track.id])
-        track.masks[frame] = mask
-        track.pending[True][frame] = output
-        return output
-
-    def commit(state: Any) -> None:
-        for track in state.objects.values():
-            track.prompted |= track.pending[True]
-            track.pending[True].clear()
-
-    follower.engine.add_mask = add_mask  # type: ignore[method-assign]
-    follower.engine.commit_prompts = commit  # type: ignore[method-assign]
-    return follower
-
-
-@pytest.mark.parametrize("score", [0.6, 0.4])
-def test_a_sure_detection_corrects_a_mask_that_drifts(score: float) -> None:
-    drifted, true = (8, 0, 26, 20), (0, 0, 20, 20)
-    things = {0: [("dog", 0.9, true)], 2: [("dog", score, true)], 4: [("dog", score, true)]}
-    script = Script(things, {true: {1: drifted, 2: drifted, 3: drifted, 4: drifted}})
-    follower = renewing(script, 5, every=2, match=0.3, prompt="mask", renew=0.5)
-    told = list(follower.run())
-    assert ids(told) == [[1]] * 5
-    corrected = [mask_iou(frame.mask(0), rectangle(true)) > 0.8 for frame in told]
-    assert corrected == [True, False, score > 0.5, False, score > 0.5]
-    track = follower.objects[1].tracked
-    assert list(track.prompted) == ([4] if score > 0.5 else [0])  # one prompt, however long the video is
-    assert list(track.masks) == list(track.prompted)
-
-
-def test_a_detection_in_which_the_tracker_finds_nothing_corrects_nothing() -> None:
-    things = {0: [("dog", 0.9, LEFT)], 2: [("dog", 0.9, LEFT)]}
-    script = Script(things, {})
-    follower = renewing(script, 4, every=2, prompt="mask", renew=0.5)
-    add_mask = follower.engine.add_mask
-
-    def nothing(state: Any, track: TrackedObject, frame: int, mask: np.ndarray) -> FrameOutput:
-        found = add_mask(state, track, frame, mask)
-        if frame:
-            found = track.pending[True][frame] = script.output(state, None)
-        return found
-
-    follower.engine.add_mask = nothing  # type: ignore[method-assign]
-    assert ids(list(follower.run())) == [[1]] * 4
-    track = follower.objects[1].tracked
-    assert (list(track.prompted), list(track.masks)) == ([0], [0])
-
-
-def test_what_is_hidden_keeps_no_detection_from_being_new() -> None:
-    part = (2, 2, 14, 14)
-    things = {0: [("dog", 0.9, LEFT)], 3: [("dog", 0.9, part)]}
-    drifted = dict.fromkeys(range(1, 5), (0, 0, 56, 40))
-    shown = list(Script(things, {LEFT: drifted}).follower(4, every=1, doubt=2).run())
-    assert ids(shown) == [[1], [1], [], [2]]
-    plain = list(Script(things, {LEFT: drifted}).follower(4, every=1).run())
-    assert ids(plain) == [[1]] * 4  # without doubt it lies in what is known
-
-
-def test_what_is_hidden_is_shown_when_a_detected_one_becomes_it() -> None:
-    things = {0: [("dog", 0.9, LEFT), ("cow", 0.8, RIGHT)], 3: [("cow", 0.8, LEFT)]}
-    things |= {frame: [("cow", 0.8, RIGHT)] for frame in (1, 2)}
-    paths: dict[Box, dict[int, Box | None]] = {LEFT: {3: (0, 0, 18, 20)}, RIGHT: {3: LEFT}}
-    told = list(Script(things, paths).follower(4, every=1, doubt=2).run())
-    assert ids(told) == [[1, 2], [1, 2], [2], [1]]
-
-
-def test_what_detections_keep_missing_is_hidden_until_one_finds_it() -> None:
-    seen, cow = [("dog", 0.9, LEFT), ("cow", 0.8, RIGHT)], [("cow", 0.8, RIGHT)]
-    script = Script({0: seen, 1: cow, 2: cow, 3: cow, 4: seen, 5: seen}, {})
-    follower = script.follower(6, every=1, doubt=2)
-    assert ids(list(follower.run())) == [[1, 2], [1, 2], [2], [2], [1, 2], [1, 2]]
-
-
-def test_what_is_hidden_for_long_is_closed() -> None:
-    cow = [("cow", 0.8, RIGHT)]
-    script = Script({0: [("dog", 0.9, LEFT), *cow], **dict.fromkeys(range(1, 9), cow)}, {})
-    follower = script.follower(9, every=1, doubt=2, patience=3)
-    assert ids(list(follower.run()))[1:] == [[1, 2], *[[2]] * 7]
-    assert list(follower.objects) == [2]
-    kept = Script({0: [("dog", 0.9, LEFT), *cow], **dict.fromkeys(range(1, 9), cow)}, {}).follower(9, every=1)
-    assert ids(list(kept.run())) == [[1, 2]] * 9
-
-
-def test_what_is_out_of_sight_is_not_missed() -> None:
-    away = {1: None, 2: None, 3: None}
-    script = Script({0: [("dog", 0.9, LEFT)], 5: []}, {LEFT: away})
-    told = list(script.follower(6, every=1, doubt=2).run())
-    assert ids(told) == [[1], [], [], [], [1], []]  # seen on two key frames without a detection
 
 
 def test_a_thing_that_moved_is_known_by_its_mask() -> None:
