@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from gsam.predictors.encode import BATCH, Encoder
 from gsam.predictors.prompts import PaddedShape, Prompt
 from gsam.runtime.program import Program
 from gsam.runtime.settings import REFINE, check_numbers, unknown_setting
+from gsam.runtime.shapes import power_of_two
 
 NOTHING = -10.0
 """Logit where the first answer said nothing."""
@@ -104,6 +105,8 @@ class CloseUps:
         self._resample = Program(_resampled, decode.platform, static=["out"])
         self._known: weakref.WeakKeyDictionary[Embedding, dict[Window, Embedding]] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
+        self.encoded = 0
+        """Number of windows encoded so far."""
 
     @property
     def compilations(self) -> int:
@@ -201,6 +204,7 @@ class CloseUps:
         known |= dict(zip(new, self._encode.fresh(pictures), strict=True))
         last = [*dict.fromkeys(reversed(windows)), *reversed(known)]
         with self._lock:
+            self.encoded += len(new)
             self._known[embedding] = {window: known[window] for window in reversed(list(dict.fromkeys(last))[:KEPT])}
         return [known[window] for window in windows]
 
@@ -216,21 +220,21 @@ class CloseUps:
     ) -> None:
         """Ask about one window, and write what is better."""
         whole, part = self._extent(embedding, (0, 0)), self._extent(closer, one.window[:2])
-        first = found.low_res[one.row, one.answers]
+        first = found.low_res[one.row]
         side = first.shape[-1]
-        hints: Any = [None] * len(first)
-        if "mask" in self.model.prompt_types:
-            hints = np.asarray(self._resample(first, whole, part, out=side))
-        boxes = [self._box(embedding, low, threshold) for low in first]
-        prompts = [
-            self._prompt(embedding, closer, one.window, prompt, box, hint)
-            for box, hint in zip(boxes, hints, strict=True)
-        ]
-        shape = PaddedShape.of([prompts], BLOCK)
+        # All answers, so that there is one program whichever of them lie in the window.
+        hints = np.asarray(self._resample(first, whole, part, out=side)) if "mask" in self.model.prompt_types else None
+        prompts = []
+        for answer in one.answers:
+            box, hint = self._box(embedding, first[answer], threshold), None if hints is None else hints[answer]
+            prompts.append(self._prompt(embedding, closer, one.window, prompt, box, hint))
+        shape = dataclasses.replace(PaddedShape.of([prompts], BLOCK), rows=power_of_two(len(first)))
         again = self._decode.decode_all(closer, prompts, shape, threshold=threshold, multimask=False, logits=logits)
+        new_low, covered = np.full_like(first, NOTHING), np.full_like(first, NOTHING + 1.0)
+        new_low[one.answers] = again.low_res[:, 0]
+        new_low = np.asarray(self._resample(new_low, part, whole, out=side))
+        covered = np.asarray(self._resample(covered, part, whole, out=side)) > NOTHING + 0.5
         x0, y0, x1, y1 = one.window
-        pasted = np.asarray(self._resample(again.low_res[:, 0], part, whole, out=side))
-        covers = np.asarray(self._resample(np.full_like(first, NOTHING + 1.0), part, whole, out=side)) > NOTHING + 0.5
         for i, answer in enumerate(one.answers):
             masks = found.masks[one.row, answer]
             old, new = masks[y0:y1, x0:x1], again.masks[i, 0]
@@ -241,7 +245,7 @@ class CloseUps:
                     masks[:] = False
                 masks[y0:y1, x0:x1] = new
                 found.iou[one.row, answer] = again.iou[i, 0]
-                found.low_res[one.row, answer] = np.where(covers[i], pasted[i], first[i])
+                found.low_res[one.row, answer] = np.where(covered[answer], new_low[answer], first[answer])
 
     def _prompt(
         self,

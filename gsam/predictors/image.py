@@ -106,8 +106,11 @@ class Predictor(Pretrained, EncodedImages):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of ``pictures`` encoded so far, windows of a second look among them."""
-        return {"pictures": self._encode.encoded}
+        """Number of ``pictures`` encoded so far, and of ``windows`` with a second look."""
+        if self.close_ups is None:
+            return {"pictures": self._encode.encoded}
+        windows = self.close_ups.encoded
+        return {"pictures": self._encode.encoded - windows, "windows": windows}
 
     @property
     def compilations(self) -> int:

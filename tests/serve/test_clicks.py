@@ -35,7 +35,7 @@ BOX: dict[str, Any] = {"box": [170, 190, 330, 360]}
 @pytest.fixture(scope="module")
 def predictor(scene: bytes) -> Predictor:
     """The library's own, with the scene set."""
-    p = Predictor("nano_sam")
+    p = Predictor("nano_sam", refine=True)  # as the recipe has it
     p.set_image(scene)
     return p
 
