@@ -19,6 +19,7 @@ from gsam.nano.close_ups import Row, close_ups
 from gsam.nano.drawings import FONT, LEARNT
 from gsam.nano.names import LEAVES
 from gsam.nano.scenes import OBJECTS, Drawn, draw_scene
+from gsam.nano.stills import still
 
 FIELDS = {
     "rgb": ((0, 0, 3), np.uint8),
@@ -33,10 +34,20 @@ ALONE = 0.4
 
 
 def draw_row(
-    seed: tuple[int, int], side: int = 160, styles: tuple[str, ...] = (FONT,), restyle: float = 0.0, close: float = 0.0
+    seed: tuple[int, int],
+    side: int = 160,
+    styles: tuple[str, ...] = (FONT,),
+    restyle: float = 0.0,
+    close: float = 0.0,
+    stills: float = 0.0,
 ) -> Row:
     """Scene number ``seed[1]`` of pool ``seed[0]``: the same whatever process draws it."""
     rng = np.random.default_rng(seed)
+    if stills and rng.random() < stills:
+        frame = still(rng)
+        h, w = frame.rgb.shape[:2]
+        scale = side / max(h, w)
+        return letterbox(frame, (max(round(h * scale), 1), max(round(w * scale), 1)), side)
     if close and rng.random() < close:
         large = int(rng.integers(2 * side, 4 * side)), int(rng.integers(2 * side, 4 * side))
         scene = draw_scene(rng, large, styles=styles, restyle=restyle)
@@ -72,6 +83,7 @@ def draw_pool(
     styles: tuple[str, ...] = (FONT,),
     restyle: float = 0.0,
     close: float = 0.0,
+    stills: float = 0.0,
 ) -> None:
     """Write the arrays of a pool, row by row, so that it may be larger than the memory."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +94,7 @@ def draw_pool(
         for name, (shape, dtype) in FIELDS.items()
     }
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        draw = functools.partial(draw_row, side=side, styles=styles, restyle=restyle, close=close)
+        draw = functools.partial(draw_row, side=side, styles=styles, restyle=restyle, close=close, stills=stills)
         rows = pool.imap(draw, ((seed, i) for i in range(scenes)), chunksize=64)
         for i, row in enumerate(tqdm(rows, total=scenes, unit="scene", mininterval=5)):
             for array, value in zip(arrays.values(), row, strict=True):
@@ -101,9 +113,11 @@ def main() -> None:
     parser.add_argument("--styles", action="store_true", help="half of the things in other styles (gsam.nano.drawings)")
     parser.add_argument("--restyle", type=float, default=0.0, help="share of things that are varied")
     parser.add_argument("--close", type=float, default=0.0, help="share of rows that are close-ups of small things")
+    parser.add_argument("--stills", type=float, default=0.0, help="share of rows that are frames of clips")
     args = parser.parse_args()
     styles = (*(FONT for _ in LEARNT), *LEARNT) if args.styles else (FONT,)
-    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles, args.restyle, args.close)
+    shares = args.restyle, args.close, args.stills
+    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles, *shares)
 
 
 if __name__ == "__main__":
