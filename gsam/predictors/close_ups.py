@@ -174,7 +174,7 @@ class CloseUps:
         own = self._box(embedding, found.low_res[row, best], threshold)
         if own is None:
             return None
-        told = prompt.xy[prompt.kinds != PAD] / scale
+        told = prompt.xy[np.isin(prompt.kinds, (FOREGROUND, TOP_LEFT, BOTTOM_RIGHT))] / scale
         low, high = np.minimum(own[:2], told.min(0, initial=np.inf)), np.maximum(own[2:], told.max(0, initial=-np.inf))
         if ((high - low) * scale).max() >= self.settings.below * self.model.view.size:
             return None
@@ -241,8 +241,6 @@ class CloseUps:
             a, b = (m > threshold if logits else m for m in (old, new))
             shared = int((a & b).sum())
             if shared and shared >= self.settings.agree * int((a | b).sum()):
-                if not logits:
-                    masks[:] = False
                 masks[y0:y1, x0:x1] = new
                 found.iou[one.row, answer] = again.iou[i, 0]
                 found.low_res[one.row, answer] = np.where(covered[answer], new_low[answer], first[answer])

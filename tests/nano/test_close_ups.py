@@ -62,6 +62,15 @@ def test_beyond_the_image_is_grey_and_no_thing() -> None:
     assert not instances[0].any()
 
 
+def test_what_is_not_judged_stays_so() -> None:
+    drawn = scene([(100, 100, 140, 130)], ["dog"])
+    drawn.instances[126:130, 100:140] = IGNORE
+    row = close_ups(np.random.default_rng(0), drawn, SIDE, together=1)
+    assert row is not None
+    instances = row[1]
+    assert 0.05 < (instances == IGNORE).sum() / (instances == 1).sum() < 0.3
+
+
 def test_a_scene_without_small_things_gives_no_row() -> None:
     assert close_ups(np.random.default_rng(0), scene([(0, 0, 300, 300)], ["dog"]), SIDE) is None
     assert close_ups(np.random.default_rng(0), scene([], []), SIDE) is None

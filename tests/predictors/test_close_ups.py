@@ -96,16 +96,66 @@ def test_what_is_large_stays_to_the_bit(
     assert changed
 
 
-def test_logits_and_low_logits_are_of_the_mask(closer: gsam.Predictor, scenes: list[heldout.Example]) -> None:
+def enlarged(low_res: np.ndarray, shape: tuple[int, ...]) -> Masks:
+    """Cells of the view [h, h] as pixels of an image."""
+    cell = max(shape) / len(low_res)
+    ys, xs = ((np.arange(n) / cell).astype(int) for n in shape)
+    return low_res[np.ix_(ys, xs)] > 0
+
+
+def test_logits_and_low_logits_are_of_the_mask(
+    plain: gsam.Predictor, closer: gsam.Predictor, scenes: list[heldout.Example]
+) -> None:
+    own, earlier = [], []
     for scene, mask in things(scenes, 0.0, 0.3):
         found, logits = clicked(closer, scene, mask), clicked(closer, scene, mask, return_logits=True)
         np.testing.assert_array_equal(logits.masks > 0, found.masks)
         np.testing.assert_array_equal(logits.low_res, found.low_res)
-        cells = found.low_res[0] > 0
-        cell = max(mask.shape) / len(cells)
-        ys, xs = ((np.arange(n) / cell).astype(int) for n in mask.shape)
-        coarse = iou(cells[np.ix_(ys, xs)], found.masks[0])
-        assert coarse > 0.5 or found.masks[0].sum() < 30 * cell**2
+        first = clicked(plain, scene, mask)
+        if not np.array_equal(first.masks, found.masks):
+            own.append(iou(enlarged(found.low_res[0], mask.shape), found.masks[0]))
+            earlier.append(iou(enlarged(first.low_res[0], mask.shape), found.masks[0]))
+    assert np.mean(own) > np.mean(earlier) + 0.02
+
+
+def test_a_background_click_far_away_changes_no_window(closer: gsam.Predictor, scenes: list[heldout.Example]) -> None:
+    scene, mask = next((s, m) for s, m in things(scenes, 0.0, 0.25) if np.ptp(np.nonzero(m)[1]) + 3 < m.shape[1] - 200)
+    x, y = middle(mask)
+    far = [0 if x > mask.shape[1] / 2 else mask.shape[1] - 1, y]
+    closer.set_image(scene.rgb)
+    before = closer.counts["windows"]
+    closer.predict([[x, y], far], [1, 0], multimask_output=False)
+    assert closer.counts["windows"] == before + 1
+
+
+def test_the_first_mask_is_a_prompt_in_its_place(
+    monkeypatch: pytest.MonkeyPatch, plain: gsam.Predictor, scenes: list[heldout.Example]
+) -> None:
+    predictor = gsam.Predictor("nano_sam", refine=True)
+    assert predictor.close_ups is not None
+    decoder, asked = predictor.close_ups._decode, []
+    answer = decoder.decode_all
+
+    def watched(embedding: Any, prompts: Any, shape: Any, **more: Any) -> Any:
+        asked.append((embedding.size, prompts))
+        return answer(embedding, prompts, shape, **more)
+
+    monkeypatch.setattr(decoder, "decode_all", watched)
+    looked = 0
+    for scene, mask in things(scenes, 0.05, 0.3)[:6]:
+        asked.clear()
+        clicked(predictor, scene, mask)
+        if len(asked) == 1:  # the first mask was a large one
+            continue
+        looked += 1
+        _, (size, (prompt,)) = asked
+        hint = enlarged(prompt.mask, size)
+        ys, xs = np.nonzero(hint)
+        found = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) * 160 / max(size)  # the window's view
+        first = clicked(plain, scene, mask).masks[0]
+        assert abs(hint.sum() / max(size) ** 2 - first.sum() / max(size) ** 2) < 0.1
+        assert np.abs(found - prompt.xy[1:].reshape(-1)).max() < 20  # the box is around the cells of the mask
+    assert looked >= 3
 
 
 def test_low_logits_lead_on(closer: gsam.Predictor, scenes: list[heldout.Example]) -> None:
