@@ -118,22 +118,11 @@ def test_logits_and_low_logits_are_of_the_mask(
     assert np.mean(own) > np.mean(earlier) + 0.02
 
 
-def test_a_background_click_far_away_changes_no_window(closer: gsam.Predictor, scenes: list[heldout.Example]) -> None:
-    scene, mask = next((s, m) for s, m in things(scenes, 0.0, 0.25) if np.ptp(np.nonzero(m)[1]) + 3 < m.shape[1] - 200)
-    x, y = middle(mask)
-    far = [0 if x > mask.shape[1] / 2 else mask.shape[1] - 1, y]
-    closer.set_image(scene.rgb)
-    before = closer.counts["windows"]
-    closer.predict([[x, y], far], [1, 0], multimask_output=False)
-    assert closer.counts["windows"] == before + 1
-
-
-def test_the_first_mask_is_a_prompt_in_its_place(
-    monkeypatch: pytest.MonkeyPatch, plain: gsam.Predictor, scenes: list[heldout.Example]
-) -> None:
-    predictor = gsam.Predictor("nano_sam", refine=True)
+def watch(monkeypatch: pytest.MonkeyPatch, predictor: gsam.Predictor) -> list[tuple[tuple[int, int], Any]]:
+    """The sizes of the images that are asked about from here on, with the prompts."""
     assert predictor.close_ups is not None
-    decoder, asked = predictor.close_ups._decode, []
+    decoder = predictor.close_ups._decode
+    asked: list[tuple[tuple[int, int], Any]] = []
     answer = decoder.decode_all
 
     def watched(embedding: Any, prompts: Any, shape: Any, **more: Any) -> Any:
@@ -141,6 +130,30 @@ def test_the_first_mask_is_a_prompt_in_its_place(
         return answer(embedding, prompts, shape, **more)
 
     monkeypatch.setattr(decoder, "decode_all", watched)
+    return asked
+
+
+def test_a_background_click_far_away_changes_no_window(
+    monkeypatch: pytest.MonkeyPatch, scenes: list[heldout.Example]
+) -> None:
+    predictor = gsam.Predictor("nano_sam", refine=True)
+    scene, mask = next((s, m) for s, m in things(scenes, 0.0, 0.25) if np.ptp(np.nonzero(m)[1]) + 3 < m.shape[1] - 200)
+    x, y = middle(mask)
+    far = [0 if x > mask.shape[1] / 2 else mask.shape[1] - 1, y]
+    predictor.set_image(scene.rgb)
+    asked = watch(monkeypatch, predictor)
+    predictor.predict([[x, y], far], [1, 0], multimask_output=False)
+    _, (_, (prompt,)) = asked
+    assert len(prompt.kinds) == 3  # the near click and the box
+    assert (prompt.xy >= 0).all()
+    assert (prompt.xy <= 160).all()
+
+
+def test_the_first_mask_is_a_prompt_in_its_place(
+    monkeypatch: pytest.MonkeyPatch, plain: gsam.Predictor, scenes: list[heldout.Example]
+) -> None:
+    predictor = gsam.Predictor("nano_sam", refine=True)
+    asked = watch(monkeypatch, predictor)
     looked = 0
     for scene, mask in things(scenes, 0.05, 0.3)[:6]:
         asked.clear()
