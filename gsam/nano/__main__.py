@@ -74,11 +74,19 @@ def main() -> int:
     job = jobs.add_parser("ship", help="write weights/nano from finished or running runs")
     job.add_argument("--runs", type=Path, required=True)
     job.add_argument("--out", type=Path, default=weights())
+    job.add_argument(
+        "--mean",
+        nargs="*",
+        default=[],
+        metavar="RUN=FILE",
+        help="export the mean with weights that the run went on from",
+    )
     args = parser.parse_args()
     if args.job == "ship":
         from gsam.nano.ship import ship
 
-        for variant, entry in ship(args.runs, args.out).items():
+        means = {name: Path(file) for name, _, file in (one.partition("=") for one in args.mean)}
+        for variant, entry in ship(args.runs, args.out, means).items():
             print(variant, json.dumps(entry["results"]), file=sys.stderr)
         return 0
     keep_allocations()

@@ -50,12 +50,13 @@ def export(average: JsonMapping, target: Path, spec: bind.Spec[Any]) -> str:
     return sha256(target)
 
 
-def ship(runs: Path, out: Path) -> Json:
+def ship(runs: Path, out: Path, means: Mapping[str, Path] | None = None) -> Json:
     """Export every run found in ``runs`` (folders named as `MODELS`) and rewrite
     ``out/manifest.toml``.
 
-    What is not found keeps its entry and its file.  Raises `ValueError` where all together would
-    pass `LIMIT`.
+    What is not found keeps its entry and its file.  ``means``: run -> a file that it went on from,
+    with whose weights the mean is exported (Wortsman et al. 2022).  Raises `ValueError` where all
+    together would pass `LIMIT`.
     """
     from gsam.training.checkpoints import Checkpoints
     from gsam.training.run import read_run
@@ -69,13 +70,16 @@ def ship(runs: Path, out: Path) -> Json:
             if saved.latest is None:
                 continue
             state, notes = saved.restore_any()
-        digest = export(state["average"], out / f"{name}.safetensors", spec)
+        learnt, other = state["average"], (means or {}).get(name)
+        digest = export(mean_of(learnt, other) if other else learnt, out / f"{name}.safetensors", spec)
         run = read_run(folder)
         if run is None:
             raise ValueError(f"{folder} has checkpoints and no run.json")
         told = {**run["settings"], "machine": (folder / "machine.txt").read_text()}
         if (folder / "notes.txt").is_file():  # what the command does not say: changes on the way, for instance
             told["notes"] = " ".join((folder / "notes.txt").read_text().split())
+        if other:
+            told["mean_with"] = sha256(other)
         entries[variant] = {
             "family": family,
             "variant": variant,
@@ -95,6 +99,14 @@ def ship(runs: Path, out: Path) -> Json:
         raise ValueError(f"{out} holds {size / 1e6:.1f} MB, more than {LIMIT / 1e6:.0f}")
     (out / "manifest.toml").write_text(written(entries))
     return entries
+
+
+def mean_of(learnt: JsonMapping, other: Path) -> Json:
+    """The mean of parameters and of those that `ship` wrote to a file."""
+    from safetensors.numpy import load_file
+
+    earlier = load_file(other)
+    return {k: (np.asarray(v, np.float32) + earlier[k].astype(np.float32)) / 2 for k, v in learnt.items()}
 
 
 def last_results(log: Path) -> dict[str, float]:

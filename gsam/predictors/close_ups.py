@@ -47,7 +47,7 @@ class CloseUpSettings:
         gsam.errors.UsageError: A setting is out of range.
     """
 
-    below: float = 0.4
+    below: float = 0.6
     """Largest side of what is looked at again, as a share of the view's."""
     margin: float = 0.4
     """Share of its longer side that a window adds on each side, at least about so much."""
