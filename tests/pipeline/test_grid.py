@@ -74,7 +74,7 @@ def test_it_finds_what_the_generator_finds(nano: Any, scene: np.ndarray) -> None
         np.testing.assert_allclose(found.xyxy[i], want, atol=1e-2)
         # An end thinner than a cell may be lost between resolutions, and then the box is longer.
         ys, xs = np.nonzero(found.mask(i))
-        own = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]])
+        own = np.array([[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]], np.float32)
         assert boxes.iou(found.xyxy[i : i + 1], own).item() >= 0.75
 
 
