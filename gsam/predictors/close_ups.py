@@ -254,7 +254,7 @@ class CloseUps:
         box: NDArray[np.float64] | None,
         hint: NDArray[np.float32] | None,
     ) -> Prompt:
-        """What was asked, in pixels of the window's view: points, and the box or the answer's."""
+        """The prompt in pixels of the window's view: its points, and its box or the answer's."""
         assert box is not None
         start, end = np.array(window[:2], np.float64), np.array(window[2:], np.float64)
         at = prompt.xy / self._scale(embedding)
