@@ -247,8 +247,6 @@ class Predictor(Pretrained, EncodedImages):
         answers = self._decode.decode_each(
             embedding, checked, shape, threshold=self.mask_threshold, multimask=multimask_output, logits=return_logits
         )
-        if self.close_ups is None:
-            return answers
         pairs = zip(checked, answers, strict=True)
         return (self._closer(embedding, [prompt], one.alone(), return_logits).squeezed() for prompt, one in pairs)
 
