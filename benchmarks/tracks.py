@@ -217,7 +217,7 @@ def page(report: dict[str, Any]) -> str:
             "",
             f"## By text (`{report['pipeline']}`)",
             "",
-            "The recipe looks at the image every few frames, corrects what is tracked by what it finds, and hides what it keeps "
+            "The recipe looks for names in every frame, corrects what is tracked by what it finds, and hides what it keeps "
             "missing (`every`, `renew` and `doubt` in pipelines/nano.toml, docs/video.md). Beside it the same pipeline with what "
             "other recipes do: it looks at every tenth frame, and prompts an object once.",
             "",

@@ -56,11 +56,13 @@ def ship(runs: Path, out: Path, means: Mapping[str, Path] | None = None) -> Json
 
     What is not found keeps its entry and its file.  ``means``: run -> a file that it went on from,
     with whose weights the mean is exported (Wortsman et al. 2022).  Raises `ValueError` where all
-    together would pass `LIMIT`.
+    together would pass `LIMIT`, and for a mean of a run that there is none of.
     """
     from gsam.training.checkpoints import Checkpoints
     from gsam.training.run import read_run
 
+    if strange := set(means or {}) - set(MODELS):
+        raise ValueError(f"{', '.join(sorted(strange))}: there are only {', '.join(MODELS)}")
     entries = _entries(out / "manifest.toml")
     for name, (family, variant, spec) in MODELS.items():
         folder = runs / name
