@@ -1,4 +1,4 @@
-"""``gsam train detector``: fine-tune OWL-ViT or OWLv2 on boxes with names."""
+"""``gsam train detector``: fine-tune OWL-ViT, OWLv2 or Grounding DINO on boxes with names."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def detector(
     what: Annotated[
         What,
         Option(
-            help="heads: those of names, boxes and objectness, on image features that are computed once and kept on "
-            "disk; lora: those and small changes to the image encoder's kernels."
+            help="heads: those of names, boxes and objectness, of Grounding DINO its decoder, on image features that "
+            "are computed once and kept on disk; lora: those and small changes to the image encoder's kernels."
         ),
     ] = What.heads,
     rank: Rank = 8,
@@ -66,13 +66,13 @@ def detector(
     weights_dir: WeightsDir = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fine-tune OWL-ViT or OWLv2 on boxes with names.
+    """Fine-tune OWL-ViT, OWLv2 or Grounding DINO on boxes with names.
 
     gsam train detector --data train.json --images photos -m owlvit_base_patch32 -o run
 
     Scores held-out images before and after, by average precision at IoU 0.5 (AP50) and by recall,
     and writes a page, run/index.html, and the model, run/model. Killed at any moment and started
-    again, it goes on as if nothing had happened. Grounding DINO cannot be trained here.
+    again, it goes on as if nothing had happened.
     """
     check_length(steps, minutes)
     share = held_out_of(held_out)

@@ -12,6 +12,12 @@ def cxcywh_to_xyxy(boxes: jax.Array) -> jax.Array:
     return jnp.concatenate([centre - half, centre + half], -1)
 
 
+def xyxy_to_cxcywh(boxes: jax.Array) -> jax.Array:
+    """Convert boxes [..., 4] from corners to centre and size."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return jnp.concatenate([(low + high) / 2, high - low], -1)
+
+
 def area(xyxy: jax.Array) -> jax.Array:
     """Areas [...] of boxes [..., 4]; 0 for boxes without extent."""
     side = jnp.maximum(xyxy[..., 2:] - xyxy[..., :2], 0.0)

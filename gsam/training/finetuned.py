@@ -268,7 +268,7 @@ def tokenizer_of(base: Base) -> FastTokenizer:
     """Load the tokenizer of a model that reads text.
 
     Args:
-        base: The model, whose configuration has ``vocab``.
+        base: The model, whose configuration has ``vocab``, or that of its ``bert``.
 
     Raises:
         CheckpointError: It has none (``tokenizer_missing``), or another model's
@@ -278,7 +278,7 @@ def tokenizer_of(base: Base) -> FastTokenizer:
         text = f"{base.name} has no tokenizer, and it reads text: copy tokenizer.json beside its weights"
         raise CheckpointError(text, "tokenizer_missing")
     tokenizer = load_tokenizer(base.tokenizer)
-    tokenizer.limit = base.config.vocab
+    tokenizer.limit = getattr(base.config, "vocab", None) or base.config.bert.vocab
     return tokenizer
 
 

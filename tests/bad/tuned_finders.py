@@ -49,8 +49,6 @@ def alone(folder: Path) -> Run:
 
 KOREAN = {"red circle": "빨간 원", "red square": "빨간 네모"}
 ROWS: list[Row] = [
-    error("60p", "train detector: Grounding DINO", tuned(finetune_detector, "grounding_dino_tiny"),
-          "UsageError train_family", "OWL-ViT and OWLv2 can", 2, None),
     error("60q", "train detector: a segmenter", tuned(finetune_detector, "nano_sam"), "UsageError train_family",
           "it is a model to segment", 2, None),
     error("60r", "train classifier: a detector", tuned(finetune_classifier, "nano_owl"), "UsageError train_family",

@@ -23,7 +23,7 @@ from benchmarks.harness.letter_tokenizer import LetterTokenizer
 from benchmarks.harness.oracles import seeded
 from benchmarks.harness.oracles.compare import Row, relative
 from gsam.models import grounding_dino as ours
-from gsam.models.grounding_dino.enhancer import Phrases, Picture
+from gsam.models.grounding_dino.enhancer import Phrases
 from gsam.text.packed import Captions
 from gsam.types import Images
 from gsam.weights import store
@@ -139,18 +139,14 @@ def compare(reference: Any, folder: Path, pixels: np.ndarray, queries: list[str]
 
     def run(params: Any, images: Images, text: Any, first: jax.Array) -> tuple[Any, ...]:
         m = stage.spec.bind(params)
-        t = m.transformer
         picture = m.picture(images.view(stage.view), images.content[stage.view.key])
         phrases = Phrases(text.features, text.block, text.position)
-        memory, words = t.encoder(picture, m.place(picture), phrases)
-        enhanced = Picture(memory, picture.sizes, picture.shapes)
-        read = Phrases(words, phrases.block, phrases.position)
-        own, _ = m.first(enhanced, read)
-        alive = jnp.ones(first.shape[:2], bool)
-        heads = list(m.bbox_embed) * (loaded.config.decoder_layers if loaded.config.shared_heads else 1)
-        start = t.tgt_embed.embedding[...][None, : first.shape[1]]
-        x, boxes = t.decoder(start, first, alive, enhanced, read, heads)
-        return picture.tokens, picture.real, memory, words, own, m.similarity(x, read), boxes, m(picture, phrases)
+        enhanced, read = m.fuse(picture, phrases)
+        _, own, _ = m.first(enhanced, read)
+        alive, start = jnp.ones(first.shape[:2], bool), m.start(first, enhanced.tokens.dtype)
+        x, boxes = m.transformer.decoder(start, first, alive, enhanced, read, m.box_heads)
+        logits = m.similarity(x, read)
+        return picture.tokens, picture.real, enhanced.tokens, read.tokens, own, logits, boxes, m(picture, phrases)
 
     first = jnp.asarray(expected["first"])
 

@@ -69,8 +69,12 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
 
     def features(self, params: Params, images: Images) -> Picture:
         """Encode images up to where they meet the text.  Pure."""
-        dtype = params["feat_map/kernel"].dtype
-        return self.spec.bind(params).picture(pixels(images, self.config, dtype), images.content[self.view.key])
+        return self.encoded(self.spec.bind(params), images)
+
+    def encoded(self, model: GroundingDino, images: Images) -> Picture:
+        """Encode images as `features` does, by a model whose parameters are bound.  Pure."""
+        dtype = model.feat_map.kernel[...].dtype
+        return model.picture(pixels(images, self.config, dtype), images.content[self.view.key])
 
     def detect(
         self,
@@ -110,8 +114,24 @@ class GroundingDinoDetector(TextStage[GroundingDino]):
         else:
             parts = jax.tree.map(lambda x: x.swapaxes(0, 1), text)
             found = lax.map(lambda part: lax.cond((part.block > 0).any(), read, nothing, part), parts)
-        tokens, boxes = found  # [captions, B, Q, T] and [.., 4]
-        scores = jax.vmap(lambda t, q: self.scores(t, q, valid), in_axes=(0, 1))(tokens, text.query)
+        tokens, boxes = found
+        return self.rank(tokens, boxes, images, text.query, valid, n)
+
+    def rank(
+        self, tokens: jax.Array, boxes: jax.Array, images: Images, query: jax.Array, valid: jax.Array, n: int
+    ) -> tuple[Boxes, Labels]:
+        """Take the ``n`` boxes of all captions that score best for any query.  Pure.
+
+        Args:
+            tokens: [K, B, Q, T] scores of each box's tokens, of K captions.
+            boxes: [K, B, Q, 4] centre and size in 0..1.
+            images: The images, of which the sizes are read.
+            query: [B, K, T]: 1 + the query that a token is a word of, or 0.
+            valid: [B, C] bool: which queries are real.
+            n: Number of boxes per image.
+        """
+        count, b, queries = tokens.shape[:3]
+        scores = jax.vmap(lambda t, q: self.scores(t, q, valid), in_axes=(0, 1))(tokens, query)
         best = tokens.max(-1) if self.labels == "phrases" else scores.max(-1)
 
         def side_by_side(x: jax.Array) -> jax.Array:  # [captions, B, Q, ...] -> [B, captions * Q, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -83,15 +84,28 @@ class Decoder(nnx.Module):
         Returns:
             Queries [B, Q, D] and boxes [B, Q, 4] float32.
         """
+        *_, (x, before) = self.trace(x, boxes, alive, picture, text, heads)
+        x = self.norm(x)
+        return x, moved(before, heads[-1](x))
+
+    def trace(
+        self, x: jax.Array, boxes: jax.Array, alive: jax.Array, picture: Picture, text: Phrases, heads: list[Mlp]
+    ) -> Iterator[tuple[jax.Array, jax.Array]]:
+        """Run layer by layer; the arguments are those of a call.
+
+        Yields:
+            The queries after a layer, and the boxes before it; no gradient flows from one layer's
+            boxes to the layers before.
+        """
         for i, layer in enumerate(self.layers):
+            if i:  # only the reported boxes are read from the normed output
+                boxes = lax.stop_gradient(moved(boxes, heads[i - 1](x)))
             code = sine(2 * np.pi * boxes[..., [1, 0, 2, 3]], self.norm.scale[...].shape[0] // 2, 10000.0)
             place = self.ref_point_head(code.reshape(*code.shape[:2], -1)).astype(x.dtype)
             tokens, x = lax.optimization_barrier((picture.tokens, x))  # else all layers' values are made at once
             picture = dataclasses.replace(picture, tokens=tokens)
             x = layer(x, place, alive, boxes, picture, text)
-            final = i == len(self.layers) - 1  # only the reported boxes are read from the normed output
-            boxes = moved(boxes, heads[i](self.norm(x) if final else x))
-        return self.norm(x), boxes
+            yield x, boxes
 
 
 def moved(boxes: jax.Array, by: jax.Array) -> jax.Array:

@@ -8,6 +8,8 @@ captions of different images are masked with each other's masks.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,16 +20,25 @@ from gsam.bind import param
 from gsam.models.grounding_dino.attention import sine
 from gsam.models.grounding_dino.bert import Bert
 from gsam.models.grounding_dino.config import Config
-from gsam.models.grounding_dino.decoder import Decoder
+from gsam.models.grounding_dino.decoder import Decoder, moved
 from gsam.models.grounding_dino.enhancer import Enhancer, Phrases, Picture
 from gsam.models.grounding_dino.swin import Swin, only
 from gsam.nn.layers import Conv, Embedding, LayerNorm, Linear, Mlp
 from gsam.ops.top import take
 
+Size = TypeVar("Size", jax.Array, np.ndarray)
 GROUPS = 32
 TEMPERATURE = 20.0
 PROPOSAL = 0.05
 """Side of a proposal on the finest map, as a share of the image; twice that on each coarser one."""
+
+
+def map_sizes(size: Size, config: Config) -> list[Size]:
+    """Rows and columns of each map, from the finest, of views of ``size`` [..., 2] pixels."""
+    sizes = [-(-size // config.swin.patch)]
+    while len(sizes) <= max(config.swin.out) + config.levels - len(config.swin.out):
+        sizes.append(-(-sizes[-1] // 2))
+    return [sizes[i] for i in config.swin.out] + sizes[max(config.swin.out) + 1 :]
 
 
 class GroupNorm(nnx.Module):
@@ -109,16 +120,11 @@ class GroundingDino(nnx.Module):
             size: [B, 2] int32: rows and columns of each image.
         """
         maps = self.backbone(pixels, size)
-        read = self.config.swin.out
-        sizes = [-(-size // self.config.swin.patch)]
-        for _ in range(max(read)):
-            sizes.append(-(-sizes[-1] // 2))
-        sizes = [sizes[i] for i in read]
-        levels = [proj(x, s) for proj, x, s in zip(self.input_proj[: len(maps)], maps, sizes, strict=True)]
+        sizes = map_sizes(size, self.config)
+        levels = [proj(x, s) for proj, x, s in zip(self.input_proj[: len(maps)], maps, sizes[: len(maps)], strict=True)]
         last = maps[-1]
-        for proj in self.input_proj[len(maps) :]:
-            sizes.append(-(-sizes[-1] // 2))
-            last = proj(last, sizes[-1])
+        for proj, shown in zip(self.input_proj[len(maps) :], sizes[len(maps) :], strict=True):
+            last = proj(last, shown)
             levels.append(last)
         tokens = jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in levels], 1)
         return Picture(tokens, jnp.stack(sizes, 1), tuple((x.shape[1], x.shape[2]) for x in levels))
@@ -147,17 +153,47 @@ class GroundingDino(nnx.Module):
             Logits [B, Q, T] of every query for every token, -inf for padding, and boxes [B, Q, 4]
             as centre and size in 0..1 of the image, both float32.
         """
-        t = self.transformer
-        memory, words = t.encoder(picture, self.place(picture), text)
-        picture = Picture(memory, picture.sizes, picture.shapes)
-        text = Phrases(words, text.block, text.position)
-        boxes, alive = self.first(picture, text)
-        start = t.tgt_embed.embedding[...][: boxes.shape[1]].astype(memory.dtype)
-        start = jnp.broadcast_to(start, (memory.shape[0], *start.shape))
-        heads = list(self.bbox_embed) * (self.config.decoder_layers if self.config.shared_heads else 1)
-        x, boxes = t.decoder(start, boxes, alive, picture, text, heads)
-        logits = self.similarity(x, text)
-        return jnp.where(alive[..., None], logits, -jnp.inf), boxes
+        return self.read(*self.fuse(picture, text))
+
+    def fuse(self, picture: Picture, text: Phrases) -> tuple[Picture, Phrases]:
+        """Enhance images and captions by each other; what `read` and `every` take."""
+        memory, words = self.transformer.encoder(picture, self.place(picture), text)
+        return Picture(memory, picture.sizes, picture.shapes), Phrases(words, text.block, text.position)
+
+    def read(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array]:
+        """Detect boxes in what was fused; returns what a call does."""
+        _, boxes, alive = self.first(picture, text)
+        start = self.start(boxes, picture.tokens.dtype)
+        x, boxes = self.transformer.decoder(start, boxes, alive, picture, text, self.box_heads)
+        return jnp.where(alive[..., None], self.similarity(x, text), -jnp.inf), boxes
+
+    def every(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Answer with the proposals and after each layer of the decoder, as training needs it.
+
+        Returns:
+            Which queries lie in the image, [B, Q] bool, and logits [B, A, Q, T] and boxes [B, A, Q,
+            4] of all answers in turn, as a call returns the last; logits of queries that do not lie
+            in the image are any.
+        """
+        rows, boxes, alive = self.first(picture, text)
+        logits, found = [self.similarity(rows, text)], [boxes]
+        boxes, heads = lax.stop_gradient(boxes), self.box_heads
+        decoder, start = self.transformer.decoder, self.start(boxes, picture.tokens.dtype)
+        for i, (x, before) in enumerate(decoder.trace(start, boxes, alive, picture, text, heads)):
+            x = decoder.norm(x)
+            logits.append(self.similarity(x, text, i))
+            found.append(moved(before, heads[i](x)))
+        return alive, jnp.stack(logits, 1), jnp.stack(found, 1)
+
+    @property
+    def box_heads(self) -> list[Mlp]:
+        """The box head of each layer of the decoder."""
+        return list(self.bbox_embed) * (self.config.decoder_layers if self.config.shared_heads else 1)
+
+    def start(self, boxes: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        """Queries [B, Q, D] before the decoder, for as many boxes."""
+        start = self.transformer.tgt_embed.embedding[...][: boxes.shape[1]].astype(dtype)
+        return jnp.broadcast_to(start, (boxes.shape[0], *start.shape))
 
     def place(self, picture: Picture) -> jax.Array:
         """Code of every token's position and map, [B, S, D]."""
@@ -169,12 +205,12 @@ class GroundingDino(nnx.Module):
         )
         return code.astype(picture.tokens.dtype)
 
-    def first(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array]:
+    def first(self, picture: Picture, text: Phrases) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Propose the places that fit the text best.
 
         Returns:
-            Boxes [B, Q, 4], centre and size in 0..1, and which of them lie in the image [B, Q]
-            bool.
+            Features of the proposals [B, Q, D], their boxes [B, Q, 4], centre and size in 0..1, and
+            which of them lie in the image [B, Q] bool.
         """
         t = self.transformer
         centre = jnp.asarray(picture.place + np.float32(0.5)) / picture.extent
@@ -186,13 +222,18 @@ class GroundingDino(nnx.Module):
         score = jnp.where(picture.real, self.similarity(memory, text).max(-1), -jnp.inf)
         best, index = lax.top_k(score, min(self.config.queries, score.shape[1]))
         guess = take(jnp.where(fits[..., None], jnp.log(guess / (1 - guess)), jnp.inf), index)
-        by = t.enc_out_bbox_embed(take(memory, index)).astype(jnp.float32)
-        return jax.nn.sigmoid(by + guess), best > -jnp.inf
+        rows = take(memory, index)
+        by = t.enc_out_bbox_embed(rows).astype(jnp.float32)
+        return rows, jax.nn.sigmoid(by + guess), best > -jnp.inf
 
-    def similarity(self, x: jax.Array, text: Phrases) -> jax.Array:
-        """Logits of image tokens [B, N, D] for text tokens: [B, N, T] float32, -inf for padding."""
+    def similarity(self, x: jax.Array, text: Phrases, layer: int = -1) -> jax.Array:
+        """Logits of image tokens [B, N, D] for text tokens: [B, N, T] float32, -inf for padding.
+
+        ``layer``: of the decoder, whose bias is added where there is one; the last one's is that of
+        proposals too.
+        """
         x, tokens = x.astype(jnp.float32), text.tokens.astype(jnp.float32)
         logits = jnp.einsum("bnd,btd->bnt", x, tokens, precision=lax.Precision.HIGHEST)  # ranks the first guesses
         if self.config.scaled:
-            logits = logits / np.float32(x.shape[-1] ** 0.5) + self.class_embed[-1].bias[...].astype(jnp.float32)
+            logits = logits / np.float32(x.shape[-1] ** 0.5) + self.class_embed[layer].bias[...].astype(jnp.float32)
         return jnp.where(text.real[:, None], logits, -jnp.inf)

@@ -1,4 +1,4 @@
-"""Fine-tune OWL-ViT or OWLv2 on boxes with names: data and a model in, a better model out."""
+"""Fine-tune a detector on boxes with names: data and a model in, a better model out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from gsam.dataset.report import tell
 from gsam.errors import UsageError
+from gsam.models.grounding_dino import GroundingDinoDetector
 from gsam.models.owl_vit import OwlDetector
 from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.runtime.process import make_room_for_callbacks
-from gsam.training.boxes.features import embeddings, keep_tokens, token_store
+from gsam.text.packed import PhraseTokens
+from gsam.training.boxes.grounding_features import caption_of, fused_store, keep_fused
+from gsam.training.boxes.grounding_tasks import Adapting, Decoding
+from gsam.training.boxes.owl_features import embeddings, keep_tokens, token_store
+from gsam.training.boxes.owl_tasks import Adapters, Heads
 from gsam.training.boxes.scores import box_scores, class_scores, worst_boxes
-from gsam.training.boxes.task import Adapters, BoxTask, Heads
+from gsam.training.boxes.task import BoxTask
 from gsam.training.finetuned import (
     Finetuned,
     Sides,
@@ -39,10 +45,21 @@ from gsam.training.trainer import train
 from gsam.types import Json
 
 What = Literal["heads", "lora"]
-RATES: Mapping[str, float] = {"heads": 3e-4, "lora": 3e-4}
-"""Highest learning rates, by what is trained."""
-BATCH: Mapping[str, int] = {"heads": 8, "lora": 4}
-"""Images of a batch, by what is trained."""
+STAGES: Mapping[str, type[OwlDetector] | type[GroundingDinoDetector]] = {
+    "owl_vit": OwlDetector,
+    "grounding_dino": GroundingDinoDetector,
+}
+"""Families that are trained here."""
+RATES: Mapping[str, Mapping[str, float]] = {
+    "owl_vit": {"heads": 3e-4, "lora": 3e-4},
+    "grounding_dino": {"heads": 1e-4, "lora": 1e-4},
+}
+"""Highest learning rates, by family and what is trained."""
+BATCH: Mapping[str, Mapping[str, int]] = {
+    "owl_vit": {"heads": 8, "lora": 4},
+    "grounding_dino": {"heads": 4, "lora": 2},
+}
+"""Images of a batch, by family and what is trained."""
 STEPS = 500
 """Length of a run where nobody says."""
 
@@ -69,13 +86,13 @@ def finetune_detector(
     skip_faults: bool = False,
     quiet: bool = False,
 ) -> Finetuned:
-    """Fine-tune OWL-ViT or OWLv2 on boxes with names.
+    """Fine-tune OWL-ViT, OWLv2 or Grounding DINO on boxes with names.
 
     The classes' names are what the tuned model is asked for; every object of these classes is taken
-    to be in the annotations.  Names are learnt by focal sigmoids, boxes by L1 and GIoU, patches
-    matched to true boxes one to one, as the models were trained.  A run that was killed goes on
-    where it was when it is called again with the same arguments, and gives what it would have
-    given.
+    to be in the annotations.  Names are learnt by focal sigmoids, boxes by L1 and GIoU, patches or
+    queries matched to true boxes one to one, as the models were trained.  A run that was killed
+    goes on where it was when it is called again with the same arguments, and gives what it would
+    have given.
 
     Args:
         data: Labelled images: COCO or LVIS JSON, what `gsam label` wrote, or any other format of
@@ -83,9 +100,10 @@ def finetune_detector(
         images: The folder of the images; None for the data set's own.
         model: The model to begin with: an official name, a hub id, a folder or a file.
         out: The folder of the run, which is made.
-        what: ``"heads"`` trains the heads of names, boxes and objectness, on image features that
-            are computed once, mirrored too, and kept in ``out/features``; ``"lora"`` trains them
-            and small changes to kernels of the image encoder.
+        what: ``"heads"`` trains the heads of names, boxes and objectness, of Grounding DINO the
+            decoder with its heads, on image features that are computed once, mirrored too, and kept
+            in ``out/features``; ``"lora"`` trains them and small changes to kernels of the image
+            encoder.
         rank: Of these changes.
         lora_on: Regular expression of the kernels that change; None for attention and MLP of the
             image encoder.
@@ -110,7 +128,8 @@ def finetune_detector(
     Raises:
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
         gsam.errors.UsageError: The model is of another family (``train_family``), cannot tell two
-            of the names apart (``names_alike``), the data set has faults (``data_faults``,
+            of the names apart (``names_alike``) or read all of them at once (``names_too_many``),
+            the data set has faults (``data_faults``,
             ``data_unusable``), ``out`` holds another run (``training_changed``), or an argument is
             none that is taken.
         gsam.errors.OutputError: The disk is full; the last checkpoint stays.
@@ -121,16 +140,18 @@ def finetune_detector(
         ...     "train.json", "photos", model="owlv2_base_patch16", out="run")  # doctest: +SKIP
         >>> pipe = gsam.load("owl_sam", detector=str(found.model))     # doctest: +SKIP
     """
-    if what not in RATES:
+    if what not in ("heads", "lora"):
         raise UsageError(f"what is heads or lora, not {what!r}", "train_what")
     cramped = make_room_for_callbacks()
     out = Path(out).expanduser()
     check_detector(str(model), family_of(str(model)))
     sides = read_sides(data, images, held_out, seed, masks=False, skip_faults=skip_faults)
+    base = load_base(model, "detect")
+    check_detector(base.name, base.family)
     config = schedule(
         steps=STEPS if steps is None and minutes is None else steps,
         minutes=minutes,
-        rate=rate or RATES[what],
+        rate=rate or RATES[base.family][what],
         seed=seed,
         watch="AP50" if any(entry.objects for entry in sides.held_out) else None,
         patience=patience,
@@ -138,11 +159,9 @@ def finetune_detector(
         save_every=save_every,
         dtype=dtype,
     )
-    base = load_base(model, "detect")
-    check_detector(base.name, base.family)
     enable_compilation_cache()
-    stage = OwlDetector.from_params(base.config, numbers(base), tokenizer_of(base))
-    check_names(sides.names, stage.text.tokenize)
+    stage = STAGES[base.family].from_params(base.config, numbers(base), tokenizer_of(base))
+    check_names(sides.names, lambda names: token_ids(stage.text.tokenize(names)))
     if cramped is not None:
         raise cramped
     lora = Lora(rank=rank, targets=lora_on or TARGETS) if what == "lora" else None
@@ -151,7 +170,7 @@ def finetune_detector(
         "model": base.sha256,
         "what": what,
         "lora": None if lora is None else dataclasses.asdict(lora),
-        "batch_size": batch_size or BATCH[what],
+        "batch_size": batch_size or BATCH[base.family][what],
     }
     refuse_other_run(out, config, settings)
     task = _task(
@@ -197,17 +216,20 @@ def check_detector(name: str, family: str | None) -> None:
     Raises:
         UsageError: It is of another family (``train_family``).
     """
-    if family in (None, "owl_vit"):
+    if family is None or family in STAGES:
         return
-    if family == "grounding_dino":
-        why = "Grounding DINO's heads read image and text fused, layer by layer, and are not trained here"
-    else:
-        why = f"it is a model to {next(iter(FAMILIES[family].roles))}"
-    raise UsageError(f"{name!r} cannot be trained as a detector: {why}; OWL-ViT and OWLv2 can", "train_family")
+    why = f"it is a model to {next(iter(FAMILIES[family].roles))}"
+    known = "OWL-ViT, OWLv2 and Grounding DINO can"
+    raise UsageError(f"{name!r} cannot be trained as a detector: {why}; {known}", "train_family")
+
+
+def token_ids(tokens: NDArray[np.int32] | PhraseTokens[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Pick the ids [C, T] out of what a text processor gives."""
+    return tokens.ids if isinstance(tokens, PhraseTokens) else tokens
 
 
 def _task(
-    stage: OwlDetector,
+    stage: OwlDetector | GroundingDinoDetector,
     sides: Sides,
     out: Path,
     model: str,
@@ -218,13 +240,28 @@ def _task(
     quiet: bool,
 ) -> BoxTask:
     params = jax.device_put(cast(stage.params, dtype))
-    queries = embeddings(stage, params, sides.names)
-    given: tuple[Any, ...] = (stage, sides.names, queries, sides.train.images, sides.held_out)
+    common: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
+    kept = (sides.train.images, "features"), (sides.held_out, "held-out features")
+    if isinstance(stage, OwlDetector):
+        given: tuple[Any, ...] = (
+            stage,
+            sides.names,
+            embeddings(stage, params, sides.names),
+            *(some for some, _ in kept),
+        )
+        if lora is not None:
+            return Adapters(*given, lora=lora, **common)
+        store = token_store(stage, out / "features", model)
+        keys, scored = (
+            keep_tokens(stage, params, store, some, batch_size, quiet=quiet, what=what) for some, what in kept
+        )
+        return Heads(*given, store=store, keys=keys, held_out_keys=scored, **common)
+    caption = caption_of(stage, params, sides.names)
+    given = (stage, sides.names, caption, *(some for some, _ in kept))
     if lora is not None:
-        return Adapters(*given, lora=lora, batch_size=batch_size, seed=seed)
-    store = token_store(stage, out / "features", model)
-    keys, held_out_keys = (
-        keep_tokens(stage, params, store, some, batch_size, quiet=quiet, what=what)
-        for some, what in ((sides.train.images, "features"), (sides.held_out, "held-out features"))
+        return Adapting(*given, lora=lora, **common)
+    store = fused_store(stage, out / "features", model, caption)
+    keys, scored = (
+        keep_fused(stage, params, store, some, caption, batch_size, quiet=quiet, what=what) for some, what in kept
     )
-    return Heads(*given, store=store, keys=keys, held_out_keys=held_out_keys, batch_size=batch_size, seed=seed)
+    return Decoding(*given, store=store, keys=keys, held_out_keys=scored, **common)

@@ -1,146 +1,87 @@
-"""The tasks of tuning an OWL: its heads on kept tokens, or adapters of the whole image side."""
+"""Tuning a detector on boxes with names: what the tasks of all families share."""
 
 from __future__ import annotations
 
 import abc
 import functools
-import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
-from gsam.inputs.image import content, make_view
-from gsam.models.owl_vit import OwlDetector
-from gsam.training.boxes.loss import owl_loss
-from gsam.training.boxes.scores import CANDIDATES, BoxScores, Found, box_scores
-from gsam.training.boxes.truth import Truth, mirrored, padded_count, stacked, truth_of
-from gsam.training.data.augmentation import augment
+from gsam.training.boxes.scores import BoxScores, Found, box_scores
 from gsam.training.data.entries import Entry
-from gsam.training.kept_features import KeptFeatures
-from gsam.training.lora import Lora
-from gsam.training.matching import cell_centres
 from gsam.training.order import rows_of
 from gsam.training.task import Metrics
-from gsam.types import Images, Params
-
-HEADS = r"^(class|box|objectness)_head/"
-"""Names of the heads' parameters."""
-FLIPS = 2
-"""Kept variants of an image: as it is, and mirrored."""
-QUERIES = "queries"
-
-
-class Seen(NamedTuple):
-    """The image side of a batch."""
-
-    tokens: Any
-    """[B, T, D] kept tokens, or the view's pixels [B, S, S, 3]."""
-    content: Any
-    """[B, 2] int32 rows and columns of the view that are image."""
-    size: Any
-    """[B, 2] int32 height and width of the images."""
-
-
-class BoxBatch(NamedTuple):
-    """A batch of images with their boxes."""
-
-    seen: Seen
-    truth: Any
-    """A `Truth` with arrays [B, ...]."""
-    wording: Any
-    """[] int32: the wording of the names."""
+from gsam.types import Params
 
 
 class BoxTask(abc.ABC):
-    """Tunes an OWL on boxes with names; see `gsam.training.task.Task`.
+    """Tunes a detector on boxes with names; see `gsam.training.task.Task`.
 
-    The text encoder is frozen: the embeddings of the names, in several wordings of which each step
-    draws one, are constants.
+    What is trained, and how images and truths are laid out, is a family's own.
     """
 
     constants: Params
 
     def __init__(
         self,
-        stage: OwlDetector,
         names: Sequence[str],
-        queries: NDArray[np.float32],
         train: Sequence[Entry],
         held_out: Sequence[Entry],
         *,
-        batch_size: int = 8,
+        batch_size: int,
         seed: int = 0,
     ) -> None:
         """Set the task up.
 
         Args:
-            stage: The model with its parameters.
             names: The classes.
-            queries: [W, C, D] embeddings of the names in W wordings; the first is evaluated.
             train: Images to learn from.
             held_out: Images to score.
             batch_size: Images of a batch.
             seed: Seed of the order of images.
         """
-        self.stage, self.class_names, self.train, self.held_out = stage, tuple(names), train, held_out
-        self.batch_size, self.seed, self.wordings = batch_size, seed, len(queries)
-        self.centres = cell_centres(stage.config.image_size // stage.config.patch)
-        counts = (sum(not one.crowd for one in entry.objects) for entry in train)
-        self.count = padded_count(min(max(counts, default=1), len(self.centres)))
-        self.constants = {QUERIES: jnp.asarray(queries, jnp.float32)}
+        self.class_names, self.train, self.held_out = tuple(names), train, held_out
+        self.batch_size, self.seed = batch_size, seed
 
     @abc.abstractmethod
     def init_params(self, seed: int) -> Params:
         """Return what is trained."""
 
     @abc.abstractmethod
-    def whole(self, params: Params, constants: Params) -> Params:
-        """Give all of the model's parameters that are read; pure."""
+    def batch(self, rng: np.random.Generator, step: int) -> Any:
+        """Return the images of a step with their truths."""
 
     @abc.abstractmethod
-    def tokens(self, whole: Params, seen: Seen) -> jax.Array:
-        """Give the tokens [B, T, D] of a batch; pure."""
+    def loss(self, params: Params, constants: Params, batch: Any, progress: jax.Array) -> tuple[jax.Array, Metrics]:
+        """Return the loss and its parts; pure."""
 
     @abc.abstractmethod
-    def example(self, rng: np.random.Generator, index: int) -> tuple[tuple[Any, Any, Any], Truth]:
-        """Make one image of a batch: pixels or tokens, content, size, and its truth."""
+    def seen(self, index: int) -> Any:
+        """Make one held-out image, without its truth."""
 
     @abc.abstractmethod
-    def seen(self, entry: Entry, index: int) -> tuple[Any, Any, Any]:
-        """Make one held-out image: pixels or tokens, content, size."""
+    def together(self, seen: Sequence[Any]) -> Any:
+        """Make a batch of images."""
 
-    def batch(self, rng: np.random.Generator, step: int) -> BoxBatch:
-        """Return the images of a step."""
-        rows = rows_of(step, self.batch_size, len(self.train), self.seed)
-        seen, truths = zip(*(self.example(rng, int(row)) for row in rows), strict=True)
-        wording = np.int32(rng.integers(self.wordings))
-        return BoxBatch(_together(seen), stacked(truths), wording)
+    @abc.abstractmethod
+    def find(self, params: Params, constants: Params, seen: Any) -> tuple[jax.Array, ...]:
+        """Detect the names in a batch of images; pure.
 
-    def loss(
-        self, params: Params, constants: Params, batch: BoxBatch, progress: jax.Array
-    ) -> tuple[jax.Array, Metrics]:
-        """Return OWL's loss; see `owl_loss`."""
-        whole = self.whole(params, constants)
-        model = self.stage.spec.bind(whole)
-        queries = constants[QUERIES][batch.wording]
-        return owl_loss(
-            model,
-            self.tokens(whole, batch.seen),
-            queries,
-            batch.truth.boxes,
-            batch.truth.labels,
-            batch.truth.ignored,
-            self.centres,
-            objectness=self.stage.config.objectness,
-        )
+        Returns:
+            Boxes [B, n, 4] in pixels of the images, scores [B, n], indices of names [B, n], and
+            which of them are real [B, n] bool.
+        """
+
+    def rows(self, step: int) -> Sequence[int]:
+        """Indices of the images of a step."""
+        return [int(row) for row in rows_of(step, self.batch_size, len(self.train), self.seed)]
 
     def names(self, step: int) -> Sequence[str]:
         """Name the images of a step."""
-        return [self.train[int(i)].id for i in rows_of(step, self.batch_size, len(self.train), self.seed)]
+        return [self.train[row].id for row in self.rows(step)]
 
     def evaluate(self, params: Params) -> dict[str, float]:
         """Return AP50 and recall on the held-out images."""
@@ -167,134 +108,12 @@ class BoxTask(abc.ABC):
         params, constants = jax.device_put(({k: np.asarray(v) for k, v in params.items()}, self.constants))
         for start in range(0, len(self.held_out), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(self.held_out)))
-            made = [self.seen(self.held_out[i], i) for i in rows]
+            made = [self.seen(i) for i in rows]
             made += [made[-1]] * (self.batch_size - len(made))
-            found = jax.device_get(self._detect(params, constants, _together(made)))
+            found = jax.device_get(self._find(params, constants, self.together(made)))
             out += [Found(*(part[i][found[-1][i]] for part in found[:-1])) for i in range(len(rows))]
         return out
 
     @functools.cached_property
-    def _detect(self) -> Any:
-        def run(params: Params, constants: Params, seen: Seen) -> tuple[jax.Array, ...]:
-            whole, queries = self.whole(params, constants), constants[QUERIES][0]
-            images = Images({}, {self.stage.view.key: seen.content}, seen.size)
-            tokens = self.tokens(whole, seen)
-            text = jnp.broadcast_to(queries, (len(tokens), *queries.shape))
-            valid = jnp.ones(text.shape[:2], bool)
-            n = min(CANDIDATES, tokens.shape[1])
-            boxes, labels = self.stage.detect(whole, images, text, valid, n, tokens)
-            return boxes.xyxy, labels.score, labels.index, boxes.valid
-
-        return jax.jit(run)
-
-    def _truth(self, boxes: NDArray[np.float32], entry: Entry, size: tuple[int, int]) -> Truth:
-        crowd = np.array([one.crowd for one in entry.objects], bool)
-        return truth_of(boxes, entry.labels, crowd, size, self.stage.view, self.centres, self.count)
-
-
-class Heads(BoxTask):
-    """Trains the heads on tokens that were kept; the image encoder is not run."""
-
-    def __init__(
-        self,
-        *arguments: Any,
-        store: KeptFeatures,
-        keys: Sequence[str],
-        held_out_keys: Sequence[str],
-        **settings: Any,
-    ) -> None:
-        """Set the task up as `BoxTask`.
-
-        Args:
-            *arguments: Those of `BoxTask`.
-            store: Where the tokens are, see `token_store`.
-            keys: Name of each training image in the store.
-            held_out_keys: Name of each held-out image.
-            **settings: Those of `BoxTask`.
-        """
-        super().__init__(*arguments, **settings)
-        self.store, self.keys, self.held_out_keys = store, keys, held_out_keys
-
-    def init_params(self, seed: int) -> Params:
-        """Return the model's heads."""
-        return heads(self.stage.params)
-
-    def whole(self, params: Params, constants: Params) -> Params:
-        """Give the heads, and zeros for what they do not read, which costs nothing."""
-        return {k: params[k] if k in params else jnp.zeros(s.shape, s.dtype) for k, s in self.stage.spec.shapes.items()}
-
-    def tokens(self, whole: Params, seen: Seen) -> jax.Array:
-        """Give the kept tokens in the heads' type."""
-        return jnp.asarray(seen.tokens).astype(whole["class_head/dense0/kernel"].dtype)
-
-    def example(self, rng: np.random.Generator, index: int) -> tuple[tuple[Any, Any, Any], Truth]:
-        """Read an image's tokens, mirrored every other time."""
-        entry, flip = self.train[index], int(rng.integers(FLIPS))
-        boxes = mirrored(entry.boxes, entry.width) if flip else entry.boxes
-        size = entry.height, entry.width
-        return self._kept(self.keys[index], flip, size), self._truth(boxes, entry, size)
-
-    def seen(self, entry: Entry, index: int) -> tuple[Any, Any, Any]:
-        """Read a held-out image's tokens."""
-        return self._kept(self.held_out_keys[index], 0, (entry.height, entry.width))
-
-    def _kept(self, key: str, flip: int, size: tuple[int, int]) -> tuple[Any, Any, Any]:
-        return self.store.get(key, "tokens", flip), content(self.stage.view, size), size
-
-
-class Adapters(BoxTask):
-    """Trains low-rank changes of the image encoder's kernels, and the heads."""
-
-    def __init__(self, *arguments: Any, lora: Lora, zoom: float = 1.5, light: float = 0.2, **settings: Any) -> None:
-        """Set the task up as `BoxTask`.
-
-        Args:
-            *arguments: Those of `BoxTask`.
-            lora: Which kernels change.
-            zoom: Images are enlarged by up to this factor.
-            light: Strength of changes of brightness and contrast.
-            **settings: Those of `BoxTask`.
-        """
-        super().__init__(*arguments, **settings)
-        self.lora, self.zoom, self.light = lora, zoom, light
-        self.constants |= self.stage.params
-
-    def init_params(self, seed: int) -> Params:
-        """Return the heads, and adapters that change nothing yet."""
-        return heads(self.stage.params) | self.lora.init(self.stage.params, seed)
-
-    def whole(self, params: Params, constants: Params) -> Params:
-        """Put the heads into the model, and merge the adapters."""
-        mine = {k: params.get(k, v) for k, v in constants.items() if k != QUERIES}
-        return self.lora.merge(mine, {k: v for k, v in params.items() if k not in mine})
-
-    def tokens(self, whole: Params, seen: Seen) -> jax.Array:
-        """Run the image encoder."""
-        key = self.stage.view.key
-        return self.stage.features(whole, Images({key: seen.tokens}, {key: seen.content}, seen.size))
-
-    def example(self, rng: np.random.Generator, index: int) -> tuple[tuple[Any, Any, Any], Truth]:
-        """Open an image and augment it."""
-        entry = self.train[index]
-        pixels, _, boxes = augment(rng, entry.open(), None, entry.boxes, zoom=self.zoom, flip=0.5, light=self.light)
-        assert boxes is not None
-        size = pixels.shape[0], pixels.shape[1]
-        return self._view(pixels), self._truth(boxes, entry, size)
-
-    def seen(self, entry: Entry, index: int) -> tuple[Any, Any, Any]:
-        """Open a held-out image."""
-        return self._view(entry.open())
-
-    def _view(self, pixels: NDArray[np.uint8]) -> tuple[Any, Any, Any]:
-        size = pixels.shape[0], pixels.shape[1]
-        return make_view(pixels, self.stage.view), content(self.stage.view, size), size
-
-
-def heads(params: Params) -> Params:
-    """Pick the parameters of OWL's heads out of all."""
-    return {k: v for k, v in params.items() if re.search(HEADS, k)}
-
-
-def _together(seen: Sequence[tuple[Any, Any, Any]]) -> Seen:
-    first, contents, sizes = zip(*seen, strict=True)
-    return Seen(np.stack(first), np.asarray(contents, np.int32), np.asarray(sizes, np.int32))
+    def _find(self) -> Any:
+        return jax.jit(self.find)

@@ -17,8 +17,8 @@ from gsam import bind
 from gsam.models import owl_vit
 from gsam.nn.tower import Tower
 from gsam.runtime.batch import gather
-from gsam.training.boxes.features import embeddings, keep_tokens, token_store
-from gsam.training.boxes.task import QUERIES, Adapters, Heads
+from gsam.training.boxes.owl_features import embeddings, keep_tokens, token_store
+from gsam.training.boxes.owl_tasks import QUERIES, Adapters, Heads
 from gsam.training.lora import Lora
 from tests.helpers.shapes import NAMES, entries
 from tests.models.small_classifiers import Letters
