@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from gsam.nano.backgrounds import background
 from gsam.nano.layer import Layer
 from gsam.nano.motion import HABITS, Floats, count, habit, places, smooth, turns
-from gsam.nano.names import LEAVES
+from gsam.nano.names import any_names
 from gsam.nano.scenes import CELL, IGNORE, LEAST_AREA, LEAST_PART, pick, sprite
 from gsam.ops.bounds import bounds
 
@@ -72,6 +73,7 @@ def draw_clip(
     behind: NDArray[np.uint8] | None = None,
     most: int = 4,
     squash: float = 1.0,
+    often: Collection[str] = (),
 ) -> Clip:
     """A clip of ``frames`` frames of ``size`` (h, w) with 1 to ``most`` things; one of them is
     visible in the first frame.
@@ -79,12 +81,13 @@ def draw_clip(
     ``names`` fixes what is in it (what is never seen well is left out all the same).  ``behind``
     [H, W, 3] is the background, at least as large as the frame; where it is larger, the camera pans
     over it.  ``squash``: how much wider than in the world everything appears, as in a view that is
-    made square.  Raises `ValueError` without a frame, or with a background too small.
+    made square.  ``often``: names that come more often than others (`gsam.nano.names.any_names`).
+    Raises `ValueError` without a frame, or with a background too small.
     """
     if frames < 1 or min(size) < 8:
         raise ValueError(f"a clip has at least one frame of 8 x 8 pixels, not {frames} of {size[0]} x {size[1]}")
     while True:
-        clip = _attempt(rng, size, frames, names, behind, most, squash)
+        clip = _attempt(rng, size, frames, names, behind, most, squash, often)
         if clip is not None:
             return clip
 
@@ -97,9 +100,10 @@ def _attempt(
     behind: NDArray[np.uint8] | None,
     most: int,
     squash: float,
+    often: Collection[str],
 ) -> Clip | None:
     world, camera = _camera(rng, size, frames, behind)
-    layers, chosen = _layers(rng, size, frames, names, most, camera, np.array([squash**0.5, squash**-0.5]))
+    layers, chosen = _layers(rng, size, frames, names, most, camera, np.array([squash**0.5, squash**-0.5]), often)
     rgb, truth = np.empty((frames, *size, 3), np.float32), np.zeros((frames, *size), np.uint8)
     for t in range(frames):
         rgb[t] = _seen(world, camera[t], size)
@@ -146,11 +150,12 @@ def _layers(
     most: int,
     camera: Floats,
     aspect: NDArray[np.float64],
+    often: Collection[str],
 ) -> tuple[list[Layer], list[str]]:
     """Everything that moves, the nearest last, and the names of those that have a number."""
     twins = False
     if names is None:
-        names = [LEAVES[i] for i in rng.integers(0, len(LEAVES), int(rng.integers(1, most + 1)))]
+        names = any_names(rng, int(rng.integers(1, most + 1)), often)
         if len(names) > 1 and rng.random() < 0.3:
             names[1], twins = names[0], bool(rng.random() < 0.5)
     points, crowd = count(frames), 1 / (1 + 0.06 * len(names))

@@ -9,6 +9,7 @@ both apples.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def answers(leaf: str, query: str) -> bool:
 
 ANSWERS: np.ndarray = np.array([[answers(leaf, q) for q in QUERIES] for leaf in LEAVES])
 """[leaf, query] bool."""
+
+TIMES = 3.0
+"""How much more often than others names come that are to come often."""
+
+
+def any_names(rng: np.random.Generator, count: int, often: Collection[str] = ()) -> list[str]:
+    """Draw ``count`` leaves; those in ``often`` come `TIMES` as often as others.
+
+    Raises ValueError if ``often`` has what is no leaf.
+    """
+    if not often:
+        return [LEAVES[i] for i in rng.integers(0, len(LEAVES), count)]
+    if unknown := sorted(set(often) - set(LEAVES)):
+        raise ValueError(f"nano draws no {', '.join(unknown)}")
+    weights = np.array([TIMES if leaf in often else 1.0 for leaf in LEAVES])
+    return [LEAVES[i] for i in rng.choice(len(LEAVES), count, p=weights / weights.sum())]
+
 
 PROMPTS: tuple[str, ...] = ("{}", "a {}", "the {}", "a photo of a {}", "{}s")
 SPECIAL = ("[PAD]", "[BOS]", "[UNK]")

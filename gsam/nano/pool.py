@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import multiprocessing
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -40,24 +41,25 @@ def draw_row(
     restyle: float = 0.0,
     close: float = 0.0,
     stills: float = 0.0,
+    often: Collection[str] = (),
 ) -> Row:
     """Scene number ``seed[1]`` of pool ``seed[0]``: the same whatever process draws it."""
     rng = np.random.default_rng(seed)
     if stills and rng.random() < stills:
-        frame = still(rng)
+        frame = still(rng, often)
         h, w = frame.rgb.shape[:2]
         scale = side / max(h, w)
         return letterbox(frame, (max(round(h * scale), 1), max(round(w * scale), 1)), side)
     if close and rng.random() < close:
         large = int(rng.integers(2 * side, 4 * side)), int(rng.integers(2 * side, 4 * side))
-        scene = draw_scene(rng, large, styles=styles, restyle=restyle)
+        scene = draw_scene(rng, large, styles=styles, restyle=restyle, often=often)
         row = close_ups(rng, scene, side, together=1 if rng.random() < ALONE else 2)
         if row is not None:
             return row
     short = side if rng.random() < 0.3 else int(rng.integers(round(0.55 * side), side + 1))
     h, w = (side, short) if rng.random() < 0.5 else (short, side)
     zoom = 1 if rng.random() < 0.7 else 2
-    scene = draw_scene(rng, (h * zoom, w * zoom), styles=styles, restyle=restyle)
+    scene = draw_scene(rng, (h * zoom, w * zoom), styles=styles, restyle=restyle, often=often)
     return letterbox(scene, (h, w), side)
 
 
@@ -84,6 +86,7 @@ def draw_pool(
     restyle: float = 0.0,
     close: float = 0.0,
     stills: float = 0.0,
+    often: Collection[str] = (),
 ) -> None:
     """Write the arrays of a pool, row by row, so that it may be larger than the memory."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +97,8 @@ def draw_pool(
         for name, (shape, dtype) in FIELDS.items()
     }
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        draw = functools.partial(draw_row, side=side, styles=styles, restyle=restyle, close=close, stills=stills)
+        shares = {"restyle": restyle, "close": close, "stills": stills}
+        draw = functools.partial(draw_row, side=side, styles=styles, often=often, **shares)
         rows = pool.imap(draw, ((seed, i) for i in range(scenes)), chunksize=64)
         for i, row in enumerate(tqdm(rows, total=scenes, unit="scene", mininterval=5)):
             for array, value in zip(arrays.values(), row, strict=True):
@@ -114,10 +118,12 @@ def main() -> None:
     parser.add_argument("--restyle", type=float, default=0.0, help="share of things that are varied")
     parser.add_argument("--close", type=float, default=0.0, help="share of rows that are close-ups of small things")
     parser.add_argument("--stills", type=float, default=0.0, help="share of rows that are frames of clips")
+    parser.add_argument("--often", default="", help="names that come three times as often as others: key, bicycle")
     args = parser.parse_args()
     styles = (*(FONT for _ in LEARNT), *LEARNT) if args.styles else (FONT,)
     shares = args.restyle, args.close, args.stills
-    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles, *shares)
+    often = tuple(name.strip() for name in args.often.split(",") if name.strip())
+    draw_pool(args.folder, args.scenes, args.seed, args.side, args.processes, styles, *shares, often)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import io
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from gsam.nano import drawings
 from gsam.nano.backgrounds import KINDS, background
-from gsam.nano.names import GLYPHS, LEAVES
+from gsam.nano.names import GLYPHS, any_names
 from gsam.nano.restyled import restyled
 from gsam.ops.bounds import bounds
 
@@ -105,20 +106,22 @@ def draw_scene(
     crowding: float = 0.09,
     styles: tuple[str, ...] = (drawings.FONT,),
     restyle: float = 0.0,
+    often: Collection[str] = (),
 ) -> Drawn:
     """A scene of ``size`` (h, w) with up to ``most`` things, 0.14 to 0.75 of the short side large.
 
     ``names`` fixes what is in it, ``backdrop`` [h, w, 3] what is behind it.  ``crowding``: how much
     smaller each further thing makes all of them, so that many find room.  ``styles``: each thing is
     drawn in one of them (repeat one to have it more often); what a style lacks, the font draws.
-    ``restyle``: how likely a thing is varied (`gsam.nano.restyled`).
+    ``restyle``: how likely a thing is varied (`gsam.nano.restyled`).  ``often``: names that come
+    more often than others (`gsam.nano.names.any_names`).
     """
     h, w = size
     rgb = background(rng, h, w, kinds) if backdrop is None else backdrop.astype(np.float32)
     instances = np.zeros((h, w), np.uint8)
     if names is None:
         count = int(rng.integers(1, most + 1))
-        names = [LEAVES[i] for i in rng.integers(0, len(LEAVES), count)]
+        names = any_names(rng, count, often)
         if count > 1 and rng.random() < 0.3:
             names[1] = names[0]
     crowd = 1.0 / (1.0 + crowding * len(names))

@@ -3,6 +3,8 @@ image, and as coarse as videos are."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from gsam.nano.moving import Clip, draw_clip
@@ -14,16 +16,16 @@ SIZES = (128, 320)
 """Shortest and longest that the longer side of a frame is drawn."""
 
 
-def still(rng: np.random.Generator) -> Drawn:
+def still(rng: np.random.Generator, often: Collection[str] = ()) -> Drawn:
     """Draw a clip and take a frame of it in which there is something.
 
-    Things that the frame does not show are left out.
+    Things that the frame does not show are left out.  ``often``: see `draw_clip`.
     """
     longest = int(rng.integers(SIZES[0], SIZES[1] + 1))
     short = round(longest * float(rng.uniform(0.5, 1.0)))
     size = (longest, short) if rng.random() < 0.5 else (short, longest)
     squash = float(np.exp(rng.uniform(-1, 1) * np.log(2))) if rng.random() < 0.2 else 1.0
-    clip = draw_clip(rng, size, FRAMES, squash=squash)
+    clip = draw_clip(rng, size, FRAMES, squash=squash, often=often)
     shown = np.flatnonzero(clip.present.any(1))
     return frame_of(clip, int(rng.choice(shown)))
 

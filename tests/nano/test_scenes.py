@@ -4,6 +4,7 @@ one scene.
 
 from __future__ import annotations
 
+import collections
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from gsam.evaluation.matching import noun
 from gsam.nano import pool, scenes
 from gsam.nano.backgrounds import KINDS, background
-from gsam.nano.names import ANSWERS, CONTEXT, GENERICS, GLYPHS, LEAVES, QUERIES, words, write_tokenizer
+from gsam.nano.names import ANSWERS, CONTEXT, GENERICS, GLYPHS, LEAVES, QUERIES, any_names, words, write_tokenizer
 from gsam.text.tokenizer import load_tokenizer
 
 TOKENIZER = Path(__file__).parents[2] / "weights" / "nano" / "tokenizer.json"
@@ -160,6 +161,28 @@ def test_a_pool_row_is_letterboxed_and_its_boxes_fit() -> None:
             assert x0 - 1 <= x.min() < x.max() <= x1
             assert y0 - 1 <= y.min() < y.max() <= y1
             assert (x.max() - x.min() + 1) * (y.max() - y.min() + 1) > 0.6 * (x1 - x0) * (y1 - y0)
+
+
+def test_names_that_come_often() -> None:
+    drawn = any_names(np.random.default_rng(0), 20_000, ("key", "bicycle"))
+    share = collections.Counter(drawn)
+    assert set(share) == set(LEAVES)
+    rest = 20_000 / (len(LEAVES) + 4)
+    assert share["key"] == pytest.approx(3 * rest, rel=0.15)
+    assert share["bicycle"] == pytest.approx(3 * rest, rel=0.15)
+    assert share["dog"] == pytest.approx(rest, rel=0.25)
+    with pytest.raises(ValueError, match="draws no bike"):
+        any_names(np.random.default_rng(0), 1, ("bike",))
+
+
+@needs_font
+def test_a_pool_may_draw_some_names_often() -> None:
+    found: collections.Counter[str] = collections.Counter()
+    for number in range(40):
+        _, _, drawn, _, _ = pool.draw_row((3, number), 96, stills=0.3, close=0.3, often=("key",))
+        found.update(LEAVES[i] for i in drawn if i >= 0)
+    usual = found.total() / len(LEAVES)
+    assert found["key"] > 1.6 * usual
 
 
 @needs_font

@@ -19,10 +19,9 @@ from gsam.registry import FAMILIES, family_of
 from gsam.runtime.compilation_cache import enable_compilation_cache
 from gsam.runtime.process import make_room_for_callbacks
 from gsam.text.packed import PhraseTokens
+from gsam.training.boxes import grounding_tasks, owl_tasks
 from gsam.training.boxes.grounding_features import caption_of, fused_store, keep_fused
-from gsam.training.boxes.grounding_tasks import Adapting, Decoding
 from gsam.training.boxes.owl_features import embeddings, keep_tokens, token_store
-from gsam.training.boxes.owl_tasks import Adapters, Heads
 from gsam.training.boxes.scores import box_scores, class_scores, worst_boxes
 from gsam.training.boxes.task import BoxTask
 from gsam.training.finetuned import (
@@ -250,18 +249,18 @@ def _task(
             *(some for some, _ in kept),
         )
         if lora is not None:
-            return Adapters(*given, lora=lora, **common)
+            return owl_tasks.Adapters(*given, lora=lora, **common)
         store = token_store(stage, out / "features", model)
         keys, scored = (
             keep_tokens(stage, params, store, some, batch_size, quiet=quiet, what=what) for some, what in kept
         )
-        return Heads(*given, store=store, keys=keys, held_out_keys=scored, **common)
+        return owl_tasks.Heads(*given, store=store, keys=keys, held_out_keys=scored, **common)
     caption = caption_of(stage, params, sides.names)
     given = (stage, sides.names, caption, *(some for some, _ in kept))
     if lora is not None:
-        return Adapting(*given, lora=lora, **common)
+        return grounding_tasks.Adapters(*given, lora=lora, **common)
     store = fused_store(stage, out / "features", model, caption)
     keys, scored = (
         keep_fused(stage, params, store, some, caption, batch_size, quiet=quiet, what=what) for some, what in kept
     )
-    return Decoding(*given, store=store, keys=keys, held_out_keys=scored, **common)
+    return grounding_tasks.Decoding(*given, store=store, keys=keys, held_out_keys=scored, **common)

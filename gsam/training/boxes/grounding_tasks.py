@@ -20,21 +20,16 @@ from gsam.text.packed import Captions
 from gsam.training.boxes.grounding_features import on_maps, padded, phrases
 from gsam.training.boxes.grounding_loss import ImageTruth, grounding_loss
 from gsam.training.boxes.scores import CANDIDATES
-from gsam.training.boxes.task import BoxTask
-from gsam.training.boxes.truth import mirrored, padded_count
-from gsam.training.data.augmentation import augment
+from gsam.training.boxes.task import Adapting, BoxTask, Keeping
+from gsam.training.boxes.truth import padded_count
 from gsam.training.data.entries import Entry
-from gsam.training.kept_features import KeptFeatures
-from gsam.training.lora import Lora
 from gsam.training.task import Metrics
 from gsam.types import Images, Params
 
 HEADS = r"^(transformer/(decoder|tgt_embed|enc_out)|bbox_embed|class_embed)"
 """Names of the parameters that read what was fused: proposals, decoder and heads."""
 CAPTION = "caption/"
-"""Constants that are the caption."""
-FLIPS = 2
-"""Kept variants of an image: as it is, and mirrored."""
+"""Beginning of the names of constants that are the caption."""
 
 
 class Kept(NamedTuple):
@@ -69,6 +64,9 @@ class GroundingBatch(NamedTuple):
 class GroundingTask(BoxTask):
     """Tunes Grounding DINO on a caption of all names; BERT is frozen."""
 
+    stage: GroundingDinoDetector
+    text = frozenset(f"{CAPTION}{name}" for name in Captions._fields)
+
     def __init__(
         self,
         stage: GroundingDinoDetector,
@@ -91,8 +89,7 @@ class GroundingTask(BoxTask):
             batch_size: Images of a batch.
             seed: Seed of the order of images.
         """
-        super().__init__(names, train, held_out, batch_size=batch_size, seed=seed)
-        self.stage = stage
+        super().__init__(stage, names, train, held_out, batch_size=batch_size, seed=seed)
         crowds = [sum(one.crowd for one in entry.objects) for entry in train]
         counts = [len(entry.objects) - crowd for entry, crowd in zip(train, crowds, strict=True)]
         self.count = padded_count(min(max(counts, default=1), stage.config.queries))
@@ -100,16 +97,8 @@ class GroundingTask(BoxTask):
         self.constants = {f"{CAPTION}{k}": jnp.asarray(v) for k, v in caption._asdict().items()}
 
     @abc.abstractmethod
-    def whole(self, params: Params, constants: Params) -> Params:
-        """Give all of the model's parameters that are read; pure."""
-
-    @abc.abstractmethod
     def fused(self, model: GroundingDino, caption: Captions[jax.Array], seen: Any) -> tuple[Picture, Phrases]:
         """Give a batch of images fused with the caption; pure."""
-
-    @abc.abstractmethod
-    def example(self, rng: np.random.Generator, index: int) -> tuple[Any, ImageTruth]:
-        """Make one image of a batch, and its truth."""
 
     def init_params(self, seed: int) -> Params:
         """Return the decoder and its heads."""
@@ -164,32 +153,8 @@ class GroundingTask(BoxTask):
         return out
 
 
-class Decoding(GroundingTask):
+class Decoding(Keeping, GroundingTask):
     """Trains the decoder and its heads on what was fused and kept; nothing before it is run."""
-
-    def __init__(
-        self,
-        *arguments: Any,
-        store: KeptFeatures,
-        keys: Sequence[str],
-        held_out_keys: Sequence[str],
-        **settings: Any,
-    ) -> None:
-        """Set the task up as `GroundingTask`.
-
-        Args:
-            *arguments: Those of `GroundingTask`.
-            store: Where the features are, see `fused_store`.
-            keys: Name of each training image in the store.
-            held_out_keys: Name of each held-out image.
-            **settings: Those of `GroundingTask`.
-        """
-        super().__init__(*arguments, **settings)
-        self.store, self.keys, self.held_out_keys = store, keys, held_out_keys
-
-    def whole(self, params: Params, constants: Params) -> Params:
-        """Give what is trained, and zeros for what it does not read, which costs nothing."""
-        return {k: params[k] if k in params else jnp.zeros(s.shape, s.dtype) for k, s in self.stage.spec.shapes.items()}
 
     def fused(self, model: GroundingDino, caption: Captions[jax.Array], seen: Kept) -> tuple[Picture, Phrases]:
         """Give what was kept, in the decoder's type."""
@@ -197,18 +162,6 @@ class Decoding(GroundingTask):
         picture = Picture(jnp.asarray(seen.picture.tokens).astype(dtype), seen.picture.sizes, seen.picture.shapes)
         text = phrases(caption, len(seen.words), dtype)
         return picture, Phrases(jnp.asarray(seen.words).astype(dtype), text.block, text.position)
-
-    def example(self, rng: np.random.Generator, index: int) -> tuple[Any, ImageTruth]:
-        """Read an image's features, mirrored every other time."""
-        entry, flip = self.train[index], int(rng.integers(FLIPS))
-        boxes = mirrored(entry.boxes, entry.width) if flip else entry.boxes
-        size = entry.height, entry.width
-        return self._kept(self.keys[index], flip, size), self.truth(boxes, entry, size)
-
-    def seen(self, index: int) -> Any:
-        """Read a held-out image's features."""
-        entry = self.held_out[index]
-        return self._kept(self.held_out_keys[index], 0, (entry.height, entry.width))
 
     def together(self, seen: Sequence[Any]) -> Kept:
         """Lay images of any sizes on maps that hold them all."""
@@ -221,35 +174,13 @@ class Decoding(GroundingTask):
         picture = Picture(laid, parts, tuple((int(h), int(w)) for h, w in shapes))
         return Kept(picture, np.stack(words), np.array(sizes, np.int32))
 
-    def _kept(self, key: str, flip: int, size: tuple[int, int]) -> tuple[Any, Any, tuple[int, int]]:
+    def kept(self, key: str, flip: int, size: tuple[int, int]) -> tuple[Any, Any, tuple[int, int]]:
+        """Read what an image and the caption were fused to."""
         return self.store.get(key, "tokens", flip), self.store.get(key, "words", flip), size
 
 
-class Adapting(GroundingTask):
+class Adapters(Adapting, GroundingTask):
     """Trains low-rank changes of kernels before the decoder, and the decoder with its heads."""
-
-    def __init__(self, *arguments: Any, lora: Lora, zoom: float = 1.5, light: float = 0.2, **settings: Any) -> None:
-        """Set the task up as `GroundingTask`.
-
-        Args:
-            *arguments: Those of `GroundingTask`.
-            lora: Which kernels change.
-            zoom: Images are enlarged by up to this factor.
-            light: Strength of changes of brightness and contrast.
-            **settings: Those of `GroundingTask`.
-        """
-        super().__init__(*arguments, **settings)
-        self.lora, self.zoom, self.light = lora, zoom, light
-        self.constants |= self.stage.params
-
-    def init_params(self, seed: int) -> Params:
-        """Return the decoder and its heads, and adapters that change nothing yet."""
-        return super().init_params(seed) | self.lora.init(self.stage.params, seed)
-
-    def whole(self, params: Params, constants: Params) -> Params:
-        """Put the decoder into the model, and merge the adapters."""
-        mine = {k: params.get(k, v) for k, v in constants.items() if not k.startswith(CAPTION)}
-        return self.lora.merge(mine, {k: v for k, v in params.items() if k not in mine})
 
     def fused(self, model: GroundingDino, caption: Captions[jax.Array], seen: Pixels) -> tuple[Picture, Phrases]:
         """Run the image encoder and the fusion."""
@@ -258,25 +189,14 @@ class Adapting(GroundingTask):
         )
         return model.fuse(picture, phrases(caption, len(seen.size), picture.tokens.dtype))
 
-    def example(self, rng: np.random.Generator, index: int) -> tuple[Any, ImageTruth]:
-        """Open an image and augment it."""
-        entry = self.train[index]
-        pixels, _, boxes = augment(rng, entry.open(), None, entry.boxes, zoom=self.zoom, flip=0.5, light=self.light)
-        assert boxes is not None
-        size = pixels.shape[0], pixels.shape[1]
-        return self._view(pixels), self.truth(boxes, entry, size)
-
-    def seen(self, index: int) -> Any:
-        """Open a held-out image."""
-        return self._view(self.held_out[index].open())
-
     def together(self, seen: Sequence[Any]) -> Pixels:
         """Lay images of any sizes on one canvas."""
         views, sizes = zip(*seen, strict=True)
         shown: Any = np.array([one.shape[:2] for one in views], np.int32)
         return Pixels(padded(views, canvas(self.stage.view, sizes)), shown, np.array(sizes, np.int32))
 
-    def _view(self, pixels: NDArray[np.uint8]) -> tuple[Any, tuple[int, int]]:
+    def viewed(self, pixels: NDArray[np.uint8]) -> tuple[Any, tuple[int, int]]:
+        """Bring an image to the view, without padding."""
         size, view = (pixels.shape[0], pixels.shape[1]), self.stage.view
         return make_view(pixels, view, content(view, size)), size
 

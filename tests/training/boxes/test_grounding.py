@@ -18,8 +18,8 @@ from gsam.inputs.image import Picture
 from gsam.models.grounding_dino.model import map_sizes
 from gsam.runtime.batch import gather
 from gsam.training.boxes.grounding_features import caption_of, fused_store, image_part, keep_fused, on_maps
-from gsam.training.boxes.grounding_loss import ImageTruth, in_crowd, answer_loss
-from gsam.training.boxes.grounding_tasks import Adapting, Decoding
+from gsam.training.boxes.grounding_loss import ImageTruth, answer_loss, in_crowd
+from gsam.training.boxes.grounding_tasks import Adapters, Decoding
 from gsam.training.data import Entry, Object
 from gsam.training.lora import Lora
 from tests.helpers.shapes import entries
@@ -52,10 +52,10 @@ def decoding(tmp_path_factory: pytest.TempPathFactory) -> Decoding:
     return Decoding(*given, store=store, keys=keys[:4], held_out_keys=keys[4:], batch_size=2)
 
 
-def adapting(folder: Path, **settings: Any) -> Adapting:
+def adapting(folder: Path, **settings: Any) -> Adapters:
     stage, some = small.stage(), images(folder)
     given = (stage, NAMES, caption_of(stage, stage.params, NAMES), some[:4], some[4:])
-    return Adapting(*given, lora=Lora(rank=2), batch_size=2, **settings)
+    return Adapters(*given, lora=Lora(rank=2), batch_size=2, **settings)
 
 
 @pytest.mark.long
@@ -67,7 +67,7 @@ def test_what_is_kept_finds_what_the_model_finds(decoding: Decoding) -> None:
     caption = stage.text.pack_text(NAMES, lambda texts: jax.device_get(embed(stage.params, stage.text.tokenize(texts))))
     text = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], caption)
     valid = jnp.ones((1, len(NAMES)), bool)
-    wide = task.together([task._kept(task.keys[i], 0, (task.train[i].height, task.train[i].width)) for i in (1, 2)])
+    wide = task.together([task.kept(task.keys[i], 0, (task.train[i].height, task.train[i].width)) for i in (1, 2)])
     assert len(set(map(tuple, np.asarray(wide.size).tolist()))) == 2
     find = jax.jit(task.find)
     start = task.init_params(0)
@@ -153,7 +153,7 @@ def test_the_truth_of_an_image(tmp_path: Path) -> None:
         Object(2, (9.0, 9.0, 9.0, 20.0)), Object(3, (32.0, 16.0, 64.0, 32.0)),
     )  # fmt: skip
     entry = Entry("x", tmp_path / "x.png", 64, 32, objects)
-    task = Adapting(stage, NAMES, caption_of(stage, stage.params, NAMES), [entry], [], lora=Lora(rank=1))
+    task = Adapters(stage, NAMES, caption_of(stage, stage.params, NAMES), [entry], [], lora=Lora(rank=1))
     truth = task.truth(entry.boxes, entry, (32, 64))
     assert truth.labels.tolist() == [0, 3, -1, -1]
     assert truth.boxes[:2].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
