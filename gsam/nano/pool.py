@@ -97,8 +97,9 @@ def draw_pool(
         for name, (shape, dtype) in FIELDS.items()
     }
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        shares = {"restyle": restyle, "close": close, "stills": stills}
-        draw = functools.partial(draw_row, side=side, styles=styles, often=often, **shares)
+        draw = functools.partial(
+            draw_row, side=side, styles=styles, restyle=restyle, close=close, stills=stills, often=often
+        )
         rows = pool.imap(draw, ((seed, i) for i in range(scenes)), chunksize=64)
         for i, row in enumerate(tqdm(rows, total=scenes, unit="scene", mininterval=5)):
             for array, value in zip(arrays.values(), row, strict=True):
