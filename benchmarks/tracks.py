@@ -54,7 +54,7 @@ BY_TEXT: tuple[tuple[str, Callable[[dict[str, Any]], str], str], ...] = (
 Redraw = Callable[[Any, list[Any]], Any]
 """A function of a frame's pixels and the true masks on it that returns as many masks [N, H, W]."""
 LIMITS = (
-    "Training. It learnt for three hours and a half, of one core or two (weights/nano/manifest.toml). Following itself is "
+    "Training. It learnt for five hours, of one core or two (weights/nano/manifest.toml). Following itself is "
     "weak: an object whose true mask is given on its first frame is followed little better than one that is clicked on. "
     "A click's mask is poor too, much worse than that of nano's segmenter (clicks.md), which learnt on images alone; and "
     "even that one, clicked anew on every frame, stays below what is asked for. Masks have 40 x 40 cells, an embedding "
