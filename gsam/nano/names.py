@@ -50,7 +50,7 @@ ANSWERS: np.ndarray = np.array([[answers(leaf, q) for q in QUERIES] for leaf in 
 """[leaf, query] bool."""
 
 TIMES = 3.0
-"""How much more often than others names come that are to come often."""
+"""Factor by which names come more often than others that are to come often."""
 
 
 def any_names(rng: np.random.Generator, count: int, often: Collection[str] = ()) -> list[str]:

@@ -24,7 +24,7 @@ ALPHA, GAMMA = 0.25, 2.0
 NAMES, L1, GIOU = 1.0, 5.0, 2.0
 """Weights of the parts."""
 COSTS = 2.0, 5.0, 2.0
-"""The same in the costs of matching."""
+"""Weights of the parts in the costs of matching."""
 IN_CROWD = 0.5
 """Share of a box from which on it may show a part of a crowd."""
 TINY = 1e-8

@@ -33,7 +33,7 @@ class BoxTask(abc.ABC):
     """
 
     constants: Params
-    """What does not change: the text, and parameters of the model that are not trained."""
+    """Arrays that stay: the text, and parameters of the model that are not trained."""
     text: frozenset[str]
     """Constants that are no parameters."""
 
