@@ -57,7 +57,7 @@ def test_options_reach_the_function(kind: str, place: str, monkeypatch: pytest.M
 @pytest.mark.parametrize(("kind", "words", "told"), [
     ("detector", ["--steps", "3", "--minutes", "2"], "two lengths"),
     ("classifier", ["--held-out", "1.5"], "a share from 0"),
-    ("detector", ["-m", "grounding_dino_tiny"], "Grounding DINO"),
+    ("detector", ["-m", "clip_vit_base_patch32"], "OWL-ViT, OWLv2 and Grounding DINO can"),
     ("classifier", ["-m", "sam_vit_b"], "it is a model to segment"),
 ])  # fmt: skip
 def test_what_cannot_be(kind: str, words: list[str], told: str, tmp_path: Path) -> None:
