@@ -106,7 +106,7 @@ def test_the_token_may_be_a_password(client_of: Clients) -> None:
 # Pre-labelling
 
 
-def test_every_tool_shows_what_its_labels_name(client: TestClient) -> None:
+def test_every_tool_shows_what_its_labels_name(client: TestClient, scene: bytes, engine: Engine) -> None:
     found = ask(client)
     kinds = {(one["type"], one["from_name"], one["to_name"]) for one in found["result"]}
     assert kinds == {
@@ -123,7 +123,9 @@ def test_every_tool_shows_what_its_labels_name(client: TestClient) -> None:
     dog = next(one for one in found["result"] if one["value"].get("brushlabels") == ["Hund"])
     assert overlap(dog, DOG) > 0.75
     box = next(one["value"] for one in found["result"] if one["value"].get("rectanglelabels") == ["Hund"])
-    assert np.allclose([box["x"] * 5.12, box["y"] * 5.12], DOG[:2], atol=25)
+    expected = engine.pipe(scene, {"dog": "Hund", "Pizza": "Pizza"})
+    corner = expected.xyxy[expected.labels.index("Hund")][:2]
+    assert np.allclose([box["x"] * 5.12, box["y"] * 5.12], corner, atol=0.5)
     assert len({one["id"] for one in found["result"]}) == len(found["result"])
 
 

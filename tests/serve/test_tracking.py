@@ -93,12 +93,15 @@ def test_clicks_are_followed_as_in_python(
     compared = 0
     for begin, most, reverse in passes:
         for number, ids, logits in reference.propagate_in_video(state, begin, most, reverse):
-            wanted = {key: mask[0] > 0 for key, mask in zip(ids, logits, strict=True) if (mask > 0).any()}
+            wanted = {key: mask[0] for key, mask in zip(ids, logits, strict=True) if (mask > 0).any()}
             if number == begin and reverse and len(passes) == 2:
                 continue
             assert {o["id"] for o in frames[number]} == wanted.keys()
             for told in frames[number]:
-                np.testing.assert_array_equal(mask_of(told), wanted[told["id"]])
+                logit = wanted[told["id"]]  # another program, so what is next to an edge may round to either side
+                other = mask_of(told) != (logit > 0)
+                assert np.abs(logit[other]).max(initial=0.0) < 0.05
+                assert other.sum() <= 10
                 assert told["label"] == {7: "cow", "other": ""}[told["id"]]
                 assert 0 <= told["score"] <= 1
                 compared += 1
