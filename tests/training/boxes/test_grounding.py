@@ -58,7 +58,7 @@ def adapting(folder: Path, **settings: Any) -> Adapters:
     return Adapters(*given, lora=Lora(rank=2), batch_size=2, **settings)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_is_kept_finds_what_the_model_finds(decoding: Decoding) -> None:
     """In bfloat16, on the maps of images of another shape, and mirrored."""
     task, stage = decoding, small.stage()
@@ -119,7 +119,7 @@ def test_the_decoder_learns_and_nothing_before_it_is_read(decoding: Decoding) ->
     assert float(loss) < 0.9 * float(first)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_adapters_begin_with_the_model_itself(tmp_path: Path, decoding: Decoding) -> None:
     task, kept = adapting(tmp_path, zoom=1.0, light=0.0), decoding
     start = task.init_params(0)
