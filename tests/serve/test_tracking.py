@@ -14,6 +14,8 @@ pytest.importorskip("av")
 
 from fastapi.testclient import TestClient
 
+from gsam.inputs.video import open_frames
+from gsam.inputs.video.part import Part
 from gsam.predictors.video import VideoPredictor
 from gsam.results.masks import rle
 from gsam.serve.app import create_app
@@ -81,7 +83,8 @@ def test_clicks_are_followed_as_in_python(
     assert list(frames) == {"forward": [2, 3, 4], "backward": [3, 2, 1, 0], "both": [2, 3, 4, 1, 0]}[direction]
     assert found[0][1]["frames"] == found[-1][1]["frames"] == len(frames)
 
-    state = reference.init_state(CLIP, memory="near")
+    part = Part(open_frames(CLIP), 0, FRAMES)  # SAM 2 scales ages by the number of frames
+    state = reference.init_state(part, memory="near")
     for prompt in CLICKS:
         arguments = (prompt.get("points"), prompt.get("labels"))
         reference.add_new_points_or_box(state, prompt["frame"], prompt["object"], *arguments, box=prompt.get("box"))  # type: ignore[arg-type]
@@ -93,15 +96,12 @@ def test_clicks_are_followed_as_in_python(
     compared = 0
     for begin, most, reverse in passes:
         for number, ids, logits in reference.propagate_in_video(state, begin, most, reverse):
-            wanted = {key: mask[0] for key, mask in zip(ids, logits, strict=True) if (mask > 0).any()}
+            wanted = {key: mask[0] > 0 for key, mask in zip(ids, logits, strict=True) if (mask > 0).any()}
             if number == begin and reverse and len(passes) == 2:
                 continue
             assert {o["id"] for o in frames[number]} == wanted.keys()
             for told in frames[number]:
-                logit = wanted[told["id"]]  # another program, so what is next to an edge may round to either side
-                other = mask_of(told) != (logit > 0)
-                assert np.abs(logit[other]).max(initial=0.0) < 0.05
-                assert other.sum() <= 10
+                np.testing.assert_array_equal(mask_of(told), wanted[told["id"]])
                 assert told["label"] == {7: "cow", "other": ""}[told["id"]]
                 assert 0 <= told["score"] <= 1
                 compared += 1

@@ -235,5 +235,6 @@ class GroundingDino(nnx.Module):
         x, tokens = x.astype(jnp.float32), text.tokens.astype(jnp.float32)
         logits = jnp.einsum("bnd,btd->bnt", x, tokens, precision=lax.Precision.HIGHEST)  # ranks the first guesses
         if self.config.scaled:
-            logits = logits / np.float32(x.shape[-1] ** 0.5) + self.class_embed[layer].bias[...].astype(jnp.float32)
+            bias = self.class_embed[layer % len(self.class_embed)].bias[...]  # one may serve all layers
+            logits = logits / np.float32(x.shape[-1] ** 0.5) + bias.astype(jnp.float32)
         return jnp.where(text.real[:, None], logits, -jnp.inf)
