@@ -116,8 +116,11 @@ class GroundingTask(BoxTask):
         model, caption = self.stage.spec.bind(self.whole(params, constants)), caption_in(constants)
         picture, text = self.fused(model, caption, batch.seen)
         alive, logits, boxes = model.every(picture, text)
-        words = caption.query == 1 + jnp.arange(len(self.class_names))[:, None]
-        return grounding_loss(logits, boxes, alive, text.real, words, batch.truth)
+        return grounding_loss(logits, boxes, alive, text.real, self.words(caption), batch.truth)
+
+    def words(self, caption: Captions[jax.Array]) -> jax.Array:
+        """Tell which tokens are words of each name: [C, T] bool."""
+        return caption.query == 1 + jnp.arange(len(self.class_names))[:, None]
 
     def find(self, params: Params, constants: Params, seen: Any) -> tuple[jax.Array, ...]:
         """Detect the names in a batch of images."""

@@ -19,14 +19,14 @@ from gsam.models.grounding_dino.model import map_sizes
 from gsam.runtime.batch import gather
 from gsam.training.boxes.grounding_features import caption_of, fused_store, image_part, keep_fused, on_maps
 from gsam.training.boxes.grounding_loss import ImageTruth, answer_loss, in_crowd
-from gsam.training.boxes.grounding_tasks import Adapters, Decoding
+from gsam.training.boxes.grounding_tasks import Adapters, Decoding, caption_in
 from gsam.training.data import Entry, Object
 from gsam.training.lora import Lora
 from tests.helpers.shapes import entries
 from tests.models import small_detectors as small
 
-NAMES = tuple("abcdefgh")
-"""Short, as the small model's caption has room for 32 letters."""
+NAMES = tuple("abcdghij")
+"""Short, for a caption of 32 letters; to its tokenizer e and f are marks."""
 
 
 def images(folder: Path) -> list[Entry]:
@@ -58,7 +58,7 @@ def adapting(folder: Path, **settings: Any) -> Adapters:
     return Adapters(*given, lora=Lora(rank=2), batch_size=2, **settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_kept_finds_what_the_model_finds(decoding: Decoding) -> None:
     """In bfloat16, on the maps of images of another shape, and mirrored."""
     task, stage = decoding, small.stage()
@@ -80,6 +80,41 @@ def test_what_is_kept_finds_what_the_model_finds(decoding: Decoding) -> None:
         best, theirs = np.asarray(found[0][row][:3]), np.asarray(boxes.xyxy[0])
         away = np.abs(best[:, None] - theirs[None]).max(-1).min(1)
         assert away.max() < 2.0
+
+
+@pytest.mark.long
+def test_the_last_answer_is_what_the_model_finds(decoding: Decoding) -> None:
+    seen = decoding.together([decoding.seen(0), decoding.seen(1)])
+
+    def run(params: Any, constants: Any, seen: Any) -> Any:
+        caption = caption_in(constants)
+        model = small.stage().spec.bind(decoding.whole(params, constants))
+        fused = decoding.fused(model, caption, seen)
+        return model.every(*fused), model.read(*fused), caption.ids, decoding.words(caption)
+
+    (alive, logits, boxes), found, ids, words = jax.jit(run)(decoding.init_params(0), decoding.constants, seen)
+    assert logits.shape[1] == boxes.shape[1] == 1 + small.CONFIG.decoder_layers
+    np.testing.assert_allclose(boxes[:, -1], found[1], atol=1e-5)
+    np.testing.assert_allclose(np.where(alive[..., None], logits[:, -1], -np.inf), found[0], rtol=1e-4, atol=1e-4)
+    assert np.abs(np.asarray(boxes[:, -1]) - np.asarray(boxes[:, 0])).max() > 1e-3
+    assert [chr(int(ids[row.argmax()])) for row in np.asarray(words)] == list(NAMES)
+    assert (np.asarray(words).sum(1) == 1).all()
+
+
+def test_boxes_are_mirrored_with_their_features(decoding: Decoding) -> None:
+    entry, flips = decoding.train[0], set()
+    plain, turned = (decoding.store.get(decoding.keys[0], "tokens", flip) for flip in (0, 1))
+    for seed in range(8):
+        (tokens, _, _), truth = decoding.example(np.random.default_rng(seed), 0)
+        flip = bool((tokens == turned).all())
+        assert flip != bool((tokens == plain).all())
+        flips.add(flip)
+        expected = entry.boxes / 64
+        expected = (
+            np.stack([1 - expected[:, 2], expected[:, 1], 1 - expected[:, 0], expected[:, 3]], 1) if flip else expected
+        )
+        np.testing.assert_allclose(truth.boxes[: len(expected)], expected, atol=1e-6)
+    assert flips == {False, True}
 
 
 def test_parts_of_maps_are_cut_out_and_laid_back() -> None:
@@ -119,7 +154,7 @@ def test_the_decoder_learns_and_nothing_before_it_is_read(decoding: Decoding) ->
     assert float(loss) < 0.9 * float(first)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_adapters_begin_with_the_model_itself(tmp_path: Path, decoding: Decoding) -> None:
     task, kept = adapting(tmp_path, zoom=1.0, light=0.0), decoding
     start = task.init_params(0)
