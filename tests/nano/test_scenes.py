@@ -176,10 +176,11 @@ def test_names_that_come_often() -> None:
 
 
 @needs_font
-def test_a_pool_may_draw_some_names_often() -> None:
+@pytest.mark.parametrize("shares", [{}, {"stills": 1.0}, {"close": 1.0}], ids=["scenes", "stills", "close-ups"])
+def test_a_pool_may_draw_some_names_often(shares: dict[str, float]) -> None:
     found: collections.Counter[str] = collections.Counter()
-    for number in range(40):
-        _, _, drawn, _, _ = pool.draw_row((3, number), 96, stills=0.3, close=0.3, often=("key",))
+    for number in range(80):
+        _, _, drawn, _, _ = pool.draw_row((3, number), 96, often=("key",), **shares)  # type: ignore[arg-type]
         found.update(LEAVES[i] for i in drawn if i >= 0)
     usual = found.total() / len(LEAVES)
     assert found["key"] > 1.6 * usual

@@ -20,8 +20,9 @@ WORDS = np.array([[0, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 
 REAL = np.array([1, 1, 1, 1, 1, 1, 1, 0, 0], bool)
 
 
-def test_the_parts_are_those_of_transformers() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_parts_are_those_of_transformers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
     b, q, n, t = 2, 12, 5, len(REAL)
     logits = np.where(REAL, rng.normal(0, 2, (b, q, t)), -np.inf).astype(np.float32)
     boxes = np.concatenate([rng.uniform(0.2, 0.8, (b, q, 2)), rng.uniform(0.05, 0.4, (b, q, 2))], -1).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from PIL import Image
 
 pytest.importorskip("optax")
 
+from gsam import bind
 from gsam.errors import UsageError
 from gsam.inputs.image import Picture
+from gsam.models import grounding_dino as gd
 from gsam.models.grounding_dino.model import map_sizes
 from gsam.runtime.batch import gather
 from gsam.training.boxes.grounding_features import caption_of, fused_store, image_part, keep_fused, on_maps
@@ -99,6 +102,26 @@ def test_the_last_answer_is_what_the_model_finds(decoding: Decoding) -> None:
     assert np.abs(np.asarray(boxes[:, -1]) - np.asarray(boxes[:, 0])).max() > 1e-3
     assert [chr(int(ids[row.argmax()])) for row in np.asarray(words)] == list(NAMES)
     assert (np.asarray(words).sum(1) == 1).all()
+
+
+@pytest.mark.long
+def test_no_gradient_flows_from_one_answer_s_boxes_to_another(decoding: Decoding) -> None:
+    config = dataclasses.replace(small.CONFIG, shared_heads=False, scaled=True)
+    spec, seen = gd.spec(config), decoding.together([decoding.seen(0)])
+
+    def last(params: Any) -> Any:
+        caption = caption_in(decoding.constants)
+        model = spec.bind(params)
+        _, logits, boxes = model.every(*decoding.fused(model, caption, seen))
+        return boxes[:, -1].sum() + jnp.where(jnp.isfinite(logits[:, -1]), logits[:, -1], 0.0).sum()
+
+    gradient = jax.jit(jax.grad(last))(bind.random_params(spec, 3))
+    moved = {name for name, value in gradient.items() if np.abs(np.asarray(value)).max() > 0}
+    assert any(name.startswith("bbox_embed/1/") for name in moved)
+    assert "class_embed/1/bias" in moved
+    assert not [
+        name for name in moved if name.startswith(("bbox_embed/0/", "class_embed/0", "transformer/enc_out_bbox"))
+    ]
 
 
 def test_boxes_are_mirrored_with_their_features(decoding: Decoding) -> None:
@@ -194,6 +217,9 @@ def test_the_truth_of_an_image(tmp_path: Path) -> None:
     assert truth.boxes[:2].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]
     assert truth.crowds[0].tolist() == [0, 0, 1, 1]
     assert not truth.crowds[1:].any()
+    wide = Entry("y", entry.path, 64, 32, (Object(0, (0.0, 0.0, 8.0, 8.0)), Object(3, (8.0, 0.0, 64.0, 32.0))))
+    task.count = 1  # of more than there is room for, the largest stay
+    assert task.truth(wide.boxes, wide, (32, 64)).labels.tolist() == [3]
 
 
 def test_what_lies_in_a_crowd_is_not_told_that_it_is_nothing() -> None:
