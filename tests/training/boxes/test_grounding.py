@@ -21,7 +21,7 @@ from gsam.models import grounding_dino as gd
 from gsam.models.grounding_dino.model import map_sizes
 from gsam.runtime.batch import gather
 from gsam.training.boxes.grounding_features import caption_of, fused_store, image_part, keep_fused, on_maps
-from gsam.training.boxes.grounding_loss import ImageTruth, answer_loss, in_crowd
+from gsam.training.boxes.grounding_loss import ImageTruth, answer_loss, cost, in_crowd
 from gsam.training.boxes.grounding_tasks import Adapters, Decoding, caption_in
 from gsam.training.data import Entry, Object
 from gsam.training.lora import Lora
@@ -220,6 +220,16 @@ def test_the_truth_of_an_image(tmp_path: Path) -> None:
     wide = Entry("y", entry.path, 64, 32, (Object(0, (0.0, 0.0, 8.0, 8.0)), Object(3, (8.0, 0.0, 64.0, 32.0))))
     task.count = 1  # of more than there is room for, the largest stay
     assert task.truth(wide.boxes, wide, (32, 64)).labels.tolist() == [3]
+
+
+def test_of_two_boxes_as_near_the_one_that_overlaps_more_costs_less() -> None:
+    boxes = jnp.asarray([[[0.6, 0.5, 0.2, 0.2], [0.5, 0.5, 0.3, 0.2]]])  # both 0.1 away; GIoU 1/3 and 2/3
+    found = cost(jnp.zeros((1, 2, 3)), boxes, jnp.full((1, 1, 3), 1 / 3), jnp.asarray([[[0.4, 0.4, 0.6, 0.6]]]))
+    assert float(found[0, 0, 0] - found[0, 0, 1]) == pytest.approx(2 / 3, abs=1e-5)
+    farther = cost(
+        jnp.zeros((1, 1, 3)), boxes[:, :1] + 0.1, jnp.full((1, 1, 3), 1 / 3), jnp.asarray([[[0.4, 0.4, 0.6, 0.6]]])
+    )
+    assert float(farther[0, 0, 0]) > float(found[0, 0, 0]) + 5 * 0.39
 
 
 def test_what_lies_in_a_crowd_is_not_told_that_it_is_nothing() -> None:
