@@ -23,8 +23,8 @@ SMALL = 16
 """Root of the area of a small thing, with 160 pixels on the longer side."""
 WAYS: Mapping[str, tuple[Any, dict[str, Any]]] = {
     "one look": (False, {}),
-    "a second look: `most = 4, together = 2, margin = 0.25`": ({"most": 4, "together": 2, "margin": 0.25}, {}),
-    "the same with `together = 1, margin = 0.5, most = 16`": ({"most": 16, "together": 1, "margin": 0.5}, {}),
+    "a second look, nano's: `most = 8`": ({"most": 8}, {}),
+    "four windows in one view: `most = 4, together = 2, margin = 0.25`": ({"most": 4, "together": 2, "margin": 0.25}, {}),
     "one look, `tile=320`": (False, {"tile": 320}),
 }
 """Title -> ``refine`` and the settings of the calls."""
