@@ -24,7 +24,10 @@ SMALL = 16
 WAYS: Mapping[str, tuple[Any, dict[str, Any]]] = {
     "one look": (False, {}),
     "a second look, nano's: `most = 8`": ({"most": 8}, {}),
-    "four windows in one view: `most = 4, together = 2, margin = 0.25`": ({"most": 4, "together": 2, "margin": 0.25}, {}),
+    "four windows in one view: `most = 4, together = 2, margin = 0.25`": (
+        {"most": 4, "together": 2, "margin": 0.25},
+        {},
+    ),
     "one look, `tile=320`": (False, {"tile": 320}),
 }
 """Title -> ``refine`` and the settings of the calls."""
