@@ -48,8 +48,20 @@ def fill(template: Template, queries: Sequence[str]) -> list[str]:
 def allowed(negatives: Sequence[str], queries: Sequence[str]) -> np.ndarray:
     """Tell which negatives [K] may stand against the queries.
 
-    One that shares all its words with a query, or has all of the query's, may not.
+    One that shares all its words with a query, or has all of the query's, may not.  A word and its
+    regular English plural count as one: "dog" would take half of the probability of "dogs".
     """
-    asked = [set(q.lower().split()) for q in queries if q]
-    words = [set(n.lower().split()) for n in negatives]
-    return np.asarray([not any(n <= q or q <= n for q in asked) for n in words], bool)
+    asked = [[_numbers(w) for w in q.lower().split()] for q in queries if q]
+    words = [[_numbers(w) for w in n.lower().split()] for n in negatives]
+    return np.asarray([not any(_within(n, q) or _within(q, n) for q in asked) for n in words], bool)
+
+
+def _numbers(word: str) -> set[str]:
+    """The word, and what it may be the plural of."""
+    endings = ("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe")
+    return {word} | {word.removesuffix(many) + one for many, one in endings if len(word) > 3 and word.endswith(many)}
+
+
+def _within(a: Sequence[set[str]], b: Sequence[set[str]]) -> bool:
+    """Whether every word of ``a`` is one of ``b``, in either number."""
+    return all(any(x & y for y in b) for x in a)

@@ -15,7 +15,7 @@ import pytest
 from gsam import bind
 from gsam.models import clip, siglip
 from gsam.ops.regions import cut, regions
-from gsam.text.templates import ENSEMBLE, fill, templates
+from gsam.text.templates import ENSEMBLE, allowed, fill, templates
 from gsam.types import Masks, Scene, View
 from tests.models.small_classifiers import CLIP, arranged, before, classified, make
 
@@ -52,6 +52,26 @@ def test_a_negative_related_to_a_query_is_not_used(family: str) -> None:
         (["big red dog"], [True, False]),
     ):
         assert arranged(stage, queries).allowed[0].tolist() == usable
+
+
+@pytest.mark.parametrize(
+    ("negatives", "query", "usable"),
+    [
+        (("dog", "cat"), "dogs", [False, True]),
+        (("dogs", "bus", "glass"), "dog", [False, True, True]),
+        (("bus", "box", "berry", "leaf", "knife"), "buses", [False, True, True, True, True]),
+        (("bus", "box", "berry", "leaf", "knife"), "Boxes", [True, False, True, True, True]),
+        (("bus", "box", "berry", "leaf", "knife"), "berries", [True, True, False, True, True]),
+        (("bus", "box", "berry", "leaf", "knife"), "leaves", [True, True, True, False, True]),
+        (("bus", "box", "berry", "leaf", "knife"), "knives", [True, True, True, True, False]),
+        (("red apple", "apple", "red hat"), "red apples", [False, False, True]),
+        (("red apples", "pear"), "apple", [False, True]),
+        (("grape", "grass", "as"), "grapes", [False, True, True]),
+        (("", "dog"), "a", [False, True]),
+    ],
+)
+def test_a_word_and_its_plural_are_one(negatives: tuple[str, ...], query: str, usable: list[bool]) -> None:
+    assert allowed(negatives, [query]).tolist() == usable
 
 
 @pytest.mark.long
