@@ -235,7 +235,8 @@ def page(report: dict[str, Any]) -> str:
     lines += [
         f"{every['scenes']} scenes ({every['objects']} labelled objects) of 256 to 640 pixels, with seeds that training "
         "never used; every second one has a kind of background that training never saw. Thresholds come from 200 other "
-        'scenes (`--calibrate`), but for `reject`: with the best there, 0.5, "dogs" finds nothing in the README\'s picture: '
+        "scenes (`--calibrate`), but for `reject` and the weight: the best there, 0.55 and 0.65, are better in F1 and "
+        "find less of what is small and of drawings of other hands: "
         f"{report['settings']}. Pictograms are those of training, but for the row that says "
         "otherwise; none of this says anything about photographs.",
         "",

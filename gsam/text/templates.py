@@ -20,6 +20,13 @@ ENSEMBLE = (
 From openai/CLIP's notebook on prompts for ImageNet.
 """
 
+PLURALS = ("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man")
+"""Endings of English plurals and of their words."""
+IRREGULAR = {
+    "men": "man", "people": "person", "children": "child", "mice": "mouse", "geese": "goose", "feet": "foot",
+    "teeth": "tooth", "oxen": "ox",
+}  # fmt: skip
+
 Template = str | Sequence[str]
 """A sentence with ``{}`` where the query goes; several, which are averaged; or ``"ensemble"``."""
 
@@ -49,7 +56,7 @@ def allowed(negatives: Sequence[str], queries: Sequence[str]) -> np.ndarray:
     """Tell which negatives [K] may stand against the queries.
 
     One that shares all its words with a query, or has all of the query's, may not.  A word and its
-    regular English plural count as one: "dog" would take half of the probability of "dogs".
+    English plural count as one: "dog" would take half of the probability of "dogs".
     """
     asked = [[_numbers(w) for w in q.lower().split()] for q in queries if q]
     words = [[_numbers(w) for w in n.lower().split()] for n in negatives]
@@ -58,8 +65,8 @@ def allowed(negatives: Sequence[str], queries: Sequence[str]) -> np.ndarray:
 
 def _numbers(word: str) -> set[str]:
     """The word, and what it may be the plural of."""
-    endings = ("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe")
-    return {word} | {word.removesuffix(many) + one for many, one in endings if len(word) > 3 and word.endswith(many)}
+    singulars = {word.removesuffix(many) + one for many, one in PLURALS if word.endswith(many)}
+    return {word, IRREGULAR.get(word, word)} | singulars
 
 
 def _within(a: Sequence[set[str]], b: Sequence[set[str]]) -> bool:

@@ -68,6 +68,10 @@ def test_a_negative_related_to_a_query_is_not_used(family: str) -> None:
         (("red apples", "pear"), "apple", [False, True]),
         (("grape", "grass", "as"), "grapes", [False, True, True]),
         (("", "dog"), "a", [False, True]),
+        (("woman", "man", "person"), "women", [False, True, True]),
+        (("woman", "man", "person"), "men", [True, False, True]),
+        (("woman", "man", "person", "child"), "people", [True, True, False, True]),
+        (("tv", "traffic cone"), "TVs", [False, True]),
     ],
 )
 def test_a_word_and_its_plural_are_one(negatives: tuple[str, ...], query: str, usable: list[bool]) -> None:
