@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -58,17 +58,17 @@ def allowed(negatives: Sequence[str], queries: Sequence[str]) -> np.ndarray:
     One that shares all its words with a query, or has all of the query's, may not.  A word and its
     English plural count as one: "dog" would take half of the probability of "dogs".
     """
-    asked = [[_numbers(w) for w in q.lower().split()] for q in queries if q]
-    words = [[_numbers(w) for w in n.lower().split()] for n in negatives]
-    return np.asarray([not any(_within(n, q) or _within(q, n) for q in asked) for n in words], bool)
+    split = [[text.lower().split() for text in texts] for texts in (negatives, queries)]
+    known = {word for texts in split for words in texts for word in words}
+    one = {word: next((s for s in _singulars(word) if s in known), word) for word in known}
+    against, asked = ([{one[word] for word in words} for words in texts] for texts in split)
+    return np.asarray([not any(n <= q or q <= n for q in asked if q) for n in against], bool)
 
 
-def _numbers(word: str) -> set[str]:
-    """The word, and what it may be the plural of."""
-    singulars = {word.removesuffix(many) + one for many, one in PLURALS if word.endswith(many)}
-    return {word, IRREGULAR.get(word, word)} | singulars
-
-
-def _within(a: Sequence[set[str]], b: Sequence[set[str]]) -> bool:
-    """Whether every word of ``a`` is one of ``b``, in either number."""
-    return all(any(x & y for y in b) for x in a)
+def _singulars(word: str) -> Iterator[str]:
+    """What a word may be the plural of."""
+    if word in IRREGULAR:
+        yield IRREGULAR[word]
+    for many, single in PLURALS:
+        if word.endswith(many):
+            yield word.removesuffix(many) + single
