@@ -66,7 +66,7 @@ def allowed(negatives: Sequence[str], queries: Sequence[str]) -> np.ndarray:
 
 
 def _singulars(word: str) -> Iterator[str]:
-    """What a word may be the plural of."""
+    """List the words that ``word`` may be the plural of."""
     if word in IRREGULAR:
         yield IRREGULAR[word]
     for many, single in PLURALS:
