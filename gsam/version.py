@@ -1,3 +1,3 @@
 """The version, in the one place where it is written."""
 
-__version__ = "0.9.4"
+__version__ = "0.9.5"

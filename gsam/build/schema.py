@@ -21,7 +21,7 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "segment": _SEGMENT,
     "refine": frozenset({*REFINE, "prompt", "canvas"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
-    "track": frozenset({"name", "prompt", *TRACKING}),
+    "track": frozenset({"name", "prompt", "redraw", *TRACKING}),
     "limits": frozenset(LIMITS),
 }
 """The tables of ``pipelines/*.toml`` and their keys: names and numbers only."""
@@ -44,6 +44,7 @@ CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "span": ("mean", "max"),
     "prompt": PROMPTS,
     "labels": ("queries", "phrases"),
+    "redraw": (0, 1),
     "hq_token_only": (0, 1),
     "dynamic_multimask": (0, 1),
 }

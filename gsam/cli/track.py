@@ -95,6 +95,13 @@ def track(
         int | None,
         Option(help="Hide an object that so many detections in a row did not find, until one does; 0 never.  [0]"),
     ] = None,
+    redraw: Annotated[
+        bool | None,
+        Option(
+            "--redraw/--no-redraw",
+            help="The segmenter draws the tracker's masks again (docs/video.md).  [default: the recipe's]",
+        ),
+    ] = None,
     threshold: Threshold = None,
     boxes: Boxes = None,
     nms: Nms = None,
@@ -129,7 +136,7 @@ def track(
     given = {**limits, **models, **given_of(device=device, dtype=dtype)}
     items = _videos(videos)
     refuse_all_bad(items, "video")
-    tracking = given_of(every=every, match=match, patience=patience, renew=renew, doubt=doubt)
+    tracking = given_of(every=every, match=match, patience=patience, renew=renew, doubt=doubt, redraw=redraw)
     config = RunConfig(pipeline, queries, given, tracking, as_json, stretch, max_pixels, quiet)
     folder = output_folder_of(out, as_json)
     files = None

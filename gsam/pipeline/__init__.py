@@ -28,6 +28,7 @@ from gsam.tracking.state import TrackingState
 from gsam.types import Images, Text
 
 if TYPE_CHECKING:
+    from gsam.models.promptable import PromptableSegmenter
     from gsam.tracking.engine import Engine
     from gsam.tracking.text_tracking import TrackedVideoFrames
 
@@ -193,15 +194,38 @@ class Pipeline(CompiledSteps):
         self.limits_for(limits), parse_queries(query)  # complain now, not on the first frame
         frames = open_frames(video, stretch=settings.get("stretch", False), max_pixels=settings.get("max_pixels"))
         find: Any = functools.partial(self, query=query, **limits)
-        return TrackedVideoFrames(TextTracker(self._engine, frames, find, config), start)
+        if config.redraw and self.segmenter is None:
+            raise UsageError(f"{self.name} has no segmenter that takes boxes: redraw needs one", "model_takes_no_boxes")
+        engine = self._engine.redrawing() if config.redraw else self._engine
+        return TrackedVideoFrames(TextTracker(engine, frames, find, config), start)
 
     @functools.cached_property
     def _engine(self) -> Engine:
         """The tracker, compiled once."""
         from gsam.tracking.engine import Engine
+        from gsam.tracking.redraw import Redraw
 
         assert self._tracker is not None
-        return Engine.of(self._tracker(), device=self.devices[0])
+        redraw = Redraw(self.segmenter) if self.segmenter is not None else None
+        return Engine.of(self._tracker(), device=self.devices[0], redraw=redraw)
+
+    @functools.cached_property
+    def segmenter(self) -> PromptableSegmenter | None:
+        """The first segmenter that takes boxes, with the weights that are on the device already;
+        None where there is none.
+        """
+        from gsam.models.promptable import PromptableSegmenter
+
+        for slot, step in self.steps.items():
+            found = getattr(step, "segmenter", step)  # a grid of points holds one
+            if isinstance(found, PromptableSegmenter) and "box" in found.prompt_types:
+                return dataclasses.replace(found, params=self.params[slot])
+        return None
+
+    @property
+    def redraws(self) -> bool:
+        """Whether `track` draws masks again unless told otherwise."""
+        return bool(self._tracking.get("redraw", False))
 
     @property
     def tracks(self) -> bool:

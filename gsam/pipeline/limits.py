@@ -57,6 +57,7 @@ class TrackSettings(CallSettings, total=False):
     prompt: Literal["box", "mask"]
     renew: float
     doubt: int
+    redraw: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from gsam.build.devices import devices_of
 from gsam.build.stages import by_name
 from gsam.errors import UsageError
 from gsam.inputs.video import open_frames
+from gsam.models.promptable import PromptableSegmenter
 from gsam.ops.resize import antialiased
 from gsam.predictors import prompts
 from gsam.predictors.pretrained import Pretrained
@@ -26,6 +27,7 @@ from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.engine import Engine
 from gsam.tracking.frame_range import frame_range
 from gsam.tracking.objects import Points, TrackedObject
+from gsam.tracking.redraw import Redraw
 from gsam.tracking.session import Session as Session
 
 Answer = tuple[int, list[Any], NDArray[np.float32]]
@@ -65,6 +67,8 @@ class VideoPredictor(Pretrained, KeepsStates):
             instead of as probabilities.
         memory_temporal_stride_for_eval: Remember every n-th frame.
         max_cond_frames_in_attn: How many frames with prompts are read, the nearest; -1 for all.
+        redraw: A segmenter of images, any that `gsam.segmenter` takes or one that is built already,
+            which draws every mask again that the tracker finds (`gsam.tracking.redraw`).
         progress: Whether a bar is shown on a terminal.
         device: Where it computes, as in `gsam.load`: the first, if that is several.
         dtype: The type that it computes in, as in `gsam.load`, for a model by name only.
@@ -98,6 +102,7 @@ class VideoPredictor(Pretrained, KeepsStates):
         binarize_mask_from_pts_for_mem_enc: bool = True,
         memory_temporal_stride_for_eval: int = 1,
         max_cond_frames_in_attn: int = -1,
+        redraw: str | PromptableSegmenter | None = None,
         progress: bool = True,
         device: str | jax.Device | None = None,
         dtype: DTypeLike | None = None,
@@ -114,8 +119,12 @@ class VideoPredictor(Pretrained, KeepsStates):
             self.model.memory, stride=memory_temporal_stride_for_eval, prompted=max_cond_frames_in_attn
         )
         self.non_overlap_masks, self.progress = non_overlap_masks, progress
+        again = None if redraw is None else Redraw(by_name("segment", redraw, place, None, {}))
         self._engine = Engine(
-            CompiledTracker(self.model, memory, fill_hole_area, binarize_mask_from_pts_for_mem_enc, place),
+            CompiledTracker(
+                self.model, memory, fill_hole_area, binarize_mask_from_pts_for_mem_enc, place, redraw=again
+            ),
+            redraws=again is not None,
             corrections_are_prompts=add_all_frames_to_correct_as_cond,
             clear_memory_near_prompts=clear_non_cond_mem_around_input,
         )

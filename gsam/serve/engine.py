@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Mapping
@@ -195,14 +194,9 @@ class Engine:
         self._pipe, self._predictor = pipe, predictor
 
     def _segmenter_of(self, pipe: Pipeline) -> PromptableSegmenter:
-        """The pipeline's own segmenter, with the weights that are on the device already."""
-        from gsam.models.promptable import PromptableSegmenter
-
-        for slot, step in pipe.steps.items():
-            found = getattr(step, "segmenter", step)  # a grid of points holds one
-            if isinstance(found, PromptableSegmenter):
-                return dataclasses.replace(found, params=pipe.params[slot])
-        raise ServeError(503, "no_predictor", f"{pipe.name} has no segmenter that answers clicks: give --predictor")
+        if pipe.segmenter is None:
+            raise ServeError(503, "no_predictor", f"{pipe.name} has no segmenter that answers clicks: give --predictor")
+        return pipe.segmenter
 
     def _generator_of(self, predictor: Predictor) -> MaskGenerator:
         """The generator of masks, made at its first use; in the thread of words only."""

@@ -182,8 +182,8 @@ class Jobs:
         In a thread.  Raises `gsam.errors.UsageError` where it has none.
         """
         if pipe not in self._predictors:
-            tracker = pipe.tracker
-            self._predictors[pipe] = VideoPredictor(tracker, progress=False, device=pipe.devices[0])
+            tracker, redraw = pipe.tracker, pipe.segmenter if pipe.redraws else None
+            self._predictors[pipe] = VideoPredictor(tracker, redraw=redraw, progress=False, device=pipe.devices[0])
         return self._predictors[pipe]
 
     def close(self) -> None:

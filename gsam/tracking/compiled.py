@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from gsam.runtime.shapes import power_of_two
 from gsam.tracking.device_memories import DeviceMemories
 from gsam.tracking.memory_selection import SelectedMemory, pack
 from gsam.tracking.objects import FrameOutput, Points
+from gsam.tracking.redraw import Redraw
 from gsam.tracking.spill_cache import SpillCache
 from gsam.types import Bank, MemoryConfig, PyTree
 
@@ -43,6 +45,7 @@ class CompiledTracker:
         binarize: bool,
         device: jax.Device | None = None,
         on_device: bool | None = None,
+        redraw: Redraw | None = None,
     ) -> None:
         """Prepare the programs.
 
@@ -56,6 +59,7 @@ class CompiledTracker:
             device: Where it computes; by default the first local one.
             on_device: Whether memories stay there too; by default on accelerators, which wait for
                 what the host sends.
+            redraw: Draws masks again; None for nothing that does.
         """
         self.tracker, self.memory, self.binarize = tracker, memory, binarize
         self.device = device or jax.local_devices()[0]
@@ -69,6 +73,12 @@ class CompiledTracker:
         self._track = Program(tracker.track, platform, options=wide_products(platform), owner=tracker)
         self._encode_memory = Program(tracker.encode_memory, platform, owner=tracker)
         self._fill = Program(lambda logits: cleaned(logits, 0.0, fill_hole_area, 0.0, sure=FILLED), platform)
+        self.redraws = redraw is not None
+        if redraw is not None:
+            self._drawn_view = redraw.segmenter.view
+            self._drawn_params = jax.device_put(redraw.segmenter.params, self.device)
+            self._drawn_features = Program(redraw.features, platform, owner=redraw)
+            self._redraw = Program(redraw.masks, platform, owner=redraw)
 
     @property
     def compilations(self) -> int:
@@ -76,6 +86,8 @@ class CompiledTracker:
         programs: tuple[Program[PyTree], ...] = (
             self._features, self._add_points, self._add_mask, self._track, self._encode_memory, self._fill
         )  # fmt: skip
+        if self.redraws:
+            programs = (*programs, self._drawn_features, self._redraw)
         moved = self.resident.compilations if self.resident else 0
         return moved + sum(program.compilations for program in programs)
 
@@ -134,6 +146,21 @@ class CompiledTracker:
             logits[i], score[i] = output.logits, output.score
         found = self._encode_memory(self._params, features, logits, score, np.full(rows, self.binarize))
         self._remember(outputs, found)
+
+    def drawn_features(self, picture: Picture) -> PyTree:
+        """Features of one frame for `redraw`, with what that needs to know of the frame."""
+        images = gather([picture], [self._drawn_view])
+        return self._drawn_features(self._drawn_params, images), dataclasses.replace(images, views={})
+
+    def redraw(self, features: PyTree, outputs: Sequence[FrameOutput]) -> None:
+        """Let the segmenter draw the masks of outputs on one frame again."""
+        rows, side = power_of_two(len(outputs)), self.tracker.mask_size
+        logits = np.full((rows, side, side), -1.0, np.float32)
+        for i, output in enumerate(outputs):
+            logits[i] = output.logits
+        found = self._redraw(self._drawn_params, *features, logits, np.arange(rows) < len(outputs))
+        for output, own in zip(outputs, np.asarray(found), strict=False):
+            output.logits = own.copy()
 
     def _remember(self, outputs: Sequence[FrameOutput], memory: jax.Array) -> None:
         if self.resident is not None:

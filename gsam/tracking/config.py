@@ -42,8 +42,12 @@ class TrackingConfig:
     doubt: int = 0
     """After so many key frames in a row on which it was visible and no detection matched it, an
     object is hidden until one does; 0 never."""
+    redraw: bool = False
+    """Whether the pipeline's segmenter draws the masks again that the tracker finds."""
 
     def __post_init__(self) -> None:
         check_numbers({name: getattr(self, name) for name in TRACKING}, TRACKING)
+        if self.redraw not in (False, True):
+            raise UsageError(f"redraw is {self.redraw!r}, it must be True or False, 0 or 1 in a recipe")
         if self.prompt not in PROMPTS:
             raise UsageError(f"prompt is one of {', '.join(PROMPTS)}, not {self.prompt!r}")

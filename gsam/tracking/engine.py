@@ -15,6 +15,7 @@ from gsam.roles import Tracker
 from gsam.tracking.compiled import CompiledTracker
 from gsam.tracking.memory_selection import select_memory
 from gsam.tracking.objects import FrameOutput, Points, TrackedObject
+from gsam.tracking.redraw import Redraw
 from gsam.tracking.session import EndOfFrames, Session
 from gsam.types import PyTree
 
@@ -28,6 +29,7 @@ class Engine:
         *,
         corrections_are_prompts: bool = True,
         clear_memory_near_prompts: bool = False,
+        redraws: bool = False,
     ) -> None:
         """Work with a compiled tracker.
 
@@ -37,15 +39,33 @@ class Engine:
                 it a frame with a prompt.
             clear_memory_near_prompts: Whether what was propagated near a frame with a prompt is
                 dropped.
+            redraws: Whether masks of points and boxes, and those that are propagated, are drawn
+                again.
         """
         self.compiled = compiled
         self.corrections_are_prompts = corrections_are_prompts
         self.clear_memory_near_prompts = clear_memory_near_prompts
+        self.redraws = redraws
 
     @classmethod
-    def of(cls, tracker: Tracker, fill_hole_area: int = 8, device: jax.Device | None = None) -> Self:
-        """Make an engine with the original's settings."""
-        return cls(CompiledTracker(tracker, tracker.memory, fill_hole_area, True, device))
+    def of(
+        cls,
+        tracker: Tracker,
+        fill_hole_area: int = 8,
+        device: jax.Device | None = None,
+        redraw: Redraw | None = None,
+    ) -> Self:
+        """Make an engine with the original's settings; `redrawing` is one that uses ``redraw``."""
+        return cls(CompiledTracker(tracker, tracker.memory, fill_hole_area, True, device, redraw=redraw))
+
+    def redrawing(self) -> Self:
+        """Make an engine with the same programs that draws masks again."""
+        return type(self)(
+            self.compiled,
+            corrections_are_prompts=self.corrections_are_prompts,
+            clear_memory_near_prompts=self.clear_memory_near_prompts,
+            redraws=True,
+        )
 
     @property
     def view_size(self) -> int:
@@ -76,6 +96,7 @@ class Engine:
         )
         mask = None if previous is None else previous.logits
         output = self.compiled.add_points(features, padded, mask, selected, state.count, state.arrays)
+        self._redraw(state, frame, [output])
         return self._hold(tracked, frame, output)
 
     def add_mask(self, state: Session, tracked: TrackedObject, frame: int, mask: NDArray[np.bool_]) -> FrameOutput:
@@ -110,6 +131,7 @@ class Engine:
         if todo:
             selected = [select_memory(tracked, frame, reverse, state.count, memory) for tracked in todo]
             outputs = self.compiled.track(features, selected, state.count, state.arrays)
+            self._redraw(state, frame, outputs)
             for tracked, output in zip(todo, outputs, strict=True):
                 tracked.propagated[frame] = output
         for tracked in state.objects.values():
@@ -143,6 +165,15 @@ class Engine:
             state.features.move_to_end(frame)
             return state.features[frame]
         return state.features.add(frame, self.compiled.features(Picture(state.pixels(frame))))
+
+    def _redraw(self, state: Session, frame: int, outputs: list[FrameOutput]) -> None:
+        """Draw masks again; memories of what is propagated stay the tracker's own."""
+        there = [output for output in outputs if output.present and (output.logits > 0).any()]
+        if not self.redraws or not there:
+            return
+        if frame not in state.drawn:
+            state.drawn.add(frame, self.compiled.drawn_features(Picture(state.pixels(frame))))
+        self.compiled.redraw(state.drawn[frame], there)
 
     def _hold(self, tracked: TrackedObject, frame: int, output: FrameOutput) -> FrameOutput:
         """Keep an output until its prompt is committed."""

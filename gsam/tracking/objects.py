@@ -64,6 +64,10 @@ class FrameOutput:
         """[4h, 4w] over the view, holes filled."""
         return self.cache[id(self), "logits"]
 
+    @logits.setter
+    def logits(self, logits: NDArray[np.float32]) -> None:
+        self.cache[id(self), "logits"] = logits
+
     @property
     def present(self) -> bool:
         """Whether the object is there."""

@@ -40,6 +40,8 @@ class Session:
     """Masks and memories of the objects' outputs."""
     features: FeatureCache = dataclasses.field(default_factory=FeatureCache)
     """Features of the frames used last."""
+    drawn: FeatureCache = dataclasses.field(default_factory=FeatureCache)
+    """Features of those frames by the segmenter that draws masks again."""
     last: Frame | None = None
     """The frame that was read last."""
     _live: Iterator[Frame] | None = None

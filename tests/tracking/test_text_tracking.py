@@ -116,6 +116,7 @@ def test_a_pixel_belongs_to_one_object() -> None:
         ({"prompt": "word"}, "prompt is one of box, mask"),
         ({"renew": 1.5}, "renew is 1.5, it must be a number above 0"),
         ({"doubt": -1}, "doubt is -1, it must be a whole number"),
+        ({"redraw": 2}, "redraw is 2, it must be True or False, 0 or 1 in a recipe"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
