@@ -9,7 +9,7 @@ from typing import get_args, get_type_hints
 from gsam.errors import UsageError
 from gsam.runtime.settings import GRID, LIMITS, REFINE, SHARE, Number, unknown_setting
 from gsam.text.templates import templates
-from gsam.tracking.config import PROMPTS, TRACKING
+from gsam.tracking.config import PROMPTS, SETTINGS, TRACKING
 from gsam.types import View
 
 GRID_SETTINGS = frozenset(GRID)
@@ -21,7 +21,7 @@ RECIPE: Mapping[str, frozenset[str]] = {
     "segment": _SEGMENT,
     "refine": frozenset({*REFINE, "prompt", "canvas"}),
     "classify": frozenset({"name", "template", "negatives", "weight", "context", "background", "canvas"}),
-    "track": frozenset({"name", "prompt", "redraw", *TRACKING}),
+    "track": frozenset({"name", *SETTINGS}),
     "limits": frozenset(LIMITS),
 }
 """The tables of ``pipelines/*.toml`` and their keys: names and numbers only."""

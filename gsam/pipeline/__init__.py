@@ -23,7 +23,7 @@ from gsam.runtime.batch import gather
 from gsam.runtime.settings import COUNT
 from gsam.runtime.shapes import default_batch_size
 from gsam.text.queries import Queries, Query, parse_queries
-from gsam.tracking.config import TrackingConfig
+from gsam.tracking.config import SETTINGS, TrackingConfig
 from gsam.tracking.state import TrackingState
 from gsam.types import Images, Text
 
@@ -187,10 +187,9 @@ class Pipeline(CompiledSteps):
         from gsam.tracking.text_tracking import TextTracker, TrackedVideoFrames
 
         self._check_tracks()
-        names = [f.name for f in dataclasses.fields(TrackingConfig)]
-        config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in names})
-        limits: Any = {k: v for k, v in settings.items() if k not in (*names, *OPENING)}
-        check_names(settings, (*names, *OPENING))
+        config = TrackingConfig(**self._tracking | {k: v for k, v in settings.items() if k in SETTINGS})
+        limits: Any = {k: v for k, v in settings.items() if k not in (*SETTINGS, *OPENING)}
+        check_names(settings, (*SETTINGS, *OPENING))
         self.limits_for(limits), parse_queries(query)  # complain now, not on the first frame
         frames = open_frames(video, stretch=settings.get("stretch", False), max_pixels=settings.get("max_pixels"))
         find: Any = functools.partial(self, query=query, **limits)

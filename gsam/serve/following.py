@@ -21,14 +21,14 @@ from gsam.serve.masks import checked_kind, mask_fields
 from gsam.serve.problems import ServeError
 from gsam.serve.videos import Video
 from gsam.text.queries import Queries
-from gsam.tracking.config import TRACKING, TrackingConfig
+from gsam.tracking.config import SETTINGS, TrackingConfig
 from gsam.types import Json, JsonMapping
 
 Direction = Literal["forward", "backward", "both"]
 Happening = tuple[str, Json] | None
 """The name of an event and its fields; None where nothing is to be told, but time has passed."""
 BOTH = ("masks", "first", "last")
-WORDS = ("query", "prompt", *TRACKING, *LIMITS, *BOTH)
+WORDS = ("query", *SETTINGS, *LIMITS, *BOTH)
 CLICKS = ("prompts", "direction", "every", *BOTH)
 PROMPT = ("frame", "object", "label", "points", "labels", "box")
 MOST_OBJECTS = 64
@@ -90,7 +90,7 @@ def parse(fields: JsonMapping, video: Video, config: ServeConfig) -> Asked:
     kind = checked_kind(fields.get("masks"))
     first = frame_number(fields.get("first", 0), 0, video.count, "first")
     stop = frame_number(fields.get("last", video.count - 1), first, video.count, "last") + 1
-    tracking = {name: fields[name] for name in (*TRACKING, "prompt") if name in fields}
+    tracking = {name: fields[name] for name in SETTINGS if name in fields}
     TrackingConfig(**tracking)
     if words:
         tracking["most"] = min(tracking.get("most", MOST_OBJECTS), _room(video, 2))

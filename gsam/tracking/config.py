@@ -51,3 +51,7 @@ class TrackingConfig:
             raise UsageError(f"redraw is {self.redraw!r}, it must be True or False, 0 or 1 in a recipe")
         if self.prompt not in PROMPTS:
             raise UsageError(f"prompt is one of {', '.join(PROMPTS)}, not {self.prompt!r}")
+
+
+SETTINGS = tuple(field.name for field in dataclasses.fields(TrackingConfig))
+"""Names of all settings."""

@@ -202,9 +202,9 @@ def frames() -> list[np.ndarray]:
     return [frame.pixels for frame, _ in zip(clip.walk(), range(5), strict=False)]
 
 
-@pytest.fixture(scope="module")
-def follow() -> tracking.Tracking:
-    return tracking.create("nano_sam2")
+@pytest.fixture(scope="module", params=[None, "nano_sam"])
+def follow(request: pytest.FixtureRequest) -> tracking.Tracking:
+    return tracking.create("nano_sam2", redraw=request.param)
 
 
 BOX = [88.0, 38.0, 116.0, 72.0]
@@ -215,7 +215,8 @@ BOX = [88.0, 38.0, 116.0, 72.0]
 def test_shapes_are_followed_as_the_library_does(
     sdk: Any, follow: tracking.Tracking, frames: list[np.ndarray], kind: str
 ) -> None:
-    predictor = gsam.VideoPredictor(follow.follower._compiled.tracker, progress=False)
+    redraw = "nano_sam" if follow.follower._compiled.redraws else None
+    predictor = gsam.VideoPredictor(follow.follower._compiled.tracker, redraw=redraw, progress=False)
     state = predictor.init_state(iter(frames))  # as many as there will be
     if kind == "rectangle":
         predictor.add_new_points_or_box(state, 0, "it", box=BOX)

@@ -38,7 +38,7 @@ BOX = [88.0, 38.0, 116.0, 72.0]
 def test_rectangles_are_followed_as_the_library_does(
     cvat: TestClient, engine: Engine, frames: list[np.ndarray]
 ) -> None:
-    predictor = VideoPredictor(engine.pipe.tracker, progress=False)
+    predictor = VideoPredictor(engine.pipe.tracker, redraw=engine.pipe.segmenter, progress=False)
     state = predictor.init_state(iter(frames))  # as many as there will be
     predictor.add_new_points_or_box(state, 0, "it", box=BOX)
     expected = [shapes.box_of(masks[0, 0] > 0) for _, _, masks in predictor.propagate_in_video(state)]

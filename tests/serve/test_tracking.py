@@ -48,8 +48,8 @@ def path(client: TestClient) -> str:
 
 @pytest.fixture(scope="module")
 def reference(engine: Engine) -> VideoPredictor:
-    """As a user makes it, with the tracker of nano."""
-    return VideoPredictor(engine.pipe.tracker, progress=False)
+    """As a user makes it, with the tracker of nano, whose masks its segmenter draws again."""
+    return VideoPredictor(engine.pipe.tracker, redraw=engine.pipe.segmenter, progress=False)
 
 
 def mask_of(entry: Any) -> np.ndarray:

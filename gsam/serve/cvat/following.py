@@ -17,12 +17,14 @@ from gsam.results.masks.low_res import LowResMasks
 from gsam.tracking.engine import Engine
 from gsam.tracking.memory_selection import select_memory
 from gsam.tracking.objects import FrameOutput, Points, TrackedObject
+from gsam.tracking.redraw import Redraw
 from gsam.tracking.spill_cache import SpillCache
 from gsam.types import PyTree
 
 if TYPE_CHECKING:
     import jax
 
+    from gsam.models.promptable import PromptableSegmenter
     from gsam.roles import Tracker
 
 
@@ -33,6 +35,8 @@ class Seen:
     features: PyTree
     size: tuple[int, int]
     """Height and width in pixels."""
+    drawn: PyTree = None
+    """Features of the segmenter that draws masks again, if one does."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,14 +67,17 @@ class Follower:
         self._compiled = engine.compiled
 
     @classmethod
-    def of(cls, tracker: Tracker, device: jax.Device | None = None) -> Self:
-        """Follow with a tracker that nobody else has compiled."""
-        return cls(Engine.of(tracker, device=device))
+    def of(cls, tracker: Tracker, device: jax.Device | None = None, redraw: PromptableSegmenter | None = None) -> Self:
+        """Follow with a tracker that nobody else has compiled, and a segmenter that draws its masks
+        again.
+        """
+        return cls(Engine.of(tracker, device=device, redraw=None if redraw is None else Redraw(redraw)))
 
     def look(self, picture: Picture) -> Seen:
         """Compute the features of an image, once for all its objects."""
         height, width = picture.pixels.shape[:2]
-        return Seen(self._compiled.features(picture), (height, width))
+        drawn = self._compiled.drawn_features(picture) if self._compiled.redraws else None
+        return Seen(self._compiled.features(picture), (height, width), drawn)
 
     def begin(self, seen: Seen, prompt: Sequence[float] | NDArray[np.bool_]) -> Followed:
         """Take an object up.
@@ -97,6 +104,7 @@ class Follower:
                 np.concatenate([given.xy, np.zeros((1, 2), np.float32)]), np.append(given.labels, np.int32(PAD))
             )
             output = self._compiled.add_points(seen.features, points, None, None, None, arrays)
+            self._redraw(seen, [output])
         self._compiled.encode_memory(seen.features, [output])
         return Followed(TrackedObject(None, prompted={0: output}), 0, seen.size)
 
@@ -124,11 +132,17 @@ class Follower:
         memory = self._compiled.memory
         selected = [select_memory(state.tracked, state.image, False, None, memory) for state in after]
         outputs = self._compiled.track(seen.features, selected, None, SpillCache()) if after else []
+        self._redraw(seen, outputs)
         far = max((memory.slots + 1) * memory.stride, memory.pointers)
         for state, output in zip(after, outputs, strict=True):
             state.tracked.propagated[state.image] = output
             state.tracked.prune(range(state.image - far, state.image + 1))
         return after
+
+    def _redraw(self, seen: Seen, outputs: Sequence[FrameOutput]) -> None:
+        there = [output for output in outputs if output.present]
+        if self._compiled.redraws and there:
+            self._compiled.redraw(seen.drawn, there)
 
     def mask_of(self, state: Followed) -> NDArray[np.bool_]:
         """The mask [H, W] of an object on the last image; nothing where it is not seen."""

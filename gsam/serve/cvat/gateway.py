@@ -73,7 +73,7 @@ class Gateway:
     def follower(self, pipe: Pipeline) -> Follower:
         """The pipeline's tracker with programs of its own, made at its first use; in its thread."""
         if self._follower is None:
-            self._follower = Follower.of(pipe.tracker, pipe.devices[0])
+            self._follower = Follower.of(pipe.tracker, pipe.devices[0], pipe.segmenter if pipe.redraws else None)
         return self._follower
 
     def warm(self, engine: Engine) -> None:

@@ -113,7 +113,11 @@ def points_of(kind: str, mask: NDArray[np.bool_]) -> list[float] | None:
 
 
 def create(
-    model: str = "sam2.1_hiera_tiny", device: str | None = None, dtype: DTypeLike | None = None, **given: Any
+    model: str = "sam2.1_hiera_tiny",
+    device: str | None = None,
+    dtype: DTypeLike | None = None,
+    redraw: str | None = None,
+    **given: Any,
 ) -> Tracking:
     """Make the function; ``cvat-cli`` calls this with what ``-p NAME=TYPE:VALUE`` says.
 
@@ -121,6 +125,7 @@ def create(
         model: Any name of a SAM 2 that `gsam.tracker` takes.
         device: Where it computes; by default the first device.
         dtype: The type that it computes in.
+        redraw: A segmenter that draws its masks again, any name that `gsam.segmenter` takes.
         **given: Settings of the tracker.
 
     Returns:
@@ -131,4 +136,5 @@ def create(
         gsam.errors.CheckpointError: The model cannot be found, trusted or understood.
     """
     place = devices_of(device)[0]
-    return Tracking(Follower.of(by_name("track", model, place, dtype, given), place))
+    again = None if redraw is None else by_name("segment", redraw, place, dtype, {})
+    return Tracking(Follower.of(by_name("track", model, place, dtype, given), place, again))
