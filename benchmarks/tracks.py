@@ -55,11 +55,11 @@ BY_TEXT: tuple[tuple[str, Callable[[dict[str, Any]], str], str], ...] = (
 Redraw = Callable[[Any, list[Any]], Any]
 """A function of a frame's pixels and the true masks on it that returns as many masks [N, H, W]."""
 LIMITS = (
-    "Training. It learnt for five hours, of one core or two (weights/nano/manifest.toml). Following itself is "
+    "Training. It learnt for six hours, of one core or two (weights/nano/manifest.toml). Following itself is "
     "weak: an object whose true mask is given on its first frame is followed little better than one that is clicked on. "
     "A click's mask is poor too, much worse than that of nano's segmenter (clicks.md), which learnt on images alone; and "
-    "even that one, clicked anew on every frame, stays below what is asked for. Masks have 40 x 40 cells, an embedding "
-    "10 x 10."
+    "even that one, clicked anew on every frame, stays below what is asked for. Masks have 56 x 56 cells, an embedding "
+    "14 x 14."
 )
 """Prose for the page; the numbers above it are measured."""
 

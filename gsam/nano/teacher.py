@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from gsam import bind
 from gsam.models.sam.config import Config
 from gsam.models.sam.model import Sam
-from gsam.ops.resize import antialiased
+from gsam.ops.resize import antialiased, bicubic
 from gsam.ops.views import SAM_MEAN, SAM_STD
 from gsam.types import Params
 
@@ -53,12 +53,15 @@ class Teacher:
 
         Args:
             params: The teacher's, as the trainer hands them on.
-            frames: [N, S, S, 3] of the teacher's size, 0..255.
+            frames: [N, S, S, 3], 0..255; the teacher sees them at its own size.
             grid: Side of the embedding.
 
         Returns:
             [N, grid, grid, D].
         """
+        size = self.config.image_size
+        if frames.shape[1] != size:
+            frames = bicubic(frames.transpose(0, 3, 1, 2), size, size).transpose(0, 2, 3, 1)
         pixels = (frames - jnp.asarray(SAM_MEAN, jnp.float32)) / jnp.asarray(SAM_STD, jnp.float32)
         known = self.spec.bind(params).image_encoder(pixels)
         return antialiased(known.transpose(0, 3, 1, 2), grid, grid).transpose(0, 2, 3, 1)

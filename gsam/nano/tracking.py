@@ -1,4 +1,4 @@
-"""Training of nano's tracker: SAM 2's classes at 160 pixels, on clips of moving pictograms.
+"""Training of nano's tracker: SAM 2's classes at 224 pixels, on clips of moving pictograms.
 
 The frames of a clip are encoded together.  Some of its objects are prompted on the first by a
 click, a box or a mask, and followed to the last with the model's own masks as memory; gradients go

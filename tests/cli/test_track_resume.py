@@ -107,7 +107,7 @@ def test_a_damaged_state_costs_time_only(
         (["--patience", 5], "tracking.patience was not given, is 5"),
         (["--renew", 0.5], "tracking.renew was not given, is 0.5"),
         (["--doubt", 2], "tracking.doubt was not given, is 2"),
-        (["--no-redraw"], "tracking.redraw was not given, is False"),
+        (["--no-redraw"], "tracking.redraw was not given, is false"),
         (["--threshold", 0.5], "limits.threshold was 0.1, is 0.5"),
         (["-p", "other.toml"], "recipe.track.patience was not given, is 7"),
     ],

@@ -23,6 +23,7 @@ from gsam.nano.clip_batches import clip_batch
 from gsam.nano.scenes import IGNORE
 from gsam.nano.teacher import Teacher
 from gsam.nn.prompt import ABSENT, BOTTOM_RIGHT, FOREGROUND, PAD, TOP_LEFT
+from gsam.ops.resize import antialiased
 from tests.tracking import small
 
 SAM = Config(
@@ -151,6 +152,15 @@ def test_the_teachers_embedding_is_averaged_to_the_grid(teacher: Teacher) -> Non
     assert whole.shape == (1, 8, 8, 16)
     assert half.shape == (1, 4, 4, 16)
     np.testing.assert_allclose(half[0, 1:3, 1:3].mean((0, 1)), whole[0, 2:6, 2:6].mean((0, 1)), atol=0.3)
+
+
+def test_the_teacher_sees_frames_at_its_own_size(teacher: Teacher) -> None:
+    rows, columns = np.mgrid[:64, :64] / 64
+    frames = jnp.asarray(np.stack([200 * rows, 80 + 60 * columns, 250 * rows * columns], -1)[None], jnp.float32)
+    larger = antialiased(frames.transpose(0, 3, 1, 2), 96, 96).transpose(0, 2, 3, 1)
+    embed = jax.jit(teacher.embedding, static_argnums=2)
+    own, other = (embed(teacher.params, x, 4) for x in (frames, larger))
+    np.testing.assert_allclose(own, other, atol=0.05 * float(jnp.ptp(own)))
 
 
 @pytest.mark.long
