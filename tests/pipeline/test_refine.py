@@ -133,7 +133,7 @@ def test_a_stream_gives_what_a_call_gives() -> None:
 
 @pytest.mark.long
 def test_later_steps_see_masks_in_windows() -> None:
-    seen = {}
+    seen: dict[str, jax.Array] = {}
 
     def look(scene: Scene) -> Scene:
         from gsam.ops.regions import inside_mask, regions
@@ -147,11 +147,17 @@ def test_later_steps_see_masks_in_windows() -> None:
 
     p = pipe(look, margin=0.5)
     images, text = p.prepare(scene(), "thing")
-    p.apply(p.params, images, text)
+
+    @jax.jit  # op by op it takes a minute
+    def told(params: Any) -> dict[str, jax.Array]:
+        p.apply(params, images, text)
+        return dict(seen)
+
+    found = told(p.params)
     area = (TRUTH[:, 2] - TRUTH[:, 0]) * (TRUTH[:, 3] - TRUTH[:, 1])
     boxes = (TRUTH[:, 2] - TRUTH[:, 0] + 8) * (TRUTH[:, 3] - TRUTH[:, 1] + 8)
-    np.testing.assert_allclose(seen["share"][0], area / boxes, atol=0.08)
-    assert seen["kept"].tolist() == [[True, True, True]]  # far apart, whatever their logits lie over
+    np.testing.assert_allclose(found["share"][0], area / boxes, atol=0.08)
+    assert found["kept"].tolist() == [[True, True, True]]  # far apart, whatever their logits lie over
 
 
 def test_weights_are_held_once_and_travel_once(tmp_path: Path) -> None:

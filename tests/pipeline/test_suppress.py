@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gsam.pipeline import suppress as rules
 from gsam.pipeline.limits import Limits
-from gsam.pipeline.suppress import suppress, suppress_contained
 from gsam.types import Boxes, Images, Labels, Masks, Scene, Text
 
+suppress, suppress_contained = jax.jit(rules.suppress), jax.jit(rules.suppress_contained)
 KEEP = {"threshold": 0.1, "nms": 1.0, "duplicate": 1.0, "group": 1.0, "inside": 1.0}
 
 
