@@ -169,7 +169,7 @@ class Tracking:
         instances = jnp.asarray(batch.instances)[:, None]
         objects = jnp.asarray(batch.objects)[..., None, None, None] + 1
         masks = (instances == objects).astype(jnp.float32)  # [B, Q, T, s, s]
-        truth = antialiased(masks, self.side, self.side)
+        truth = jnp.clip(antialiased(masks, self.side, self.side), 0.0, 1.0)  # rounding leaves it
         known = antialiased((instances != IGNORE).astype(jnp.float32), self.side, self.side) > 0.99
         scale = self.config.image_size / batch.rgb.shape[2]
         points = jnp.asarray(batch.points) * scale

@@ -41,7 +41,8 @@ def mask_cost(
     Args:
         logits: [..., h, w] float32.
         targets: [..., h, w] float32 in 0..1, of the same number of axes: the share of each pixel
-            that is mask.
+            that is mask.  What resampling puts a little outside is cut: the focal loss is no number
+            there.
         known: [..., h, w] bool, of the same number of axes: pixels that count.
         alpha: Weight of mask in the focal loss, and 1 - ``alpha`` of what is not mask.
 
@@ -49,7 +50,7 @@ def mask_cost(
         The loss [...], which is to be minimised, and the IoU [...] in 0..1, which has no gradient.
     """
     seen = known.astype(logits.dtype)
-    quiet, wanted = jnp.where(known, logits, jnp.asarray(UNKNOWN, logits.dtype)), targets * seen
+    quiet, wanted = jnp.where(known, logits, jnp.asarray(UNKNOWN, logits.dtype)), jnp.clip(targets, 0.0, 1.0) * seen
     local = (optax.sigmoid_focal_loss(logits, wanted, alpha=alpha) * seen).sum((-2, -1))
     cost = FOCAL * local / jnp.maximum(seen.sum((-2, -1)), 1.0) + dice(quiet, wanted)
     return cost, mask_iou(jax.lax.stop_gradient(quiet), wanted)

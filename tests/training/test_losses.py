@@ -119,3 +119,18 @@ def test_the_cost_of_a_mask_is_focal_and_dice_where_the_truth_is_known() -> None
     other = losses.mask_cost(x.at[:, :, :2].set(9.0), t.at[:, :, :2].set(1.0), some)
     np.testing.assert_allclose((cost, iou), other, rtol=1e-6)
     assert np.isfinite(losses.mask_cost(x, t, ~every)[0]).all()
+
+
+def test_a_target_that_rounding_left_above_one_counts_as_one() -> None:
+    """Optax's focal loss is not a number there."""
+    logits = jnp.full((1, 4, 4), 25.0)
+    over = jnp.full((1, 4, 4), 1.0000006)
+    (cost, _), slope = (
+        f(logits)
+        for f in (
+            lambda x: losses.mask_cost(x, over, x > 0),
+            jax.grad(lambda x: losses.mask_cost(x, over, x > 0)[0].sum()),
+        )
+    )
+    np.testing.assert_array_equal(cost, losses.mask_cost(logits, jnp.ones((1, 4, 4)), logits > 0)[0])
+    assert np.isfinite(slope).all()
