@@ -92,7 +92,7 @@ def official(patch: pytest.MonkeyPatch) -> Asked:
         "MaskGenerator": lambda name, **settings: generator(
             nano, **{**settings, "points_per_side": 8}, pred_iou_thresh=0.0, stability_score_thresh=0.0
         ),
-        "VideoPredictor": lambda name: video(small_trackers.made()),
+        "VideoPredictor": lambda name, redraw=None: video(small_trackers.made(), redraw=redraw and small(redraw)),
         "FastSAM": lambda name: fast(small_segmenters.fast()),
     }
     for name, stand_in in stand_ins.items():
