@@ -24,7 +24,7 @@ from gsam.tracking.memory_selection import SelectedMemory, pack
 from gsam.tracking.objects import FrameOutput, Points
 from gsam.tracking.redraw import Redraw
 from gsam.tracking.spill_cache import SpillCache
-from gsam.types import Bank, MemoryConfig, PyTree
+from gsam.types import Bank, MemoryConfig, Params, PyTree
 
 FILLED = 0.1
 """The logit of a filled hole (sam2/utils/misc.py, fill_holes_in_mask_scores)."""
@@ -73,12 +73,21 @@ class CompiledTracker:
         self._track = Program(tracker.track, platform, options=wide_products(platform), owner=tracker)
         self._encode_memory = Program(tracker.encode_memory, platform, owner=tracker)
         self._fill = Program(lambda logits: cleaned(logits, 0.0, fill_hole_area, 0.0, sure=FILLED), platform)
-        self.redraws = redraw is not None
+        self._segmenter = None if redraw is None else redraw.segmenter
         if redraw is not None:
-            self._drawn_view = redraw.segmenter.view
-            self._drawn_params = jax.device_put(redraw.segmenter.params, self.device)
             self._drawn_features = Program(redraw.features, platform, owner=redraw)
             self._redraw = Program(redraw.masks, platform, owner=redraw)
+
+    @property
+    def redraws(self) -> bool:
+        """Whether it can draw masks again."""
+        return self._segmenter is not None
+
+    @functools.cached_property
+    def _drawn_params(self) -> Params:
+        """The segmenter's weights, which go to the device when a mask is first drawn again."""
+        assert self._segmenter is not None
+        return jax.device_put(self._segmenter.params, self.device)
 
     @property
     def compilations(self) -> int:
@@ -149,7 +158,8 @@ class CompiledTracker:
 
     def drawn_features(self, picture: Picture) -> PyTree:
         """Features of one frame for `redraw`, with what that needs to know of the frame."""
-        images = gather([picture], [self._drawn_view])
+        assert self._segmenter is not None
+        images = gather([picture], [self._segmenter.view])
         return self._drawn_features(self._drawn_params, images), dataclasses.replace(images, views={})
 
     def redraw(self, features: PyTree, outputs: Sequence[FrameOutput]) -> None:
