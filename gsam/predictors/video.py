@@ -119,11 +119,8 @@ class VideoPredictor(Pretrained, KeepsStates):
             self.model.memory, stride=memory_temporal_stride_for_eval, prompted=max_cond_frames_in_attn
         )
         self.non_overlap_masks, self.progress = non_overlap_masks, progress
-        again = (
-            None
-            if redraw is None
-            else Redraw(by_name("segment", redraw, place, dtype if isinstance(redraw, str) else None, {}))
-        )
+        kind = dtype if isinstance(redraw, str) else None
+        again = None if redraw is None else Redraw(by_name("segment", redraw, place, kind, {}))
         self._engine = Engine(
             CompiledTracker(
                 self.model, memory, fill_hole_area, binarize_mask_from_pts_for_mem_enc, place, redraw=again

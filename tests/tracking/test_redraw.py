@@ -97,9 +97,10 @@ def test_a_rough_mask_becomes_the_thing(draw: Draw, turned: bool) -> None:
 
 def test_what_is_unlike_empty_or_no_row_stays(draw: Draw) -> None:
     pixels, (mask, _) = scene(0)
-    thin = np.zeros_like(mask)
-    thin[::12, ::12] = True  # scattered: no thing looks like it
-    given = np.stack([logits_of(thin), np.full((SIDE, SIDE), -3.0), logits_of(mask), logits_of(mask)])
+    thin = np.full((SIDE, SIDE), -6.0)
+    thin[::4, ::4] = logits_of(mask)[::4, ::4]  # scattered over the disc: no thing looks like it
+    assert (thin > 0).sum() > 5
+    given = np.stack([thin, np.full((SIDE, SIDE), -3.0), logits_of(mask), logits_of(mask)])
     found = draw(pixels, given, np.array([True, True, False, True]))
     for row in (0, 1, 2):
         np.testing.assert_array_equal(found[row], given[row].astype(np.float32))
